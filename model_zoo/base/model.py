@@ -1,0 +1,126 @@
+"""BaseModel: what every model of the zoo is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+
+from model_zoo.base.spec import Arrays, InputSpec, random_arrays
+
+if TYPE_CHECKING:
+    from model_zoo.evaluators.base import BaseEvaluator
+    from model_zoo.targets.chipset import Chipset
+    from model_zoo.targets.precision import Precision
+    from model_zoo.targets.runtime import TargetRuntime
+
+
+class BaseModel(torch.nn.Module, ABC):
+    """A network with a named interface. `forward` takes the inputs of the spec in order and gives the outputs in order.
+
+    The signatures of `from_pretrained` and `get_input_spec` become command line flags, their docstrings the help:
+    every argument has a type and a default.
+    """
+
+    @classmethod
+    @abstractmethod
+    def from_pretrained(cls, weights: str = "DEFAULT") -> Self:
+        """Build the model, in evaluation mode.
+
+        Args:
+            weights: DEFAULT, the path of a checkpoint, or `random`.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def get_input_spec() -> InputSpec:
+        """Names, shapes and meaning of the inputs."""
+
+    @staticmethod
+    @abstractmethod
+    def get_output_names() -> list[str]:
+        """Names of the outputs, in order."""
+
+    def input_spec(self, **arguments: Any) -> InputSpec:
+        """The spec for these arguments of `get_input_spec`, as this instance takes it."""
+        return self._get_input_spec_for_instance(**arguments)
+
+    def _get_input_spec_for_instance(self, **arguments: Any) -> InputSpec:
+        """Override where shapes depend on the instance."""
+        return self.get_input_spec(**arguments)
+
+    def sample_inputs(self, spec: InputSpec | None = None, seed: int = 0) -> Arrays:
+        """One sample that fits the spec: real where the model brings one, noise otherwise."""
+        return self._sample_inputs_impl(spec or self.input_spec(), seed)
+
+    def _sample_inputs_impl(self, spec: InputSpec, seed: int) -> Arrays:
+        """Override to give real sample inputs."""
+        return random_arrays(spec, seed)
+
+    @staticmethod
+    def get_channel_last_inputs() -> list[str]:
+        """Inputs that compiled files take as [batch, height, width, channels]; `onnx` keeps the layout of torch."""
+        return []
+
+    @staticmethod
+    def get_channel_last_outputs() -> list[str]:
+        """Outputs that compiled files give as [batch, height, width, channels]; `onnx` keeps the layout of torch."""
+        return []
+
+    def get_unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
+        """Why this model cannot be built for a target, or None."""
+        return None
+
+    @staticmethod
+    def labels() -> list[str] | None:
+        """Class names, written into metadata.json."""
+        return None
+
+    @staticmethod
+    def eval_datasets() -> list[str]:
+        """Names of the datasets the model can be scored on."""
+        return []
+
+    @classmethod
+    def get_evaluator(cls) -> type[BaseEvaluator] | None:
+        """Scores the outputs on `eval_datasets`."""
+        return None
+
+    @staticmethod
+    def calibration_dataset_name() -> str | None:
+        """The dataset whose samples set the ranges of a quantized build."""
+        return None
+
+    @staticmethod
+    def get_hub_litemp_percentage(precision: Precision) -> float:
+        """Percent of the activations that a mixed precision keeps in 16 bit."""
+        return 30.0
+
+    @staticmethod
+    def get_hub_compile_options() -> str:
+        """Extra flags for a cloud compile job; the local toolchain has none."""
+        return ""
+
+    @staticmethod
+    def get_hub_profile_options() -> str:
+        """Extra flags for a cloud profile job; the local toolchain has none."""
+        return ""
+
+
+def run_torch(model: torch.nn.Module, inputs: Arrays, output_names: list[str]) -> Arrays:
+    """Run one sample through torch.
+
+    Args:
+        inputs: In call order.
+        output_names: As many as the model has outputs.
+
+    Returns:
+        The outputs by name.
+    """
+    with torch.inference_mode():
+        outputs = model(*(torch.from_numpy(value) for value in inputs.values()))
+    outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    if len(outputs) != len(output_names):
+        raise ValueError(f"the model has {len(outputs)} outputs, get_output_names() gives {len(output_names)}")
+    return {name: value.detach().cpu().numpy() for name, value in zip(output_names, outputs, strict=True)}

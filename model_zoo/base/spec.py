@@ -1,0 +1,150 @@
+"""What goes into a model: names, shapes, dtypes and the meaning of the values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from model_zoo.utils.errors import UserError
+
+#: One sample, or one set of outputs, by tensor name.
+Arrays = dict[str, np.ndarray]
+
+DTYPES = ("float32", "float16", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool")
+
+
+class IoType(StrEnum):
+    """What a tensor means to the application."""
+
+    IMAGE = "image"
+    TENSOR = "tensor"
+    TOKEN_IDS = "token_ids"
+    AUDIO = "audio"
+
+
+class ColorOrder(StrEnum):
+    """Order of the colour channels of an image tensor."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+    GRAY = "gray"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of a model's interface, checked when it is built.
+
+    Args:
+        shape: Every dimension, the batch included; all positive.
+        dtype: One of `DTYPES`.
+        io_type: What the tensor means. Images are laid out NCHW here.
+        value_range: Smallest and largest valid value, if there is such a range.
+        color_order: For images only.
+
+    Raises:
+        UserError: A dimension is not a positive integer, or the dtype, range or colour order make no sense.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    io_type: IoType = IoType.TENSOR
+    value_range: tuple[float, float] | None = None
+    color_order: ColorOrder | None = None
+
+    def __post_init__(self) -> None:
+        for size in self.shape:
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise UserError(f"shape {tuple(self.shape)}: every dimension must be a positive integer, got {size!r}")
+        object.__setattr__(self, "shape", tuple(self.shape))
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype '{self.dtype}' is not supported", f"use one of {', '.join(DTYPES)}")
+        if self.value_range is not None:
+            low, high = self.value_range
+            if not low < high:
+                raise UserError(f"value range {self.value_range} must be (smallest, largest)")
+        object.__setattr__(self, "io_type", IoType(self.io_type))
+        if self.color_order is not None:
+            object.__setattr__(self, "color_order", ColorOrder(self.color_order))
+        if self.io_type is IoType.IMAGE:
+            channels = 1 if self.color_order is ColorOrder.GRAY else 3
+            if self.color_order is None or len(self.shape) != 4 or self.shape[1] != channels:
+                raise UserError(f"an image is [batch, channels, height, width] with a colour order, got {self.shape}")
+        elif self.color_order is not None:
+            raise UserError("only an image has a colour order")
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON values, without empty fields."""
+        fields = {
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "io_type": str(self.io_type),
+            "value_range": list(self.value_range) if self.value_range else None,
+            "color_order": str(self.color_order) if self.color_order else None,
+        }
+        return {key: value for key, value in fields.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> TensorSpec:
+        """Read back what `to_json` gave."""
+        value_range = fields.get("value_range")
+        return cls(
+            shape=tuple(fields["shape"]),
+            dtype=fields["dtype"],
+            io_type=IoType(fields.get("io_type", "tensor")),
+            value_range=(value_range[0], value_range[1]) if value_range else None,
+            color_order=ColorOrder(fields["color_order"]) if "color_order" in fields else None,
+        )
+
+
+#: All inputs (or outputs) of a model, in call order.
+InputSpec = dict[str, TensorSpec]
+
+
+def image_spec(height: int, width: int, batch_size: int = 1) -> TensorSpec:
+    """The house convention for a picture: RGB, float32 in 0..1, [batch, 3, height, width]."""
+    return TensorSpec(
+        shape=(batch_size, 3, height, width),
+        io_type=IoType.IMAGE,
+        value_range=(0.0, 1.0),
+        color_order=ColorOrder.RGB,
+    )
+
+
+def random_arrays(spec: InputSpec, seed: int = 0) -> Arrays:
+    """One sample of noise that fits the spec: uniform over the value range, small non-negative integers for ids."""
+    generator = np.random.default_rng(seed)
+    arrays: Arrays = {}
+    for name, tensor in spec.items():
+        low, high = tensor.value_range or ((0.0, 1.0) if tensor.io_type is IoType.IMAGE else (-1.0, 1.0))
+        if np.issubdtype(np.dtype(tensor.dtype), np.floating):
+            arrays[name] = generator.uniform(low, high, tensor.shape).astype(tensor.dtype)
+        else:
+            top = int(high) if tensor.value_range else 1
+            arrays[name] = generator.integers(int(max(low, 0)), top + 1, tensor.shape).astype(tensor.dtype)
+    return arrays
+
+
+def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) -> None:
+    """Refuse a sample that does not fit the spec.
+
+    Args:
+        where: Names the sample in the message, e.g. "calibration sample 3".
+
+    Raises:
+        UserError: A name, shape or dtype differs, or a value is NaN or infinite.
+    """
+    if set(arrays) != set(spec):
+        raise UserError(f"{where}: inputs are {sorted(arrays)}, the model takes {sorted(spec)}")
+    for name, tensor in spec.items():
+        value = arrays[name]
+        if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype):
+            raise UserError(
+                f"{where}: '{name}' is {value.dtype}{list(value.shape)}, "
+                f"the model takes {tensor.dtype}{list(tensor.shape)}"
+            )
+        if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+            raise UserError(f"{where}: '{name}' holds NaN or infinite values")

@@ -1,0 +1,46 @@
+"""The two kinds of error a person may see, and how a wrong name is answered."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ModelZooError(Exception):
+    """Something failed. The command line prints it on one line and exits with `exit_code`.
+
+    Args:
+        message: What failed and where, in one line.
+        hint: What to try next, usually a command.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UserError(ModelZooError):
+    """The request itself is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> UserError:
+    """Build the error for a name that does not exist, with the nearest names that do.
+
+    Args:
+        kind: What was named, e.g. "chipset".
+        name: The name as given.
+        valid: Every valid name, aliases included.
+        command: The command that lists all valid names.
+    """
+    choices = {choice.lower(): choice for choice in valid}
+    near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
+    meant = f"did you mean {', '.join(choices[n] for n in near)}? " if near else ""
+    return UserError(f"unknown {kind} '{name}'", f"{meant}run `{command}` for all of them")
