@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from model_zoo.base.spec import Arrays, InputSpec, random_arrays
+from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
     from model_zoo.evaluators.base import BaseEvaluator
@@ -108,19 +110,42 @@ class BaseModel(torch.nn.Module, ABC):
         return ""
 
 
-def run_torch(model: torch.nn.Module, inputs: Arrays, output_names: list[str]) -> Arrays:
+def call_torch(module: torch.nn.Module, inputs: Arrays, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, ...]:
+    """Call a module on one sample, without gradients.
+
+    Args:
+        inputs: In call order.
+        dtype: Convert floating point inputs to this first.
+
+    Returns:
+        The outputs, a single one as a tuple of one.
+    """
+    tensors = [torch.from_numpy(value) for value in inputs.values()]
+    if dtype is not None:
+        tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+    with torch.inference_mode():
+        outputs = module(*tensors)
+    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+
+
+def run_torch(
+    module: torch.nn.Module, inputs: Arrays, output_names: Sequence[str], dtype: torch.dtype | None = None
+) -> Arrays:
     """Run one sample through torch.
 
     Args:
         inputs: In call order.
-        output_names: As many as the model has outputs.
+        output_names: As many as the module has outputs.
+        dtype: Floating point type of module and inputs, float32 if None; outputs are float32 all the same.
 
     Returns:
         The outputs by name.
+
+    Raises:
+        ModelZooError: The number of outputs differs.
     """
-    with torch.inference_mode():
-        outputs = model(*(torch.from_numpy(value) for value in inputs.values()))
-    outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    outputs = call_torch(module, inputs, dtype)
     if len(outputs) != len(output_names):
-        raise ValueError(f"the model has {len(outputs)} outputs, get_output_names() gives {len(output_names)}")
-    return {name: value.detach().cpu().numpy() for name, value in zip(output_names, outputs, strict=True)}
+        raise ModelZooError(f"the model gives {len(outputs)} outputs, but names {len(output_names)}: {list(output_names)}")
+    plain = (value.float() if value.is_floating_point() else value for value in outputs)
+    return {name: value.detach().cpu().numpy() for name, value in zip(output_names, plain, strict=True)}

@@ -1,0 +1,106 @@
+"""The stage cache: what a stage made, found again by what it was made from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_zoo.utils.files import make_folder
+from model_zoo.utils.hashing import digest, sha256_file
+
+#: Entries that were not used for longest are removed when all entries together pass this.
+MAX_CACHE_BYTES = 20 * 2**30
+
+_RECORD = "entry.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished stage.
+
+    Args:
+        folder: Holds the files the stage wrote.
+        value: The JSON values it gave.
+        seconds: What making it took, whenever that was.
+        cached: Whether an earlier run made it.
+    """
+
+    folder: Path
+    value: dict[str, Any]
+    seconds: float
+    cached: bool
+    files: dict[str, str]
+
+    def file(self, name: str) -> Path:
+        """The path of one of the files."""
+        return self.folder / name
+
+
+class StageCache:
+    """A folder of finished stages. Entries appear whole or not at all, and a damaged one is made again.
+
+    Args:
+        root: Where the entries are.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        make_folder(root)
+
+    def get_or_make(self, stage: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
+        """Find the entry for a key, or call `make` to fill an empty folder.
+
+        Args:
+            stage: Name of the stage; part of the key.
+            key: JSON values: everything the result depends on, tool versions included.
+            make: Writes files into the folder it gets and gives JSON values.
+        """
+        folder = self.root / stage / digest(stage, *key)
+        if found := self._read(folder):
+            return found
+        make_folder(folder.parent)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        try:
+            started = time.monotonic()
+            value = make(temporary)
+            seconds = time.monotonic() - started
+            files = {path.name: sha256_file(path) for path in sorted(temporary.iterdir())}
+            record = {"value": value, "seconds": seconds, "files": files}
+            (temporary / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another run finished the same entry first: both are equal
+                temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._prune(keep=folder)
+        return Entry(folder, value, seconds, cached=False, files=files)
+
+    def _read(self, folder: Path) -> Entry | None:
+        record_file = folder / _RECORD
+        try:
+            record = json.loads(record_file.read_text(encoding="utf-8"))
+            for name, sha256 in record["files"].items():
+                if sha256_file(folder / name) != sha256:
+                    return None
+            record_file.touch()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # absent or damaged: it is made again
+        return Entry(folder, record["value"], record["seconds"], cached=True, files=record["files"])
+
+    def _prune(self, keep: Path) -> None:
+        entries = sorted(self.root.glob(f"*/*/{_RECORD}"), key=lambda path: path.stat().st_mtime)
+        sizes = {entry: sum(file.stat().st_size for file in entry.parent.iterdir()) for entry in entries}
+        total = sum(sizes.values())
+        for entry in entries:
+            if total <= MAX_CACHE_BYTES:
+                return
+            if entry.parent != keep:
+                shutil.rmtree(entry.parent, ignore_errors=True)
+                total -= sizes[entry]

@@ -1,0 +1,254 @@
+"""Where a model comes from, and the facts about it that a plan needs without loading torch."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_zoo.base.spec import InputSpec, TensorSpec
+from model_zoo.pipeline.cache import StageCache
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.hashing import digest, sha256_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from model_zoo.base.collection import Component, Model
+
+#: A finished model's packages: another version may give other numbers.
+_MODEL_PACKAGES = ("torch", "torchvision", "numpy")
+
+
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Versions of the packages that are installed, without importing them."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@cache
+def code_digest() -> str:
+    """Digest of the whole package: code, tables, and weights that lie in it."""
+    root = Path(str(resources.files("model_zoo")))
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml", ".safetensors", ".json"))
+    return digest([[str(path.relative_to(root)), sha256_file(path)] for path in files])
+
+
+@dataclass(frozen=True)
+class ComponentFacts:
+    """What the pipeline must know of one component.
+
+    Args:
+        unsupported: Reason by precision, for the precisions this component cannot be built in for the asked target.
+        precompiled: The asset to bundle, for a component without source.
+    """
+
+    inputs: InputSpec
+    output_names: tuple[str, ...]
+    channel_last_inputs: tuple[str, ...] = ()
+    channel_last_outputs: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
+    calibration_dataset: str | None = None
+    eval_datasets: tuple[str, ...] = ()
+    mixed_percentage: float = 30.0
+    unsupported: Mapping[str, str] | None = None
+    precompiled: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        fields = dict(vars(self))
+        fields["inputs"] = {name: tensor.to_json() for name, tensor in self.inputs.items()}
+        fields["unsupported"] = dict(self.unsupported or {})
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ComponentFacts:
+        """Read back what `to_json` gave."""
+        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        lists["inputs"] = {name: TensorSpec.from_json(tensor) for name, tensor in fields["inputs"].items()}
+        return cls(**lists)
+
+
+class ModelSource:
+    """A model that is loaded only when a stage really needs it.
+
+    Args:
+        name: Names the output folder and files.
+        key: Equal keys mean equal models; part of every cache key.
+    """
+
+    def __init__(self, name: str, key: str) -> None:
+        self.name = name
+        self.key = key
+
+    @cached_property
+    def components(self) -> dict[str, Component | torch.nn.Module]:
+        """The parts by file stem, in evaluation mode."""
+        raise NotImplementedError
+
+    def facts(
+        self, cache: StageCache, runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
+    ) -> dict[str, ComponentFacts]:
+        """Facts of each component for the asked targets."""
+        raise NotImplementedError
+
+
+class ZooSource(ModelSource):
+    """A model of the zoo, by id.
+
+    Args:
+        model_arguments: For `from_pretrained`.
+        input_arguments: For `get_input_spec`.
+    """
+
+    def __init__(self, model_id: str, model_arguments: Mapping[str, Any], input_arguments: Mapping[str, Any]) -> None:
+        from model_zoo.base.registry import model_folder
+
+        model_folder(model_id)
+        self.model_id = model_id
+        self.model_arguments = dict(model_arguments)
+        self.input_arguments = dict(input_arguments)
+        files = [sha256_file(path) for path in map(_as_file, self.model_arguments.values()) if path]
+        key = digest(code_digest(), model_id, _plain(self.model_arguments), files, installed_versions(*_MODEL_PACKAGES))
+        super().__init__(model_id, key)
+
+    @cached_property
+    def model(self) -> Model:
+        """The loaded model."""
+        from model_zoo.base.registry import load_model_class
+
+        model: Model = load_model_class(self.model_id).from_pretrained(**self.model_arguments)
+        return model
+
+    @cached_property
+    def components(self) -> dict[str, Component | torch.nn.Module]:
+        from model_zoo.base.collection import components_of
+
+        return dict(components_of(self.model, self.model_id))
+
+    def facts(
+        self, cache: StageCache, runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
+    ) -> dict[str, ComponentFacts]:
+        names = [chipset.name if chipset else None for chipset in chipsets]
+        key = [self.key, _plain(self.input_arguments), runtime, names]
+
+        def make(folder: Path) -> dict[str, Any]:
+            return {
+                name: component_facts(component, self.input_arguments, runtime, chipsets).to_json()
+                for name, component in self.components.items()
+            }
+
+        value = cache.get_or_make("facts", key, make).value
+        return {name: ComponentFacts.from_json(fields) for name, fields in value.items()}
+
+
+class GivenSource(ModelSource):
+    """A model object of the caller's. It has no key that outlives the run, so its capture is never taken from the cache.
+
+    Args:
+        spec: Needed for a plain torch module, which does not bring one.
+        output_names: For a plain torch module; default: output_0, output_1, …
+    """
+
+    def __init__(
+        self, model: Model | torch.nn.Module, name: str, spec: InputSpec | None, output_names: Sequence[str] | None
+    ) -> None:
+        super().__init__(name, uuid.uuid4().hex)
+        self._model = model
+        self._spec = spec
+        self._output_names = tuple(output_names) if output_names else None
+
+    @cached_property
+    def components(self) -> dict[str, Component | torch.nn.Module]:
+        from model_zoo.base.collection import CollectionModel, components_of
+        from model_zoo.base.model import BaseModel
+        from model_zoo.base.precompiled import BasePrecompiledModel
+
+        if isinstance(self._model, (BaseModel, CollectionModel, BasePrecompiledModel)):
+            return dict(components_of(self._model, self.name))
+        return {self.name: self._model.eval()}
+
+    def facts(
+        self, cache: StageCache, runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
+    ) -> dict[str, ComponentFacts]:
+        from model_zoo.base.model import BaseModel
+        from model_zoo.base.precompiled import BasePrecompiledModel
+
+        facts = {}
+        for name, component in self.components.items():
+            if isinstance(component, (BaseModel, BasePrecompiledModel)):
+                found = component_facts(component, {}, runtime, chipsets)
+                if self._spec is not None:
+                    found = ComponentFacts(**{**vars(found), "inputs": self._spec})
+            else:
+                found = self._module_facts(component)
+            facts[name] = found
+        return facts
+
+    def _module_facts(self, module: torch.nn.Module) -> ComponentFacts:
+        if self._spec is None:
+            raise UserError("a plain torch module needs input_spec", "give export(module, input_spec={...})")
+        names = self._output_names
+        if names is None:
+            import torch
+
+            from model_zoo.base.model import call_torch
+            from model_zoo.base.spec import random_arrays
+
+            with torch.inference_mode():
+                names = tuple(f"output_{i}" for i, _ in enumerate(call_torch(module, random_arrays(self._spec))))
+        return ComponentFacts(inputs=self._spec, output_names=names)
+
+
+def component_facts(
+    component: Any, input_arguments: Mapping[str, Any], runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
+) -> ComponentFacts:
+    """Ask a component for everything a plan needs."""
+    from model_zoo.base.precompiled import BasePrecompiledModel
+
+    if isinstance(component, BasePrecompiledModel):
+        return ComponentFacts(inputs={}, output_names=(), precompiled=True)
+    labels = component.labels()
+    reasons = {
+        precision: reason
+        for precision in Precision
+        for chipset in chipsets
+        if (reason := component.get_unsupported_reason(runtime, precision, chipset))
+    }
+    return ComponentFacts(
+        inputs=component.input_spec(**input_arguments),
+        output_names=tuple(component.get_output_names()),
+        channel_last_inputs=tuple(component.get_channel_last_inputs()),
+        channel_last_outputs=tuple(component.get_channel_last_outputs()),
+        labels=tuple(labels) if labels else None,
+        calibration_dataset=component.calibration_dataset_name(),
+        eval_datasets=tuple(component.eval_datasets()) if component.get_evaluator() else (),
+        mixed_percentage=float(component.get_hub_litemp_percentage(Precision.W8A8_MIXED_INT16)),
+        unsupported=reasons,
+    )
+
+
+def _as_file(value: object) -> Path | None:
+    if isinstance(value, (str, Path)) and value:
+        path = Path(value).expanduser()
+        try:
+            return path if path.is_file() else None
+        except OSError:
+            return None
+    return None
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}

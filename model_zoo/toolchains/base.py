@@ -1,0 +1,126 @@
+"""What the pipeline asks of a toolchain: lower a captured model, compile it for a target, run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from model_zoo.base.spec import Arrays
+from model_zoo.runtimes.base import CompiledModel
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A model in its target precision, as a file that still runs on the host CPU.
+
+    Args:
+        file: Name of the file in the stage's folder.
+        settings: Everything that took effect, e.g. quantization types and passes.
+        peak_memory_bytes: Largest resident memory of the child process.
+    """
+
+    file: str
+    settings: dict[str, Any]
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a target gets, and what is known of it.
+
+    Args:
+        files: Names in the stage's folder, main file first.
+        readback: soc_model, htp, vtcm_mb, sdk, graphs … as the binary itself says; None where nothing can read it.
+        npu_nodes: Nodes placed on the NPU; None where that was not asked.
+        nodes: Nodes in all.
+        fallbacks: (node, op, reason) of each node that would not run on the NPU.
+        note: What could not be checked here, and why; empty when everything was.
+        settings: Compiler options that took effect.
+    """
+
+    files: tuple[str, ...]
+    readback: dict[str, Any] | None = None
+    npu_nodes: int | None = None
+    nodes: int | None = None
+    fallbacks: tuple[tuple[str, str, str], ...] = ()
+    note: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    compile_seconds: float = 0.0
+    emulate_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Compiled:
+        """Read back what `to_json` gave."""
+        lists = {"files": tuple(fields["files"]), "fallbacks": tuple((a, b, c) for a, b, c in fields["fallbacks"])}
+        return cls(**{**fields, **lists})
+
+
+@dataclass(frozen=True)
+class LoweringRequest:
+    """A captured component and the precision it is wanted in.
+
+    Args:
+        source: Captured file: ONNX or an exported program, as `Toolchain.capture_format` says.
+        calibration: Loads the calibration samples, in the layout of the file; called only for a quantized precision.
+        mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bit.
+    """
+
+    source: Path
+    runtime: TargetRuntime
+    precision: Precision
+    input_names: list[str]
+    output_names: list[str]
+    calibration: Callable[[], Sequence[Arrays]]
+    mixed_percentage: float
+    stem: str
+
+
+@dataclass(frozen=True)
+class CompileRequest:
+    """A lowered file and the target it is compiled for.
+
+    Args:
+        samples: Inputs to run on the emulator, in the layout of the file; none: nothing is run.
+    """
+
+    lowered: Path
+    runtime: TargetRuntime
+    precision: Precision
+    chipset: Chipset | None
+    samples: Sequence[Arrays]
+    stem: str
+
+
+class Toolchain(Protocol):
+    """Who does the work: local packages, or a cloud."""
+
+    def require(self, runtime: TargetRuntime) -> None:
+        """Refuse with the install command if a package for this runtime is absent."""
+
+    def versions(self, runtime: TargetRuntime) -> dict[str, str]:
+        """Versions of the tools that make files for this runtime."""
+
+    def capture_format(self, runtime: TargetRuntime) -> str:
+        """"onnx" or "program"."""
+
+    def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
+        """Bring a captured model into its target precision."""
+
+    def compile(self, request: CompileRequest, out_dir: Path) -> tuple[Compiled, list[Arrays] | None]:
+        """Compile for a target; gives the emulator's outputs too, None if nothing was run."""
+
+    def inspect(self, file: Path, runtime: TargetRuntime, chipset: Chipset | None) -> Compiled:
+        """Read a finished file back without compiling, and refuse it if it is for another target."""
+
+    def load_host(self, lowered: Path) -> CompiledModel:
+        """Load a lowered file for the host CPU."""
