@@ -1,0 +1,130 @@
+"""Download one file: checked, resumed where an earlier try stopped, and in place only when it is whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import make_folder, write_error
+from model_zoo.utils.hashing import sha256_file
+
+if TYPE_CHECKING:
+    import httpx
+    from rich.progress import Progress, TaskID
+
+#: Nothing the zoo needs is larger.
+MAX_BYTES = 8 * 2**30
+
+_CONNECT_S, _READ_S = 5.0, 20.0
+_QUIET_S = 2.0
+
+
+def has_checksum(path: Path, sha256: str) -> bool:
+    """Whether the sha256 of a file is, or begins with, these hex digits."""
+    return sha256_file(path).startswith(sha256.lower())
+
+
+def download(url: str, path: Path, sha256: str, hint: str, max_bytes: int = MAX_BYTES) -> None:
+    """Fetch a URL into a file, which is replaced if it is there.
+
+    What has arrived is kept beside it as `<name>.part`, and the next call goes on from there.
+
+    Args:
+        sha256: Hex digits that the digest of the content begins with; all 64 of them, or as many as are published.
+        hint: What to do if it fails.
+        max_bytes: More is refused.
+
+    Raises:
+        ModelZooError: The server cannot be reached, refuses, sends too much, or sends something else; names the URL.
+    """
+    import httpx
+    from filelock import FileLock
+
+    make_folder(path.parent)
+    part = path.with_name(path.name + ".part")
+    try:
+        with FileLock(path.with_name(path.name + ".lock")):  # two processes may want the same file
+            if path.is_file() and has_checksum(path, sha256):
+                return
+            _receive(url, part, max_bytes, hint)
+            if not has_checksum(part, sha256):
+                found = sha256_file(part)
+                part.unlink()
+                raise ModelZooError(f"{url} gave a file with sha256 {found}, expected {sha256}", hint)
+            part.replace(path)
+    except httpx.HTTPStatusError as error:
+        answer = error.response
+        message = f"cannot download {url}: HTTP {answer.status_code} {answer.reason_phrase}"
+        raise ModelZooError(message, hint) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ModelZooError(f"cannot download {url}: {str(error) or type(error).__name__}", hint) from error
+    except OSError as error:
+        raise write_error(part, error) from error
+
+
+def _receive(url: str, part: Path, max_bytes: int, hint: str) -> None:
+    import httpx
+
+    with httpx.Client(follow_redirects=True, timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S)) as client:
+        start = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        with client.stream("GET", url, headers=headers) as response:
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return  # nothing is left to fetch; the checksum tells whether that is so
+            response.raise_for_status()
+            if response.status_code != httpx.codes.PARTIAL_CONTENT:
+                start = 0
+            length = response.headers.get("Content-Length", "")
+            total = start + int(length) if length.isdigit() else None
+            if total is not None and total > max_bytes:
+                raise ModelZooError(f"{url} is {total} bytes, more than the {max_bytes} that are allowed", hint)
+            _write(response, part, start, total, max_bytes, hint)
+
+
+def _write(response: httpx.Response, part: Path, start: int, total: int | None, max_bytes: int, hint: str) -> None:
+    size = start
+    with part.open("ab" if start else "wb") as file, _progress(part.stem, start, total) as progress:
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            if size > max_bytes:
+                raise ModelZooError(f"{response.url} sends more than the {max_bytes} bytes that are allowed", hint)
+            file.write(chunk)
+            progress.to(size)
+
+
+class _Bar:
+    """A progress bar on stderr that shows only if the work takes longer than a moment."""
+
+    def __init__(self, what: str, start: int, total: int | None) -> None:
+        self.what, self.start, self.total = what, start, total
+        self.began = time.monotonic()
+        self.shown: tuple[Progress, TaskID] | None = None
+
+    def to(self, size: int) -> None:
+        if self.shown is None and time.monotonic() - self.began > _QUIET_S:
+            self.shown = self._show()
+        if self.shown:
+            self.shown[0].update(self.shown[1], completed=size)
+
+    def _show(self) -> tuple[Progress, TaskID]:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        progress.start()
+        return progress, progress.add_task(self.what, total=self.total, completed=self.start)
+
+
+@contextmanager
+def _progress(what: str, start: int, total: int | None) -> Iterator[_Bar]:
+    bar = _Bar(what, start, total)
+    try:
+        yield bar
+    finally:
+        if bar.shown:
+            bar.shown[0].stop()
