@@ -1,0 +1,187 @@
+"""What info.yaml and code-gen.yaml may say. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import difflib
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import pydantic
+import yaml
+
+from model_zoo.targets.chipset import Chipset, find_chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic_core import ErrorDetails
+
+#: libyaml reads ten times faster; both loaders build plain values only.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _by(parse: Callable[[str], object]) -> pydantic.BeforeValidator:
+    """Read a value with the parser that the command line uses."""
+
+    def validate(value: object) -> object:
+        try:
+            return parse(str(value))
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    return pydantic.BeforeValidator(validate)
+
+
+Text = Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=1)]
+Url = Annotated[str, pydantic.StringConstraints(pattern=r"^https?://\S+$")]
+PrecisionName = Annotated[Precision, _by(Precision.parse)]
+RuntimeName = Annotated[TargetRuntime, _by(TargetRuntime.parse)]
+ChipsetName = Annotated[str, _by(lambda name: find_chipset(name).name)]
+
+
+class Status(StrEnum):
+    """Who may see a model."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+    UNPUBLISHED = "unpublished"
+
+
+class FormFactor(StrEnum):
+    """Kinds of device, as in the device table."""
+
+    PHONE = "Phone"
+    TABLET = "Tablet"
+    COMPUTE = "Compute"
+    AUTO = "Auto"
+    IOT = "IoT"
+    XR = "XR"
+
+
+class Schema(pydantic.BaseModel):
+    """A YAML file with known keys only."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+class ModelInfo(Schema):
+    """info.yaml: what a person reads about a model.
+
+    Args:
+        name: As published, e.g. "YOLOv7".
+        id: Name of the folder.
+        headline: One line.
+        domain: E.g. "Computer Vision".
+        use_case: E.g. "Object Detection".
+        license: Of the code and the weights: an SPDX name or a URL.
+        deploy_license: Of the exported files, where it differs.
+        technical_details: Figures by name; `autofill_info_yaml.py` writes parameters, MACs and size.
+        related_models: Ids in this zoo.
+        dataset: What the weights were trained on.
+    """
+
+    name: Text
+    id: Text
+    status: Status
+    headline: Text
+    description: Text
+    domain: Text
+    use_case: Text
+    license: Text
+    tags: tuple[Text, ...] = ()
+    research_paper: Url | None = None
+    research_paper_title: Text | None = None
+    deploy_license: Text | None = None
+    source_repo: Url | None = None
+    technical_details: dict[str, str | int | float] = {}
+    applicable_scenarios: tuple[Text, ...] = ()
+    related_models: tuple[Text, ...] = ()
+    form_factors: tuple[FormFactor, ...] = ()
+    dataset: tuple[Text, ...] = ()
+
+
+class Unsupported(Schema):
+    """A target the model cannot be built for. An absent key stands for every value.
+
+    Args:
+        chipset: Any name or alias.
+        reason: Shown to the person who asks for it.
+    """
+
+    runtime: RuntimeName | None = None
+    precision: PrecisionName | None = None
+    chipset: ChipsetName | None = None
+    reason: Text
+
+
+class CodeGen(Schema):
+    """code-gen.yaml: what the model can be built for.
+
+    Args:
+        global_requirements_incompatible: Its requirements.txt needs an environment of its own.
+    """
+
+    supported_precisions: Annotated[tuple[PrecisionName, ...], pydantic.Field(min_length=1)] = (Precision.FLOAT,)
+    supported_runtimes: Annotated[tuple[RuntimeName, ...], pydantic.Field(min_length=1)] = tuple(TargetRuntime)
+    unsupported: tuple[Unsupported, ...] = ()
+    global_requirements_incompatible: bool = False
+
+    def unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
+        """Why the model cannot be built for a target, or None."""
+        if runtime not in self.supported_runtimes:
+            return f"the model takes the runtimes {', '.join(self.supported_runtimes)}"
+        if precision not in self.supported_precisions:
+            return f"the model takes the precisions {', '.join(self.supported_precisions)}"
+        for rule in self.unsupported:
+            if (
+                rule.runtime in (None, runtime)
+                and rule.precision in (None, precision)
+                and (rule.chipset is None or (chipset is not None and rule.chipset == chipset.name))
+            ):
+                return rule.reason
+        return None
+
+
+SchemaT = TypeVar("SchemaT", bound=Schema)
+
+
+def read_yaml(path: Path, schema: type[SchemaT]) -> SchemaT:
+    """Read and check a file.
+
+    Raises:
+        UserError: It is missing, not YAML, or does not fit the schema; names the file and the keys.
+    """
+    try:
+        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if fields is None:
+        fields = {}
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: must hold keys and values, got a {type(fields).__name__}")
+    try:
+        return schema.model_validate(fields)
+    except pydantic.ValidationError as error:
+        problems = [_problem(schema, detail) for detail in error.errors(include_url=False)]
+        raise UserError(f"{path}: {'; '.join(problems)}") from error
+
+
+def _problem(schema: type[Schema], detail: ErrorDetails) -> str:
+    """One finding of pydantic in our words."""
+    place = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "missing":
+        return f"key '{place}' is missing"
+    if detail["type"] == "extra_forbidden":
+        valid = (schema if len(detail["loc"]) == 1 else Unsupported).model_fields
+        near = difflib.get_close_matches(str(detail["loc"][-1]), valid, n=1, cutoff=0.5)
+        return f"unknown key '{place}' ({f'did you mean {near[0]}?' if near else 'valid: ' + ', '.join(valid)})"
+    if detail["type"] == "value_error":
+        return f"'{place}': {detail['ctx']['error']}"
+    message = (detail["msg"][0].lower() + detail["msg"][1:]).replace("tuple", "list")
+    return f"'{place}': {message}, got {detail['input']!r}"

@@ -1,0 +1,122 @@
+"""The models there are, by folder. Listing them imports neither torch nor a model."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
+
+if TYPE_CHECKING:
+    from model_zoo.base.collection import Model
+    from model_zoo.base.info import CodeGen, ModelInfo
+
+#: What a model may be called: it is a folder, a Python module and a command line word.
+VALID_ID = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+def models_folder() -> Path:
+    """The folder that holds one folder a model."""
+    return Path(__file__).resolve().parent.parent / "models"
+
+
+def model_ids() -> list[str]:
+    """Ids of all models, sorted."""
+    return sorted(
+        path.parent.name for path in models_folder().glob("*/info.yaml") if VALID_ID.fullmatch(path.parent.name)
+    )
+
+
+def model_folder(model_id: str) -> Path:
+    """The folder of a model.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    folder = models_folder() / model_id
+    if not VALID_ID.fullmatch(model_id) or not (folder / "info.yaml").is_file():
+        raise unknown_name("model", model_id, model_ids(), "model-zoo list")
+    return folder
+
+
+def model_info(model_id: str) -> ModelInfo:
+    """What info.yaml says about a model.
+
+    Raises:
+        UserError: There is no such model, or its info.yaml is wrong.
+    """
+    from model_zoo.base.info import ModelInfo, read_yaml
+
+    path = model_folder(model_id) / "info.yaml"
+    info = read_yaml(path, ModelInfo)
+    if info.id != model_id:
+        raise UserError(f"{path}: 'id' is '{info.id}', the folder is called '{model_id}'")
+    return info
+
+
+def code_gen(model_id: str) -> CodeGen:
+    """What code-gen.yaml says about a model; the defaults if there is none.
+
+    Raises:
+        UserError: There is no such model, or its code-gen.yaml is wrong.
+    """
+    from model_zoo.base.info import CodeGen, read_yaml
+
+    path = model_folder(model_id) / "code-gen.yaml"
+    return read_yaml(path, CodeGen) if path.exists() else CodeGen()
+
+
+def load_model_class(model_id: str) -> type[Model]:
+    """The class `Model` of the folder's model.py.
+
+    Raises:
+        UserError: There is no such model.
+        ModelZooError: A package it needs is not installed.
+    """
+    loaded: type[Model] = _load(model_id, "model", "Model")
+    return loaded
+
+
+def load_app_class(model_id: str) -> type:
+    """The class `App` of the folder's app.py.
+
+    Raises:
+        UserError: There is no such model.
+        ModelZooError: A package it needs is not installed.
+    """
+    loaded: type = _load(model_id, "app", "App")
+    return loaded
+
+
+def _load(model_id: str, module: str, attribute: str) -> Any:
+    folder = model_folder(model_id)
+    try:
+        loaded = importlib.import_module(f"model_zoo.models.{model_id}.{module}")
+    except ModuleNotFoundError as error:
+        requirements = folder / "requirements.txt"
+        if (error.name or "").partition(".")[0] == "model_zoo" or not requirements.exists():
+            raise
+        raise ModelZooError(f"{model_id} needs the package {error.name}", f"pip install -r {requirements}") from error
+    try:
+        return getattr(loaded, attribute)
+    except AttributeError:
+        raise ModelZooError(f"{loaded.__file__} defines no class {attribute}") from None
+
+
+def lazy_exports(package: str, **modules: str) -> Callable[[str], object]:
+    """A module's `__getattr__` (PEP 562) that imports what it gives away only when it is asked for.
+
+    Args:
+        package: `__name__` of the package.
+        modules: By attribute, the submodule that defines it.
+    """
+
+    def get(name: str) -> object:
+        if name not in modules:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
+
+    return get
