@@ -1,0 +1,141 @@
+"""Command line flags from a function's signature, and their help from its docstring."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from model_zoo.utils.errors import ModelZooError
+
+Value = str | int | float | bool | Path | None
+
+_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "path": Path}
+_NAMES = {python_type: name for name, python_type in _TYPES.items()}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One argument of a function, as a command line flag.
+
+    Args:
+        type: `str`, `int`, `float`, `bool` or `path`.
+        help: From the docstring; empty if it says nothing.
+        choices: The only valid values, if there are such.
+    """
+
+    name: str
+    type: str
+    default: Value
+    help: str = ""
+    choices: tuple[str | int, ...] | None = None
+
+    @property
+    def option(self) -> str:
+        """As written on the command line, e.g. `--batch-size`."""
+        return "--" + self.name.replace("_", "-")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        default = str(self.default) if isinstance(self.default, Path) else self.default
+        return {**vars(self), "default": default, "choices": list(self.choices) if self.choices else None}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Flag:
+        """Read back what `to_json` gave."""
+        default, choices = fields["default"], fields["choices"]
+        if fields["type"] == "path" and default is not None:
+            default = Path(default)
+        return cls(**{**fields, "default": default, "choices": tuple(choices) if choices else None})
+
+
+def signature_flags(function: Callable[..., object], owner: type | None = None) -> list[Flag]:
+    """One flag for each argument: typed str, int, float, bool, Path, a Literal, or one of these `| None`.
+
+    Args:
+        owner: Class whose bases are asked about arguments that the function's own docstring leaves out;
+            known without saying for a class method.
+
+    Raises:
+        ModelZooError: An argument has no type, no default, or a type that cannot be written on a command line.
+    """
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters
+    except NameError as error:
+        raise ModelZooError(f"{_where(function)}: the type '{error.name}' is not known at run time") from error
+    helps = _argument_helps(function, owner)
+    return [_flag(function, parameter, helps.get(name, "")) for name, parameter in parameters.items()]
+
+
+def add_flags(parser: argparse._ActionsContainer, flags: Iterable[Flag]) -> None:
+    """Add flags to a parser or an argument group: `--height 640`, `--postprocessing` and `--no-postprocessing`."""
+    for flag in flags:
+        text = flag.help.replace("%", "%%")
+        if flag.type == "bool":
+            parser.add_argument(
+                flag.option, dest=flag.name, default=flag.default, help=text, action=argparse.BooleanOptionalAction
+            )
+            continue
+        if flag.default is not None:
+            text = f"{text} (default: %(default)s)".strip()
+        parser.add_argument(
+            flag.option, dest=flag.name, default=flag.default, help=text, type=_TYPES[flag.type], choices=flag.choices
+        )
+
+
+def _flag(function: Callable[..., object], parameter: inspect.Parameter, text: str) -> Flag:
+    where = f"{_where(function)}: argument '{parameter.name}'"
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise ModelZooError(f"{where} stands for any number of arguments, which has no flag")
+    if parameter.annotation is parameter.empty:
+        raise ModelZooError(f"{where} has no type")
+    if parameter.default is parameter.empty:
+        raise ModelZooError(f"{where} has no default")
+    annotation = parameter.annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        options = [option for option in get_args(annotation) if option is not types.NoneType]
+        annotation = options[0] if len(options) == 1 else annotation
+    choices = get_args(annotation) if get_origin(annotation) is Literal else None
+    kind = type(choices[0]) if choices else annotation
+    if kind not in _NAMES or (choices and {type(choice) for choice in choices} not in ({str}, {int})):
+        raise ModelZooError(f"{where}: no flag can hold the type {parameter.annotation}")
+    return Flag(parameter.name, _NAMES[kind], parameter.default, text, choices)
+
+
+def _argument_helps(function: Callable[..., object], owner: type | None) -> dict[str, str]:
+    """Help by argument: what the nearest class in the method resolution order says."""
+    bound_to = getattr(function, "__self__", None)
+    owner = owner or (bound_to if isinstance(bound_to, type) else None)
+    name = getattr(function, "__name__", "")
+    documents = [function.__doc__]
+    documents += [getattr(base.__dict__.get(name), "__doc__", None) for base in (owner.__mro__ if owner else ())]
+    helps: dict[str, str] = {}
+    for document in documents:
+        helps = {**docstring_arguments(document or ""), **helps}
+    return helps
+
+
+def docstring_arguments(docstring: str) -> dict[str, str]:
+    """The `Args:` section of a Google style docstring: text by name, each on one line."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", inspect.cleandoc(docstring) + "\n", re.MULTILINE)
+    if section is None:
+        return {}
+    helps: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc("\n" + section[1]).splitlines():
+        entry = re.match(r"\*{0,2}(\w+)(?: \(.*?\))?:\s*(.*)", line)
+        if entry:
+            name = entry[1]
+            helps[name] = entry[2]
+        elif name:
+            helps[name] = f"{helps[name]} {line.strip()}".strip()
+    return helps
+
+
+def _where(function: Callable[..., object]) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', function)}"
