@@ -1,0 +1,74 @@
+"""What every compiled model is once loaded: named arrays in and out, and callable on torch tensors like its source."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays, InputSpec
+from model_zoo.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class CompiledModel(Protocol):
+    """A compiled file, ready to run.
+
+    Args:
+        input_spec: Names, shapes and dtypes of the inputs, in call order, in the layout callers use.
+        output_names: In the order of the outputs.
+    """
+
+    input_spec: InputSpec
+    output_names: list[str]
+
+    @abstractmethod
+    def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
+        """Run many samples, in order.
+
+        Raises:
+            UserError: A sample does not fit `input_spec`.
+        """
+
+    def __call__(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """Run one sample: the inputs by position, in the order of `input_spec`.
+
+        Returns:
+            One tensor, or a tuple in the order of `output_names`.
+
+        Raises:
+            UserError: The number, shape or dtype of the tensors does not fit `input_spec`.
+        """
+        import torch
+
+        if len(tensors) != len(self.input_spec):
+            raise UserError(
+                f"the model takes {len(self.input_spec)} inputs ({', '.join(self.input_spec)}), got {len(tensors)}"
+            )
+        sample = {name: t.detach().cpu().numpy() for name, t in zip(self.input_spec, tensors, strict=True)}
+        (outputs,) = self.run([sample])
+        values = tuple(torch.from_numpy(outputs[name]) for name in self.output_names)
+        return values[0] if len(values) == 1 else values
+
+
+def write_samples(path: Path, samples: Sequence[Arrays]) -> None:
+    """Write samples as one .npz: dtypes survive, arrays keep their names."""
+    arrays = {f"{index}.{name}": value for index, sample in enumerate(samples) for name, value in sample.items()}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def read_samples(path: Path) -> list[Arrays]:
+    """Read back what `write_samples` wrote."""
+    samples: list[Arrays] = []
+    with np.load(path, allow_pickle=False) as file:
+        for key in file.files:
+            index, name = key.split(".", 1)
+            if int(index) == len(samples):
+                samples.append({})
+            samples[-1][name] = file[key]
+    return samples
