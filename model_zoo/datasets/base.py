@@ -1,0 +1,85 @@
+"""What a dataset is: numbered samples that fit an input spec, in two parts that share nothing."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays, InputSpec
+from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.files import cache_root
+
+Split = Literal["calibration", "test"]
+
+#: Of a dataset that has no parts of its own, one sample in ten, and never more than this, is for calibration.
+MAX_CALIBRATION = 1000
+
+
+class MissingDataError(UserError):
+    """The data is not on this machine. The hint says what to get where, and which folder to put it in."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    Args:
+        inputs: By input name, with a batch dimension of 1.
+        target: What is right for it, e.g. a class index; None if the dataset does not say.
+    """
+
+    inputs: Arrays
+    target: Any = None
+
+
+class BaseDataset(ABC):
+    """Samples for calibration or for scoring. Cheap to build: nothing is decoded before it is asked for.
+
+    Args:
+        spec: The inputs that samples are made for; its batch size does not matter.
+        split: `calibration` and `test` have no sample in common.
+
+    Raises:
+        UserError: The dataset cannot feed these inputs.
+        MissingDataError: The data is not here.
+    """
+
+    name: ClassVar[str]
+    #: Whether the data comes with the installed packages.
+    bundled: ClassVar[bool] = False
+
+    def __init__(self, spec: InputSpec, split: Split) -> None:
+        if split not in get_args(Split):
+            raise unknown_name("split", split, get_args(Split), "model-zoo evaluate --help")
+        self.spec = spec
+        self.split: Split = split
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:
+        """Load one sample."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Equal fingerprints mean equal samples in equal order."""
+
+
+def data_root() -> Path:
+    """Where datasets are looked for: $MODEL_ZOO_DATA, or `data` in the cache folder."""
+    chosen = os.environ.get("MODEL_ZOO_DATA")
+    return Path(chosen).expanduser() if chosen else cache_root() / "data"
+
+
+def split_indices(count: int, split: Split, seed: int = 0) -> list[int]:
+    """Which of `count` samples belong to a split: the same ones on every machine."""
+    order = np.random.RandomState(seed).permutation(count)  # numpy has frozen this generator
+    calibration = min(MAX_CALIBRATION, max(1, count // 10))
+    return sorted(int(index) for index in (order[:calibration] if split == "calibration" else order[calibration:]))
