@@ -70,7 +70,9 @@ class BaseModel(torch.nn.Module, ABC):
         """Outputs that compiled files give as [batch, height, width, channels]; `onnx` keeps the layout of torch."""
         return []
 
-    def get_unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
+    def get_unsupported_reason(
+        self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None
+    ) -> str | None:
         """Why this model cannot be built for a target, or None."""
         return None
 
@@ -146,6 +148,8 @@ def run_torch(
     """
     outputs = call_torch(module, inputs, dtype)
     if len(outputs) != len(output_names):
-        raise ModelZooError(f"the model gives {len(outputs)} outputs, but names {len(output_names)}: {list(output_names)}")
+        raise ModelZooError(
+            f"the model gives {len(outputs)} outputs, but names {len(output_names)}: {list(output_names)}"
+        )
     plain = (value.float() if value.is_floating_point() else value for value in outputs)
     return {name: value.detach().cpu().numpy() for name, value in zip(output_names, plain, strict=True)}

@@ -122,5 +122,11 @@ class Toolchain(Protocol):
     def inspect(self, file: Path, runtime: TargetRuntime, chipset: Chipset | None) -> Compiled:
         """Read a finished file back without compiling, and refuse it if it is for another target."""
 
+    def can_emulate(self, runtime: TargetRuntime) -> bool:
+        """Whether `load_emulator` runs files of this runtime here."""
+
+    def load_emulator(self, file: Path) -> CompiledModel:
+        """Load a compiled file for the NPU emulator."""
+
     def load_host(self, lowered: Path) -> CompiledModel:
         """Load a lowered file for the host CPU."""

@@ -21,6 +21,7 @@ from typing import Any
 from model_zoo.utils.errors import ModelZooError
 
 _POLL_S = 0.02
+_running: set[subprocess.Popen[bytes]] = set()
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -87,6 +88,7 @@ def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, 
             env=environment,
             start_new_session=True,
         )
+    _running.add(child)
     process = psutil.Process(child.pid)
     peak, broken = 0, ""
     try:
@@ -106,6 +108,7 @@ def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, 
             child.wait()
     finally:
         _kill(child)
+        _running.discard(child)
     seconds = time.monotonic() - started
     text = log_file.read_text(encoding="utf-8", errors="replace")
     if broken:
@@ -120,6 +123,12 @@ def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, 
     if "error" in result:
         raise ChildFailedError(f"{what}: {result['error']}", log=text)
     return ChildResult(result["value"], seconds, max(peak, result["peak_memory_bytes"]), text)
+
+
+def kill_children() -> None:
+    """Stop every child now, so that threads waiting for one come back: for Ctrl-C."""
+    for child in list(_running):
+        _kill(child)
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:

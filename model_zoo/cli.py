@@ -1,0 +1,203 @@
+"""The command line `model-zoo`: thin; the work is in the rooms below."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from model_zoo import __version__
+from model_zoo.utils.console import console, guarded, print_json, table
+
+_EXAMPLES = """examples:
+  model-zoo export digits_cnn --chipset snapdragon-8-elite --precision w8a8
+  model-zoo export yolov7 --weights random --chipset sm8650 --chipset sm8750
+  model-zoo demo resnet18 --weights random --image cat.jpg
+  model-zoo new my_model --task image_classification
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _run(given), "--debug" in given)
+
+
+def _run(argv: list[str]) -> int:
+    parser = _parser()
+    known, rest = parser.parse_known_args(argv)
+    command = known.command
+    if command in ("export", "evaluate", "demo"):
+        if known.model is None:
+            if not {"-h", "--help"} & set(rest):
+                parser.error(f"{command} needs a model; run `model-zoo list` for all of them")
+            console().print(f"usage: model-zoo {command} MODEL [flags]\n\nevery model has its own flags:")
+            console().print(f"  model-zoo {command} resnet18 --help")
+            return 0
+        return _door(command, known.model, rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return int(known.run(known))
+
+
+def _door(command: str, model_id: str, rest: list[str]) -> int:
+    from model_zoo.pipeline import doors
+
+    if command == "export":
+        return doors.export_door(model_id, rest)
+    if command == "evaluate":
+        return doors.evaluate_door(model_id, rest)
+    from importlib import import_module
+
+    from model_zoo.base.registry import model_folder
+
+    model_folder(model_id)
+    return int(import_module(f"model_zoo.models.{model_id}.demo").main(rest))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from model_zoo.pipeline.doors import HouseParser
+
+    parser = HouseParser(
+        prog="model-zoo",
+        description="Put neural networks on Snapdragon NPUs, from your own machine.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"model_zoo {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=HouseParser)
+    _listing(commands, "list", "the models of the zoo", _list)
+    _listing(commands, "info", "everything known of one model", _info).add_argument("model")
+    _listing(commands, "chipsets", "chipsets and their aliases", _chipsets)
+    _listing(commands, "devices", "devices and their chipsets", _devices)
+    _listing(commands, "runtimes", "target runtimes and the precisions they take", _runtimes)
+    for command, what in (
+        ("export", "compile a model on this machine and check the result"),
+        ("evaluate", "score a model in torch, on the host CPU and on the NPU emulator"),
+        ("demo", "run a model's app on a picture"),
+    ):
+        door = commands.add_parser(command, help=what, add_help=False)
+        door.add_argument("model", nargs="?")
+    new = commands.add_parser("new", help="scaffold a model's folder", epilog="example: model-zoo new my_model")
+    new.add_argument("model")
+    new.add_argument("--task", default="tensor", help="image_classification, object_detection or tensor")
+    new.add_argument("--json", action="store_true", help="print JSON")
+    new.add_argument("--debug", action="store_true", help="show tracebacks")
+    new.set_defaults(run=_new)
+    return parser
+
+
+def _listing(commands: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=what, description=f"Show {what}.")
+    made.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    made.add_argument("--debug", action="store_true", help="show tracebacks")
+    made.set_defaults(run=run)
+    return made
+
+
+def _show(given: argparse.Namespace, title: str, records: list[dict[str, Any]]) -> int:
+    """Print records of equal keys as JSON or as a table."""
+    if given.json:
+        print_json(records)
+        return 0
+    rows = [[_text(value) for value in record.values()] for record in records]
+    console().print(table(title, list(records[0]), rows))
+    return 0
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def _list(given: argparse.Namespace) -> int:
+    from model_zoo.base.registry import model_ids, model_info
+
+    infos = [model_info(model_id) for model_id in model_ids()]
+    records = [{"id": i.id, "name": i.name, "use case": i.use_case, "headline": i.headline} for i in infos]
+    return _show(given, f"{len(records)} models", records)
+
+
+def _info(given: argparse.Namespace) -> int:
+    from model_zoo.base.registry import code_gen, model_info
+
+    facts = {
+        **model_info(given.model).model_dump(mode="json"),
+        **code_gen(given.model).model_dump(mode="json"),
+    }
+    if given.json:
+        print_json(facts)
+        return 0
+    rows = []
+    for key, value in facts.items():
+        text = "\n".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else _text(value)
+        rows.append([key.replace("_", " "), text])
+    made = table(given.model, ["", ""], rows)
+    made.show_header = False
+    console().print(made)
+    console().print(f"next: model-zoo export {given.model} --help")
+    return 0
+
+
+def _chipsets(given: argparse.Namespace) -> int:
+    from model_zoo.targets.chipset import chipsets
+
+    records = [
+        {
+            "chipset": c.name,
+            "aliases": c.aliases,
+            "world": c.world,
+            "Hexagon": f"v{c.htp}",
+            "soc_model": c.soc_model,
+            "float on NPU": c.fp16,
+            "weight sharing": c.weight_sharing,
+            "VTCM MB": f"{c.vtcm_mb} assumed" if c.vtcm_assumed else c.vtcm_mb,
+            "runtimes": "all" if c.has_htp else "onnx, tflite",
+        }
+        for c in chipsets().values()
+    ]
+    return _show(given, f"{len(records)} chipsets", records)
+
+
+def _devices(given: argparse.Namespace) -> int:
+    from model_zoo.targets.chipset import devices
+
+    records = [
+        {"device": d.name, "chipset": d.chipset, "form factor": d.form_factor, "os": d.os, "NPUs": d.npu_count}
+        for d in devices().values()
+    ]
+    return _show(given, f"{len(records)} devices", records)
+
+
+def _runtimes(given: argparse.Namespace) -> int:
+    from model_zoo.targets.runtime import TargetRuntime
+
+    records = [
+        {
+            "runtime": r,
+            "file": r.extension,
+            "compiled for one chipset": r.is_qnn,
+            "precisions": list(r.precisions),
+        }
+        for r in TargetRuntime
+    ]
+    return _show(given, "runtimes (qnn is short for qnn_context_binary)", records)
+
+
+def _new(given: argparse.Namespace) -> int:
+    from model_zoo.scripts.new_model import new_model
+
+    folder = new_model(given.model, given.task)
+    if given.json:
+        print_json({"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())})
+    else:
+        console().print(f"written to {folder}/\nnext:\n  pytest {folder}\n  model-zoo export {given.model} --help")
+    return 0

@@ -1,0 +1,108 @@
+"""Capture: a torch module becomes a file with real input and output names."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from model_zoo.base.spec import Arrays
+from model_zoo.pipeline.source import ComponentFacts
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.layout import channels_last
+
+
+class Interface(torch.nn.Module):
+    """The module as the file shows it: declared inputs and outputs are channel-last.
+
+    Args:
+        inputs: Whether each input is channel-last, in call order.
+        outputs: Whether each output is channel-last, in order.
+    """
+
+    def __init__(self, module: torch.nn.Module, inputs: Sequence[bool], outputs: Sequence[bool]) -> None:
+        super().__init__()
+        self.module = module
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Call the module in its own layout."""
+        moved = [t.movedim(-1, 1) if last else t for t, last in zip(tensors, self.inputs, strict=True)]
+        results = self.module(*moved)
+        results = results if isinstance(results, (tuple, list)) else (results,)
+        return tuple(t.movedim(1, -1) if last else t for t, last in zip(results, self.outputs, strict=True))
+
+
+def export_program(
+    module: torch.nn.Module, facts: ComponentFacts, sample: Arrays, channel_last: bool
+) -> torch.export.ExportedProgram:
+    """Trace a module.
+
+    Args:
+        sample: One input in torch's layout.
+        channel_last: Lay declared inputs and outputs out channel-last.
+
+    Raises:
+        ModelZooError: The module cannot be traced; says where.
+    """
+    last_in, last_out = (facts.channel_last_inputs, facts.channel_last_outputs) if channel_last else ((), ())
+    interface = Interface(
+        module, [name in last_in for name in facts.inputs], [name in last_out for name in facts.output_names]
+    ).eval()
+    example = tuple(torch.from_numpy(value) for value in channels_last(sample, last_in).values())
+    try:
+        with torch.no_grad(), _quiet():
+            return torch.export.export(interface, example, strict=False)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelZooError(f"capture: torch cannot trace the model: {reason}", "run again with --debug") from error
+
+
+def write_onnx(program: torch.export.ExportedProgram, facts: ComponentFacts, path: Path) -> None:
+    """Write a traced module as one ONNX file.
+
+    Raises:
+        ModelZooError: An operator has no ONNX form.
+    """
+    try:
+        with _quiet():
+            onnx_program = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                input_names=list(facts.inputs),
+                output_names=list(facts.output_names),
+                external_data=False,
+                verbose=False,
+            )
+        if onnx_program is None:
+            raise ModelZooError("capture: torch gave no ONNX program")
+        onnx_program.save(str(path), external_data=False)
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelZooError(f"capture: no ONNX form: {reason}", "run again with --debug") from error
+
+
+def write_program(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write a traced module as an exported program (.pt2)."""
+    with _quiet():
+        torch.export.save(program, path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's progress and deprecation talk means nothing to our users; errors still pass."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -1,0 +1,241 @@
+"""The doors: command lines of one model, behind its generated export.py and evaluate.py and behind `model-zoo`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from model_zoo.base.flags import Flag, add_flags, signature_flags
+from model_zoo.pipeline.cache import StageCache
+from model_zoo.pipeline.source import code_digest, installed_versions
+from model_zoo.targets.chipset import Chipset, find_chipset, find_device
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils.console import guarded, print_error, print_json, stage_progress
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.files import cache_root
+
+#: What `--quantize` without a value means.
+_DEFAULT_QUANTIZED = Precision.W8A8
+
+
+class HouseParser(argparse.ArgumentParser):
+    """A parser whose errors look like all our errors."""
+
+    def error(self, message: str) -> Any:
+        """Exit with one line."""
+        print_error(UserError(message, f"run `{self.prog} --help`"))
+        sys.exit(UserError.exit_code)
+
+
+def export_door(model_id: str, argv: Sequence[str] | None = None) -> int:
+    """Run an export command line for one model.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
+    """
+    arguments_given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _export(model_id, arguments_given), "--debug" in arguments_given)
+
+
+def evaluate_door(model_id: str, argv: Sequence[str] | None = None) -> int:
+    """Run an evaluate command line for one model; exit status as for `export_door`."""
+    arguments_given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _evaluate(model_id, arguments_given), "--debug" in arguments_given)
+
+
+def _export(model_id: str, argv: list[str]) -> int:
+    from model_zoo.pipeline.export import open_cache, run_plan
+    from model_zoo.pipeline.plan import ExportOptions, make_plan
+    from model_zoo.pipeline.report import print_plan, print_result
+    from model_zoo.pipeline.source import ZooSource
+    from model_zoo.toolchains.local.toolchain import LocalToolchain
+    from model_zoo.utils.console import console
+
+    parser, model_flags, input_flags = _parser(
+        model_id,
+        "export",
+        "Compile the model on this machine, check the result, and say what it will do on the chipset.",
+        "--chipset sm8650 --precision w8a8",
+    )
+    _add_export_flags(parser)
+    given = parser.parse_args(argv)
+    options = ExportOptions(
+        runtime=TargetRuntime.parse(given.target_runtime),
+        chipsets=_chipsets(given),
+        precision=_precision(given),
+        calibration_data=given.calibration_data,
+        num_calibration_samples=given.num_calibration_samples,
+        skip_compiling=given.skip_compiling,
+        skip_profiling=given.skip_profiling,
+        skip_inferencing=given.skip_inferencing,
+        output_dir=given.output_dir,
+        zip_assets=given.zip_assets,
+        use_cache=not given.no_cache,
+    )
+    source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
+    with open_cache(options.use_cache) as cache, stage_progress() as progress:
+        plan = make_plan(source, options, LocalToolchain(), cache)
+        print_plan(plan, console(stderr=given.json or given.skip_summary))
+        if given.dry_run:
+            if given.json:
+                print_json(plan.to_json())
+            return 0
+        result = run_plan(plan, cache, progress)
+    if given.json:
+        print_json(result.to_json())
+    elif not given.skip_summary:
+        print_result(result, next_commands=_next_commands(model_id, result))
+    for error in result.errors:
+        print_error(error)
+    return max((error.exit_code for error in result.errors), default=0)
+
+
+def _evaluate(model_id: str, argv: list[str]) -> int:
+    from model_zoo.pipeline.evaluate import EvaluateOptions, evaluate_source, print_evaluation
+    from model_zoo.pipeline.source import ZooSource
+
+    parser, model_flags, input_flags = _parser(
+        model_id,
+        "evaluate",
+        "Score the model on a dataset: in torch, quantized on this machine's CPU, and on the NPU emulator.",
+        "--chipset sm8650 --precision w8a8 --num-samples 100",
+    )
+    _add_target_flags(parser)
+    parser.add_argument("--dataset-name", help="default: the model's first evaluation dataset")
+    parser.add_argument("--num-samples", type=int, metavar="N", help="default: up to 360")
+    parser.add_argument("--seed", type=int, default=0, help="which samples are drawn (default: %(default)s)")
+    parser.add_argument("--skip-torch-accuracy", action="store_true", help="do not score the torch model")
+    given = parser.parse_args(argv)
+    options = EvaluateOptions(
+        runtime=TargetRuntime.parse(given.target_runtime),
+        chipset=next(iter(_chipsets(given)), None),
+        precision=_precision(given),
+        calibration_data=given.calibration_data,
+        num_calibration_samples=given.num_calibration_samples,
+        dataset_name=given.dataset_name,
+        num_samples=given.num_samples,
+        seed=given.seed,
+        skip_torch=given.skip_torch_accuracy,
+        use_cache=not given.no_cache,
+    )
+    source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
+    with stage_progress() as progress:
+        evaluation = evaluate_source(source, options, progress)
+    if given.json:
+        print_json(evaluation.to_json())
+    else:
+        print_evaluation(evaluation)
+    return 0
+
+
+def _parser(model_id: str, command: str, what: str, example: str) -> tuple[HouseParser, list[Flag], list[Flag]]:
+    model_flags, input_flags = model_flags_of(model_id)
+    program = f"python -m model_zoo.models.{model_id}.{command}"
+    parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}", allow_abbrev=False)
+    add_flags(parser.add_argument_group("model"), model_flags)
+    add_flags(parser.add_argument_group("input"), input_flags)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser, model_flags, input_flags
+
+
+def model_flags_of(model_id: str) -> tuple[list[Flag], list[Flag]]:
+    """Flags of `from_pretrained` and `get_input_spec`; cached, because reading them from the class imports torch."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        from model_zoo.base.registry import load_model_class
+
+        model_class = load_model_class(model_id)
+        inputs = getattr(model_class, "get_input_spec", None)
+        return {
+            "model": [flag.to_json() for flag in signature_flags(model_class.from_pretrained)],
+            "input": [flag.to_json() for flag in signature_flags(inputs, model_class)] if inputs else [],
+        }
+
+    from model_zoo.base.registry import model_folder
+
+    model_folder(model_id)
+    cache = StageCache(cache_root() / "stages")
+    key = [model_id, code_digest(), installed_versions("torch", "torchvision")]
+    found = cache.get_or_make("flags", key, make).value
+    return [Flag.from_json(flag) for flag in found["model"]], [Flag.from_json(flag) for flag in found["input"]]
+
+
+def _add_target_flags(parser: argparse.ArgumentParser) -> None:
+    target = parser.add_argument_group("target")
+    target.add_argument("-c", "--chipset", action="append", default=[], help="chipset or alias; see `model-zoo chipsets`")
+    target.add_argument("-d", "--device", action="append", default=[], help="a device; see `model-zoo devices`")
+    target.add_argument(
+        "-r",
+        "--target-runtime",
+        "--runtime",
+        default="qnn",
+        metavar="RUNTIME",
+        help="qnn, precompiled_qnn_onnx, qnn_dlc, onnx or tflite (default: %(default)s)",
+    )
+    precision = target.add_mutually_exclusive_group()
+    precision.add_argument(
+        "-p", "--precision", help=f"{', '.join(Precision)}; default: the first that model, runtime and chipset support"
+    )
+    precision.add_argument(
+        "--quantize",
+        nargs="?",
+        const=_DEFAULT_QUANTIZED,
+        metavar="PRECISION",
+        help=f"quantize; to {_DEFAULT_QUANTIZED} if no precision is named",
+    )
+    calibration = parser.add_argument_group("calibration")
+    calibration.add_argument(
+        "--calibration-data", metavar="PATH", help="a folder of pictures, an .npz with an array per input, or `random`"
+    )
+    calibration.add_argument("--num-calibration-samples", type=int, metavar="N", help="default: up to 100")
+    parser.add_argument("--no-cache", action="store_true", help="take nothing from earlier runs")
+
+
+def _add_export_flags(parser: argparse.ArgumentParser) -> None:
+    _add_target_flags(parser)
+    work = parser.add_argument_group("work")
+    work.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    work.add_argument("--skip-compiling", action="store_true", help="check capture and quantization only; no files")
+    work.add_argument("--skip-profiling", action="store_true", help="no latency on this machine's CPU")
+    work.add_argument("--skip-inferencing", action="store_true", help="run the result nowhere: it is then not verified")
+    work.add_argument("--skip-summary", action="store_true", help="print no result table")
+    work.add_argument("--output-dir", type=Path, default=Path("build"), help="default: %(default)s")
+    work.add_argument("--zip-assets", action="store_true", help="write a .zip beside each output folder")
+
+
+def _chipsets(given: argparse.Namespace) -> tuple[Chipset, ...]:
+    named = [find_chipset(name) for name in given.chipset]
+    return tuple(dict.fromkeys([*named, *(find_chipset(find_device(name).chipset) for name in given.device)]))
+
+
+def _precision(given: argparse.Namespace) -> Precision | None:
+    name = given.precision or given.quantize
+    if name is None:
+        return None
+    precision = Precision.parse(name)
+    if given.quantize and not precision.is_quantized:
+        raise UserError(f"--quantize {precision} does not quantize", "use --precision float")
+    return precision
+
+
+def _values(given: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
+    return {flag.name: getattr(given, flag.name) for flag in flags}
+
+
+def _next_commands(model_id: str, result: Any) -> list[str]:
+    """What people do next: see it work, and score it."""
+    from model_zoo.base.registry import model_folder
+
+    folder = model_folder(model_id)
+    file = next((c.file for t in result.targets for c in t.components if t.folder and c.file), None)
+    commands = []
+    if file is not None and file.suffix != ".dlc":
+        commands.append(f"python -m model_zoo.models.{model_id}.demo --compiled {file}")
+    if (folder / "evaluate.py").exists():
+        commands.append(f"python -m model_zoo.models.{model_id}.evaluate --help")
+    return commands

@@ -1,0 +1,214 @@
+"""Export: run a plan."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from model_zoo.pipeline.bundle import write_bundle
+from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
+from model_zoo.pipeline.stages import ComponentBuild, Reporter
+from model_zoo.pipeline.verify import GOOD_HALF_DB, MAX_LOSS_AGREEMENT, MAX_LOSS_DB, Parity, parity
+from model_zoo.runtimes.base import read_samples
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.toolchains.base import Compiled
+from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.files import cache_root
+from model_zoo.utils.jobs import kill_children
+
+#: Time given to the host latency measurement, in seconds.
+_PROFILE_SECONDS = 1.0
+
+
+class ParityError(ModelZooError):
+    """The emulator's outputs are further from torch than the precision explains."""
+
+
+def silent(title: str, work: Callable[[], Entry]) -> Entry:
+    """The reporter of a run that nobody watches."""
+    return work()
+
+
+def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> ExportResult:
+    """Build, check and bundle every target of a plan.
+
+    A target that fails does not keep the others from being finished: its error is in the result.
+
+    Raises:
+        ModelZooError: A stage that all targets share failed.
+    """
+    if not plan.options.skip_compiling:
+        _check_writable(plan.options.output_dir)
+    builds = component_builds(plan, cache, report)
+    try:
+        for build in builds.values():
+            if not build.facts.precompiled:
+                _run_shared(build, plan)
+        with ThreadPoolExecutor(max_workers=min(len(plan.chipsets), os.cpu_count() or 1)) as pool:
+            pending = [pool.submit(_run_target, plan, chipset, builds) for chipset in plan.chipsets]
+            try:
+                targets = tuple(future.result() for future in pending)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                kill_children()
+                raise
+    except KeyboardInterrupt:
+        kill_children()
+        raise
+    return ExportResult(plan, targets)
+
+
+def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[str, ComponentBuild]:
+    """The stages of every component of a plan."""
+    on_npu = plan.options.runtime.is_qnn or any(chipset and chipset.has_htp for chipset in plan.chipsets)
+    return {
+        name: ComponentBuild(
+            stem=name,
+            source=plan.source,
+            facts=facts,
+            runtime=plan.options.runtime,
+            precision=plan.precision,
+            toolchain=plan.toolchain,
+            cache=cache,
+            calibration=plan.calibration[name],
+            check=plan.check[name],
+            half=plan.precision is Precision.FLOAT and on_npu,
+            report=report,
+        )
+        for name, facts in plan.facts.items()
+    }
+
+
+def _run_shared(build: ComponentBuild, plan: Plan) -> None:
+    """The stages that do not depend on the chipset, in the order in which people think of them."""
+    build.reference()
+    build.captured()
+    build.lowered()
+    if not plan.options.skip_inferencing:
+        build.host()
+    if not plan.options.skip_profiling:
+        build.profiled(_PROFILE_SECONDS)
+
+
+def _run_target(plan: Plan, chipset: Chipset | None, builds: dict[str, ComponentBuild]) -> TargetResult:
+    parts: dict[str, tuple[ComponentResult, list[Path]]] = {}
+    try:
+        for name, build in builds.items():
+            parts[name] = _precompiled(build, plan, chipset) if build.facts.precompiled else _built(build, plan, chipset)
+            _refuse_bad_parity(parts[name][0], chipset)
+        results = [result for result, _ in parts.values()]
+        if plan.options.skip_compiling:
+            return TargetResult(chipset, None, tuple(results))
+        folder = write_bundle(plan, chipset, builds, parts)
+        moved = tuple(replace(result, file=folder / result.file.name if result.file else None) for result in results)
+        return TargetResult(chipset, folder, moved)
+    except ModelZooError as error:
+        return TargetResult(chipset, None, tuple(result for result, _ in parts.values()), error)
+
+
+def _built(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
+    options = plan.options
+    entries = [build.reference(), build.captured(), build.lowered()]
+    compiled: Compiled | None = None
+    files: list[Path] = []
+    emulated: Path | None = None
+    if not options.skip_compiling:
+        compiled, entry = build.compiled(chipset, emulate=not options.skip_inferencing)
+        entries.append(entry)
+        files = [entry.file(name) for name in compiled.files]
+        emulated = entry.file("npu.npz") if "npu.npz" in entry.files else None
+    compared: list[Parity] = []
+    scores = {}
+    if not options.skip_inferencing:
+        host = build.host()
+        entries.append(host)
+        compared = parity(
+            read_samples(entries[0].file("torch.npz")),
+            read_samples(host.file("host.npz")),
+            read_samples(emulated) if emulated else None,
+            read_samples(entries[0].file("half.npz")) if "half.npz" in entries[0].files else None,
+        )
+        places = {"torch": (entries[0], "torch.npz"), "host CPU": (host, "host.npz")}
+        if emulated:
+            places["NPU emulator"] = (entries[3], "npu.npz")
+        found = {place: build.score(place, made.file(name), made) for place, (made, name) in places.items()}
+        scores = {place: score for place, score in found.items() if score is not None}
+    latency = build.profiled(_PROFILE_SECONDS) if not options.skip_profiling else None
+    lowered = entries[2]
+    result = ComponentResult(
+        name=build.stem,
+        file=files[0] if files else None,
+        size_bytes=sum(file.stat().st_size for file in files),
+        compiled=compiled,
+        parity=tuple(compared),
+        scores=scores,
+        host_latency=latency.value if latency else None,
+        settings=lowered.value["settings"],
+        notes=tuple(_notes(compiled, entries[0].value)),
+        cached=all(entry.cached for entry in entries),
+    )
+    return result, files
+
+
+def _notes(compiled: Compiled | None, reference: dict[str, Any]) -> list[str]:
+    notes = [compiled.note] if compiled and compiled.note else []
+    if not reference["real_inputs"]:
+        notes.append("parity was measured on random noise: no real test sample is here")
+    if reference["half_error"]:
+        notes.append(f"torch cannot run this in half precision on the CPU: {reference['half_error']}")
+    return notes
+
+
+def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
+    file = build.precompiled().asset(plan.options.runtime, plan.precision, chipset)
+    compiled = plan.toolchain.inspect(file, plan.options.runtime, chipset)
+    note = "precompiled asset: it has no source to compare with"
+    result = ComponentResult(
+        build.stem, file, file.stat().st_size, compiled, (), {}, None, {}, tuple(filter(None, (note, compiled.note))), False
+    )
+    return result, [file]
+
+
+def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None:
+    bad = next((parity for parity in result.parity if parity.passed is False), None)
+    if bad is None or bad.npu is None:
+        return
+    where = f"{result.name} on {chipset.name}" if chipset else result.name
+    if bad.unit == "dB":
+        rule = f"may lose {MAX_LOSS_DB:.0f} dB, or must reach {GOOD_HALF_DB:.0f} dB in half precision"
+        numbers = f"{bad.npu:.1f} dB from torch on the NPU emulator, the host CPU reaches {bad.reference:.1f} dB"
+    else:
+        rule = f"may differ in {MAX_LOSS_AGREEMENT:.0%} more of the values"
+        numbers = f"{bad.npu:.1%} equal to torch on the NPU emulator, {bad.reference:.1%} on the host CPU"
+    raise ParityError(
+        f"{where}: output '{bad.output}' is wrong on the NPU: {numbers} ({rule}); no file was written",
+        "try another --precision, or --skip-inferencing to get the file unverified",
+    )
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse before the work what would fail after it."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"no permission to write to {existing}", "choose another folder with --output-dir")
+
+
+@contextmanager
+def open_cache(use_cache: bool) -> Iterator[StageCache]:
+    """The user's stage cache, or an empty one that lasts for one run."""
+    if use_cache:
+        yield StageCache(cache_root() / "stages")
+        return
+    with tempfile.TemporaryDirectory(prefix="model_zoo-") as folder:
+        yield StageCache(Path(folder))

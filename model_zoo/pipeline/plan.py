@@ -1,0 +1,211 @@
+"""The plan: everything is decided and printed before anything slow runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_zoo.pipeline.cache import StageCache
+from model_zoo.pipeline.samples import FEW_SAMPLES, SampleSet, calibration_samples, check_samples
+from model_zoo.pipeline.source import ComponentFacts, ModelSource, ZooSource
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime, check_target, default_precision
+from model_zoo.toolchains.base import Toolchain
+from model_zoo.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the user asks of an export.
+
+    Args:
+        chipsets: One binary each; may be empty for `onnx` and `tflite`.
+        precision: None: the first that model, runtime and chipsets support.
+        calibration_data: A folder of pictures, an .npz, or "random"; None: the model's dataset.
+        num_calibration_samples: None: up to 100 of the dataset.
+        skip_compiling: Stop before the compiler: check capture and quantization on the host CPU only; no files.
+        skip_profiling: No latency on the host CPU.
+        skip_inferencing: Run the result nowhere: no parity, no metric. The result says that it is not verified.
+        zip_assets: Write a .zip beside each output folder.
+        use_cache: Whether earlier runs' stages may serve.
+    """
+
+    runtime: TargetRuntime = TargetRuntime.QNN_CONTEXT_BINARY
+    chipsets: tuple[Chipset, ...] = ()
+    precision: Precision | None = None
+    calibration_data: str | Path | None = None
+    num_calibration_samples: int | None = None
+    skip_compiling: bool = False
+    skip_profiling: bool = False
+    skip_inferencing: bool = False
+    output_dir: Path = Path("build")
+    zip_assets: bool = False
+    use_cache: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An export, decided.
+
+    Args:
+        chipsets: At least one; (None,) for a file that is made for no chipset in particular.
+        calibration: Samples by component; None for float.
+        check: Samples by component to compare the places with; None: the model's own sample.
+        warnings: What the user must know before it runs.
+    """
+
+    source: ModelSource
+    facts: dict[str, ComponentFacts]
+    options: ExportOptions
+    precision: Precision
+    chipsets: tuple[Chipset | None, ...]
+    calibration: dict[str, SampleSet | None]
+    check: dict[str, SampleSet | None]
+    toolchain: Toolchain
+    versions: dict[str, str]
+    warnings: tuple[str, ...]
+
+    def folder(self, chipset: Chipset | None) -> Path:
+        """Where the files for a chipset go."""
+        parts = [self.options.runtime, self.precision, *([chipset.name.removeprefix("qualcomm-")] if chipset else [])]
+        return self.options.output_dir / self.source.name / "-".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "model": self.source.name,
+            "model_arguments": _arguments(self.source),
+            "runtime": self.options.runtime,
+            "precision": self.precision,
+            "chipsets": [chipset.name if chipset else None for chipset in self.chipsets],
+            "inputs": {c: {n: t.to_json() for n, t in f.inputs.items()} for c, f in self.facts.items()},
+            "calibration": {c: _samples_json(samples) for c, samples in self.calibration.items()},
+            "check": {c: _samples_json(samples) for c, samples in self.check.items()},
+            "output_dirs": [str(self.folder(chipset)) for chipset in self.chipsets],
+            "tool_versions": self.versions,
+            "warnings": list(self.warnings),
+        }
+
+
+def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain, cache: StageCache) -> Plan:
+    """Resolve every open choice of an export.
+
+    Raises:
+        UserError: The parts do not go together, or something needed is absent.
+    """
+    runtime = options.runtime
+    chipsets: tuple[Chipset | None, ...] = tuple(dict.fromkeys(options.chipsets)) or (None,)
+    supported = _supported(source, runtime)
+    precision = options.precision or _common_default(runtime, chipsets, supported)
+    if precision not in supported:
+        raise UserError(f"{source.name} has no {precision}", f"it takes {', '.join(supported)}")
+    for chipset in chipsets:
+        if runtime.is_qnn and chipset is None:
+            raise UserError(f"{runtime} is compiled for one chipset", "name it with --chipset; run `model-zoo chipsets`")
+        check_target(runtime, precision, chipset)
+        _check_zoo_limits(source, runtime, precision, chipset)
+    toolchain.require(runtime)
+    facts = source.facts(cache, runtime, chipsets)
+    for name, component in facts.items():
+        if reason := (component.unsupported or {}).get(precision):
+            raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
+    random_weights = isinstance(source, ZooSource) and source.model_arguments.get("weights") == "random"
+    calibration: dict[str, SampleSet | None] = {}
+    check: dict[str, SampleSet | None] = {}
+    for name, component in facts.items():
+        calibration[name] = check[name] = None
+        if component.precompiled:
+            continue
+        if precision.is_quantized:
+            calibration[name] = calibration_samples(
+                component.inputs,
+                component.calibration_dataset,
+                options.calibration_data,
+                options.num_calibration_samples,
+                random_weights,
+            )
+        check[name] = check_samples(component.inputs, component.eval_datasets)
+    return Plan(
+        source=source,
+        facts=facts,
+        options=options,
+        precision=precision,
+        chipsets=chipsets,
+        calibration=calibration,
+        check=check,
+        toolchain=toolchain,
+        versions=toolchain.versions(runtime),
+        warnings=tuple(_warnings(options, chipsets, calibration, random_weights)),
+    )
+
+
+def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, ...]:
+    if not isinstance(source, ZooSource):
+        return runtime.precisions
+    from model_zoo.base.registry import code_gen
+
+    settings = code_gen(source.model_id)
+    if runtime not in settings.supported_runtimes:
+        raise UserError(f"{source.name} has no {runtime}", f"it takes {', '.join(settings.supported_runtimes)}")
+    return tuple(settings.supported_precisions)
+
+
+def _common_default(
+    runtime: TargetRuntime, chipsets: Sequence[Chipset | None], supported: tuple[Precision, ...]
+) -> Precision:
+    """The first precision that every named chipset takes."""
+    for chipset in chipsets:
+        supported = tuple(p for p in supported if p in runtime.precisions and _takes(runtime, p, chipset)) or supported
+    return default_precision(runtime, chipsets[0], supported)
+
+
+def _takes(runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> bool:
+    from model_zoo.targets.runtime import unsupported_reason
+
+    return unsupported_reason(runtime, precision, chipset) is None
+
+
+def _check_zoo_limits(
+    source: ModelSource, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None
+) -> None:
+    if not isinstance(source, ZooSource):
+        return
+    from model_zoo.base.registry import code_gen
+
+    if reason := code_gen(source.model_id).unsupported_reason(runtime, precision, chipset):
+        raise UserError(f"{source.name} cannot be built for {runtime} in {precision}: {reason}")
+
+
+def _warnings(
+    options: ExportOptions,
+    chipsets: Sequence[Chipset | None],
+    calibration: dict[str, SampleSet | None],
+    random_weights: bool,
+) -> list[str]:
+    warnings = []
+    if random_weights:
+        warnings.append("RANDOM WEIGHTS: THE RESULT IS GOOD FOR LATENCY AND COMPILATION ONLY, ITS OUTPUTS MEAN NOTHING")
+    for name, samples in calibration.items():
+        if samples is not None and not samples.real:
+            warnings.append(f"CALIBRATED ON RANDOM NOISE: the ranges of {name} fit no real input")
+        elif samples is not None and samples.count < FEW_SAMPLES:
+            warnings.append(f"ONLY {samples.count} CALIBRATION SAMPLES for {name}: {FEW_SAMPLES} or more show better ranges")
+    for chipset in chipsets:
+        if options.runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
+            warnings.append(
+                f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
+            )
+    if options.skip_inferencing:
+        warnings.append("NOT VERIFIED: --skip-inferencing runs the result nowhere")
+    return warnings
+
+
+def _samples_json(samples: SampleSet | None) -> dict[str, Any] | None:
+    return {"origin": samples.origin, "real": samples.real, "count": samples.count} if samples else None
+
+
+def _arguments(source: ModelSource) -> dict[str, Any]:
+    return {k: str(v) for k, v in source.model_arguments.items()} if isinstance(source, ZooSource) else {}

@@ -1,0 +1,135 @@
+"""Plans and results as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
+from model_zoo.pipeline.samples import SampleSet
+from model_zoo.pipeline.verify import Parity
+from model_zoo.utils.console import console, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_PLACES = ("torch", "host CPU", "NPU emulator")
+
+
+def print_plan(plan: Plan, target: Console | None = None) -> None:
+    """Print everything that was decided, warnings last."""
+    shown = target or console()
+    rows = [["model", plan.source.name + _arguments(plan)]]
+    for name, facts in plan.facts.items():
+        prefix = f"{name}: " if len(plan.facts) > 1 else ""
+        takes = ", ".join(f"{n} {t.dtype}{list(t.shape)}" for n, t in facts.inputs.items()) or "precompiled"
+        rows.append(["input", f"{prefix}{takes}"])
+        rows.append(["output", f"{prefix}{', '.join(facts.output_names) or 'precompiled'}"])
+        if calibration := plan.calibration[name]:
+            rows.append(["calibration", f"{prefix}{_samples(calibration)}"])
+        check = plan.check[name]
+        rows.append(["checked with", f"{prefix}{_samples(check) if check else 'one sample of the model'}"])
+    rows.append(["runtime", plan.options.runtime])
+    rows.append(["precision", plan.precision])
+    for chipset in plan.chipsets:
+        if chipset:
+            memory = f", VTCM {chipset.vtcm_mb} MB" if chipset.vtcm_mb else ""
+            rows.append(["chipset", f"{chipset.name} (soc_model {chipset.soc_model}, Hexagon v{chipset.htp}{memory})"])
+        rows.append(["output folder", str(plan.folder(chipset))])
+    rows.append(["tools", ", ".join(f"{name} {version}" for name, version in plan.versions.items())])
+    made = table("Plan", ["", ""], rows)
+    made.show_header = False
+    shown.print(made)
+    for warning in plan.warnings:
+        shown.print(f"  [yellow]![/yellow] {warning}")
+
+
+def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> None:
+    """Print one table for all targets, then notes, errors and the next commands."""
+    shown = console()
+    quantized = result.plan.precision.is_quantized
+    metric = next((s.name for t in result.targets for c in t.components for s in c.scores.values()), None)
+    columns = ["file", "size", "read-back target", "nodes on NPU", "against torch: host CPU", "NPU emulator"]
+    if metric:
+        columns.append(f"{metric}: torch / host CPU / NPU emulator")
+    if any(component.host_latency for target in result.targets for component in target.components):
+        columns.append("host CPU p50")
+    rows = [
+        _row(target, component, columns, metric)
+        for target in result.targets
+        for component in target.components
+        if target.error is None
+    ]
+    if rows:
+        shown.print(table("Result", columns, rows, right=("size", "nodes on NPU", "host CPU p50")))
+    if not quantized and any(c.parity and c.parity[0].npu is not None for t in result.targets for c in t.components):
+        shown.print("  float runs in half precision on the NPU; the host CPU column is single precision")
+    for note in dict.fromkeys(n for t in result.targets for c in t.components for n in c.notes):
+        shown.print(f"  [yellow]![/yellow] {note}")
+    for target in result.targets:
+        for component in target.components:
+            for node, op, reason in component.compiled.fallbacks if component.compiled else ():
+                shown.print(f"  not on the NPU: {node} ({op}): {reason}")
+        if target.error:
+            name = target.chipset.name if target.chipset else "result"
+            shown.print(f"  [red]failed[/red] {name}: {target.error.message}")
+        elif target.folder:
+            shown.print(f"  written to {target.folder}/")
+    if next_commands:
+        shown.print("next:")
+    for command in next_commands:
+        shown.print(f"  {command}", soft_wrap=True)
+
+
+def _row(target: TargetResult, component: ComponentResult, columns: list[str], metric: str | None) -> list[str]:
+    compiled = component.compiled
+    row = [
+        component.file.name if component.file else f"{component.name}: not compiled",
+        f"{component.size_bytes / 1e6:.2f} MB" if component.file else "-",
+        _readback(component),
+        f"{compiled.npu_nodes} / {compiled.nodes}" if compiled and compiled.nodes is not None else "not checked",
+        "\n".join(_parity(p, p.host, len(component.parity) > 1) for p in component.parity) or "not run",
+        "\n".join(_parity(p, p.npu, len(component.parity) > 1) for p in component.parity) or "not run",
+    ]
+    if metric:
+        row.append(" / ".join(_score(component.scores.get(place)) for place in _PLACES) + _score_count(component))
+    if "host CPU p50" in columns:
+        row.append(f"{component.host_latency['p50_ms']:.2f} ms" if component.host_latency else "-")
+    return row
+
+
+def _readback(component: ComponentResult) -> str:
+    compiled = component.compiled
+    if compiled is None:
+        return "-"
+    if compiled.readback:
+        return f"soc_model {compiled.readback['soc_model']}, v{compiled.readback['htp']}"
+    return "not verified here" if component.file and component.file.suffix == ".dlc" else "-"
+
+
+def _parity(parity: Parity, value: float | None, named: bool) -> str:
+    prefix = f"{parity.output} " if named else ""
+    if value is None:
+        return f"{prefix}not run"
+    return f"{prefix}{value:.1f} dB" if parity.unit == "dB" else f"{prefix}{value:.1%} equal"
+
+
+def _score(score: Score | None) -> str:
+    if score is None:
+        return "not run"
+    return f"{score.value:.1f} %" if score.unit == "%" else f"{score.value:.4g} {score.unit}"
+
+
+def _score_count(component: ComponentResult) -> str:
+    return f" of {next(iter(component.scores.values())).samples}" if component.scores else ""
+
+
+def _samples(samples: SampleSet) -> str:
+    return f"{samples.count} samples of {samples.origin}"
+
+
+def _arguments(plan: Plan) -> str:
+    arguments = plan.to_json()["model_arguments"]
+    return f" ({', '.join(f'{key}={value}' for key, value in arguments.items())})" if arguments else ""

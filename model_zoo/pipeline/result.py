@@ -1,0 +1,113 @@
+"""What an export gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.verify import Parity
+from model_zoo.targets.chipset import Chipset
+from model_zoo.toolchains.base import Compiled
+from model_zoo.utils.errors import ModelZooError
+
+
+@dataclass(frozen=True)
+class ComponentResult:
+    """One component for one chipset.
+
+    Args:
+        file: The main file; None when compiling was skipped.
+        size_bytes: Of all files of the component.
+        parity: Each output against torch; empty when nothing was run.
+        scores: The metric by place: "torch", "host CPU", "NPU emulator".
+        host_latency: Percentiles in ms of the lowered file on this machine's CPU, with its name; never a device's time.
+        cached: Whether all of it was found in the cache.
+    """
+
+    name: str
+    file: Path | None
+    size_bytes: int
+    compiled: Compiled | None
+    parity: tuple[Parity, ...]
+    scores: dict[str, Score]
+    host_latency: dict[str, Any] | None
+    settings: dict[str, Any]
+    notes: tuple[str, ...]
+    cached: bool
+
+    @property
+    def verified(self) -> bool | None:
+        """Whether every output is near enough to torch on the emulator; None: it was not run there."""
+        known = [parity.passed for parity in self.parity if parity.passed is not None]
+        return all(known) if known else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "name": self.name,
+            "file": str(self.file) if self.file else None,
+            "size_bytes": self.size_bytes,
+            "compiled": self.compiled.to_json() if self.compiled else None,
+            "parity": [parity.to_json() for parity in self.parity],
+            "verified": self.verified,
+            "scores": {place: score.to_json() for place, score in self.scores.items()},
+            "host_latency": self.host_latency,
+            "settings": self.settings,
+            "notes": list(self.notes),
+            "cached": self.cached,
+        }
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """One chipset's outcome.
+
+    Args:
+        folder: The finished folder; None when nothing was written.
+        error: Why there is none.
+    """
+
+    chipset: Chipset | None
+    folder: Path | None
+    components: tuple[ComponentResult, ...]
+    error: ModelZooError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "chipset": self.chipset.name if self.chipset else None,
+            "folder": str(self.folder) if self.folder else None,
+            "components": [component.to_json() for component in self.components],
+            "error": str(self.error) if self.error else None,
+        }
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """All targets of one export."""
+
+    plan: Plan
+    targets: tuple[TargetResult, ...]
+
+    @property
+    def errors(self) -> list[ModelZooError]:
+        """What went wrong, over all targets."""
+        return [target.error for target in self.targets if target.error]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"plan": self.plan.to_json(), "targets": [target.to_json() for target in self.targets]}
+
+
+class ExportFailedError(ModelZooError):
+    """At least one target failed; `result` holds the others."""
+
+    def __init__(self, result: ExportResult) -> None:
+        first = result.errors[0]
+        more = len(result.errors) - 1
+        others = f" (and {more} more of {len(result.targets)} targets failed)" if more else ""
+        super().__init__(first.message + others, first.hint)
+        self.result = result

@@ -1,0 +1,180 @@
+"""The samples a run works on: which ones, where from, and whether they are real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays, InputSpec, check_arrays, random_arrays
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.hashing import digest
+
+if TYPE_CHECKING:
+    from model_zoo.datasets.base import BaseDataset
+
+#: Fewer real samples than this rarely show the true ranges.
+FEW_SAMPLES = 16
+#: Calibration samples where the user names no number.
+DEFAULT_CALIBRATION_SAMPLES = 100
+#: Noise has nothing to teach after a few samples.
+NOISE_SAMPLES = 4
+#: Real samples to check a build with, where it has no bundled test set.
+PARITY_SAMPLES = 1
+#: Test samples to score a build with, where the test set is bundled.
+ACCURACY_SAMPLES = 360
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Chosen samples, loaded only when a stage needs them.
+
+    Args:
+        origin: For people, e.g. "digits (test)".
+        real: Whether the samples are data, not noise.
+        count: Batches it holds.
+        fingerprint: Equal fingerprints mean equal samples.
+        dataset: Name of the dataset if the samples have targets to score against.
+    """
+
+    origin: str
+    real: bool
+    count: int
+    fingerprint: str
+    _load: Callable[[], Iterator[tuple[Arrays, Any]]]
+    dataset: str | None = None
+
+    def load(self, spec: InputSpec) -> tuple[list[Arrays], list[Any]]:
+        """All samples and their targets.
+
+        Raises:
+            UserError: A sample does not fit the spec, or holds NaN or infinite values.
+        """
+        arrays, targets = [], []
+        for number, (sample, target) in enumerate(self._load()):
+            check_arrays(sample, spec, f"{self.origin}, sample {number}")
+            arrays.append({name: sample[name] for name in spec})
+            targets.append(target)
+        return arrays, targets
+
+
+def noise_samples(spec: InputSpec, count: int, seed: int = 0) -> SampleSet:
+    """Noise that fits the spec."""
+
+    def load() -> Iterator[tuple[Arrays, Any]]:
+        for number in range(count):
+            yield random_arrays(spec, seed + number), None
+
+    fields = {name: tensor.to_json() for name, tensor in spec.items()}
+    return SampleSet("random noise", False, count, digest("noise", fields, count, seed), load)
+
+
+def dataset_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int, seed: int = 0) -> SampleSet:
+    """Samples drawn from a dataset without replacement, collected into batches of the spec's size.
+
+    Args:
+        wanted: How many; None: `default`, or all there are.
+
+    Raises:
+        UserError: The dataset holds fewer than wanted, or not enough for one batch.
+    """
+    return _drawn(dataset, spec, _draw(dataset, spec, wanted, default, seed))
+
+
+def _draw(dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int, seed: int) -> list[int]:
+    """Which samples, as many as whole batches hold."""
+    batch = next(iter(spec.values())).shape[0]
+    if wanted is not None and not 1 <= wanted <= len(dataset):
+        raise UserError(f"{wanted} samples asked for, {dataset.name} holds {len(dataset)}", "ask for 1 up to that many")
+    count = min(wanted or default, len(dataset)) // batch * batch
+    if count == 0:
+        raise UserError(f"{dataset.name} gives too few samples for one batch of {batch}")
+    return [int(index) for index in np.random.default_rng(seed).permutation(len(dataset))[:count]]
+
+
+def _drawn(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> SampleSet:
+    batch = next(iter(spec.values())).shape[0]
+
+    def load() -> Iterator[tuple[Arrays, Any]]:
+        for start in range(0, len(order), batch):
+            samples = [dataset[index] for index in order[start : start + batch]]
+            arrays = {name: np.concatenate([sample.inputs[name] for sample in samples]) for name in spec}
+            yield arrays, [sample.target for sample in samples]
+
+    origin = f"{dataset.name} ({dataset.split})"
+    return SampleSet(origin, True, len(order) // batch, digest(dataset.fingerprint(), order, batch), load, dataset.name)
+
+
+def calibration_samples(
+    spec: InputSpec, dataset_name: str | None, asked: str | Path | None, wanted: int | None, random_weights: bool
+) -> SampleSet:
+    """The samples that set the ranges of a quantized build.
+
+    Args:
+        dataset_name: What the model names as its calibration dataset.
+        asked: A folder of pictures, an .npz, or "random"; None: the model's dataset.
+        random_weights: Nothing is lost by noise then, so it is taken where the dataset is absent.
+
+    Raises:
+        UserError: There is no real data, and noise was not asked for.
+    """
+    from model_zoo.datasets import load_dataset
+    from model_zoo.datasets.base import MissingDataError
+    from model_zoo.datasets.folder import FolderDataset
+
+    if wanted is not None and wanted < 1:
+        raise UserError(f"--num-calibration-samples {wanted}: ask for at least 1")
+    noise_count = wanted or NOISE_SAMPLES
+    if asked is not None and str(asked) == "random":
+        return noise_samples(spec, noise_count)
+    if asked is not None:
+        return dataset_samples(FolderDataset(Path(asked), spec), spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
+    if dataset_name is not None:
+        try:
+            dataset = load_dataset(dataset_name, spec, "calibration")
+            return dataset_samples(dataset, spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
+        except MissingDataError as error:
+            if not random_weights:
+                hint = f"{error.hint}; or give --calibration-data FOLDER, or `--calibration-data random` for noise"
+                raise UserError(f"a quantized build needs calibration data: {error.message}", hint) from error
+    elif not random_weights:
+        raise UserError(
+            "a quantized build needs calibration data, and this model names no dataset",
+            "give --calibration-data with a folder of pictures or an .npz, or `random` for noise",
+        )
+    return noise_samples(spec, noise_count)
+
+
+def score_samples(
+    spec: InputSpec, dataset_name: str, wanted: int | None, seed: int, chunk: int
+) -> tuple[SampleSet, ...]:
+    """Test samples with targets, in chunks that are worked on one by one so that memory stays bounded.
+
+    Args:
+        wanted: How many; None: `ACCURACY_SAMPLES`, or all there are.
+        chunk: Batches in one chunk.
+    """
+    from model_zoo.datasets import load_dataset
+
+    dataset = load_dataset(dataset_name, spec, "test")
+    size = chunk * next(iter(spec.values())).shape[0]
+    order = _draw(dataset, spec, wanted, ACCURACY_SAMPLES, seed)
+    return tuple(_drawn(dataset, spec, order[start : start + size]) for start in range(0, len(order), size))
+
+
+def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | None:
+    """The samples a build is checked with: a bundled test set, or one real test sample; None: the model's own sample."""
+    from model_zoo.datasets import load_dataset
+    from model_zoo.datasets.base import MissingDataError
+
+    for name in eval_datasets:
+        try:
+            dataset = load_dataset(name, spec, "test")
+        except MissingDataError:
+            continue  # the plan says that the model's own sample serves instead
+        batch = next(iter(spec.values())).shape[0]
+        return dataset_samples(dataset, spec, None, ACCURACY_SAMPLES if dataset.bundled else PARITY_SAMPLES * batch)
+    return None

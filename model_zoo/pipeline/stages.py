@@ -1,0 +1,307 @@
+"""The stages of one component: each is found in the cache or made, and each makes the ones it needs first."""
+
+from __future__ import annotations
+
+import copy
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays, check_arrays, random_arrays
+from model_zoo.evaluators.base import BaseEvaluator, Score
+from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.samples import SampleSet
+from model_zoo.pipeline.source import ComponentFacts, ModelSource, installed_versions
+from model_zoo.runtimes.base import read_samples, write_samples
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.base import Compiled, CompileRequest, LoweringRequest, Toolchain
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.hashing import digest
+from model_zoo.utils.layout import channels_first, channels_last
+
+if TYPE_CHECKING:
+    import torch
+
+    from model_zoo.base.precompiled import BasePrecompiledModel
+
+_PROFILE_RUNS = 50
+_CAPTURE_PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
+
+#: Wraps the work of a stage: takes its title and the work, gives the work's result.
+Reporter = Callable[[str, Callable[[], Entry]], Entry]
+
+
+@dataclass(frozen=True)
+class ComponentBuild:
+    """One component on its way to one runtime and precision.
+
+    Args:
+        stem: File name without suffix.
+        check: Samples to compare the places with; None: the model's own sample.
+        calibration: None for float.
+        half: Run torch in half precision too: the yardstick of a float build on the NPU.
+        report: Shows each stage while it runs.
+    """
+
+    stem: str
+    source: ModelSource
+    facts: ComponentFacts
+    runtime: TargetRuntime
+    precision: Precision
+    toolchain: Toolchain
+    cache: StageCache
+    calibration: SampleSet | None
+    check: SampleSet | None
+    half: bool
+    report: Reporter
+    _done: dict[str, Entry] = field(default_factory=dict)
+
+    @property
+    def channel_last_inputs(self) -> tuple[str, ...]:
+        """Inputs that are channel-last in the file."""
+        return self.facts.channel_last_inputs if self.runtime.channel_last else ()
+
+    @property
+    def channel_last_outputs(self) -> tuple[str, ...]:
+        """Outputs that are channel-last in the file."""
+        return self.facts.channel_last_outputs if self.runtime.channel_last else ()
+
+    def module(self) -> torch.nn.Module:
+        """The torch module; loads the model."""
+        component = self.source.components[self.stem]
+        return component  # type: ignore[return-value]
+
+    def precompiled(self) -> BasePrecompiledModel:
+        """The asset of a component without source."""
+        component = self.source.components[self.stem]
+        return component  # type: ignore[return-value]
+
+    def reference(self) -> Entry:
+        """Stage: inputs, torch outputs, and torch outputs in half precision where asked."""
+        fields = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
+        chosen = self.check.fingerprint if self.check else "own sample"
+        key = [self.source.key, self.stem, fields, chosen, self.half, installed_versions("torch", "numpy")]
+        return self._stage("torch reference", "reference", key, self._make_reference)
+
+    def _make_reference(self, folder: Path) -> dict[str, Any]:
+        from model_zoo.base.model import BaseModel, run_torch
+
+        module, names = self.module(), self.facts.output_names
+        inputs = self._check_inputs(module)
+        write_samples(folder / "inputs.npz", inputs)
+        write_samples(folder / "torch.npz", [run_torch(module, sample, names) for sample in inputs])
+        value: dict[str, Any] = {"half_error": None}
+        if self.half:
+            import torch
+
+            try:
+                half = copy.deepcopy(module).half()
+                outputs = [run_torch(half, sample, names, torch.float16) for sample in inputs]
+                write_samples(folder / "half.npz", outputs)
+            except (RuntimeError, NotImplementedError) as error:  # an operator without a half kernel on the CPU
+                value["half_error"] = str(error).strip().splitlines()[0]
+        own_sample = (
+            isinstance(module, BaseModel) and type(module)._sample_inputs_impl is not BaseModel._sample_inputs_impl
+        )
+        value["real_inputs"] = self.check.real if self.check else own_sample
+        return value
+
+    def _check_inputs(self, module: torch.nn.Module) -> list[Arrays]:
+        from model_zoo.base.model import BaseModel
+
+        if self.check is not None:
+            return self.check.load(self.facts.inputs)[0]
+        if isinstance(module, BaseModel):
+            sample = module.sample_inputs(self.facts.inputs)
+            check_arrays(sample, self.facts.inputs, "the model's sample_inputs")
+            return [{name: sample[name] for name in self.facts.inputs}]
+        return [random_arrays(self.facts.inputs)]
+
+    def captured(self) -> Entry:
+        """Stage: the captured file."""
+        form = self.toolchain.capture_format(self.runtime)
+        last = [list(self.channel_last_inputs), list(self.channel_last_outputs)]
+        fields = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
+        versions = installed_versions(*_CAPTURE_PACKAGES)
+        key = [self.source.key, self.stem, fields, list(self.facts.output_names), form, last, versions]
+
+        def make(folder: Path) -> dict[str, Any]:
+            from model_zoo.pipeline.capture import export_program, write_onnx, write_program
+
+            module = self.module()
+            program = export_program(module, self.facts, random_arrays(self.facts.inputs), self.runtime.channel_last)
+            if form == "onnx":
+                write_onnx(program, self.facts, folder / "model.onnx")
+            else:
+                write_program(program, folder / "model.pt2")
+            return {"file": "model.onnx" if form == "onnx" else "model.pt2"}
+
+        return self._stage("capture", "capture", key, make)
+
+    def lowered(self) -> Entry:
+        """Stage: the captured file in its target precision, still runnable on the host."""
+        captured = self.captured()
+        chosen = self.calibration.fingerprint if self.calibration else None
+        key = [
+            captured.files,
+            self.runtime if self.runtime is TargetRuntime.TFLITE else "onnx",
+            self.precision,
+            chosen,
+            self.facts.mixed_percentage,
+            self.toolchain.versions(self.runtime),
+        ]
+
+        def calibration() -> Sequence[Arrays]:
+            if self.calibration is None:
+                raise ModelZooError("a quantized build reached its quantizer without calibration samples")
+            samples, _ = self.calibration.load(self.facts.inputs)
+            return [channels_last(sample, self.channel_last_inputs) for sample in samples]
+
+        def make(folder: Path) -> dict[str, Any]:
+            request = LoweringRequest(
+                source=captured.file(captured.value["file"]),
+                runtime=self.runtime,
+                precision=self.precision,
+                input_names=list(self.facts.inputs),
+                output_names=list(self.facts.output_names),
+                calibration=calibration,
+                mixed_percentage=self.facts.mixed_percentage,
+                stem=self.stem,
+            )
+            result = self.toolchain.lower(request, folder)
+            return {"file": result.file, "settings": result.settings, "peak_memory_bytes": result.peak_memory_bytes}
+
+        return self._stage("quantize" if self.precision.is_quantized else "lower", "lower", key, make)
+
+    def host(self) -> Entry:
+        """Stage: outputs of the lowered file on this machine's CPU."""
+        lowered, reference = self.lowered(), self.reference()
+
+        def make(folder: Path) -> dict[str, Any]:
+            model = self.toolchain.load_host(lowered.file(lowered.value["file"]))
+            outputs = model.run(self._inputs(reference))
+            write_samples(folder / "host.npz", [channels_first(output, self.channel_last_outputs) for output in outputs])
+            return {}
+
+        key = [lowered.files, reference.files, self.toolchain.versions(self.runtime)]
+        return self._stage("run on host CPU", "host", key, make)
+
+    def compiled(self, chipset: Chipset | None, emulate: bool) -> tuple[Compiled, Entry]:
+        """Stage: the binary for a chipset, read back and run on the emulator."""
+        lowered = self.lowered()
+        reference = self.reference() if emulate else None
+        target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
+        key = [
+            lowered.files,
+            self.runtime,
+            self.precision,
+            target,
+            reference.files if reference else None,
+            self.toolchain.versions(self.runtime),
+            self.stem,
+        ]
+
+        def make(folder: Path) -> dict[str, Any]:
+            request = CompileRequest(
+                lowered=lowered.file(lowered.value["file"]),
+                runtime=self.runtime,
+                precision=self.precision,
+                chipset=chipset,
+                samples=self._inputs(reference) if reference else [],
+                stem=self.stem,
+            )
+            compiled, outputs = self.toolchain.compile(request, folder)
+            if outputs is not None:
+                outputs = [channels_first(output, self.channel_last_outputs) for output in outputs]
+                write_samples(folder / "npu.npz", outputs)
+            return compiled.to_json()
+
+        what = f"compile for {chipset.name}" if chipset else "compile"
+        entry = self._stage(what, "compile", key, make)
+        return Compiled.from_json(entry.value), entry
+
+    def score(self, place: str, outputs: Path, entry: Entry) -> Score | None:
+        """Stage: the metric of one place's outputs on the check samples; None where there are no targets.
+
+        Args:
+            place: "torch", "host CPU" or "NPU emulator".
+            outputs: The .npz with the outputs.
+            entry: The stage that made them.
+        """
+        if self.check is None or self.check.dataset is None or self.check.dataset not in self.facts.eval_datasets:
+            return None
+        check = self.check
+
+        def make(folder: Path) -> dict[str, Any]:
+            evaluator = self.new_evaluator()
+            _, targets = check.load(self.facts.inputs)
+            for output, batch in zip(read_samples(outputs), targets, strict=True):
+                evaluator.add(output, batch)
+            return evaluator.score().to_json()
+
+        key = [self.source.key, self.stem, entry.files[outputs.name], check.fingerprint]
+        return Score(**self._stage(f"score {place}", "score", key, make).value)
+
+    def new_evaluator(self) -> BaseEvaluator:
+        """An empty evaluator of this component."""
+        from model_zoo.base.model import BaseModel
+
+        module = self.module()
+        evaluator_class = module.get_evaluator() if isinstance(module, BaseModel) else None
+        if evaluator_class is None:
+            raise ModelZooError(f"{self.stem} names datasets to evaluate on, but no evaluator")
+        return evaluator_class()
+
+    def profiled(self, seconds: float) -> Entry:
+        """Stage: latency of the lowered file on this machine's CPU."""
+        lowered, reference = self.lowered(), self.reference()
+
+        def make(folder: Path) -> dict[str, Any]:
+            model = self.toolchain.load_host(lowered.file(lowered.value["file"]))
+            latencies = model.latencies(self._inputs(reference)[0], _PROFILE_RUNS, seconds)
+            p50, p90, p99 = (float(value) for value in np.percentile(latencies, (50, 90, 99)))
+            return {"p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "runs": len(latencies), "cpu": this_cpu()}
+
+        key = [lowered.files, this_cpu(), self.toolchain.versions(self.runtime)]
+        return self._stage("time on host CPU", "profile", key, make)
+
+    def emulated(self, chipset: Chipset) -> Entry:
+        """Stage: outputs of the compiled file on the NPU emulator, apart from compiling: for many samples."""
+        reference = self.reference()
+        compiled, entry = self.compiled(chipset, emulate=False)
+
+        def make(folder: Path) -> dict[str, Any]:
+            model = self.toolchain.load_emulator(entry.file(compiled.files[0]))
+            outputs = model.run(self._inputs(reference))
+            write_samples(folder / "npu.npz", [channels_first(output, self.channel_last_outputs) for output in outputs])
+            return {}
+
+        key = [entry.files, reference.files, self.toolchain.versions(self.runtime)]
+        return self._stage("run on NPU emulator", "emulate", key, make)
+
+    def _inputs(self, reference: Entry) -> list[Arrays]:
+        samples = read_samples(reference.file("inputs.npz"))
+        return [channels_last(sample, self.channel_last_inputs) for sample in samples]
+
+    def _stage(self, what: str, name: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
+        identity = digest(name, *key)
+        if identity not in self._done:
+            self._done[identity] = self.report(what, lambda: self.cache.get_or_make(name, key, make))
+        return self._done[identity]
+
+
+def this_cpu() -> str:
+    """Names this machine's CPU, for the label of a host time."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = names[0] if names else name
+    return f"{name}, {os.cpu_count()} cores"

@@ -1,0 +1,78 @@
+"""Parity: how far an output is from torch, and how far it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays
+from model_zoo.utils.numerics import agreement, sqnr_db
+
+#: The NPU may be this much worse than the host CPU on the same graph.
+MAX_LOSS_DB = 3.0
+#: Share of integer outputs (class ids, tokens) that the NPU may get differently beyond what the host CPU does.
+MAX_LOSS_AGREEMENT = 0.03
+#: A half-precision result this near to torch is good whatever the host reaches: only the order of rounding differs.
+GOOD_HALF_DB = 30.0
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One output against torch.
+
+    Args:
+        output: Name of the output.
+        unit: "dB" (signal to quantization noise, over all samples) or "agreement" (share of equal values, 0..1).
+        host: The lowered file on this machine's CPU.
+        reference: What the emulator is held against: the host CPU at the precision of the NPU.
+        npu: The NPU emulator; None: it was not run.
+        passed: None: there was nothing to compare.
+    """
+
+    output: str
+    unit: str
+    host: float
+    reference: float
+    npu: float | None
+    passed: bool | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def parity(
+    torch: Sequence[Arrays],
+    host: Sequence[Arrays],
+    npu: Sequence[Arrays] | None,
+    half: Sequence[Arrays] | None = None,
+) -> list[Parity]:
+    """Compare every output of all samples with torch.
+
+    Args:
+        torch: Reference outputs, float32.
+        host: Outputs of the lowered file on the host CPU.
+        npu: Outputs of the emulator, if it was run.
+        half: Outputs of torch in half precision: given for a float build, which the NPU computes in half precision.
+    """
+    found = []
+    for name, first in torch[0].items():
+        is_float = np.issubdtype(first.dtype, np.floating)
+        compare = sqnr_db if is_float else agreement
+        reference = _joined(torch, name)
+        host_score = compare(reference, _joined(host, name))
+        bound = compare(reference, _joined(half, name)) if half else host_score
+        npu_score = compare(reference, _joined(npu, name)) if npu else None
+        passed = None
+        if npu_score is not None:
+            limit = min(bound, GOOD_HALF_DB + MAX_LOSS_DB) if half and is_float else bound
+            passed = npu_score >= limit - (MAX_LOSS_DB if is_float else MAX_LOSS_AGREEMENT)
+        found.append(Parity(name, "dB" if is_float else "agreement", host_score, bound, npu_score, passed))
+    return found
+
+
+def _joined(outputs: Sequence[Arrays], name: str) -> np.ndarray:
+    return np.concatenate([output[name].ravel() for output in outputs])

@@ -1,0 +1,104 @@
+"""What people see: tables on standard output, progress on standard error, errors on one line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from model_zoo.utils.errors import ModelZooError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_T = TypeVar("_T")
+
+#: Exit status of a run that the user stopped, as shells have it.
+INTERRUPTED = 130
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that never cuts a table short when it is not a terminal."""
+    from rich.console import Console
+
+    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
+    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[str, ...] = ()) -> Table:
+    """A table for people.
+
+    Args:
+        right: Columns of numbers.
+    """
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+@contextmanager
+def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
+    """Show each piece of work on standard error while it runs, and how long it took.
+
+    The function it gives takes a title and the work, and may be called from several threads.
+    """
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    shown = console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
+
+        def run(title: str, work: Callable[[], _T]) -> _T:
+            task = progress.add_task(title, total=None)
+            try:
+                result = work()
+            finally:
+                elapsed = progress.tasks[[t.id for t in progress.tasks].index(task)].elapsed or 0.0
+                progress.remove_task(task)
+            note = "from cache" if getattr(result, "cached", False) else f"{elapsed:6.1f} s"
+            shown.print(f"  [green]done[/green]  {title:<44} {note}")
+            return result
+
+        yield run
+
+
+def guarded(work: Callable[[], int], debug: bool) -> int:
+    """Run a command: errors become one line and an exit status; with `debug` they keep their traceback."""
+    try:
+        return work()
+    except ModelZooError as error:
+        if debug:
+            raise
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; nothing was left half done, the same command continues\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        text = (str(error).strip() or type(error).__name__).splitlines()[0]
+        sys.stderr.write(f"error: {type(error).__name__}: {text}; run again with --debug for the traceback\n")
+        return 1
+
+
+def print_error(error: ModelZooError) -> None:
+    """One line on standard error: what failed, and what to do next."""
+    message = " ".join(error.message.split())
+    sys.stderr.write(f"error: {message}{f'; {error.hint}' if error.hint else ''}\n")
