@@ -91,6 +91,21 @@ def load_app_class(model_id: str) -> type:
     return loaded
 
 
+def load_random_model(model_id: str) -> Model:
+    """The model without its published weights: nothing is downloaded.
+
+    Raises:
+        UserError: There is no such model.
+        ModelZooError: A package it needs is not installed.
+    """
+    from model_zoo.base.precompiled import BasePrecompiledModel
+
+    model_class = load_model_class(model_id)
+    if issubclass(model_class, BasePrecompiledModel):
+        return model_class.from_pretrained()
+    return model_class.from_pretrained(weights="random")
+
+
 def _load(model_id: str, module: str, attribute: str) -> Any:
     folder = model_folder(model_id)
     try:

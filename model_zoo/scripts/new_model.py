@@ -1,0 +1,91 @@
+"""Start a model folder that already passes its generated tests; every file says what to replace.
+
+Example:
+    python model_zoo/scripts/new_model.py my_model --task object_detection
+"""
+
+from __future__ import annotations
+
+import argparse
+import keyword
+import shutil
+import sys
+from pathlib import Path
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[2])  # run by its path: the clone it lies in is meant
+
+from model_zoo.base.registry import VALID_ID, models_folder
+from model_zoo.scripts import run_codegen
+from model_zoo.utils.console import guarded
+from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.files import atomic_folder
+
+#: By task: domain and use case for info.yaml. Each has a folder of templates.
+TASKS = {
+    "tensor": ("Any", "Any"),
+}
+
+
+def new_model(model_id: str, task: str) -> Path:
+    """Write the folder of a new model.
+
+    Args:
+        model_id: Lower snake case.
+        task: One of `TASKS`.
+
+    Returns:
+        The folder. After an error there is none.
+
+    Raises:
+        UserError: The id is not valid or taken, or there is no such task.
+    """
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS, "model-zoo new --help")
+    if not VALID_ID.fullmatch(model_id) or keyword.iskeyword(model_id):
+        raise UserError(f"'{model_id}' is no model id", "use lower snake case that begins with a letter, e.g. my_model")
+    folder = models_folder() / model_id
+    if folder.exists():
+        raise UserError(f"{folder} exists already", "choose another id")
+    domain, use_case = TASKS[task]
+    facts = {"id": model_id, "name": model_id.replace("_", " ").title(), "domain": domain, "use_case": use_case}
+    templates = [
+        *(run_codegen.TEMPLATES / "new_model").glob("*.j2"),
+        *(run_codegen.TEMPLATES / "new_model" / task).glob("*.j2"),
+    ]
+    with atomic_folder(folder) as temporary:
+        for template in templates:
+            text = (
+                run_codegen.environment().get_template(str(template.relative_to(run_codegen.TEMPLATES))).render(facts)
+            )
+            (temporary / template.stem).write_text(text, encoding="utf-8", newline="\n")
+    try:
+        run_codegen.write(model_id)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    parser = argparse.ArgumentParser(description="Start a model folder that already passes its generated tests.")
+    parser.add_argument("id", help="lower snake case, e.g. my_model")
+    parser.add_argument("--task", default="tensor", metavar="TASK", help=f"{', '.join(TASKS)} (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    arguments = parser.parse_args(argv)
+    return guarded(lambda: _new(arguments.id, arguments.task), arguments.debug)
+
+
+def _new(model_id: str, task: str) -> int:
+    folder = new_model(model_id, task)
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))}")
+    print("next: replace the network in model.py, the texts in info.yaml, the sample in demo.py; then")
+    print(f"  python model_zoo/scripts/run_codegen.py -m {model_id}")
+    print(f"  python model_zoo/scripts/autofill_info_yaml.py -m {model_id}")
+    print(f"  python -m pytest model_zoo/models/{model_id}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
