@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from model_zoo import __version__
-from model_zoo.utils.console import console, guarded, print_json, table
+from model_zoo.utils.console import HouseParser, console, guarded, print_json, table
+from model_zoo.utils.errors import UserError, unknown_name
+
+_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", "export", "evaluate", "demo", "new")
 
 _EXAMPLES = """examples:
   model-zoo export digits_cnn --chipset snapdragon-8-elite --precision w8a8
@@ -30,12 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     parser = _parser()
+    if argv and not argv[0].startswith("-") and argv[0] not in _COMMANDS:
+        raise unknown_name("command", argv[0], _COMMANDS, "model-zoo --help")
     known, rest = parser.parse_known_args(argv)
     command = known.command
     if command in ("export", "evaluate", "demo"):
         if known.model is None:
             if not {"-h", "--help"} & set(rest):
-                parser.error(f"{command} needs a model; run `model-zoo list` for all of them")
+                raise UserError(f"{command} needs a model", "run `model-zoo list` for all of them")
             console().print(f"usage: model-zoo {command} MODEL [flags]\n\nevery model has its own flags:")
             console().print(f"  model-zoo {command} resnet18 --help")
             return 0
@@ -61,8 +66,6 @@ def _door(command: str, model_id: str, rest: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from model_zoo.pipeline.doors import HouseParser
-
     parser = HouseParser(
         prog="model-zoo",
         description="Put neural networks on Snapdragon NPUs, from your own machine.",

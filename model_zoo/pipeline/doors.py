@@ -14,21 +14,12 @@ from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.targets.chipset import Chipset, find_chipset, find_device
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import guarded, print_error, print_json, stage_progress
+from model_zoo.utils.console import HouseParser, guarded, print_error, print_json, stage_progress
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import cache_root
 
 #: What `--quantize` without a value means.
 _DEFAULT_QUANTIZED = Precision.W8A8
-
-
-class HouseParser(argparse.ArgumentParser):
-    """A parser whose errors look like all our errors."""
-
-    def error(self, message: str) -> Any:
-        """Exit with one line."""
-        print_error(UserError(message, f"run `{self.prog} --help`"))
-        sys.exit(UserError.exit_code)
 
 
 def export_door(model_id: str, argv: Sequence[str] | None = None) -> int:

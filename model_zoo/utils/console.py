@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ def console(stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
@@ -102,3 +103,12 @@ def print_error(error: ModelZooError) -> None:
     """One line on standard error: what failed, and what to do next."""
     message = " ".join(error.message.split())
     sys.stderr.write(f"error: {message}{f'; {error.hint}' if error.hint else ''}\n")
+
+
+class HouseParser(argparse.ArgumentParser):
+    """A parser whose errors look like all our errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line."""
+        print_error(UserError(message, f"run `{self.prog} --help`"))
+        sys.exit(UserError.exit_code)
