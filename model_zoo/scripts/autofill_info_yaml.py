@@ -49,9 +49,8 @@ def count(model_id: str) -> dict[str, str]:
 def short(number: int, unit: str = "") -> str:
     """Three digits: 11689512 is 11.7M, or 11.7 MB with the unit B."""
     rounded = float(f"{number:.3g}")
-    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1)):
-        if rounded >= size:
-            break
+    units = (("G", 1e9), ("M", 1e6), ("k", 1e3))
+    prefix, size = next((unit for unit in units if rounded >= unit[1]), ("", 1))
     return f"{rounded / size:g}{' ' if unit else ''}{prefix}{unit}"
 
 
