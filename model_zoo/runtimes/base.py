@@ -56,6 +56,17 @@ class CompiledModel(Protocol):
         return values[0] if len(values) == 1 else values
 
 
+class HostModel(CompiledModel, Protocol):
+    """A compiled model that runs on this machine's CPU, where a time means something."""
+
+    def latencies(self, sample: Arrays, runs: int = 50, seconds: float = 10.0) -> list[float]:
+        """Time single runs after a warm-up: at most `runs`, none started after `seconds`.
+
+        Returns:
+            Milliseconds of each run, at least one.
+        """
+
+
 def write_samples(path: Path, samples: Sequence[Arrays]) -> None:
     """Write samples as one .npz: dtypes survive, arrays keep their names."""
     arrays = {f"{index}.{name}": value for index, sample in enumerate(samples) for name, value in sample.items()}

@@ -1,0 +1,93 @@
+"""Give a compiled file with channel-last inputs or outputs the interface of the torch model it was made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
+from model_zoo.runtimes.base import CompiledModel
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.layout import channels_first, channels_last
+
+_MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What metadata.json says of a file.
+
+    Args:
+        inputs: Names in call order.
+        outputs: Names in order.
+        channel_last: Inputs and outputs that are channel-last in the file.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    channel_last: frozenset[str]
+
+
+def read_interface(file: Path) -> Interface | None:
+    """The interface in the metadata.json beside a file, or None if there is none for it.
+
+    Raises:
+        UserError: The metadata.json is damaged.
+    """
+    path = file.parent / "metadata.json"
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("it is too large")
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        if file.name not in metadata["files"] or file.stem not in metadata["components"]:
+            return None
+        component = metadata["components"][file.stem]
+        inputs, outputs = component["inputs"], component["outputs"]
+        tensors = [*inputs.items(), *outputs.items()]
+        last = frozenset(name for name, fields in tensors if fields.get("layout") == "NHWC")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged: {error}", "export the model again, or move the file away from it"
+        ) from error
+    return Interface(tuple(inputs), tuple(outputs), last)
+
+
+class TorchLayout(CompiledModel):
+    """A compiled model in the layout and the order of the torch model.
+
+    Args:
+        model: Takes and gives what the file has.
+        interface: Of the file.
+    """
+
+    def __init__(self, model: CompiledModel, interface: Interface) -> None:
+        self.model = model
+        self.channel_last = interface.channel_last
+        inputs = _ordered(model.input_spec, interface.inputs)
+        self.input_spec: InputSpec = {name: self._torch_spec(name, model.input_spec[name]) for name in inputs}
+        self.output_names: list[str] = _ordered(model.output_names, interface.outputs)
+
+    def _torch_spec(self, name: str, spec: TensorSpec) -> TensorSpec:
+        if name not in self.channel_last:
+            return spec
+        first, *middle, channels = spec.shape
+        return replace(spec, shape=(first, channels, *middle))
+
+    def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
+        """Run many samples, in order.
+
+        Raises:
+            UserError: A sample does not fit `input_spec`.
+        """
+        for index, sample in enumerate(samples):
+            check_arrays(sample, self.input_spec, f"sample {index}")
+        outputs = self.model.run([channels_last(sample, self.channel_last) for sample in samples])
+        return [channels_first(output, self.channel_last) for output in outputs]
+
+
+def _ordered(in_file: Collection[str], in_metadata: tuple[str, ...]) -> list[str]:
+    return list(in_metadata if set(in_metadata) == set(in_file) else in_file)

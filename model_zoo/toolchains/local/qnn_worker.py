@@ -1,0 +1,77 @@
+"""Child process: compile for one chipset, read the binary back, load it again and run samples through it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from model_zoo.runtimes.context_binary import read_context_binary
+from model_zoo.runtimes.qnn_session import open_context, open_session, run_samples
+from model_zoo.utils.errors import ModelZooError
+
+
+def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """Do one job.
+
+    Args:
+        job: `model`, provider `options`, and either `explain`, or `kind` ("context", "wrapper" or "dlc"), `stem`,
+            `expected` (soc_model and htp) and `emulate`.
+        work_dir: Takes the files, and outputs.npz from inputs.npz.
+    """
+    return _explain(job) if job["explain"] else _compile(job, work_dir)
+
+
+def _explain(job: dict[str, Any]) -> dict[str, Any]:
+    config = {"session.record_ep_graph_assignment_info": "1"}
+    try:
+        session = open_session(Path(job["model"]), job["options"], config, log_severity=0)
+    except ModelZooError as error:  # the log still tells why
+        return {"assignment": None, "error": error.message}
+    return {"assignment": _assignment(session), "error": None}
+
+
+def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    wrapper = work_dir / f"{job['stem']}.onnx"
+    config = {"session.disable_cpu_ep_fallback": "1", "session.record_ep_graph_assignment_info": "1"}
+    options = dict(job["options"])
+    if job["kind"] == "dlc":
+        options |= {"dump_qnn_ir_dlc": "1", "dump_qnn_ir_dlc_dir": str(work_dir)}
+    else:
+        config |= {"ep.context_enable": "1", "ep.context_file_path": str(wrapper), "ep.context_embed_mode": "0"}
+    started = time.perf_counter()
+    session = open_session(Path(job["model"]), options, config)
+    compile_seconds = time.perf_counter() - started
+    assignment = _assignment(session)
+    del session
+    if len(assignment) != 1:
+        raise ModelZooError(f"the compiler split the graph into {len(assignment)} parts; a file takes one")
+    result = {"assignment": assignment, "compile_seconds": compile_seconds, "emulate_seconds": 0.0, "readback": None}
+    if job["kind"] == "dlc":
+        _only(work_dir, "*.dlc").replace(work_dir / f"{job['stem']}.dlc")
+        return result
+    readback = read_context_binary(_only(work_dir, "*.bin"))
+    readback.require_target(**job["expected"])
+    if job["kind"] == "wrapper":
+        from model_zoo.runtimes.epcontext import rename_binary
+
+        rename_binary(wrapper, f"{job['stem']}.bin")
+    if job["emulate"]:
+        started = time.perf_counter()
+        run_samples(open_context(wrapper, readback.soc_model), work_dir / "inputs.npz", work_dir / "outputs.npz")
+        result["emulate_seconds"] = time.perf_counter() - started
+    _only(work_dir, "*.bin").replace(work_dir / f"{job['stem']}.bin")
+    return {**result, "readback": asdict(readback)}
+
+
+def _assignment(session: Any) -> list[tuple[str, list[tuple[str, str]]]]:
+    parts = session.get_provider_graph_assignment_info()
+    return [(part.ep_name, [(node.name, node.op_type) for node in part.get_nodes()]) for part in parts]
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    files = list(folder.glob(pattern))
+    if len(files) != 1:
+        raise ModelZooError(f"the compiler wrote {len(files)} files {pattern}, not one")
+    return files[0]
