@@ -19,4 +19,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'model_zoo' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module("model_zoo.pipeline.evaluate" if name == "evaluate" else "model_zoo.pipeline.api"), name)
+    return getattr(
+        import_module("model_zoo.pipeline.evaluate" if name == "evaluate" else "model_zoo.pipeline.api"), name
+    )

@@ -20,7 +20,10 @@ from model_zoo.utils.layout import channels_last
 
 
 def write_bundle(
-    plan: Plan, chipset: Chipset | None, builds: dict[str, ComponentBuild], parts: dict[str, tuple[ComponentResult, list[Path]]]
+    plan: Plan,
+    chipset: Chipset | None,
+    builds: dict[str, ComponentBuild],
+    parts: dict[str, tuple[ComponentResult, list[Path]]],
 ) -> Path:
     """Write the folder for one chipset, whole or not at all.
 

@@ -158,7 +158,9 @@ def model_flags_of(model_id: str) -> tuple[list[Flag], list[Flag]]:
 
 def _add_target_flags(parser: argparse.ArgumentParser) -> None:
     target = parser.add_argument_group("target")
-    target.add_argument("-c", "--chipset", action="append", default=[], help="chipset or alias; see `model-zoo chipsets`")
+    target.add_argument(
+        "-c", "--chipset", action="append", default=[], help="chipset or alias; see `model-zoo chipsets`"
+    )
     target.add_argument("-d", "--device", action="append", default=[], help="a device; see `model-zoo devices`")
     target.add_argument(
         "-r",

@@ -173,4 +173,6 @@ def print_evaluation(evaluation: Evaluation) -> None:
         rows.append([place, f"{score.value:.2f} {score.unit}", drop, str(score.samples)])
     metric = next(iter(evaluation.scores.values())).name
     title = f"{evaluation.plan.source.name} on {evaluation.dataset}, {evaluation.plan.precision}"
-    console().print(table(title, ["where", metric, "against torch", "samples"], rows, right=("against torch", "samples")))
+    console().print(
+        table(title, ["where", metric, "against torch", "samples"], rows, right=("against torch", "samples"))
+    )

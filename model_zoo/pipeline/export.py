@@ -103,7 +103,9 @@ def _run_target(plan: Plan, chipset: Chipset | None, builds: dict[str, Component
     parts: dict[str, tuple[ComponentResult, list[Path]]] = {}
     try:
         for name, build in builds.items():
-            parts[name] = _precompiled(build, plan, chipset) if build.facts.precompiled else _built(build, plan, chipset)
+            parts[name] = (
+                _precompiled(build, plan, chipset) if build.facts.precompiled else _built(build, plan, chipset)
+            )
             _refuse_bad_parity(parts[name][0], chipset)
         results = [result for result, _ in parts.values()]
         if plan.options.skip_compiling:
@@ -173,7 +175,16 @@ def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> 
     compiled = plan.toolchain.inspect(file, plan.options.runtime, chipset)
     note = "precompiled asset: it has no source to compare with"
     result = ComponentResult(
-        build.stem, file, file.stat().st_size, compiled, (), {}, None, {}, tuple(filter(None, (note, compiled.note))), False
+        build.stem,
+        file,
+        file.stat().st_size,
+        compiled,
+        (),
+        {},
+        None,
+        {},
+        tuple(filter(None, (note, compiled.note))),
+        False,
     )
     return result, [file]
 

@@ -104,7 +104,9 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
         raise UserError(f"{source.name} has no {precision}", f"it takes {', '.join(supported)}")
     for chipset in chipsets:
         if runtime.is_qnn and chipset is None:
-            raise UserError(f"{runtime} is compiled for one chipset", "name it with --chipset; run `model-zoo chipsets`")
+            raise UserError(
+                f"{runtime} is compiled for one chipset", "name it with --chipset; run `model-zoo chipsets`"
+            )
         check_target(runtime, precision, chipset)
         _check_zoo_limits(source, runtime, precision, chipset)
     toolchain.require(runtime)
@@ -192,7 +194,9 @@ def _warnings(
         if samples is not None and not samples.real:
             warnings.append(f"CALIBRATED ON RANDOM NOISE: the ranges of {name} fit no real input")
         elif samples is not None and samples.count < FEW_SAMPLES:
-            warnings.append(f"ONLY {samples.count} CALIBRATION SAMPLES for {name}: {FEW_SAMPLES} or more show better ranges")
+            warnings.append(
+                f"ONLY {samples.count} CALIBRATION SAMPLES for {name}: {FEW_SAMPLES} or more show better ranges"
+            )
     for chipset in chipsets:
         if options.runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
             warnings.append(

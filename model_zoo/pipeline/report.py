@@ -88,7 +88,7 @@ def _row(target: TargetResult, component: ComponentResult, columns: list[str], m
     row = [
         component.file.name if component.file else f"{component.name}: not compiled",
         f"{component.size_bytes / 1e6:.2f} MB" if component.file else "-",
-        _readback(component),
+        _readback(target, component),
         f"{compiled.npu_nodes} / {compiled.nodes}" if compiled and compiled.nodes is not None else "not checked",
         "\n".join(_parity(p, p.host, len(component.parity) > 1) for p in component.parity) or "not run",
         "\n".join(_parity(p, p.npu, len(component.parity) > 1) for p in component.parity) or "not run",
@@ -100,13 +100,14 @@ def _row(target: TargetResult, component: ComponentResult, columns: list[str], m
     return row
 
 
-def _readback(component: ComponentResult) -> str:
-    compiled = component.compiled
-    if compiled is None:
+def _readback(target: TargetResult, component: ComponentResult) -> str:
+    compiled, chipset = component.compiled, target.chipset
+    if compiled is None or chipset is None:
         return "-"
+    name = chipset.name.removeprefix("qualcomm-")
     if compiled.readback:
-        return f"soc_model {compiled.readback['soc_model']}, v{compiled.readback['htp']}"
-    return "not verified here" if component.file and component.file.suffix == ".dlc" else "-"
+        return f"{name}\n(soc_model {compiled.readback['soc_model']}, v{compiled.readback['htp']})"
+    return f"{name}\n(not verified here)"
 
 
 def _parity(parity: Parity, value: float | None, named: bool) -> str:

@@ -72,7 +72,9 @@ def noise_samples(spec: InputSpec, count: int, seed: int = 0) -> SampleSet:
     return SampleSet("random noise", False, count, digest("noise", fields, count, seed), load)
 
 
-def dataset_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int, seed: int = 0) -> SampleSet:
+def dataset_samples(
+    dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int, seed: int = 0
+) -> SampleSet:
     """Samples drawn from a dataset without replacement, collected into batches of the spec's size.
 
     Args:

@@ -76,7 +76,7 @@ class ComponentFacts:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> ComponentFacts:
         """Read back what `to_json` gave."""
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         lists["inputs"] = {name: TensorSpec.from_json(tensor) for name, tensor in fields["inputs"].items()}
         return cls(**lists)
 
@@ -221,7 +221,7 @@ def component_facts(
     if isinstance(component, BasePrecompiledModel):
         return ComponentFacts(inputs={}, output_names=(), precompiled=True)
     labels = component.labels()
-    reasons = {
+    reasons: dict[str, str] = {
         precision: reason
         for precision in Precision
         for chipset in chipsets

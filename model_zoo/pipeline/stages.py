@@ -187,7 +187,9 @@ class ComponentBuild:
         def make(folder: Path) -> dict[str, Any]:
             model = self.toolchain.load_host(lowered.file(lowered.value["file"]))
             outputs = model.run(self._inputs(reference))
-            write_samples(folder / "host.npz", [channels_first(output, self.channel_last_outputs) for output in outputs])
+            write_samples(
+                folder / "host.npz", [channels_first(output, self.channel_last_outputs) for output in outputs]
+            )
             return {}
 
         key = [lowered.files, reference.files, self.toolchain.versions(self.runtime)]
@@ -302,6 +304,8 @@ def this_cpu() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         name = names[0] if names else name
     return f"{name}, {os.cpu_count()} cores"

@@ -111,7 +111,7 @@ class Toolchain(Protocol):
         """Versions of the tools that make files for this runtime."""
 
     def capture_format(self, runtime: TargetRuntime) -> str:
-        """"onnx" or "program"."""
+        """ "onnx" or "program"."""
 
     def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
         """Bring a captured model into its target precision."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from model_zoo.utils.errors import ModelZooError, UserError
 
+_ELSEWHERE = "choose another folder with --output-dir, or with MODEL_ZOO_CACHE for the cache"
+
 
 def cache_root() -> Path:
     """Where everything that can be made again is kept: $MODEL_ZOO_CACHE, or the user's cache folder."""
@@ -29,8 +31,10 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (OSError, NotADirectoryError) as error:
-        raise UserError(f"cannot create the folder {path}: {error.strerror}", "choose another with --output-dir") from error
+    except OSError as error:
+        raise UserError(
+            f"cannot create the folder {path}: {error.strerror}", "choose another with --output-dir"
+        ) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise UserError(f"no permission to write to {path}", "choose another with --output-dir")
 
@@ -80,4 +84,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def write_error(path: Path, error: OSError) -> ModelZooError:
     """The message for a write that failed."""
-    return ModelZooError(f"cannot write {path}: {error.strerror or error}", "free some space or use another --output-dir")
+    return ModelZooError(
+        f"cannot write {path}: {error.strerror or error}", "free some space or use another --output-dir"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 
 from model_zoo.base.spec import Arrays
@@ -29,7 +30,9 @@ class LocalToolchain:
 
     def versions(self, runtime: TargetRuntime) -> dict[str, str]:
         """Versions of the tools that make files for this runtime."""
-        return litert.tool_versions() if runtime is TargetRuntime.TFLITE else qnn.tool_versions()
+        if runtime is TargetRuntime.TFLITE:
+            return litert.tool_versions()
+        return qnn.tool_versions() if qnn.available() else {"onnxruntime": metadata.version("onnxruntime")}
 
     def capture_format(self, runtime: TargetRuntime) -> str:
         """LiteRT converts an exported program, all else starts from ONNX."""
@@ -102,7 +105,12 @@ class LocalToolchain:
 
     def _npu_takes(self, request: CompileRequest) -> bool:
         chipset = request.chipset
-        return chipset is not None and chipset.has_htp and (request.precision.is_quantized or chipset.fp16) and qnn.available()
+        return (
+            chipset is not None
+            and chipset.has_htp
+            and (request.precision.is_quantized or chipset.fp16)
+            and qnn.available()
+        )
 
     def _no_npu_note(self, chipset: Chipset | None) -> str:
         if chipset is None:
