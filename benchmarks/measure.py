@@ -1,0 +1,47 @@
+"""Wall time and peak memory of whole commands, their children included."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+
+import psutil
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one command took: wall seconds, and the largest resident memory of its process tree in MB."""
+
+    seconds: float
+    peak_mb: float
+
+
+def run(command: list[str], env: dict[str, str] | None = None) -> Cost:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: It failed; with its output.
+    """
+    started = time.perf_counter()
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
+    )
+    peak = 0
+    with child:
+        process = psutil.Process(child.pid)
+        while child.poll() is None:
+            try:
+                tree = [process, *process.children(recursive=True)]
+                peak = max(peak, sum(part.memory_full_info().pss for part in tree))
+            except psutil.Error:
+                pass  # a process of the tree ended while it was looked at
+            time.sleep(_POLL_S)
+        seconds = time.perf_counter() - started
+        output = child.stdout.read() if child.stdout else ""
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{output[-3000:]}")
+    return Cost(seconds, peak / 1e6)

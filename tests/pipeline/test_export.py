@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model_zoo.base.precompiled import BasePrecompiledModel
+from model_zoo.base.spec import TensorSpec
+from model_zoo.pipeline.export import ParityError
+from model_zoo.pipeline.result import ExportFailedError
+from model_zoo.runtimes import load_compiled
+from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.hashing import sha256_file
+
+Export = Callable[..., Any]
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "float"])
+def test_two_chipsets_from_one_capture(encoder: Any, small_export: Export, tmp_path: Path, precision: str) -> None:
+    titles: list[str] = []
+
+    def report(title: str, work: Callable[[], Any]) -> Any:
+        titles.append(title)
+        return work()
+
+    result = small_export(encoder, chipset=["sm8650", "sm8750"], precision=precision, report=report)
+    assert titles.count("capture") == 1 and sum(t.startswith("compile") for t in titles) == 2
+    read = [target.components[0].compiled.readback for target in result.targets]
+    assert [(r["soc_model"], r["htp"]) for r in read] == [(57, 75), (69, 79)]
+    for target in result.targets:
+        assert target.components[0].verified is True
+        metadata = json.loads((target.folder / "metadata.json").read_text())
+        assert _files(target.folder) == ["metadata.json", "small.bin"]
+        assert metadata["files"]["small.bin"]["sha256"] == sha256_file(target.folder / "small.bin")
+        assert metadata["components"]["small"]["inputs"]["image"]["shape"] == [1, 16, 16, 3]
+
+
+def test_a_loaded_build_is_called_like_its_source(encoder: Any, small_export: Export) -> None:
+    result = small_export(encoder, chipset="sm8650", precision="w8a8")
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    features = load_compiled(result.targets[0].components[0].file)(image)
+    assert features.shape == (1, 8) and torch.allclose(features, encoder(image), atol=0.05)
+
+
+def test_a_collection_is_compiled_component_by_component(pair: Any, small_export: Export) -> None:
+    result = small_export(pair, chipset="sm8650", precision="float")
+    (target,) = result.targets
+    assert _files(target.folder) == ["metadata.json", "small_decoder.bin", "small_encoder.bin"]
+    decoder = target.components[1]
+    assert [p.unit for p in decoder.parity] == ["dB", "agreement"] and decoder.verified
+
+
+@pytest.mark.parametrize("runtime", ["precompiled_qnn_onnx", "qnn_dlc", "onnx"])
+def test_other_runtimes(encoder: Any, small_export: Export, runtime: str) -> None:
+    (target,) = small_export(encoder, runtime=runtime, chipset="sm8650", precision="w8a8").targets
+    (component,) = target.components
+    expected = {"precompiled_qnn_onnx": ["small.bin", "small.onnx"], "qnn_dlc": ["small.dlc"], "onnx": ["small.onnx"]}
+    assert _files(target.folder) == sorted([*expected[runtime], "metadata.json"])
+    assert component.compiled.npu_nodes == component.compiled.nodes
+    assert component.parity[0].host > 20
+    if runtime == "qnn_dlc":
+        assert component.verified is None and "not verified here" in component.notes[0]
+    else:
+        assert component.verified and target.folder
+        image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        assert torch.allclose(load_compiled(component.file)(image), encoder(image), atol=0.05)
+
+
+def test_second_export_makes_nothing_again(encoder: Any, small_export: Export) -> None:
+    small_export(encoder, chipset="sm8650", precision="w8a8")
+    entries: dict[str, bool] = {}
+
+    def report(title: str, work: Callable[[], Any]) -> Any:
+        entry = work()
+        entries[title] = entry.cached
+        return entry
+
+    small_export(encoder, chipset="sm8650", precision="w8a8", report=report)
+    assert entries["quantize"] and not entries["capture"]  # a model object has no lasting key, its file has
+
+
+def test_zip_holds_the_folder(encoder: Any, small_export: Export, tmp_path: Path) -> None:
+    (target,) = small_export(encoder, runtime="onnx", precision="float", zip_assets=True).targets
+    shutil.unpack_archive(target.folder.with_name(target.folder.name + ".zip"), tmp_path / "out")
+    assert _files(tmp_path / "out") == ["metadata.json", "small.onnx"]
+
+
+def test_a_node_off_the_npu_is_named_and_leaves_no_file(small_export: Export, tmp_path: Path) -> None:
+    class Erf(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.erf(x) + 1
+
+    with pytest.raises(ExportFailedError, match="Erf"):
+        small_export(Erf(), input_spec={"x": TensorSpec((1, 8))}, chipset="sm8650", precision="float")
+    assert _files(tmp_path / "build") == []
+
+
+def test_wrong_numbers_on_the_npu_are_refused(
+    encoder: Any, small_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_zoo.toolchains.local.toolchain import LocalToolchain
+
+    compile_right = LocalToolchain.compile
+
+    def compile_wrong(self: LocalToolchain, request: Any, out_dir: Path) -> Any:
+        compiled, outputs = compile_right(self, request, out_dir)
+        return compiled, [{name: value + 1 for name, value in output.items()} for output in outputs]
+
+    monkeypatch.setattr(LocalToolchain, "compile", compile_wrong)
+    with pytest.raises(ExportFailedError) as caught:
+        small_export(encoder, chipset="sm8550", precision="w8a8")
+    assert isinstance(caught.value.result.errors[0], ParityError) and _files(tmp_path / "build") == []
+
+
+@pytest.mark.parametrize(
+    "stage", ["torch reference", "capture", "quantize", "run on host CPU", "time on host CPU", "compile"]
+)
+def test_ctrl_c_in_any_stage_leaves_no_file(encoder: Any, small_export: Export, tmp_path: Path, stage: str) -> None:
+    def report(title: str, work: Callable[[], Any]) -> Any:
+        if title.startswith(stage):
+            raise KeyboardInterrupt
+        return work()
+
+    with pytest.raises(KeyboardInterrupt):
+        small_export(encoder, chipset="sm8650", precision="w8a8", skip_profiling=False, report=report)
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_full_disk_is_one_line_and_no_half_folder(
+    encoder: Any, small_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_zoo.pipeline import bundle
+
+    def full(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle.shutil, "copyfile", full)
+    with pytest.raises(ModelZooError, match="No space left on device"):
+        small_export(encoder, runtime="onnx", precision="float")
+    assert _files(tmp_path / "build") == []
+
+
+def test_no_permission_is_said_before_any_work(
+    encoder: Any, small_export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path and allowed(path, mode))
+    with pytest.raises(UserError, match="no permission"):
+        small_export(encoder, runtime="onnx", precision="float", report=lambda title, work: pytest.fail(title))
+
+
+def test_nan_in_the_calibration_data_is_named(encoder: Any, small_export: Export, tmp_path: Path) -> None:
+    images = np.zeros((16, 3, 16, 16), np.float32)
+    images[5, 1, 2, 3] = np.nan
+    np.savez(tmp_path / "bad.npz", image=images)
+    with pytest.raises(UserError, match="NaN"):
+        small_export(encoder, chipset="sm8650", precision="w8a8", calibration_data=tmp_path / "bad.npz")
+
+
+def test_calibration_on_noise_must_be_asked_for(encoder: Any, small_export: Export) -> None:
+    with pytest.raises(UserError, match="calibration data"):
+        small_export(encoder, chipset="sm8650", precision="w8a8", calibration_data=None)
+    result = small_export(encoder, chipset="sm8650", precision="w8a8", calibration_data="random")
+    assert any("NOISE" in warning for warning in result.plan.warnings)
+
+
+def test_a_precompiled_asset_is_read_back(encoder: Any, small_export: Export, tmp_path: Path) -> None:
+    asset = small_export(encoder, chipset="sm8650", precision="float").targets[0].components[0].file
+
+    class Precompiled(BasePrecompiledModel):
+        @classmethod
+        def from_pretrained(cls) -> Precompiled:
+            return cls()
+
+        def asset(self, runtime: Any, precision: Any, chipset: Any) -> Path:
+            return asset
+
+    result = small_export(Precompiled(), chipset="sm8650", precision="float", name="asset")
+    assert result.targets[0].components[0].compiled.readback["soc_model"] == 57
+    with pytest.raises(ExportFailedError, match="57"):
+        small_export(Precompiled(), chipset="sm8750", precision="float", name="asset")
