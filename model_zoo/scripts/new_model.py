@@ -23,8 +23,12 @@ from model_zoo.utils.files import atomic_folder
 
 #: By task: domain and use case for info.yaml. Each has a folder of templates.
 TASKS = {
-    "tensor": ("Any", "Any"),
+    "image_classification": ("Computer Vision", "Image Classification"),
+    "tensor": ("Other", "Other"),
 }
+
+#: Longer ids would break the lines of generated files.
+MAX_ID = 40
 
 
 def new_model(model_id: str, task: str) -> Path:
@@ -42,8 +46,10 @@ def new_model(model_id: str, task: str) -> Path:
     """
     if task not in TASKS:
         raise unknown_name("task", task, TASKS, "model-zoo new --help")
-    if not VALID_ID.fullmatch(model_id) or keyword.iskeyword(model_id):
-        raise UserError(f"'{model_id}' is no model id", "use lower snake case that begins with a letter, e.g. my_model")
+    if not VALID_ID.fullmatch(model_id) or keyword.iskeyword(model_id) or len(model_id) > MAX_ID:
+        raise UserError(
+            f"'{model_id}' is no model id", f"use lower snake case, {MAX_ID} letters at most, e.g. my_model"
+        )
     folder = models_folder() / model_id
     if folder.exists():
         raise UserError(f"{folder} exists already", "choose another id")
