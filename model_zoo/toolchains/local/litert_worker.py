@@ -1,0 +1,155 @@
+"""Child process: convert an exported program with litert-torch, quantize it with ai-edge-quantizer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import litert_torch
+import numpy as np
+import torch
+
+from model_zoo.base.spec import Arrays
+from model_zoo.runtimes.base import read_samples
+from model_zoo.runtimes.litert_worker import LitertFile, narrow_integers
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.numerics import sqnr_db
+
+_SIGNATURE = "serving_default"
+#: From this many samples on, some are kept back to judge the range methods.
+_ENOUGH_TO_SPLIT = 8
+_MOST_HELD_BACK = 8
+
+Ranges = dict[str, dict[str, np.ndarray]]
+
+
+class Named(torch.nn.Module):
+    """A program called by input name, giving outputs by name: the converter takes the names from there."""
+
+    def __init__(self, program: torch.nn.Module, input_names: list[str], output_names: list[str]) -> None:
+        super().__init__()
+        self.program = program
+        self.input_names = input_names
+        self.output_names = output_names
+        self.training = False  # an exported program is fixed in evaluation mode and refuses .eval()
+
+    def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Call the program by position."""
+        outputs = self.program(*(inputs[name] for name in self.input_names))
+        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+        return dict(zip(self.output_names, outputs, strict=True))
+
+
+def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """Convert, and quantize where asked. Names the file it leaves in `work_dir`."""
+    float_file = work_dir / "float.tflite"
+    _convert(Path(job["program"]), job["input_names"], job["output_names"], float_file)
+    settings = {"converter": "litert-torch", "enable_x64": "false"}
+    if not job["quantized"]:
+        return {
+            "file": float_file.name,
+            "range_method": None,
+            "range_scores": {},
+            "quantize_seconds": 0.0,
+            "settings": settings,
+        }
+    started = time.monotonic()
+    model = LitertFile(float_file)
+    samples = [narrow_integers(sample, model.input_spec) for sample in read_samples(work_dir / "samples.npz")]
+    held_back = min(_MOST_HELD_BACK, len(samples) // 4) if len(samples) >= _ENOUGH_TO_SPLIT else 0
+    calibration, judged_on = (samples[:-held_back], samples[-held_back:]) if held_back else (samples, samples)
+    recipe = _recipe(float_file)
+    expected = [model(sample) for sample in judged_on]
+    scores = {}
+    for method, ranges in _calibrate(float_file, recipe, calibration).items():
+        file = work_dir / f"{method}.tflite"
+        _quantize(float_file, recipe, ranges, file)
+        quantized = LitertFile(file)
+        scores[method] = _score(expected, [quantized(sample) for sample in judged_on])
+    best = max(scores, key=lambda method: scores[method])
+    settings |= {
+        "recipe": "ai-edge-quantizer static_wi8_ai8, float inputs and outputs",
+        "calibration_samples": str(len(calibration)),
+        "ranges_judged_on": f"{held_back} samples kept back"
+        if held_back
+        else "the calibration samples: too few to split",
+    }
+    return {
+        "file": f"{best}.tflite",
+        "range_method": best,
+        "range_scores": scores,
+        "quantize_seconds": time.monotonic() - started,
+        "settings": settings,
+    }
+
+
+def _convert(program: Path, input_names: list[str], output_names: list[str], file: Path) -> None:
+    exported = torch.export.load(program)
+    inputs, _ = exported.example_inputs
+    named = Named(exported.module(), input_names, output_names)
+    litert_torch.convert(named, sample_kwargs=dict(zip(input_names, inputs, strict=True))).export(str(file))
+
+
+def _recipe(float_file: Path) -> list[dict[str, Any]]:
+    """int8 for everything but the inputs and outputs of the graph."""
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+
+    editor = quantizer.Quantizer(str(float_file), recipe.static_wi8_ai8())
+    for edge in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        editor.update_quantization_recipe(".*", edge, algorithm_key=quantizer.AlgorithmName.NO_QUANTIZE)
+    rules: list[dict[str, Any]] = editor.get_quantization_recipe()
+    return rules
+
+
+def _calibrate(float_file: Path, recipe: list[dict[str, Any]], samples: Sequence[Arrays]) -> dict[str, Ranges]:
+    """Ranges of every activation by both methods, from one pass over the samples.
+
+    `Quantizer.calibrate` knows only the moving average; what it is built from takes any rule. Those parts are not
+    promised to stay, so this is the one place that uses them.
+    """
+    try:
+        from ai_edge_quantizer import calibrator, recipe_manager
+        from ai_edge_quantizer.utils.qsv_utils import min_max_update, moving_average_update
+
+        def update(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            if not old:
+                return new
+            average = {"min": old.get("average_min", old["min"]), "max": old.get("average_max", old["max"])}
+            average = moving_average_update(average, new)
+            return {**min_max_update(old, new), "average_min": average["min"], "average_max": average["max"]}
+
+        manager = recipe_manager.RecipeManager()
+        manager.load_quantization_recipe(recipe)
+        calibration = calibrator.Calibrator(str(float_file), qsv_update_func=update)
+        calibration.calibrate({_SIGNATURE: samples}, manager)
+        found: Ranges = {name: found for name, found in calibration.get_model_qsvs().items() if found}
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ModelZooError(f"this ai-edge-quantizer cannot be calibrated by min_max: {error}") from error
+    return {
+        "moving_average": {
+            name: {"min": r.get("average_min", r["min"]), "max": r.get("average_max", r["max"])}
+            for name, r in found.items()
+        },
+        "min_max": {name: {"min": r["min"], "max": r["max"]} for name, r in found.items()},
+    }
+
+
+def _quantize(float_file: Path, recipe: list[dict[str, Any]], ranges: Ranges, file: Path) -> None:
+    from ai_edge_quantizer import quantizer
+
+    quantizer.Quantizer(str(float_file), recipe).quantize(ranges).export_model(str(file))
+
+
+def _score(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> float:
+    """SQNR in dB over all samples, mean over the float outputs; over all outputs where none is float.
+
+    Each output counts within +-200 dB, so that an equal or a broken one leaves the others their say.
+    """
+    floats = [name for name, value in expected[0].items() if np.issubdtype(value.dtype, np.floating)]
+    scores = [
+        sqnr_db(np.stack([e[name] for e in expected]), np.stack([a[name] for a in actual]))
+        for name in floats or expected[0]
+    ]
+    return float(np.mean(np.clip(scores, -200.0, 200.0)))
