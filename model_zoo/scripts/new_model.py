@@ -42,7 +42,7 @@ def new_model(model_id: str, task: str) -> Path:
         The folder. After an error there is none.
 
     Raises:
-        UserError: The id is not valid or taken, or there is no such task.
+        UserError: The id is not valid or taken, there is no such task, or this is no clone.
     """
     if task not in TASKS:
         raise unknown_name("task", task, TASKS, "model-zoo new --help")
@@ -50,6 +50,9 @@ def new_model(model_id: str, task: str) -> Path:
         raise UserError(
             f"'{model_id}' is no model id", f"use lower snake case, {MAX_ID} letters at most, e.g. my_model"
         )
+    clone = models_folder().parents[1]
+    if not (clone / "setup.py").is_file():
+        raise UserError(f"{clone} holds an installed package", "run `python -m model_zoo new` in a clone's top folder")
     folder = models_folder() / model_id
     if folder.exists():
         raise UserError(f"{folder} exists already", "choose another id")
