@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from model_zoo.runtimes.onnx import OnnxModel
+from model_zoo.utils.errors import UserError
+
+
+def test_runs_named_samples_and_torch_tensors(tiny_models):
+    model = OnnxModel(tiny_models["ids"])
+    ids = np.array([[0, 3, 9, 3]])
+    (outputs,) = model.run([{"ids": ids}])
+    assert {name: value.dtype.name for name, value in outputs.items()} == {
+        "mean": "float32",
+        "largest": "int64",
+        "following": "int64",
+    }
+    assert outputs["following"].tolist() == [[1, 4, 10, 4]]
+    called = model(torch.from_numpy(ids))
+    assert [value.tolist() for value in called] == [outputs[name].tolist() for name in model.output_names]
+
+
+def test_16_bit_qdq_is_close_to_float(tiny_models):
+    image = torch.from_numpy(tiny_models.image())
+    reference = OnnxModel(tiny_models["conv"])(image)
+    wide = OnnxModel(tiny_models["conv_w8a16"])(image)
+    narrow = OnnxModel(tiny_models["conv_w8a8"])(image)
+    assert isinstance(wide, torch.Tensor)
+    assert 0 < (wide - reference).abs().max() < 0.05
+    assert (wide - reference).abs().mean() < (narrow - reference).abs().mean()
+
+
+def test_latencies_are_one_per_run(tiny_models):
+    model = OnnxModel(tiny_models["conv"])
+    assert len(model.latencies({"image": tiny_models.image()}, runs=7)) == 7
+    assert len(model.latencies({"image": tiny_models.image()}, runs=7, seconds=0.0)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", None])
+def test_a_missing_or_damaged_file_is_one_clear_line(tmp_path, tiny_models, content):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content or tiny_models["conv"].read_bytes()[:200])
+    with pytest.raises(UserError) as error:
+        OnnxModel(path)
+    assert str(path) in error.value.message and "\n" not in error.value.message
+
+
+def test_a_dynamic_shape_is_refused(tmp_path, onnx_writer):
+    values = [[(name, TensorProto.FLOAT, ["batch", 4])] for name in "xy"]
+    path = onnx_writer(tmp_path / "dynamic.onnx", [helper.make_node("Relu", ["x"], ["y"])], *values, {})
+    with pytest.raises(UserError, match="dynamic shape"):
+        OnnxModel(path)
+
+
+def test_inputs_that_do_not_fit_are_refused(tiny_models):
+    model = OnnxModel(tiny_models["conv"])
+    with pytest.raises(UserError, match="takes 1 input"):
+        model()
+    with pytest.raises(UserError, match="float64"):
+        model(torch.zeros(1, 3, 16, 16, dtype=torch.float64))
+    with pytest.raises(UserError, match="16, 15"):
+        model(torch.zeros(1, 3, 16, 15))
