@@ -42,7 +42,9 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
     return TinyModels(tmp_path_factory.mktemp("tiny_models"))
 
 
-def write_onnx(path: Path, nodes: Sequence, inputs: Sequence, outputs: Sequence, constants: dict[str, np.ndarray]) -> Path:
+def write_onnx(
+    path: Path, nodes: Sequence, inputs: Sequence, outputs: Sequence, constants: dict[str, np.ndarray]
+) -> Path:
     """Write a model; inputs and outputs are (name, ONNX element type, shape)."""
     import onnx
     from onnx import helper, numpy_helper

@@ -81,13 +81,15 @@ class QnnBuild:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of everything that shapes a binary."""
+    """Versions of everything that shapes a binary, as far as it is installed."""
     from importlib.metadata import version
 
-    from onnxruntime_qnn.build_and_package_info import qnn_version
+    versions = {"onnxruntime": version("onnxruntime")}
+    if available():
+        from onnxruntime_qnn.build_and_package_info import qnn_version
 
-    packages = ("onnxruntime", "onnxruntime-qnn")
-    return {**{package: version(package) for package in packages}, "qairt": str(qnn_version)}
+        versions |= {"onnxruntime-qnn": version("onnxruntime-qnn"), "qairt": str(qnn_version)}
+    return versions
 
 
 def compile_qnn(

@@ -18,7 +18,7 @@ from model_zoo.runtimes.qnn import HtpEmulator
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.qnn import NotWholeError, check_placement, compile_qnn
+from model_zoo.toolchains.local.qnn import NotWholeError, check_placement, compile_qnn, tool_versions
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 
@@ -161,3 +161,13 @@ def test_a_damaged_model_is_one_clear_line(tmp_path):
         compile_tiny(tmp_path / "bad.onnx", tmp_path / "out")
     assert "bad.onnx" in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_without_the_package_nothing_is_started(tiny_models, tmp_path, monkeypatch):
+    import model_zoo.runtimes.qnn as qnn
+
+    assert set(tool_versions()) == {"onnxruntime", "onnxruntime-qnn", "qairt"}
+    monkeypatch.setattr(qnn, "find_spec", lambda name: None)
+    assert set(tool_versions()) == {"onnxruntime"}
+    with pytest.raises(UserError, match="pip install onnxruntime-qnn=="):
+        compile_tiny(tiny_models["conv_w8a8"], tmp_path / "out")
