@@ -25,18 +25,20 @@ class WeightsFile:
     Args:
         url: Where to download it; None if it cannot be downloaded.
         sha256: The digest of the file in hex, or as many leading digits as its publisher gives: torchvision puts
-            eight of them into the file name, and nothing else is known of its files.
+            eight of them into the file name, and nothing else is known of its files. None if nobody publishes any:
+            the file is taken where the user puts it, but never downloaded.
         filename: Name of the local copy.
         folder: Set if the file is part of this package: the folder that holds it.
     """
 
     url: str | None
-    sha256: str
+    sha256: str | None
     filename: str
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        if len(self.sha256) < 8 or set(self.sha256.lower()) - set("0123456789abcdef"):
+        digits = self.sha256
+        if digits is not None and (len(digits) < 8 or set(digits.lower()) - set("0123456789abcdef")):
             raise ValueError(f"sha256 of {self.filename} must be at least 8 hex digits, got '{self.sha256}'")
         if Path(self.filename).name != self.filename:
             raise ValueError(f"'{self.filename}' must be a plain file name")
@@ -54,7 +56,7 @@ def fetch_weights(model_id: str, file: WeightsFile) -> Path:
         ModelZooError: There is no way to get it; names the URL, the local path, and `--weights random`.
     """
     path = weights_path(model_id, file)
-    if path.is_file() and has_checksum(path, file.sha256):
+    if path.is_file() and (file.sha256 is None or has_checksum(path, file.sha256)):
         return path
     if file.folder:
         state = "is damaged" if path.is_file() else "is missing"
@@ -62,6 +64,8 @@ def fetch_weights(model_id: str, file: WeightsFile) -> Path:
     hint = f"put the file at {path}, or take --weights PATH, or --weights {RANDOM} for latency and compile checks only"
     if file.url is None:
         raise UserError(f"the weights {file.filename} of {model_id} cannot be downloaded", hint)
+    if file.sha256 is None:
+        raise UserError(f"{file.url} is not downloaded, because nobody publishes its checksum", hint)
     download(file.url, path, file.sha256, hint)
     return path
 

@@ -54,6 +54,17 @@ def test_weights_that_nobody_serves() -> None:
         resolve_weights("IMAGENET1K_V2", "net", FILES, "IMAGENET1K_V1")
 
 
+def test_weights_without_a_checksum_are_only_taken_from_the_user(tmp_path: Path) -> None:
+    file = WeightsFile("http://127.0.0.1:9/net-v3.pth", None, "net-v3.pth")
+    with pytest.raises(UserError) as caught:
+        fetch_weights("net", file)
+    path = str(tmp_path / "weights" / "net" / "net-v3.pth")
+    for part in (file.url, path, "--weights PATH", "--weights random"):
+        assert part in str(caught.value)
+    placed = _put(file)
+    assert fetch_weights("net", file) == placed
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
