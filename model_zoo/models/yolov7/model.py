@@ -1,0 +1,155 @@
+"""YOLOv7: our own implementation of the published architecture, which takes the official checkpoints."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+
+from model_zoo.base.model import BaseModel
+from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.models._shared.object_detection.labels import coco_labels
+from model_zoo.models._shared.random_weights import seeded
+from model_zoo.models.yolov7.layers import STRIDES
+from model_zoo.models.yolov7.layout import Variant
+from model_zoo.models.yolov7.network import COCO_CLASSES, Form, Network, form_of
+from model_zoo.utils.checkpoint import read_state_dict
+from model_zoo.utils.errors import UserError
+
+_RELEASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1"
+
+#: The authors publish no checksums. These are what users of the release report; nobody reports one for the tiny
+#: variant, so that file is taken where a user puts it, but never downloaded.
+WEIGHTS: dict[Variant, WeightsFile] = {
+    "yolov7-tiny": WeightsFile(f"{_RELEASE}/yolov7-tiny.pt", None, "yolov7-tiny.pt"),
+    "yolov7": WeightsFile(
+        f"{_RELEASE}/yolov7.pt", "d1ac3c74eb96a3eec77949c0f37a06bc272756606ff011d9353f7abff4e0c71d", "yolov7.pt"
+    ),
+    "yolov7x": WeightsFile(
+        f"{_RELEASE}/yolov7x.pt", "4873202bc3fa8b1d4c4865a37b7c61ce7b7b1cdbe6f31017c33be2bd11826e98", "yolov7x.pt"
+    ),
+}
+
+
+class Model(BaseModel):
+    """Finds objects in a picture. The outputs are candidates: an app drops the weak and the overlapping ones.
+
+    Args:
+        network: Folded, in evaluation mode.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    @classmethod
+    def from_pretrained(
+        cls, weights: str = "DEFAULT", variant: Variant = "yolov7", include_postprocessing: bool = True
+    ) -> Self:
+        """Load an official checkpoint, or your own of the same architecture with any number of classes.
+
+        Args:
+            weights: DEFAULT, a variant's name, the path of a checkpoint (a state dict, or a file as the official
+                training writes it), or `random`. A checkpoint tells which variant it is.
+            variant: What DEFAULT and `random` stand for.
+            include_postprocessing: Give boxes, scores and class indices; otherwise one tensor, as the official network.
+        """
+        kind = cls if include_postprocessing else RawModel
+        path = resolve_weights(weights, "yolov7", WEIGHTS, variant)
+        if path is None:
+            with seeded():
+                network = Network(Form(variant))
+            return kind(network.load_random()).eval()
+        state = read_state_dict(path)
+        if all(name.startswith("network.") for name in state):
+            state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
+        form = form_of(state, str(path))
+        with torch.device("meta"):  # nothing is drawn only to be overwritten
+            network = Network(form)
+        return kind(network.load_checkpoint(state, str(path))).eval()
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Find candidates.
+
+        Args:
+            image: RGB [B, 3, H, W] in 0..1, letterboxed; H and W multiples of 32.
+
+        Returns:
+            boxes [B, N, 4] as x1, y1, x2, y2 in pixels of the input, scores [B, N] in 0..1, and class_idx [B, N] int32.
+            N counts the levels of strides 8, 16 and 32, in each its anchors, in each its rows, in each its columns.
+        """
+        boxes, scores, classes = zip(*(_detections(*level) for level in self.network(image)), strict=True)
+        return torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(classes, 1)
+
+    @staticmethod
+    def get_input_spec(batch_size: int = 1, height: int = 640, width: int = 640) -> InputSpec:
+        """One picture.
+
+        Args:
+            batch_size: Pictures in one call.
+            height: Height of the picture in pixels, a multiple of 32.
+            width: Width of the picture in pixels, a multiple of 32.
+        """
+        step = STRIDES[-1]
+        for name, size in (("height", height), ("width", width)):
+            if size < step or size % step:
+                below = size // step * step
+                near = f"{below} or {below + step}" if below >= step else f"{step}"
+                raise UserError(f"{name} {size} is no multiple of {step}", f"take {near}")
+        return {"image": image_spec(height, width, batch_size)}
+
+    @staticmethod
+    def get_output_names() -> list[str]:
+        """Names of the outputs."""
+        return ["boxes", "scores", "class_idx"]
+
+    @staticmethod
+    def get_channel_last_inputs() -> list[str]:
+        """What the NPU takes channel-last."""
+        return ["image"]
+
+    def labels(self) -> list[str] | None:
+        """The names of COCO; None for a user's own classes."""
+        return coco_labels() if self.network.form.num_classes == COCO_CLASSES else None
+
+    @staticmethod
+    def calibration_dataset_name() -> str:
+        """A part of the COCO validation pictures."""
+        return "coco"
+
+
+class RawModel(Model):
+    """Gives what the official network gives."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Find candidates.
+
+        Args:
+            image: As `Model` takes it.
+
+        Returns:
+            [B, N, 5 + classes]: x, y of the centre, width and height in pixels of the input, objectness, and a
+            probability for each class.
+        """
+        return torch.cat([_raw(*level) for level in self.network(image)], 1)
+
+    @staticmethod
+    def get_output_names() -> list[str]:
+        """Name of the output."""
+        return ["predictions"]
+
+
+def _raw(centre: torch.Tensor, half: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    """One level, [B, N, 5 + classes]."""
+    return torch.cat([centre, 2 * half, probabilities], 2).transpose(2, 3).flatten(1, 2)
+
+
+def _detections(
+    centre: torch.Tensor, half: torch.Tensor, probabilities: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Corners [B, N, 4], scores [B, N] and class indices [B, N] of one level."""
+    boxes = torch.cat([centre - half, centre + half], 2).transpose(2, 3).flatten(1, 2)
+    objectness, classes = probabilities[:, :, 0], probabilities[:, :, 1:]
+    scores = objectness * classes.amax(2)
+    return boxes, scores.flatten(1), classes.argmax(2).to(torch.int32).flatten(1)
