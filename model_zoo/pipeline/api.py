@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.pipeline.export import open_cache, run_plan, silent
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
+from model_zoo.pipeline.plan import ExportOptions, make_plan
 from model_zoo.pipeline.result import ExportFailedError, ExportResult
 from model_zoo.pipeline.source import GivenSource, ModelSource, ZooSource
 from model_zoo.pipeline.stages import Reporter

@@ -9,11 +9,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.files import atomic_folder, atomic_write
 from model_zoo.utils.hashing import sha256_file
 from model_zoo.utils.layout import channels_last
@@ -90,14 +93,20 @@ def _interface(build: ComponentBuild) -> dict[str, Any]:
     sample = read_samples(reference.file("inputs.npz"))[0]
     inputs = {}
     for name, array in channels_last(sample, build.channel_last_inputs).items():
-        spec = build.facts.inputs[name].to_json()
+        spec = {**build.facts.inputs[name].to_json(), "dtype": _file_dtype(build, array)}
         inputs[name] = {**spec, "shape": list(array.shape), **_layout(name, build.channel_last_inputs)}
     outputs = {}
     torch_outputs = read_samples(reference.file("torch.npz"))[0]
     for name, array in channels_last(torch_outputs, build.channel_last_outputs).items():
-        described = {"shape": list(array.shape), "dtype": str(array.dtype)}
+        described = {"shape": list(array.shape), "dtype": _file_dtype(build, array)}
         outputs[name] = {**described, **_layout(name, build.channel_last_outputs)}
     return {"inputs": inputs, "outputs": outputs, "labels": list(build.facts.labels) if build.facts.labels else None}
+
+
+def _file_dtype(build: ComponentBuild, array: np.ndarray) -> str:
+    """LiteRT files hold no 64-bit integers: the converter narrows them."""
+    narrowed = build.runtime is TargetRuntime.TFLITE and array.dtype == np.int64
+    return "int32" if narrowed else str(array.dtype)
 
 
 def _layout(name: str, channel_last: tuple[str, ...]) -> dict[str, str]:

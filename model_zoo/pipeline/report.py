@@ -15,7 +15,8 @@ from model_zoo.utils.console import console, table
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PLACES = ("torch", "host CPU", "NPU emulator")
+#: Targets in one table, as columns.
+_TARGETS_ABREAST = 3
 
 
 def print_plan(plan: Plan, target: Console | None = None) -> None:
@@ -50,20 +51,12 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
     """Print one table for all targets, then notes, errors and the next commands."""
     shown = console()
     quantized = result.plan.precision.is_quantized
-    metric = next((s.name for t in result.targets for c in t.components for s in c.scores.values()), None)
-    columns = ["file", "size", "read-back target", "nodes on NPU", "against torch: host CPU", "NPU emulator"]
-    if metric:
-        columns.append(f"{metric}: torch / host CPU / NPU emulator")
-    if any(component.host_latency for target in result.targets for component in target.components):
-        columns.append("host CPU p50")
-    rows = [
-        _row(target, component, columns, metric)
-        for target in result.targets
-        for component in target.components
-        if target.error is None
-    ]
-    if rows:
-        shown.print(table("Result", columns, rows, right=("size", "nodes on NPU", "host CPU p50")))
+    built = [(t, component) for t in result.targets for component in t.components if t.error is None]
+    for start in range(0, len(built), _TARGETS_ABREAST):
+        facts = [_facts(target, component) for target, component in built[start : start + _TARGETS_ABREAST]]
+        names = list(dict.fromkeys(name for fact in facts for name in fact))
+        rows = [[name, *(fact.get(name, "-") for fact in facts)] for name in names[1:]]
+        shown.print(table("Result", ["file", *(fact["file"] for fact in facts)], rows))
     if not quantized and any(c.parity and c.parity[0].npu is not None for t in result.targets for c in t.components):
         shown.print("  float runs in half precision on the NPU; the host CPU column is single precision")
     for note in dict.fromkeys(n for t in result.targets for c in t.components for n in c.notes):
@@ -83,21 +76,30 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
         shown.print(f"  {command}", soft_wrap=True)
 
 
-def _row(target: TargetResult, component: ComponentResult, columns: list[str], metric: str | None) -> list[str]:
+def _facts(target: TargetResult, component: ComponentResult) -> dict[str, str]:
+    """One column of the result table."""
     compiled = component.compiled
-    row = [
-        component.file.name if component.file else f"{component.name}: not compiled",
-        f"{component.size_bytes / 1e6:.2f} MB" if component.file else "-",
-        _readback(target, component),
-        f"{compiled.npu_nodes} / {compiled.nodes}" if compiled and compiled.nodes is not None else "not checked",
-        "\n".join(_parity(p, p.host, len(component.parity) > 1) for p in component.parity) or "not run",
-        "\n".join(_parity(p, p.npu, len(component.parity) > 1) for p in component.parity) or "not run",
-    ]
-    if metric:
-        row.append(" / ".join(_score(component.scores.get(place)) for place in _PLACES) + _score_count(component))
-    if "host CPU p50" in columns:
-        row.append(f"{component.host_latency['p50_ms']:.2f} ms" if component.host_latency else "-")
-    return row
+    facts = {
+        "file": component.file.name if component.file else f"{component.name}: not compiled",
+        "size": f"{component.size_bytes / 1e6:.2f} MB" if component.file else "-",
+        "read-back target": _readback(target, component),
+        "nodes on the NPU / in all": "not checked",
+    }
+    if compiled and compiled.nodes is not None:
+        facts["nodes on the NPU / in all"] = f"{compiled.npu_nodes} / {compiled.nodes}"
+    for parity in component.parity:
+        suffix = f", {parity.output}" if len(component.parity) > 1 else ""
+        kind = "SQNR against torch" if parity.unit == "dB" else "equal to torch"
+        facts[f"{kind}{suffix}: host CPU"] = _parity(parity, parity.host)
+        facts[f"{kind}{suffix}: NPU emulator"] = _parity(parity, parity.npu)
+    if not component.parity:
+        facts["against torch"] = "not run"
+    for place, score in component.scores.items():
+        facts[f"{score.name}: {place}"] = f"{_score(score)} of {score.samples}"
+    if latency := component.host_latency:
+        percentiles = f"{latency['p50_ms']:.2f} / {latency['p90_ms']:.2f} / {latency['p99_ms']:.2f} ms"
+        facts["host CPU time p50 / p90 / p99"] = percentiles
+    return facts
 
 
 def _readback(target: TargetResult, component: ComponentResult) -> str:
@@ -107,24 +109,17 @@ def _readback(target: TargetResult, component: ComponentResult) -> str:
     name = chipset.name.removeprefix("qualcomm-")
     if compiled.readback:
         return f"{name}\n(soc_model {compiled.readback['soc_model']}, v{compiled.readback['htp']})"
-    return f"{name}\n(not verified here)"
+    return f"{name}\n(not read back here)"
 
 
-def _parity(parity: Parity, value: float | None, named: bool) -> str:
-    prefix = f"{parity.output} " if named else ""
+def _parity(parity: Parity, value: float | None) -> str:
     if value is None:
-        return f"{prefix}not run"
-    return f"{prefix}{value:.1f} dB" if parity.unit == "dB" else f"{prefix}{value:.1%} equal"
-
-
-def _score(score: Score | None) -> str:
-    if score is None:
         return "not run"
+    return f"{value:.1f} dB" if parity.unit == "dB" else f"{value:.1%}"
+
+
+def _score(score: Score) -> str:
     return f"{score.value:.1f} %" if score.unit == "%" else f"{score.value:.4g} {score.unit}"
-
-
-def _score_count(component: ComponentResult) -> str:
-    return f" of {next(iter(component.scores.values())).samples}" if component.scores else ""
 
 
 def _samples(samples: SampleSet) -> str:

@@ -168,7 +168,7 @@ def score_samples(
 
 
 def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | None:
-    """The samples a build is checked with: a bundled test set, or one real test sample; None: the model's own sample."""
+    """What a build is checked with: a bundled test set, or one real test sample; None: the model's own sample."""
     from model_zoo.datasets import load_dataset
     from model_zoo.datasets.base import MissingDataError
 

@@ -155,7 +155,7 @@ class ZooSource(ModelSource):
 
 
 class GivenSource(ModelSource):
-    """A model object of the caller's. It has no key that outlives the run, so its capture is never taken from the cache.
+    """A model object of the caller's. It has no key that outlives the run, so its capture is always made anew.
 
     Args:
         spec: Needed for a plain torch module, which does not bring one.

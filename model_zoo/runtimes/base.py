@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,25 +34,6 @@ class CompiledModel(Protocol):
         Raises:
             UserError: A sample does not fit `input_spec`.
         """
-
-    def latencies(self, sample: Arrays, runs: int, seconds: float) -> list[float]:
-        """Time single runs on this machine's CPU, after one that is not counted.
-
-        Args:
-            runs: At most this many.
-            seconds: No run is started after this long, but at least one is counted.
-
-        Returns:
-            Milliseconds of each run. They say nothing about a device.
-        """
-        self.run([sample])
-        measured: list[float] = []
-        started = time.perf_counter()
-        while not measured or (len(measured) < runs and time.perf_counter() - started < seconds):
-            before = time.perf_counter()
-            self.run([sample])
-            measured.append((time.perf_counter() - before) * 1e3)
-        return measured
 
     def __call__(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Run one sample: the inputs by position, in the order of `input_spec`.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.base import CompiledModel
+from model_zoo.runtimes.base import CompiledModel, HostModel
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -128,5 +128,5 @@ class Toolchain(Protocol):
     def load_emulator(self, file: Path) -> CompiledModel:
         """Load a compiled file for the NPU emulator."""
 
-    def load_host(self, lowered: Path) -> CompiledModel:
+    def load_host(self, lowered: Path) -> HostModel:
         """Load a lowered file for the host CPU."""

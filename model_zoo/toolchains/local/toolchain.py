@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.base import CompiledModel
+from model_zoo.runtimes.base import CompiledModel, HostModel
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -32,7 +31,7 @@ class LocalToolchain:
         """Versions of the tools that make files for this runtime."""
         if runtime is TargetRuntime.TFLITE:
             return litert.tool_versions()
-        return qnn.tool_versions() if qnn.available() else {"onnxruntime": metadata.version("onnxruntime")}
+        return qnn.tool_versions()
 
     def capture_format(self, runtime: TargetRuntime) -> str:
         """LiteRT converts an exported program, all else starts from ONNX."""
@@ -143,7 +142,7 @@ class LocalToolchain:
 
         return HtpEmulator(file)
 
-    def load_host(self, lowered: Path) -> CompiledModel:
+    def load_host(self, lowered: Path) -> HostModel:
         """Load a lowered file for the host CPU."""
         if lowered.suffix == ".tflite":
             from model_zoo.runtimes.litert import LitertModel

@@ -1,0 +1,199 @@
+"""The command line as a person meets it: exit status, one clear line, no traceback, no file left."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_zoo.cli import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def run(capsys: Capture, *argv: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of one command line."""
+    try:
+        status = main(list(argv))
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+DIGITS = ("export", "digits_cnn", "-c", "sm8650", "-p", "w8a8")
+YOLO = ("export", "yolov7", "--weights", "random", "--variant", "yolov7-tiny", "-c", "sm8650")
+
+WRONG = {
+    "command": (("exprot",), "did you mean export"),
+    "model": (("export", "resnet8", "-c", "sm8650"), "resnet18"),
+    "traversal": (("export", "../utils", "-c", "sm8650"), "unknown model"),
+    "chipset": (("export", "digits_cnn", "-c", "sm8659"), "sm8650"),
+    "device": (("export", "digits_cnn", "-d", "Galaxy S24"), "Samsung Galaxy S24"),
+    "runtime": (("export", "digits_cnn", "-c", "sm8650", "-r", "tflight"), "tflite"),
+    "precision": (("export", "digits_cnn", "-c", "sm8650", "-p", "w8a"), "w8a8"),
+    "precision with a tail": (
+        ("export", "digits_cnn", "-c", "sm8650", "-p", "w8a8junk"),
+        "unknown precision 'w8a8junk'",
+    ),
+    "quantize to float": (("export", "digits_cnn", "-c", "sm8650", "--quantize", "float"), "--precision float"),
+    "no chipset": (("export", "digits_cnn", "-p", "w8a8"), "--chipset"),
+    "float without half": (("export", "digits_cnn", "-c", "sm8350", "-p", "float"), "half precision"),
+    "no HTP": (("export", "digits_cnn", "-c", "sdm845", "-p", "w8a8"), "tflite and onnx"),
+    "tflite w8a16": (("export", "digits_cnn", "-r", "tflite", "-p", "w8a16"), "w8a8"),
+    "batch 0": ((*YOLO, "--batch-size", "0"), "positive integer"),
+    "batch -2": ((*YOLO, "--batch-size", "-2"), "positive integer"),
+    "height 7": ((*YOLO, "--height", "7"), "multiple"),
+    "height text": ((*YOLO, "--height", "tall"), "--height"),
+    "flag": ((*DIGITS, "--fast"), "--fast"),
+    "weights file": ((*DIGITS, "--weights", "none.pt"), "none.pt"),
+    "calibration folder": ((*DIGITS, "--calibration-data", "no-such-folder"), "no-such-folder"),
+    "calibration count": ((*DIGITS, "--num-calibration-samples", "0"), "at least 1"),
+    "calibration count above the set": ((*DIGITS, "--num-calibration-samples", "999999"), "999999"),
+    "no data for real weights": (("evaluate", "yolov7", "--weights", "random"), "no evaluation dataset"),
+}
+
+
+@pytest.mark.parametrize("argv, text", WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_request_is_one_line_and_exit_2(
+    capsys: Capture, tmp_path: Path, argv: tuple[str, ...], text: str
+) -> None:
+    more = ("--output-dir", str(tmp_path / "build")) if argv[0] == "export" else ()
+    status, _, err = run(capsys, *argv, *more)
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert status == 2 and len(errors) == 1 and text in errors[0], err
+    assert "Traceback" not in err and not (tmp_path / "build").exists()
+
+
+class Evil:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
+
+
+def _checkpoints(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Bad weights files, and what the message must name."""
+    from model_zoo import load_model
+
+    state = load_model("digits_cnn").state_dict()
+    first, second, *_ = state
+    paths = {name: folder / f"{name}.pt" for name in ("truncated", "text", "evil", "missing", "extra", "shape")}
+    torch.save(state, paths["truncated"])
+    paths["truncated"].write_bytes(paths["truncated"].read_bytes()[:1000])
+    paths["text"].write_text("<html>not found</html>")
+    paths["evil"].write_bytes(pickle.dumps({"model": Evil(f"touch {folder}/executed")}))
+    torch.save({name: value for name, value in state.items() if name not in (first, second)}, paths["missing"])
+    torch.save({**state, "one.more": torch.zeros(1), "two.more": torch.zeros(1)}, paths["extra"])
+    torch.save({**state, first: torch.zeros(1, 2, 3)}, paths["shape"])
+    texts = {
+        "truncated": "truncated",
+        "text": "text",
+        "evil": "system",
+        "missing": second,
+        "extra": "two.more",
+        "shape": first,
+    }
+    return {name: (path, texts[name]) for name, path in paths.items()}
+
+
+@pytest.mark.parametrize("case", ["truncated", "text", "evil", "missing", "extra", "shape"])
+def test_bad_weights_are_refused_and_never_run(capsys: Capture, tmp_path: Path, case: str) -> None:
+    path, text = _checkpoints(tmp_path)[case]
+    status, _, err = run(capsys, *DIGITS, "--weights", str(path), "--output-dir", str(tmp_path / "build"))
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert status == 2 and len(errors) == 1 and text in errors[0], err
+    assert not (tmp_path / "executed").exists() and not (tmp_path / "build").exists()
+
+
+def test_no_network_for_default_weights(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # the discard port: refused at once
+    status, _, err = run(capsys, "export", "resnet18", "-c", "sm8650", "--output-dir", str(tmp_path / "build"))
+    assert status == 1 and "https://download.pytorch.org/models/resnet18" in err and "--weights random" in err
+    assert str(tmp_path.parent) in err or "cache" in err
+    assert "Traceback" not in err and not (tmp_path / "build").exists()
+
+
+def test_absent_qnn_wheel_names_the_pip_line(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import util
+
+    found = util.find_spec
+    monkeypatch.setattr(
+        util, "find_spec", lambda name, *more: None if name == "onnxruntime_qnn" else found(name, *more)
+    )
+    status, _, err = run(capsys, *DIGITS, "--output-dir", str(tmp_path / "build"))
+    assert status == 2 and "pip install onnxruntime-qnn==2.7.0" in err
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(capsys: Capture, tmp_path: Path) -> None:
+    status, out, _ = run(capsys, *DIGITS, "--dry-run", "--output-dir", str(tmp_path / "build"))
+    assert status == 0 and "soc_model 57" in out and "digits (calibration)" in out
+    assert not (tmp_path / "build").exists()
+
+
+def test_export_of_real_digits_is_right_everywhere(capsys: Capture, tmp_path: Path) -> None:
+    status, out, err = run(capsys, *DIGITS, "--json", "--output-dir", str(tmp_path))
+    assert status == 0, err
+    (target,) = json.loads(out)["targets"]
+    (component,) = target["components"]
+    assert component["compiled"]["npu_nodes"] == component["compiled"]["nodes"] > 0
+    assert component["compiled"]["readback"]["soc_model"] == 57
+    assert set(component["scores"]) == {"torch", "host CPU", "NPU emulator"}
+    for score in component["scores"].values():
+        assert score["samples"] >= 200 and score["value"] > 95
+    assert component["verified"] is True and component["parity"][0]["npu"] > 20
+    assert not any("NOISE" in warning for warning in json.loads(out)["plan"]["warnings"])
+
+
+@pytest.mark.parametrize("command", ["list", "chipsets", "devices", "runtimes", "info"])
+def test_listings_print_tables_and_json(capsys: Capture, command: str) -> None:
+    argv = (command, "digits_cnn") if command == "info" else (command,)
+    status, table, _ = run(capsys, *argv)
+    json_status, text, _ = run(capsys, *argv, "--json")
+    assert status == json_status == 0
+    records = json.loads(text)
+    assert len(table.splitlines()) > len(records)
+    if command == "chipsets":
+        assert len(records) == 34
+    if command == "devices":
+        assert len(records) == 50
+
+
+def test_ctrl_c_stops_children_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "model_zoo",
+        *YOLO,
+        "-p",
+        "w8a8",
+        "--no-cache",
+        "--output-dir",
+        str(tmp_path / "build"),
+    ]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "capture" in line:
+            break
+    time.sleep(1.0)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=20)
+    assert child.returncode == 130 and "Traceback" not in err
+    assert not (tmp_path / "build").exists()
+
+
+def test_light_commands_import_nothing_heavy() -> None:
+    check = "import sys, model_zoo.cli as c; c.main(['list']); print([m for m in ('torch', 'onnx', 'onnxruntime') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout
+    assert shown.splitlines()[-1] == "[]"
