@@ -104,8 +104,9 @@ class ModelContract:
         message = "from_pretrained(weights=PATH) with the model's own state dict gives other outputs"
         assert_equal(run(trained, part.sample), run(loaded, part.sample), message)
 
-    def test_app_takes_the_model(self) -> None:
-        app = load_app_class(self.model_id)(load_random_model(self.model_id))
+    def test_app_takes_the_model(self, parts: dict[str, Part]) -> None:
+        whole = parts[self.model_id].component if self.model_id in parts else load_random_model(self.model_id)
+        app = load_app_class(self.model_id)(whole)
         assert callable(getattr(app, "predict", None)), "App has no method predict"
 
     def test_generated_files_are_in_step(self) -> None:
