@@ -1,0 +1,130 @@
+"""What every demo on a picture shares: its flags, loading, the saved picture and the printed table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from model_zoo.base.flags import add_flags
+from model_zoo.base.registry import load_app_class, load_model_class
+from model_zoo.pipeline.doors import HouseParser, model_flags_of
+from model_zoo.runtimes import load_compiled
+from model_zoo.utils.console import console, guarded, print_json, table
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.files import atomic_write, make_folder
+from model_zoo.utils.images import ImageSource, load_image
+
+#: Smaller pictures are enlarged, so that a label on them can be read.
+_MIN_SHOWN = 256
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a demo shows of one picture.
+
+    Args:
+        picture: With the result drawn on it.
+        rows: What was found, best first: plain JSON values by column, the same columns in every row.
+    """
+
+    picture: Image.Image
+    rows: list[dict[str, Any]]
+
+
+def image_demo(
+    model_id: str,
+    show: Callable[[Any, Image.Image, argparse.Namespace], Shown],
+    default_image: Callable[[], ImageSource],
+    argv: Sequence[str] | None = None,
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> int:
+    """Run the demo of a model on a picture.
+
+    Args:
+        show: Gets the app, the picture and all flags.
+        default_image: Makes the picture that is used without `--image`.
+        argv: Default: the command line's.
+        add_arguments: Adds flags of this demo alone.
+
+    Returns:
+        The exit status: 0 done, 1 failed, 2 wrong request.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _run(model_id, show, default_image, arguments, add_arguments), "--debug" in arguments)
+
+
+def _run(
+    model_id: str,
+    show: Callable[[Any, Image.Image, argparse.Namespace], Shown],
+    default_image: Callable[[], ImageSource],
+    argv: list[str],
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None,
+) -> int:
+    model_flags, _ = model_flags_of(model_id)
+    program = f"python -m model_zoo.models.{model_id}.demo"
+    parser = HouseParser(prog=program, description=f"Run {model_id} on a picture.", allow_abbrev=False)
+    add_flags(parser.add_argument_group("model"), model_flags)
+    parser.add_argument("--compiled", type=Path, metavar="PATH", help="run this exported file instead of torch")
+    parser.add_argument("--image", metavar="PATH", help="default: a picture that comes with the demo")
+    parser.add_argument("--output-dir", type=Path, default=Path("build", model_id, "demo"), help="default: %(default)s")
+    if add_arguments:
+        add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    given = parser.parse_args(argv)
+    picture = load_image(given.image if given.image is not None else default_image())
+    make_folder(given.output_dir)
+    if given.compiled is not None:
+        changed = [flag.option for flag in model_flags if getattr(given, flag.name) != flag.default]
+        if changed:
+            raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
+        model = load_compiled(given.compiled)
+    else:
+        model = load_model_class(model_id).from_pretrained(**{f.name: getattr(given, f.name) for f in model_flags})
+    shown = show(load_app_class(model_id)(model), picture, given)
+    path = given.output_dir / f"{model_id}.png"
+    with atomic_write(path) as temporary:
+        shown.picture.save(temporary, format="PNG")
+    _print(model_id, shown.rows, path, given.json)
+    return 0
+
+
+def _print(model_id: str, rows: list[dict[str, Any]], path: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"model": model_id, "picture": str(path), "found": rows})
+        return
+    if rows:
+        cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+        console().print(table(f"{model_id}: what is in the picture", list(rows[0]), cells))
+    else:
+        console().print(f"{model_id}: nothing found in the picture")
+    console().print(f"saved: {path}", soft_wrap=True)
+
+
+def draw_lines(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
+    """A copy of a picture with lines of text in its upper left corner; a small picture is enlarged first."""
+    factor = max(1, -(-_MIN_SHOWN // min(picture.size)))
+    shown = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(shown, "RGBA")
+    font = ImageFont.load_default(max(12, shown.height // 24))
+    text = "\n".join(lines)
+    left, top, right, bottom = draw.multiline_textbbox((8, 8), text, font=font)
+    draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=(0, 0, 0, 160))
+    draw.multiline_text((8, 8), text, font=font, fill="white")
+    return shown
+
+
+def drawn_scene() -> Image.Image:
+    """A picture that needs no file: a red ball on a lawn under a blue sky, 480 x 360."""
+    picture = Image.new("RGB", (480, 360), (120, 180, 235))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 220, 480, 360), fill=(70, 140, 60))
+    draw.ellipse((150, 110, 330, 290), fill=(200, 40, 35))
+    draw.ellipse((190, 140, 230, 180), fill=(240, 150, 145))
+    return picture

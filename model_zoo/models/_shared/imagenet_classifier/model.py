@@ -1,0 +1,165 @@
+"""What every ImageNet classifier of torchvision shares; a model names its builder and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import ClassVar, Self
+from urllib.parse import urlsplit
+
+import torch
+from torch import nn
+from torchvision.models import WeightsEnum
+
+from model_zoo.base.model import BaseModel
+from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.evaluators.classification import ClassificationEvaluator
+from model_zoo.models._shared.imagenet_classifier.labels import imagenet_labels
+from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
+from model_zoo.utils.checkpoint import load_strict, read_state_dict
+from model_zoo.utils.errors import UserError
+
+#: What the networks were trained with: mean and standard deviation of R, G and B in 0..1.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+#: All networks halve the picture five times.
+MIN_SIZE = 32
+
+
+class ImagenetClassifier(BaseModel):
+    """A torchvision classifier that takes RGB in 0..1 and normalises it itself.
+
+    Subclasses set the three class variables.
+
+    Args:
+        network: The torchvision network; takes normalised RGB, gives logits.
+    """
+
+    model_id: ClassVar[str]
+    #: The torchvision function; `staticmethod`, or it would be taken for a method.
+    builder: ClassVar[Callable[..., nn.Module]]
+    #: The published checkpoints.
+    published: ClassVar[type[WeightsEnum]]
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        self.network = network
+
+    @classmethod
+    def from_pretrained(cls, weights: str = "DEFAULT") -> Self:
+        """Load a published checkpoint, or your own with any number of classes.
+
+        Args:
+            weights: DEFAULT, the name of a torchvision checkpoint (e.g. IMAGENET1K_V1), the path of a checkpoint whose
+                names are those of torchvision, or `random`.
+        """
+        path = resolve_weights(weights, cls.model_id, published_files(cls.published), cls.published.DEFAULT.name)
+        if path is None:
+            with seeded():
+                model = cls(cls.builder()).eval()
+                estimate_batch_norm(model, varied_pictures(8, 128))
+            return model
+        state = read_state_dict(path)
+        if all(name.startswith("network.") for name in state):
+            state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
+        model = cls(cls.builder(num_classes=_class_count(cls.builder, state)))
+        # Checkpoints from before 2018 lack this counter, which evaluation does not use.
+        counters = {n: t for n, t in model.network.state_dict().items() if n.endswith("num_batches_tracked")}
+        load_strict(model.network, {**counters, **state}, str(path))
+        return model.eval()
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are: 1000, or what the user's checkpoint has."""
+        return next(m for m in reversed(list(self.network.modules())) if isinstance(m, nn.Linear)).out_features
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Classify pictures.
+
+        Args:
+            image: RGB [B, 3, H, W] in 0..1.
+
+        Returns:
+            Logits [B, classes].
+        """
+        return self.network(self.normalize(image))
+
+    @staticmethod
+    def get_input_spec(batch_size: int = 1, height: int = 224, width: int = 224) -> InputSpec:
+        """One picture.
+
+        Args:
+            batch_size: Pictures in one call.
+            height: Height of the picture in pixels, at least 32.
+            width: Width of the picture in pixels, at least 32.
+        """
+        if min(height, width) < MIN_SIZE:
+            raise UserError(f"height {height}, width {width}: the network needs at least {MIN_SIZE} pixels each")
+        return {"image": image_spec(height, width, batch_size)}
+
+    @staticmethod
+    def get_output_names() -> list[str]:
+        """Names of the outputs."""
+        return ["logits"]
+
+    @staticmethod
+    def get_channel_last_inputs() -> list[str]:
+        """What the NPU takes channel-last."""
+        return ["image"]
+
+    def labels(self) -> list[str] | None:
+        """The names of ImageNet; None for a user's own classes."""
+        names = imagenet_labels()
+        return names if self.num_classes == len(names) else None
+
+    @staticmethod
+    def eval_datasets() -> list[str]:
+        """The ImageNet validation set."""
+        return ["imagenet"]
+
+    @staticmethod
+    def calibration_dataset_name() -> str:
+        """A part of the validation set that no score is taken on."""
+        return "imagenet"
+
+    @classmethod
+    def get_evaluator(cls) -> type[ClassificationEvaluator]:
+        """Top-1."""
+        return ClassificationEvaluator
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std by channel, as one depthwise 1 x 1 convolution.
+
+    A quantized build rounds once, to scales of its own for each channel; a subtraction and a division round twice.
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        scale = 1 / torch.tensor(std, dtype=torch.float64)
+        shift = -torch.tensor(mean, dtype=torch.float64) * scale
+        self.register_buffer("weight", scale.float().reshape(-1, 1, 1, 1), persistent=False)
+        self.register_buffer("bias", shift.float(), persistent=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalise [B, C, H, W]."""
+        return nn.functional.conv2d(image, self.weight, self.bias, groups=self.bias.shape[0])
+
+
+def published_files(weights: type[WeightsEnum]) -> dict[str, WeightsFile]:
+    """The checkpoints of a torchvision model by name; the file name carries the first eight digits of the sha256."""
+    files = {}
+    for entry in weights:
+        filename = PurePosixPath(urlsplit(entry.url).path)
+        files[entry.name] = WeightsFile(entry.url, filename.stem.rpartition("-")[2], filename.name)
+    return files
+
+
+def _class_count(builder: Callable[..., nn.Module], state: Mapping[str, torch.Tensor]) -> int:
+    """The rows of the last linear layer; 1000 if it is not there, which the strict loader then reports."""
+    with torch.device("meta"):
+        layers = [name for name, module in builder().named_modules() if isinstance(module, nn.Linear)]
+    weight = state.get(f"{layers[-1]}.weight")
+    return weight.shape[0] if weight is not None and weight.ndim == 2 and len(weight) else 1000

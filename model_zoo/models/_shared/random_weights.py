@@ -1,0 +1,49 @@
+"""Random weights that are the same each time and keep activations alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """Draw from a seed inside the block; the caller's random state is as before afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def varied_pictures(count: int, size: int) -> torch.Tensor:
+    """Random RGB pictures [count, 3, size, size] in 0..1: a quarter is plain noise, the others have structure at every
+    scale, which keeps deep features as different from each other as real pictures do.
+    """
+    pictures = torch.full((count, 3, size, size), 0.5)
+    for cells in (1, 2, 4, 8, 16, size):
+        noise = torch.rand(count, 3, cells, cells) - 0.5
+        pictures += torch.rand(count, 1, 1, 1) * nn.functional.interpolate(noise, (size, size), mode="bilinear")
+    pictures[: count // 4] = torch.rand(count // 4, 3, size, size)
+    return pictures.clamp(0, 1)
+
+
+def estimate_batch_norm(model: nn.Module, *inputs: torch.Tensor) -> None:
+    """Set the statistics of every batch normalisation to those of one batch, as training would have left them.
+
+    Freshly built networks assume mean 0 and variance 1 everywhere. With random weights that is so wrong that
+    activations die out or grow with depth, and a check of numerics would compare noise with noise.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    was_training, momenta = model.training, [layer.momentum for layer in layers]
+    model.eval()
+    for layer in layers:
+        layer.train()
+        layer.momentum = 1.0
+    with torch.no_grad():
+        model(*inputs)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+        layer.num_batches_tracked.zero_()
+    model.train(was_training)

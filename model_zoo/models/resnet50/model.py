@@ -1,0 +1,15 @@
+"""ResNet-50 for ImageNet, as torchvision publishes it."""
+
+from __future__ import annotations
+
+from torchvision import models
+
+from model_zoo.models._shared.imagenet_classifier.model import ImagenetClassifier
+
+
+class Model(ImagenetClassifier):
+    """ResNet-50: Deep Residual Learning for Image Recognition, https://arxiv.org/abs/1512.03385."""
+
+    model_id = "resnet50"
+    builder = staticmethod(models.resnet50)
+    published = models.ResNet50_Weights
