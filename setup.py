@@ -1,4 +1,4 @@
-"""Packaging. Direct dependencies are named here; their versions come from global_requirements.txt, the one place for pins."""
+"""Packaging. Direct dependencies are named here; global_requirements.txt is the one place for their versions."""
 
 from __future__ import annotations
 

@@ -85,6 +85,9 @@ def _facts(target: TargetResult, component: ComponentResult) -> dict[str, str]:
         "read-back target": _readback(target, component),
         "nodes on the NPU / in all": "not checked",
     }
+    if scores := component.settings.get("range_scores_db"):
+        chosen = component.settings["range_method"]
+        facts["calibration ranges"] = f"{chosen}, {', '.join(f'{name} {db:.1f} dB' for name, db in scores.items())}"
     if compiled and compiled.nodes is not None:
         facts["nodes on the NPU / in all"] = f"{compiled.npu_nodes} / {compiled.nodes}"
     for parity in component.parity:
@@ -104,8 +107,10 @@ def _facts(target: TargetResult, component: ComponentResult) -> dict[str, str]:
 
 def _readback(target: TargetResult, component: ComponentResult) -> str:
     compiled, chipset = component.compiled, target.chipset
-    if compiled is None or chipset is None:
+    if compiled is None or chipset is None or component.file is None:
         return "-"
+    if component.file.suffix not in (".bin", ".dlc") and len(compiled.files) == 1:
+        return "none: made for no one chipset"
     name = chipset.name.removeprefix("qualcomm-")
     if compiled.readback:
         return f"{name}\n(soc_model {compiled.readback['soc_model']}, v{compiled.readback['htp']})"

@@ -225,7 +225,8 @@ class ComponentBuild:
                 write_samples(folder / "npu.npz", outputs)
             return compiled.to_json()
 
-        what = f"compile for {chipset.name}" if chipset else "compile"
+        compiles = chipset is not None and self.runtime is not TargetRuntime.TFLITE
+        what = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
         entry = self._stage(what, "compile", key, make)
         return Compiled.from_json(entry.value), entry
 

@@ -46,7 +46,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
     Raises:
         ModelZooError: The file cannot be written, e.g. because the disk is full.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise write_error(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ class Decoder(BaseModel):
 class Pair(CollectionModel):
     """Two components, compiled one by one."""
 
-    component_classes = {"encoder": Encoder, "decoder": Decoder}
+    component_classes: ClassVar = {"encoder": Encoder, "decoder": Decoder}
 
     @classmethod
     def from_pretrained(cls, weights: str = "DEFAULT") -> Pair:
