@@ -109,10 +109,10 @@ def _print(model_id: str, rows: list[dict[str, Any]], path: Path, as_json: bool)
 
 def draw_lines(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     """A copy of a picture with lines of text in its upper left corner; a small picture is enlarged first."""
-    factor = max(1, -(-_MIN_SHOWN // min(picture.size)))
+    factor = max(1, _MIN_SHOWN // max(picture.size))
     shown = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(shown, "RGBA")
-    font = ImageFont.load_default(max(12, shown.height // 24))
+    font = ImageFont.load_default(min(64, max(12, shown.height // 24)))
     text = "\n".join(lines)
     left, top, right, bottom = draw.multiline_textbbox((8, 8), text, font=font)
     draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=(0, 0, 0, 160))
