@@ -24,6 +24,7 @@ from model_zoo.utils.files import atomic_folder
 #: By task: domain and use case for info.yaml. Each has a folder of templates.
 TASKS = {
     "image_classification": ("Computer Vision", "Image Classification"),
+    "object_detection": ("Computer Vision", "Object Detection"),
     "tensor": ("Other", "Other"),
 }
 

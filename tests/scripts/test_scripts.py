@@ -50,12 +50,15 @@ def test_scaffolds_of_every_task_pass_their_generated_tests(tmp_path: Path) -> N
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    first, *others = new_model.TASKS
     folders = [tmp_path / "model_zoo/models" / f"my_{task}" for task in new_model.TASKS]
-    for task, folder in zip(new_model.TASKS, folders, strict=True):
-        assert str(folder) in run(tmp_path / "model_zoo/scripts/new_model.py", folder.name, "--task", task, cwd=ROOT)
+    script = tmp_path / "model_zoo/scripts/new_model.py"
+    assert str(folders[0]) in run(script, f"my_{first}", "--task", first, cwd=ROOT)
+    code = f"from model_zoo.scripts.new_model import new_model\nfor task in {others}: new_model(f'my_{{task}}', task)"
+    run("-c", code)
     run("-m", "pytest", "model_zoo/models")
-    run("-m", "ruff", "format", "--check", "model_zoo/models")
-    run("-m", "ruff", "check", "model_zoo/models")
+    run("-m", "ruff", "format", "--check", *folders)
+    run("-m", "ruff", "check", *folders)
     for folder in folders:
         own = [path for path in folder.iterdir() if path.is_file() and path.name not in run_codegen.GENERATED]
         assert sum(path.read_text("utf-8").count("\n") for path in own) <= 200, folder.name
