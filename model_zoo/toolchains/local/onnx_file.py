@@ -1,0 +1,43 @@
+"""Read an ONNX file that must be whole by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_zoo.utils.errors import ModelZooError
+
+if TYPE_CHECKING:
+    import onnx
+
+#: A protobuf message cannot be larger.
+_MAX_BYTES = 2**31 - 1
+
+
+def load_onnx(file: Path) -> onnx.ModelProto:
+    """Read a model with its weights.
+
+    Raises:
+        ModelZooError: There is no such file, it is no ONNX model, it is larger than 2 GiB, or keeps weights outside.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx.external_data_helper import uses_external_data
+
+    try:
+        size = file.stat().st_size
+        if size > _MAX_BYTES:
+            raise ModelZooError(
+                f"{file}: {size / 2**30:.1f} GiB; an ONNX file of more than 2 GiB cannot be processed here"
+            )
+        model = onnx.load(file, load_external_data=False)
+    except OSError as error:
+        raise ModelZooError(f"cannot read {file}: {error.strerror or error}") from error
+    except DecodeError as error:
+        raise ModelZooError(f"{file} is not an ONNX model") from error
+    if not model.graph.node:
+        raise ModelZooError(f"{file} is not an ONNX model, or an empty one")
+    for tensor in model.graph.initializer:
+        if uses_external_data(tensor):
+            raise ModelZooError(f"{file}: weight '{tensor.name}' is outside the file; save it with external_data=False")
+    return model

@@ -1,0 +1,161 @@
+"""ONNX in, quantized ONNX out: QDQ form, as QNN takes it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from model_zoo.base.spec import Arrays
+from model_zoo.runtimes.base import write_samples
+from model_zoo.targets.precision import Precision
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.files import atomic_write, write_error
+from model_zoo.utils.jobs import Limits, run_child
+
+_WORKER = "model_zoo.toolchains.local.quantize_worker"
+_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Number types of a precision, by onnxruntime's names.
+
+    Args:
+        per_channel: One weight scale for each output channel of a convolution, not one for the whole tensor.
+    """
+
+    activation_type: str
+    weight_type: str
+    per_channel: bool
+
+
+SCHEMES = {
+    Precision.W8A8: Scheme("QUInt8", "QInt8", per_channel=True),
+    Precision.W8A16: Scheme("QUInt16", "QInt8", per_channel=True),
+    Precision.W8A8_MIXED_INT16: Scheme("QUInt8", "QInt8", per_channel=True),
+    Precision.W4A16: Scheme("QUInt16", "QInt4", per_channel=True),
+    Precision.W16A16: Scheme("QUInt16", "QInt16", per_channel=False),
+}
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized model.
+
+    Args:
+        file: ONNX with QuantizeLinear and DequantizeLinear around every operator that QNN quantizes; float inputs and
+            outputs; weights inside the file.
+        settings: What took effect: types, calibration method, sample count, passes that changed the graph, opset, and
+            the activations that a mixed precision keeps in 16 bits.
+        seconds: Wall time of the child process.
+        peak_memory_bytes: Its largest resident memory.
+    """
+
+    file: Path
+    precision: Precision
+    settings: dict[str, Any]
+    seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A float model that the NPU compiler can take.
+
+    Args:
+        passes: Names of the graph passes that changed something.
+        peak_memory_bytes: 0, because no child process was needed.
+    """
+
+    file: Path
+    passes: tuple[str, ...]
+    peak_memory_bytes: int = 0
+
+
+def prepare_onnx(onnx: Path, *, out_dir: Path, stem: str) -> Prepared:
+    """Apply the graph passes that a float build needs.
+
+    Args:
+        onnx: File with its weights inside; stays as it is.
+        out_dir: Existing folder; gets `<stem>.onnx`, or nothing.
+
+    Raises:
+        ModelZooError: The file is not a whole ONNX model, or the result cannot be written.
+    """
+    from model_zoo.toolchains.local.onnx_file import load_onnx
+    from model_zoo.toolchains.local.passes import apply_passes
+
+    model = load_onnx(onnx)
+    passes = apply_passes(model, activations_16bit=False)
+    with atomic_write(out_dir / f"{stem}.onnx") as temporary:
+        if passes:
+            temporary.write_bytes(model.SerializeToString())
+        else:
+            shutil.copyfile(onnx, temporary)
+    return Prepared(out_dir / f"{stem}.onnx", tuple(passes))
+
+
+def quantize_onnx(
+    onnx: Path,
+    *,
+    precision: Precision,
+    calibration: Sequence[Arrays],
+    out_dir: Path,
+    stem: str,
+    mixed_percentage: float = 30.0,
+    limits: Limits = _LIMITS,
+) -> Quantized:
+    """Quantize a float model in a child process.
+
+    Activation ranges are the smallest and largest values over all samples. A mixed precision gives 16 bits to the
+    activations that cost the outputs most in 8 bits, measured on the first samples, and where the operators beside them
+    need it.
+
+    Args:
+        onnx: Float model with its weights inside; stays as it is.
+        calibration: One or more samples, all inputs by name.
+        out_dir: Existing folder; gets `<stem>.onnx`, or nothing.
+        mixed_percentage: Percent of the activations that get 16 bits; for a mixed precision only.
+
+    Raises:
+        UserError: The precision is float, there is no sample, or the percentage is not within 0 to 100.
+        ModelZooError: The model cannot be quantized, an activation is not finite, or the child went past a limit.
+    """
+    if precision not in SCHEMES:
+        raise UserError(f"precision '{precision}' is not quantized", f"use one of {', '.join(SCHEMES)}")
+    if not calibration:
+        raise UserError(
+            "quantization needs at least one calibration sample", "use --num-calibration-samples 16 or more"
+        )
+    if not 0 <= mixed_percentage <= 100:
+        raise UserError(f"{mixed_percentage} percent of the activations in 16 bits: it must be within 0 to 100")
+    mixed = precision is Precision.W8A8_MIXED_INT16
+    settings: dict[str, Any] = {
+        **asdict(SCHEMES[precision]),
+        "calibration_method": "min-max",
+        "calibration_samples": len(calibration),
+    }
+    job = {
+        **asdict(SCHEMES[precision]),
+        "onnx": str(onnx.resolve()),
+        "input_names": list(calibration[0]),
+        "samples": len(calibration),
+        "mixed_percentage": mixed_percentage if mixed else None,
+    }
+    file = out_dir / f"{stem}.onnx"
+    try:
+        with tempfile.TemporaryDirectory(dir=out_dir, prefix=f".{stem}.", ignore_cleanup_errors=True) as folder:
+            work_dir = Path(folder)
+            write_samples(work_dir / "samples.npz", calibration)
+            child = run_child(_WORKER, job, work_dir, limits, f"quantize to {precision}")
+            (work_dir / "quantized.onnx").replace(file)
+    except OSError as error:
+        raise write_error(file, error) from error
+    settings |= {"passes": child.value["passes"], "opset": child.value["opset"]}
+    if mixed:
+        settings |= {"mixed_percentage": mixed_percentage, "activations_16bit": child.value["activations_16bit"]}
+    return Quantized(file, precision, settings, child.seconds, child.peak_memory_bytes)

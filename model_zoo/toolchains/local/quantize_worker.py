@@ -1,0 +1,165 @@
+"""Child process: quantize one ONNX file with onnxruntime's QNN configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from model_zoo.base.spec import Arrays
+from model_zoo.toolchains.local.calibrate import Ranges, activation_names, find_ranges
+from model_zoo.toolchains.local.mixed import blocks, candidates, choose, output_noise
+from model_zoo.toolchains.local.onnx_file import load_onnx
+from model_zoo.toolchains.local.passes import apply_passes
+from model_zoo.utils.errors import ModelZooError
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """onnxruntime's tools import torch if they find it, for nothing used here: 2.5 s and 400 MB."""
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules["torch"]
+
+
+with _without_torch():
+    from onnxruntime.quantization import (
+        CalibrationMethod,
+        QuantType,
+        TensorData,
+        TensorsData,
+        quantize_static,
+        save_tensors_data,
+    )
+    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config, qnn_preprocess_model
+
+#: Samples that the activations of a mixed precision are judged on; more hardly change the order.
+_JUDGED_ON = 2
+
+Overrides = dict[str, list[dict[str, Any]]]
+
+
+class Samples:
+    """The samples of an .npz file, read one at a time, as often as asked."""
+
+    def __init__(self, path: Path, names: list[str], count: int) -> None:
+        self.path, self.names, self.count = path, names, count
+
+    def __iter__(self) -> Iterator[Arrays]:
+        with np.load(self.path, allow_pickle=False) as file:
+            for index in range(self.count):
+                yield {name: file[f"{index}.{name}"] for name in self.names}
+
+
+def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """Quantize `job["onnx"]` into `work_dir`/quantized.onnx. Gives what took effect."""
+    tempfile.tempdir = str(work_dir)
+    mixed_percentage: float | None = job["mixed_percentage"]
+    activation, weight = QuantType[job["activation_type"]], QuantType[job["weight_type"]]
+    sixteen = mixed_percentage is not None or activation == QuantType.QUInt16
+    samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
+
+    source, model, passes = _prepare(Path(job["onnx"]), work_dir, sixteen)
+    activations = activation_names(model)
+    if not activations:
+        raise ModelZooError("the model has no float activations to quantize")
+    ranges = find_ranges(model, activations, samples)
+    wide: list[str] = []
+    overrides: Overrides = {}
+    if mixed_percentage is not None:
+        groups = candidates(model, activations)
+        found = blocks(list(groups))
+        wide = choose(found, output_noise(model, found, ranges, islice(samples, _JUDGED_ON)), mixed_percentage)
+        overrides = {tensor: [{"quant_type": QuantType.QUInt16}] for name in wide for tensor in groups[name]}
+    config = get_qnn_qdq_config(
+        model,
+        None,
+        calibrate_method=CalibrationMethod.MinMax,
+        activation_type=activation,
+        weight_type=weight,
+        per_channel=job["per_channel"],
+        init_overrides=overrides,
+        add_qtype_converts=bool(overrides),
+    )
+    if job["per_channel"]:
+        # Added last: the configuration would take them for a request to widen the activations around them.
+        config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
+    del model
+    _write_ranges(ranges, work_dir / "ranges.json")
+    quantized = work_dir / "quantized.onnx"
+    quantize_static(
+        source,
+        quantized,
+        None,
+        calibrate_method=CalibrationMethod.MinMax,
+        activation_type=activation,
+        weight_type=weight,
+        op_types_to_quantize=config.op_types_to_quantize,
+        per_channel=config.per_channel,
+        extra_options=config.extra_options,
+        calibration_cache_path=work_dir / "ranges.json",
+    )
+    opsets = {each.domain: each.version for each in onnx.load(quantized).opset_import}
+    return {"passes": passes, "activations_16bit": wide, "opset": opsets[""]}
+
+
+def _prepare(file: Path, work_dir: Path, activations_16bit: bool) -> tuple[Path, onnx.ModelProto, list[str]]:
+    """Our passes and onnxruntime's, into a file in `work_dir`: the quantizer writes beside its input."""
+    model = load_onnx(file)
+    source = file
+    passes = apply_passes(model, activations_16bit=activations_16bit)
+    if activations_16bit and _raise_opset(model):
+        passes.append("opset_21")
+    if passes:
+        source = work_dir / "passes.onnx"
+        onnx.save(model, source)
+    changed = work_dir / "preprocessed.onnx"
+    if qnn_preprocess_model(source, changed):
+        return changed, onnx.load(changed), [*passes, "qnn_preprocess_model"]
+    if source == file:
+        source = work_dir / "source.onnx"
+        shutil.copyfile(file, source)
+    return source, model, passes
+
+
+def _raise_opset(model: onnx.ModelProto) -> bool:
+    """Take a model from opset 20 to 21, the first with 16-bit QuantizeLinear.
+
+    Opset 21 only adds types, and changes GroupNormalization. Left to itself the quantizer converts the model by
+    copying all weights several times, 900 MB for ViT-B, and by leaving ONNX's own operators for com.microsoft ones.
+    """
+    for opset in model.opset_import:
+        if opset.domain == "" and opset.version == 20:
+            if any(node.op_type == "GroupNormalization" for node in model.graph.node):
+                return False
+            opset.version = 21
+            return True
+    return False
+
+
+def _layer_norm_overrides(model: onnx.ModelProto) -> Overrides:
+    """One scale for each LayerNormalization's gamma: QNN has no such operator with a gamma by channel."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    gammas = [node.input[1] for node in model.graph.node if node.op_type == "LayerNormalization"]
+    return {name: [{"quant_type": QuantType.QUInt8, "symmetric": False}] for name in gammas if name in weights}
+
+
+def _write_ranges(ranges: Ranges, path: Path) -> None:
+    data = {
+        name: TensorData(lowest=np.array([low], np.float32), highest=np.array([high], np.float32))
+        for name, (low, high) in ranges.items()
+    }
+    save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), path)
