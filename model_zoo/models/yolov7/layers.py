@@ -26,6 +26,11 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, bias: bool = 
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
 
 
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """One convolution for both, rounded once."""
+    return fuse_conv_bn_eval(conv.double(), norm.double()).float()
+
+
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS)
 
@@ -52,7 +57,7 @@ class Conv(nn.Module):
     def fold(self) -> None:
         """Make the normalisation part of the convolution."""
         if isinstance(self.bn, nn.BatchNorm2d):
-            self.conv, self.bn = fuse_conv_bn_eval(self.conv, self.bn), nn.Identity()
+            self.conv, self.bn = _folded(self.conv, self.bn), nn.Identity()
 
 
 class RepConv(nn.Module):
@@ -76,7 +81,7 @@ class RepConv(nn.Module):
     def fold(self) -> None:
         """Add up the branches."""
         if self.rbr_reparam is None:
-            conv, small = fuse_conv_bn_eval(*self.rbr_dense), fuse_conv_bn_eval(*self.rbr_1x1)
+            conv, small = _folded(*self.rbr_dense), _folded(*self.rbr_1x1)
             with torch.no_grad():
                 conv.weight += nn.functional.pad(small.weight, [1, 1, 1, 1])
                 conv.bias += small.bias

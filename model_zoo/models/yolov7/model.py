@@ -150,6 +150,6 @@ def _detections(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Corners [B, N, 4], scores [B, N] and class indices [B, N] of one level."""
     boxes = torch.cat([centre - half, centre + half], 2).transpose(2, 3).flatten(1, 2)
-    objectness, classes = probabilities[:, :, 0], probabilities[:, :, 1:]
-    scores = objectness * classes.amax(2)
+    objectness, classes = probabilities[:, :, :1], probabilities[:, :, 1:]
+    scores = objectness * classes.amax(2, keepdim=True)
     return boxes, scores.flatten(1), classes.argmax(2).to(torch.int32).flatten(1)
