@@ -150,6 +150,11 @@ def _end_with_parent() -> None:
 def _peak_memory_bytes() -> int:
     if os.name != "posix":
         return 0
+    # ru_maxrss starts at what the parent had when it forked; Linux keeps the child's own peak here.
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
