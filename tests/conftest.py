@@ -1,4 +1,4 @@
-"""A cache of the tests' own, and tiny ONNX models that compile in a fraction of a second, for several rooms."""
+"""Tiny ONNX models that compile in a fraction of a second, for several rooms."""
 
 from __future__ import annotations
 
@@ -9,17 +9,6 @@ import numpy as np
 import pytest
 
 _CHANNELS = 8
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache must neither serve nor suffer from a test. One per test process, so that stages are shared."""
-    folder = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("MODEL_ZOO_CACHE", str(folder))
-    return folder
-
-
-_WEIGHT = np.random.default_rng(0).normal(0.0, 0.2, (_CHANNELS, 3, 3, 3)).astype(np.float32)
 
 
 class TinyModels:

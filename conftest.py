@@ -1,0 +1,18 @@
+"""Holds for all tests, those in the model folders too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache must neither serve nor suffer from a test. One per test process, so that stages are shared."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("MODEL_ZOO_CACHE", str(folder))
+    return folder
+
+
+_WEIGHT = np.random.default_rng(0).normal(0.0, 0.2, (_CHANNELS, 3, 3, 3)).astype(np.float32)
