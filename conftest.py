@@ -13,6 +13,3 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(folder))
     return folder
-
-
-_WEIGHT = np.random.default_rng(0).normal(0.0, 0.2, (_CHANNELS, 3, 3, 3)).astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 _CHANNELS = 8
+_WEIGHT = np.random.default_rng(0).normal(0.0, 0.2, (_CHANNELS, 3, 3, 3)).astype(np.float32)
 
 
 class TinyModels:
