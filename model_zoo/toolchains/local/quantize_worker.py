@@ -151,7 +151,7 @@ def _raise_opset(model: onnx.ModelProto) -> bool:
 
 
 def _layer_norm_overrides(model: onnx.ModelProto) -> Overrides:
-    """One unsigned scale for each LayerNormalization gamma: QNN refuses the signed one that weights by channel bring."""
+    """One unsigned scale for each LayerNormalization gamma: QNN refuses the signed one that it would get by default."""
     weights = {tensor.name for tensor in model.graph.initializer}
     gammas = [node.input[1] for node in model.graph.node if node.op_type == "LayerNormalization"]
     return {name: [{"quant_type": QuantType.QUInt8, "symmetric": False}] for name in gammas if name in weights}
