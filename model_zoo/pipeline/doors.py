@@ -14,7 +14,7 @@ from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.targets.chipset import Chipset, find_chipset, find_device
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import HouseParser, guarded, print_error, print_json, stage_progress
+from model_zoo.utils.console import HouseParser, guarded, print_error, print_json, spinner, stage_progress
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import cache_root
 
@@ -68,14 +68,16 @@ def _export(model_id: str, argv: list[str]) -> int:
         use_cache=not given.no_cache,
     )
     source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
-    with open_cache(options.use_cache) as cache, stage_progress() as progress:
-        plan = make_plan(source, options, LocalToolchain(), cache)
+    with open_cache(options.use_cache) as cache:
+        with spinner("loading the model"):
+            plan = make_plan(source, options, LocalToolchain(), cache)
         print_plan(plan, console(stderr=given.json or given.skip_summary))
         if given.dry_run:
             if given.json:
                 print_json(plan.to_json())
             return 0
-        result = run_plan(plan, cache, progress)
+        with stage_progress() as progress:
+            result = run_plan(plan, cache, progress)
     if given.json:
         print_json(result.to_json())
     elif not given.skip_summary:
@@ -124,7 +126,8 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
 
 
 def _parser(model_id: str, command: str, what: str, example: str) -> tuple[HouseParser, list[Flag], list[Flag]]:
-    model_flags, input_flags = model_flags_of(model_id)
+    with spinner(f"reading the flags of {model_id}"):
+        model_flags, input_flags = model_flags_of(model_id)
     program = f"python -m model_zoo.models.{model_id}.{command}"
     parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}", allow_abbrev=False)
     add_flags(parser.add_argument_group("model"), model_flags)

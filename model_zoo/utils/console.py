@@ -52,6 +52,17 @@ def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[st
 
 
 @contextmanager
+def spinner(title: str) -> Iterator[None]:
+    """Show on a terminal that something is under way; leaves no trace."""
+    shown = console(stderr=True)
+    if not shown.is_terminal:
+        yield
+        return
+    with shown.status(title):
+        yield
+
+
+@contextmanager
 def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
     """Show each piece of work on standard error while it runs, and how long it took.
 
