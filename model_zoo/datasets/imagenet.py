@@ -18,7 +18,8 @@ class ImagenetDataset(BaseDataset):
     """`<data>/imagenet/val/<wnid>/*.JPEG`, the layout torchvision uses; the target is the rank of the folder's name.
 
     Pictures are scaled to 256/224 of the model's input, and the middle is cut out. One in ten pictures, at most 1000,
-    are `calibration`, drawn with a fixed seed; all others are `test`.
+    are `calibration`, drawn with a fixed seed; all others are `test`. Torchvision publishes figures for all 50,000, and
+    for some weights at another scale (232/224) or with bicubic filtering, so scores differ a little.
     """
 
     name: ClassVar[str] = "imagenet"

@@ -131,21 +131,21 @@ class ImagenetClassifier(BaseModel):
 
 
 class Normalize(nn.Module):
-    """(x - mean) / std by channel, as one depthwise 1 x 1 convolution.
+    """(x - mean) / std by channel, as one multiplication and one addition.
 
-    A quantized build rounds once, to scales of its own for each channel; a subtraction and a division round twice.
+    Not as a 1 x 1 depthwise convolution: the NPU computes that with 23 dB less than these in w16a16.
     """
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        scale = 1 / torch.tensor(std, dtype=torch.float64)
-        shift = -torch.tensor(mean, dtype=torch.float64) * scale
-        self.register_buffer("weight", scale.float().reshape(-1, 1, 1, 1), persistent=False)
-        self.register_buffer("bias", shift.float(), persistent=False)
+        scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(1, -1, 1, 1)
+        shift = -torch.tensor(mean, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
+        self.register_buffer("scale", scale.float(), persistent=False)
+        self.register_buffer("shift", shift.float(), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Normalise [B, C, H, W]."""
-        return nn.functional.conv2d(image, self.weight, self.bias, groups=self.bias.shape[0])
+        return image * self.scale + self.shift
 
 
 def published_files(weights: type[WeightsEnum]) -> dict[str, WeightsFile]:
