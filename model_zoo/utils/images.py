@@ -18,7 +18,8 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 #: The grey that YOLO networks were trained to see around a letterboxed picture.
 LETTERBOX_GREY = (114, 114, 114)
 
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+#: What Pillow's decoders raise at damaged files; found by changing bytes of files in twelve formats.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError, TypeError, struct.error)
 
 
 def load_image(source: ImageSource) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,22 @@ def test_broken_files_are_refused(suffix: str, tmp_path: Path) -> None:
         broken.write_bytes(data[: int(len(data) * part)])
         with pytest.raises(UserError, match="broken"):
             load_image(broken)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tif", "webp", "avif", "dds"])
+@pytest.mark.filterwarnings("ignore")
+def test_changed_bytes_are_an_error_of_ours_or_nothing(suffix: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    path = tmp_path / f"changed.{suffix}"
+    Image.fromarray(generator.integers(0, 255, (24, 24, 3), np.uint8)).save(path)
+    whole = path.read_bytes()
+    for _ in range(100):
+        content = bytearray(whole)
+        for place in generator.integers(0, min(len(whole), 400), 4):
+            content[place] = generator.integers(0, 256)
+        path.write_bytes(content)
+        with contextlib.suppress(UserError):
+            assert load_image(path).mode == "RGB"
 
 
 def test_missing_text_and_huge_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
