@@ -19,8 +19,8 @@ from model_zoo.utils.errors import UserError
 
 _RELEASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1"
 
-#: The authors publish no checksums. These are what users of the release report; nobody reports one for the tiny
-#: variant, so that file is taken where a user puts it, but never downloaded.
+#: The authors publish no checksums. These are of copies of the release: three agree for yolov7, there is one of
+#: yolov7x and none of the tiny variant, whose file is therefore taken where a user puts it, but never downloaded.
 WEIGHTS: dict[Variant, WeightsFile] = {
     "yolov7-tiny": WeightsFile(f"{_RELEASE}/yolov7-tiny.pt", None, "yolov7-tiny.pt"),
     "yolov7": WeightsFile(
