@@ -120,7 +120,9 @@ def _readback(target: TargetResult, component: ComponentResult) -> str:
 def _parity(parity: Parity, value: float | None) -> str:
     if value is None:
         return "not run"
-    return f"{value:.1f} dB" if parity.unit == "dB" else f"{value:.1%}"
+    if parity.unit != "dB":
+        return f"{value:.1%}"
+    return "identical" if value == float("inf") else f"{value:.1f} dB"
 
 
 def _score(score: Score) -> str:

@@ -43,3 +43,13 @@ def test_nan_on_the_npu_is_a_failure() -> None:
     bad = _outputs(0.1, [1] * 100)
     bad[0]["x"][3] = np.nan
     assert parity(TORCH, _outputs(0.1, [1] * 100), bad)[0].passed is False
+
+
+def test_nan_everywhere_is_a_failure_too() -> None:
+    bad = _outputs(0.1, [1] * 100)
+    bad[0]["x"][3] = np.nan
+    assert parity(bad, bad, bad)[0].passed is False
+
+
+def test_beyond_fifty_decibels_nothing_is_lost() -> None:
+    assert parity(TORCH, _outputs(0.0, [1] * 100), _outputs(0.001, [1] * 100))[0].passed
