@@ -76,9 +76,8 @@ class BaseModel(torch.nn.Module, ABC):
         """Why this model cannot be built for a target, or None."""
         return None
 
-    @staticmethod
-    def labels() -> list[str] | None:
-        """Class names, written into metadata.json."""
+    def labels(self) -> list[str] | None:
+        """Class names, written into metadata.json; None where there are none."""
         return None
 
     @staticmethod

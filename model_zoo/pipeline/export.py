@@ -16,16 +16,7 @@ from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
 from model_zoo.pipeline.stages import ComponentBuild, Reporter
-from model_zoo.pipeline.verify import (
-    CAPTURED_DB,
-    GOOD_DB,
-    GOOD_HALF_DB,
-    LOST_DB,
-    MAX_LOSS_AGREEMENT,
-    MAX_LOSS_DB,
-    Parity,
-    parity,
-)
+from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -175,7 +166,7 @@ def _refuse_bad_capture(build: ComponentBuild, compared: list[Parity]) -> None:
     for found in compared if build.precision is Precision.FLOAT else ():
         if found.unit == "dB" and found.host < CAPTURED_DB:
             raise ParityError(
-                f"{build.stem}: the captured file is wrong: output '{found.output}' is {found.host:.1f} dB from torch on "
+                f"{build.stem}: the captured file is wrong: '{found.output}' is {found.host:.1f} dB from torch on "
                 "the host CPU; no file was written",
                 "look for data-dependent control flow or randomness in the model's forward",
             )
@@ -214,18 +205,11 @@ def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> 
 
 def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None:
     bad = next((parity for parity in result.parity if parity.passed is False), None)
-    if bad is None or bad.npu is None:
+    if bad is None:
         return
     where = f"{result.name} on {chipset.name}" if chipset else result.name
-    if bad.unit == "dB":
-        good = f"{GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f} for float"
-        rule = f"the NPU may lose {MAX_LOSS_DB:.0f} dB; {good}"
-        numbers = f"{bad.npu:.1f} dB from torch on the NPU emulator, the host CPU reaches {bad.reference:.1f} dB"
-    else:
-        rule = f"may differ in {MAX_LOSS_AGREEMENT:.0%} more of the values"
-        numbers = f"{bad.npu:.1%} equal to torch on the NPU emulator, {bad.reference:.1%} on the host CPU"
     raise ParityError(
-        f"{where}: output '{bad.output}' is wrong on the NPU: {numbers} ({rule}); no file was written",
+        f"{where}: output '{bad.output}' is wrong on the NPU: {bad.explain()}; no file was written",
         "try another --precision, or --skip-inferencing to get the file unverified",
     )
 

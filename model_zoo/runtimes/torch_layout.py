@@ -23,11 +23,13 @@ class Interface:
         inputs: Names in call order.
         outputs: Names in order.
         channel_last: Inputs and outputs that are channel-last in the file.
+        labels: Class names, if the model has any.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     channel_last: frozenset[str]
+    labels: tuple[str, ...] | None
 
 
 def read_interface(file: Path) -> Interface | None:
@@ -48,12 +50,14 @@ def read_interface(file: Path) -> Interface | None:
         component = metadata["components"][file.stem]
         inputs, outputs = component["inputs"], component["outputs"]
         tensors = [*inputs.items(), *outputs.items()]
+        labels = component.get("labels")
+        labels = tuple(str(label) for label in labels) if labels is not None else None
         last = frozenset(name for name, fields in tensors if fields.get("layout") == "NHWC")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged: {error}", "export the model again, or move the file away from it"
         ) from error
-    return Interface(tuple(inputs), tuple(outputs), last)
+    return Interface(tuple(inputs), tuple(outputs), last, labels)
 
 
 class TorchLayout(CompiledModel):
@@ -67,9 +71,14 @@ class TorchLayout(CompiledModel):
     def __init__(self, model: CompiledModel, interface: Interface) -> None:
         self.model = model
         self.channel_last = interface.channel_last
+        self._labels = interface.labels
         inputs = _ordered(model.input_spec, interface.inputs)
         self.input_spec: InputSpec = {name: self._torch_spec(name, model.input_spec[name]) for name in inputs}
         self.output_names: list[str] = _ordered(model.output_names, interface.outputs)
+
+    def labels(self) -> list[str] | None:
+        """Class names, as the torch model has them."""
+        return list(self._labels) if self._labels is not None else None
 
     def _torch_spec(self, name: str, spec: TensorSpec) -> TensorSpec:
         if name not in self.channel_last:

@@ -32,11 +32,14 @@ class ClassifierApp(ABC):
 
     Args:
         model: Takes one image tensor, gives logits [1, classes]: a model of the zoo, or one that `load_compiled` gave.
-        labels: Names of the classes; default: those of the task, or `class 0`, `class 1`, … where they do not fit.
+        labels: Names of the classes; default: the model's, or those of the task, or `class 0`, `class 1`, …
+            where these do not fit.
     """
 
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         self.model = model
+        own = getattr(model, "labels", None)
+        labels = labels if labels is not None or own is None else own()
         self.labels = list(labels) if labels is not None else None
 
     def predict(self, image: ImageSource, top_k: int = 5) -> list[Prediction]:
