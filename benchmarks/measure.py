@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import time
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command took: wall seconds, and the largest resident memory of its process tree in MB."""
+    """What one command took: wall seconds, largest resident memory of its process tree in MB, and processor seconds.
+
+    Processor seconds, of all its processes and threads, hardly change with what else the machine does.
+    """
 
     seconds: float
     peak_mb: float
+    cpu_seconds: float
 
 
 def run(command: list[str], env: dict[str, str] | None = None) -> Cost:
@@ -26,7 +31,7 @@ def run(command: list[str], env: dict[str, str] | None = None) -> Cost:
     Raises:
         RuntimeError: It failed; with its output.
     """
-    started = time.perf_counter()
+    started, cpu_before = time.perf_counter(), _cpu_of_children()
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
     )
@@ -44,4 +49,10 @@ def run(command: list[str], env: dict[str, str] | None = None) -> Cost:
         output = child.stdout.read() if child.stdout else ""
     if child.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{output[-3000:]}")
-    return Cost(seconds, peak / 1e6)
+    return Cost(seconds, peak / 1e6, _cpu_of_children() - cpu_before)
+
+
+def _cpu_of_children() -> float:
+    """Processor seconds of all children that ended, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

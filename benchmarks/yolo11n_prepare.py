@@ -32,8 +32,9 @@ def main(folder: Path, size: int) -> None:
     yolo = YOLO("yolo11n.yaml")
     with torch.no_grad():
         _bring_to_life(yolo.model, torch.from_numpy(arrays[:CALIBRATION]))
-        output = yolo.model(torch.from_numpy(arrays[CALIBRATION:]))[0]
-    yolo.save(folder / "yolo11n_random.pt")
+        yolo.save(folder / "yolo11n_random.pt")
+        saved = YOLO(folder / "yolo11n_random.pt").model.eval()  # the file holds half precision
+        output = saved(torch.from_numpy(arrays[CALIBRATION:]))[0]
     boxes, scores = output.split((4, output.shape[1] - 4), 1)
     np.savez(folder / "held_out.npz", image=arrays[CALIBRATION:], boxes=boxes.numpy(), scores=scores.numpy())
     print(f"boxes {boxes.min():.0f}..{boxes.max():.0f}, scores {scores.min():.4f}..{scores.max():.4f}")
