@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,10 @@ from model_zoo.utils.jobs import kill_children
 
 #: Time given to the host latency measurement, in seconds.
 _PROFILE_SECONDS = 1.0
+
+
+#: By component, its run on the host CPU.
+Hosts = dict[str, Future[Entry]]
 
 
 class ParityError(ModelZooError):
@@ -53,8 +57,10 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
         for build in builds.values():
             if not build.facts.precompiled:
                 _run_shared(build, plan)
-        with ThreadPoolExecutor(max_workers=min(len(plan.chipsets), os.cpu_count() or 1)) as pool:
-            pending = [pool.submit(_run_target, plan, chipset, builds) for chipset in plan.chipsets]
+        # One worker more than compilers, because the host CPU runs beside them.
+        with ThreadPoolExecutor(max_workers=min(len(plan.chipsets), os.cpu_count() or 1) + 1) as pool:
+            hosts = {} if plan.options.skip_inferencing else _start_hosts(pool, builds)
+            pending = [pool.submit(_run_target, plan, chipset, builds, hosts) for chipset in plan.chipsets]
             try:
                 targets = tuple(future.result() for future in pending)
             except BaseException:
@@ -93,19 +99,22 @@ def _run_shared(build: ComponentBuild, plan: Plan) -> None:
     build.reference()
     build.captured()
     build.lowered()
-    if not plan.options.skip_inferencing:
-        build.host()
     if not plan.options.skip_profiling:
         build.profiled(_PROFILE_SECONDS)
 
 
-def _run_target(plan: Plan, chipset: Chipset | None, builds: dict[str, ComponentBuild]) -> TargetResult:
+def _start_hosts(pool: ThreadPoolExecutor, builds: dict[str, ComponentBuild]) -> Hosts:
+    return {name: pool.submit(build.host) for name, build in builds.items() if not build.facts.precompiled}
+
+
+def _run_target(plan: Plan, chipset: Chipset | None, builds: dict[str, ComponentBuild], hosts: Hosts) -> TargetResult:
     parts: dict[str, tuple[ComponentResult, list[Path]]] = {}
     try:
         for name, build in builds.items():
-            parts[name] = (
-                _precompiled(build, plan, chipset) if build.facts.precompiled else _built(build, plan, chipset)
-            )
+            if build.facts.precompiled:
+                parts[name] = _precompiled(build, plan, chipset)
+            else:
+                parts[name] = _built(build, plan, chipset, hosts.get(name))
             _refuse_bad_parity(parts[name][0], chipset)
         results = [result for result, _ in parts.values()]
         if plan.options.skip_compiling:
@@ -117,7 +126,9 @@ def _run_target(plan: Plan, chipset: Chipset | None, builds: dict[str, Component
         return TargetResult(chipset, None, tuple(result for result, _ in parts.values()), error)
 
 
-def _built(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
+def _built(
+    build: ComponentBuild, plan: Plan, chipset: Chipset | None, running: Future[Entry] | None
+) -> tuple[ComponentResult, list[Path]]:
     options = plan.options
     entries = [build.reference(), build.captured(), build.lowered()]
     compiled: Compiled | None = None
@@ -130,8 +141,8 @@ def _built(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[
         emulated = entry.file("npu.npz") if "npu.npz" in entry.files else None
     compared: list[Parity] = []
     scores = {}
-    if not options.skip_inferencing:
-        host = build.host()
+    if running is not None:
+        host = running.result()
         entries.append(host)
         compared = parity(
             read_samples(entries[0].file("torch.npz")),
@@ -174,7 +185,7 @@ def _refuse_bad_capture(build: ComponentBuild, compared: list[Parity]) -> None:
 
 def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[Parity]) -> list[str]:
     notes = [compiled.note] if compiled and compiled.note else []
-    if not reference["real_inputs"]:
+    if compared and not reference["real_inputs"]:
         notes.append("parity was measured on random noise: no real test sample is here")
     for found in compared:
         if found.unit == "dB" and found.host < LOST_DB:

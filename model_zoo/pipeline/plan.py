@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,26 +111,29 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
         check_target(runtime, precision, chipset)
         _check_zoo_limits(source, runtime, precision, chipset)
     toolchain.require(runtime)
-    facts = source.facts(cache, runtime, chipsets)
-    for name, component in facts.items():
-        if reason := (component.unsupported or {}).get(precision):
+    facts = source.facts(cache)
+    for (name, component), chipset in itertools.product(facts.items(), chipsets):
+        if reason := component.unsupported_reason(runtime, precision, chipset):
             raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
     random_weights = isinstance(source, ZooSource) and source.model_arguments.get("weights") == "random"
     calibration: dict[str, SampleSet | None] = {}
     check: dict[str, SampleSet | None] = {}
     for name, component in facts.items():
         calibration[name] = check[name] = None
+        samples: SampleSet | None = None
         if component.precompiled:
             continue
         if precision.is_quantized:
-            calibration[name] = calibration_samples(
+            calibration[name] = samples = calibration_samples(
                 component.inputs,
                 component.calibration_dataset,
                 options.calibration_data,
                 options.num_calibration_samples,
                 random_weights,
             )
-        check[name] = check_samples(component.inputs, component.eval_datasets)
+        # No test data: a calibration sample shows more than noise would.
+        known = samples.first() if samples is not None and samples.real else None
+        check[name] = check_samples(component.inputs, component.eval_datasets) or known
     return Plan(
         source=source,
         facts=facts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,11 @@ class SampleSet:
     fingerprint: str
     _load: Callable[[], Iterator[tuple[Arrays, Any]]]
     dataset: str | None = None
+
+    def first(self) -> SampleSet:
+        """Its first batch, without targets."""
+        origin, fingerprint = f"{self.origin}, the first batch", digest(self.fingerprint, "first")
+        return SampleSet(origin, self.real, 1, fingerprint, lambda: islice(self._load(), 1))
 
     def load(self, spec: InputSpec) -> tuple[list[Arrays], list[Any]]:
         """All samples and their targets.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.pipeline.cache import StageCache
-from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.errors import UserError
@@ -51,7 +52,8 @@ class ComponentFacts:
     """What the pipeline must know of one component.
 
     Args:
-        unsupported: Reason by precision, for the precisions this component cannot be built in for the asked target.
+        evaluator: Where the evaluator's class is, as "module:class"; None where there is none.
+        unsupported: Reason by "runtime precision chipset", for what this component cannot be built for.
         precompiled: The asset to bundle, for a component without source.
     """
 
@@ -62,9 +64,14 @@ class ComponentFacts:
     labels: tuple[str, ...] | None = None
     calibration_dataset: str | None = None
     eval_datasets: tuple[str, ...] = ()
+    evaluator: str | None = None
     mixed_percentage: float = 30.0
     unsupported: Mapping[str, str] | None = None
     precompiled: bool = False
+
+    def unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
+        """Why this component cannot be built for a target, or None."""
+        return (self.unsupported or {}).get(_target_key(runtime, precision, chipset))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -98,10 +105,8 @@ class ModelSource:
         """The parts by file stem, in evaluation mode."""
         raise NotImplementedError
 
-    def facts(
-        self, cache: StageCache, runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
-    ) -> dict[str, ComponentFacts]:
-        """Facts of each component for the asked targets."""
+    def facts(self, cache: StageCache) -> dict[str, ComponentFacts]:
+        """Facts of each component."""
         raise NotImplementedError
 
 
@@ -138,15 +143,12 @@ class ZooSource(ModelSource):
 
         return dict(components_of(self.model, self.model_id))
 
-    def facts(
-        self, cache: StageCache, runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
-    ) -> dict[str, ComponentFacts]:
-        names = [chipset.name if chipset else None for chipset in chipsets]
-        key = [self.key, _plain(self.input_arguments), runtime, names]
+    def facts(self, cache: StageCache) -> dict[str, ComponentFacts]:
+        key = [self.key, _plain(self.input_arguments)]
 
         def make(folder: Path) -> dict[str, Any]:
             return {
-                name: component_facts(component, self.input_arguments, runtime, chipsets).to_json()
+                name: component_facts(component, self.input_arguments).to_json()
                 for name, component in self.components.items()
             }
 
@@ -180,16 +182,14 @@ class GivenSource(ModelSource):
             return dict(components_of(self._model, self.name))
         return {self.name: self._model.eval()}
 
-    def facts(
-        self, cache: StageCache, runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
-    ) -> dict[str, ComponentFacts]:
+    def facts(self, cache: StageCache) -> dict[str, ComponentFacts]:
         from model_zoo.base.model import BaseModel
         from model_zoo.base.precompiled import BasePrecompiledModel
 
         facts = {}
         for name, component in self.components.items():
             if isinstance(component, (BaseModel, BasePrecompiledModel)):
-                found = component_facts(component, {}, runtime, chipsets)
+                found = component_facts(component, {})
                 if self._spec is not None:
                     found = ComponentFacts(**{**vars(found), "inputs": self._spec})
             else:
@@ -212,20 +212,17 @@ class GivenSource(ModelSource):
         return ComponentFacts(inputs=self._spec, output_names=names)
 
 
-def component_facts(
-    component: Any, input_arguments: Mapping[str, Any], runtime: TargetRuntime, chipsets: Sequence[Chipset | None]
-) -> ComponentFacts:
-    """Ask a component for everything a plan needs."""
+def component_facts(component: Any, input_arguments: Mapping[str, Any]) -> ComponentFacts:
+    """Ask a component for everything a plan needs, for all targets at once."""
     from model_zoo.base.precompiled import BasePrecompiledModel
 
     if isinstance(component, BasePrecompiledModel):
         return ComponentFacts(inputs={}, output_names=(), precompiled=True)
     labels = component.labels()
+    evaluator = component.get_evaluator()
+    targets = itertools.product(TargetRuntime, Precision, [None, *chipsets().values()])
     reasons: dict[str, str] = {
-        precision: reason
-        for precision in Precision
-        for chipset in chipsets
-        if (reason := component.get_unsupported_reason(runtime, precision, chipset))
+        _target_key(*target): reason for target in targets if (reason := component.get_unsupported_reason(*target))
     }
     return ComponentFacts(
         inputs=component.input_spec(**input_arguments),
@@ -234,10 +231,15 @@ def component_facts(
         channel_last_outputs=tuple(component.get_channel_last_outputs()),
         labels=tuple(labels) if labels else None,
         calibration_dataset=component.calibration_dataset_name(),
-        eval_datasets=tuple(component.eval_datasets()) if component.get_evaluator() else (),
+        eval_datasets=tuple(component.eval_datasets()) if evaluator else (),
+        evaluator=f"{evaluator.__module__}:{evaluator.__qualname__}" if evaluator else None,
         mixed_percentage=float(component.get_hub_litemp_percentage(Precision.W8A8_MIXED_INT16)),
         unsupported=reasons,
     )
+
+
+def _target_key(runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str:
+    return f"{runtime} {precision} {chipset.name if chipset else '-'}"
 
 
 def _as_file(value: object) -> Path | None:

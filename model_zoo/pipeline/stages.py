@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,6 +255,10 @@ class ComponentBuild:
 
     def new_evaluator(self) -> BaseEvaluator:
         """An empty evaluator of this component."""
+        module_name, _, class_name = (self.facts.evaluator or "").partition(":")
+        if module_name.startswith("model_zoo.evaluators."):  # found without loading the model
+            evaluator: BaseEvaluator = getattr(import_module(module_name), class_name)()
+            return evaluator
         from model_zoo.base.model import BaseModel
 
         module = self.module()
