@@ -152,6 +152,15 @@ def test_export_of_real_digits_is_right_everywhere(capsys: Capture, tmp_path: Pa
     assert not any("NOISE" in warning for warning in json.loads(out)["plan"]["warnings"])
 
 
+def test_evaluate_scores_every_place(capsys: Capture) -> None:
+    argv = ("evaluate", "digits_cnn", "-c", "sm8650", "-p", "w8a8", "--num-samples", "80", "--json")
+    status, out, err = run(capsys, *argv)
+    assert status == 0, err
+    scores = json.loads(out)["scores"]
+    assert list(scores) == ["torch", "host CPU", "NPU emulator"]
+    assert all(score["samples"] == 80 and score["value"] > 95 for score in scores.values())
+
+
 @pytest.mark.parametrize("command", ["list", "chipsets", "devices", "runtimes", "info"])
 def test_listings_print_tables_and_json(capsys: Capture, command: str) -> None:
     argv = (command, "digits_cnn") if command == "info" else (command,)
