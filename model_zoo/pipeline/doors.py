@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from model_zoo.base.flags import Flag, add_flags, signature_flags
 from model_zoo.pipeline.cache import StageCache
+from model_zoo.pipeline.plan import ExportOptions
 from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.targets.chipset import Chipset, find_chipset, find_device
 from model_zoo.targets.precision import Precision
@@ -40,7 +42,7 @@ def evaluate_door(model_id: str, argv: Sequence[str] | None = None) -> int:
 
 def _export(model_id: str, argv: list[str]) -> int:
     from model_zoo.pipeline.export import open_cache, run_plan
-    from model_zoo.pipeline.plan import ExportOptions, make_plan
+    from model_zoo.pipeline.plan import make_plan
     from model_zoo.pipeline.report import print_plan, print_result
     from model_zoo.pipeline.source import ZooSource
     from model_zoo.toolchains.local.toolchain import LocalToolchain
@@ -54,18 +56,13 @@ def _export(model_id: str, argv: list[str]) -> int:
     )
     _add_export_flags(parser)
     given = parser.parse_args(argv)
-    options = ExportOptions(
-        runtime=TargetRuntime.parse(given.target_runtime),
-        chipsets=_chipsets(given),
-        precision=_precision(given),
-        calibration_data=given.calibration_data,
-        num_calibration_samples=given.num_calibration_samples,
+    options = replace(
+        _target_options(given),
         skip_compiling=given.skip_compiling,
         skip_profiling=given.skip_profiling,
         skip_inferencing=given.skip_inferencing,
         output_dir=given.output_dir,
         zip_assets=given.zip_assets,
-        use_cache=not given.no_cache,
     )
     source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
     with open_cache(options.use_cache) as cache:
@@ -103,17 +100,9 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="which samples are drawn (default: %(default)s)")
     parser.add_argument("--skip-torch-accuracy", action="store_true", help="do not score the torch model")
     given = parser.parse_args(argv)
+    target = _target_options(given)
     options = EvaluateOptions(
-        runtime=TargetRuntime.parse(given.target_runtime),
-        chipset=next(iter(_chipsets(given)), None),
-        precision=_precision(given),
-        calibration_data=given.calibration_data,
-        num_calibration_samples=given.num_calibration_samples,
-        dataset_name=given.dataset_name,
-        num_samples=given.num_samples,
-        seed=given.seed,
-        skip_torch=given.skip_torch_accuracy,
-        use_cache=not given.no_cache,
+        target, given.dataset_name, given.num_samples, given.seed, skip_torch=given.skip_torch_accuracy
     )
     source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
     with stage_progress() as progress:
@@ -202,6 +191,18 @@ def _add_export_flags(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--skip-summary", action="store_true", help="print no result table")
     work.add_argument("--output-dir", type=Path, default=Path("build"), help="default: %(default)s")
     work.add_argument("--zip-assets", action="store_true", help="write a .zip beside each output folder")
+
+
+def _target_options(given: argparse.Namespace) -> ExportOptions:
+    """What `_add_target_flags` asked for."""
+    return ExportOptions(
+        runtime=TargetRuntime.parse(given.target_runtime),
+        chipsets=_chipsets(given),
+        precision=_precision(given),
+        calibration_data=given.calibration_data,
+        num_calibration_samples=given.num_calibration_samples,
+        use_cache=not given.no_cache,
+    )
 
 
 def _chipsets(given: argparse.Namespace) -> tuple[Chipset, ...]:

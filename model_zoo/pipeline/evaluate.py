@@ -16,7 +16,7 @@ from model_zoo.pipeline.samples import SampleSet, score_samples
 from model_zoo.pipeline.source import ModelSource, ZooSource
 from model_zoo.pipeline.stages import ComponentBuild, Reporter
 from model_zoo.runtimes.base import read_samples
-from model_zoo.targets.chipset import Chipset, find_chipset
+from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
@@ -32,22 +32,17 @@ class EvaluateOptions:
     """What the user asks of an evaluation.
 
     Args:
-        chipset: None: no NPU emulator, torch and host CPU only.
+        target: Runtime, precision, calibration, and at most one chipset; without one there is no NPU emulator.
         dataset_name: None: the model's first evaluation dataset.
         num_samples: None: up to 360.
         seed: Which samples are drawn.
     """
 
-    runtime: TargetRuntime = TargetRuntime.QNN_CONTEXT_BINARY
-    chipset: Chipset | None = None
-    precision: Precision | None = None
-    calibration_data: str | Path | None = None
-    num_calibration_samples: int | None = None
+    target: ExportOptions
     dataset_name: str | None = None
     num_samples: int | None = None
     seed: int = 0
     skip_torch: bool = False
-    use_cache: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,18 +93,15 @@ def evaluate(
         UserError: The request cannot be met as it is.
         ModelZooError: A stage failed.
     """
-    options = EvaluateOptions(
+    target = ExportOptions(
         runtime=TargetRuntime.parse(runtime),
-        chipset=find_chipset(chipset) if chipset else None,
+        chipsets=(find_chipset(chipset),) if chipset else (),
         precision=Precision.parse(precision) if precision else None,
         calibration_data=calibration_data,
         num_calibration_samples=num_calibration_samples,
-        dataset_name=dataset_name,
-        num_samples=num_samples,
-        seed=seed,
-        skip_torch=skip_torch,
         use_cache=use_cache,
     )
+    options = EvaluateOptions(target, dataset_name, num_samples, seed, skip_torch)
     return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, report)
 
 
@@ -119,18 +111,13 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, report: Repor
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
     """
-    runtime = options.runtime
-    if options.chipset is None and runtime.is_qnn:
-        runtime = TargetRuntime.ONNX  # nothing to compile for: the same ONNX on the host CPU
-    wanted = ExportOptions(
-        runtime=runtime,
-        chipsets=(options.chipset,) if options.chipset else (),
-        precision=options.precision,
-        calibration_data=options.calibration_data,
-        num_calibration_samples=options.num_calibration_samples,
-    )
-    with open_cache(options.use_cache) as cache:
-        plan = make_plan(source, wanted, LocalToolchain(), cache)
+    target = options.target
+    if len(target.chipsets) > 1:
+        raise UserError("an evaluation takes one chipset", "run it once for each")
+    if not target.chipsets and target.runtime.is_qnn:
+        target = replace(target, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
+    with open_cache(target.use_cache) as cache:
+        plan = make_plan(source, target, LocalToolchain(), cache)
         if len(plan.facts) != 1:
             raise UserError(f"{source.name} has several components: there is no dataset that scores them one by one")
         name, facts = next(iter(plan.facts.items()))
@@ -155,8 +142,8 @@ def _score_chunks(build: ComponentBuild, chunks: tuple[SampleSet, ...], options:
         if not options.skip_torch:
             places["torch"] = (part.reference(), "torch.npz")
         places["host CPU"] = (part.host(), "host.npz")
-        if options.chipset is not None and part.toolchain.can_emulate(part.runtime):
-            places["NPU emulator"] = (part.emulated(options.chipset), "npu.npz")
+        if options.target.chipsets and part.toolchain.can_emulate(part.runtime):
+            places["NPU emulator"] = (part.emulated(options.target.chipsets[0]), "npu.npz")
         for place, (made, file) in places.items():
             evaluator = evaluators.setdefault(place, part.new_evaluator())
             for outputs, batch in zip(read_samples(made.file(file)), targets, strict=True):
