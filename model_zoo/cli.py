@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from model_zoo import __version__
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(given), "--debug" in given)
+    return guarded(lambda: _run(given), given)
 
 
 def _run(argv: list[str]) -> int:
@@ -125,7 +126,7 @@ def _list(given: argparse.Namespace) -> int:
     from model_zoo.base.registry import model_ids, model_info
 
     infos = [model_info(model_id) for model_id in model_ids()]
-    records = [{"id": i.id, "name": i.name, "use case": i.use_case, "headline": i.headline} for i in infos]
+    records = [{"id": i.id, "use case": i.use_case, "headline": i.headline} for i in infos]
     return _show(given, f"{len(records)} models", records)
 
 
@@ -155,26 +156,24 @@ def _chipsets(given: argparse.Namespace) -> int:
 
     records = [
         {
-            "chipset": c.name,
-            "aliases": c.aliases,
-            "world": c.world,
-            "Hexagon": f"v{c.htp}",
-            "soc_model": c.soc_model,
-            "float on NPU": c.fp16,
-            "weight sharing": c.weight_sharing,
-            "VTCM MB": f"{c.vtcm_mb} assumed" if c.vtcm_assumed else c.vtcm_mb,
+            "chipset": c.name.removeprefix("qualcomm-"),
+            "also": [alias for alias in c.aliases if not alias.startswith("qualcomm-")],
+            "NPU": f"v{c.htp}",
+            "float": c.fp16,
             "runtimes": "all" if c.has_htp else "onnx, tflite",
         }
         for c in chipsets().values()
     ]
-    return _show(given, f"{len(records)} chipsets", records)
+    if given.json:
+        records = [{**asdict(c), "has_htp": c.has_htp} for c in chipsets().values()]
+    return _show(given, f"{len(records)} chipsets; `qualcomm-` may stand before each name", records)
 
 
 def _devices(given: argparse.Namespace) -> int:
     from model_zoo.targets.chipset import devices
 
     records = [
-        {"device": d.name, "chipset": d.chipset, "form factor": d.form_factor, "os": d.os, "NPUs": d.npu_count}
+        {"device": d.name, "chipset": d.chipset.removeprefix("qualcomm-"), "form factor": d.form_factor, "os": d.os}
         for d in devices().values()
     ]
     return _show(given, f"{len(records)} devices", records)

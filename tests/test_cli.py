@@ -87,7 +87,8 @@ def _checkpoints(folder: Path) -> dict[str, tuple[Path, str]]:
 
     state = load_model("digits_cnn").state_dict()
     first, second, *_ = state
-    paths = {name: folder / f"{name}.pt" for name in ("truncated", "text", "evil", "missing", "extra", "shape")}
+    cases = ("truncated", "text", "evil", "missing", "extra", "shape")
+    paths = {name: folder / f"case{number}.pt" for number, name in enumerate(cases)}
     torch.save(state, paths["truncated"])
     paths["truncated"].write_bytes(paths["truncated"].read_bytes()[:1000])
     paths["text"].write_text("<html>not found</html>")
@@ -97,7 +98,7 @@ def _checkpoints(folder: Path) -> dict[str, tuple[Path, str]]:
     torch.save({**state, first: torch.zeros(1, 2, 3)}, paths["shape"])
     texts = {
         "truncated": "truncated",
-        "text": "text",
+        "text": "web page",
         "evil": "system",
         "missing": second,
         "extra": "two.more",

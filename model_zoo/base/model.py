@@ -120,13 +120,25 @@ def call_torch(module: torch.nn.Module, inputs: Arrays, dtype: torch.dtype | Non
 
     Returns:
         The outputs, a single one as a tuple of one.
+
+    Raises:
+        ModelZooError: It fails, or gives something else than tensors.
     """
     tensors = [torch.from_numpy(value) for value in inputs.values()]
     if dtype is not None:
         tensors = [tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+    shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
     with torch.inference_mode():
-        outputs = module(*tensors)
-    return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+        try:
+            outputs = module(*tensors)
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelZooError(f"the model fails on inputs of its own spec ({shapes}): {reason}") from error
+    outputs = tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
+    if not all(isinstance(output, torch.Tensor) for output in outputs):
+        kinds = ", ".join(type(output).__name__ for output in outputs)
+        raise ModelZooError(f"the model gives {kinds}; it must give a tensor, or a tuple of tensors")
+    return outputs
 
 
 def run_torch(

@@ -135,7 +135,7 @@ def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) 
         where: Names the sample in the message, e.g. "calibration sample 3".
 
     Raises:
-        UserError: A name, shape or dtype differs, or a value is NaN or infinite.
+        UserError: A name, shape or dtype differs, or a value is NaN, infinite or outside the spec's range.
     """
     if set(arrays) != set(spec):
         raise UserError(f"{where}: inputs are {sorted(arrays)}, the model takes {sorted(spec)}")
@@ -148,3 +148,9 @@ def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) 
             )
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise UserError(f"{where}: '{name}' holds NaN or infinite values")
+        if tensor.value_range is not None:
+            low, high = tensor.value_range
+            margin = 1e-3 * (high - low)
+            if value.min() < low - margin or value.max() > high + margin:
+                span = f"{value.min():g} to {value.max():g}"
+                raise UserError(f"{where}: '{name}' has values from {span}, the model takes {low:g} to {high:g}")

@@ -85,6 +85,8 @@ def resolve_weights(weights: str, model_id: str, files: Mapping[str, WeightsFile
         UserError: It is none of these.
         ModelZooError: A published checkpoint cannot be fetched.
     """
+    if not isinstance(weights, str) or not weights:
+        raise UserError(f"weights: {weights!r} is no name and no path", f"use {DEFAULT}, a path or `{RANDOM}`")
     names = {name.lower(): name for name in (DEFAULT, *files, RANDOM)}
     name = names.get(weights.lower())
     if name == RANDOM:

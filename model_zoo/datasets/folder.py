@@ -48,7 +48,8 @@ class FolderDataset(BaseDataset):
         elif self.path.is_file() and self.path.suffix.lower() == ".npz":
             self._arrays = _read_npz(self.path, spec)
         else:
-            raise UserError(f"no calibration data at {path}", "give a folder of pictures or an .npz")
+            reason = "is neither a folder of pictures nor an .npz" if self.path.exists() else "does not exist"
+            raise UserError(f"calibration data: {path} {reason}", "give a folder of pictures or an .npz")
 
     def __len__(self) -> int:
         return len(self._files) if self._files else len(next(iter(self._arrays.values())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import make_folder
 from model_zoo.utils.hashing import digest, sha256_file
 
@@ -19,6 +21,9 @@ from model_zoo.utils.hashing import digest, sha256_file
 MAX_CACHE_BYTES = 20 * 2**30
 
 _RECORD = "entry.json"
+_ABANDONED_S = 24 * 3600
+_UNFINISHED = ".new-"
+_ELSEWHERE = "free some space, or name another cache folder in MODEL_ZOO_CACHE"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class StageCache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        make_folder(root)
+        make_folder(root, _ELSEWHERE)
 
     def get_or_make(self, stage: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
         """Find the entry for a key, or call `make` to fill an empty folder.
@@ -65,8 +70,16 @@ class StageCache:
         folder = self.root / stage / digest(stage, *key)
         if found := self._read(folder):
             return found
-        make_folder(folder.parent)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+        try:
+            return self._make(folder, make)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise
+            raise ModelZooError(f"cannot write to the cache {self.root}: {error.strerror}", _ELSEWHERE) from error
+
+    def _make(self, folder: Path, make: Callable[[Path], dict[str, Any]]) -> Entry:
+        make_folder(folder.parent, _ELSEWHERE)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_UNFINISHED))
         try:
             started = time.monotonic()
             value = make(temporary)
@@ -95,6 +108,9 @@ class StageCache:
         return Entry(folder, record["value"], record["seconds"], cached=True, files=record["files"])
 
     def _prune(self, keep: Path) -> None:
+        for left in self.root.glob(f"*/{_UNFINISHED}*"):  # by runs that were killed
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
         entries = sorted(self.root.glob(f"*/*/{_RECORD}"), key=lambda path: path.stat().st_mtime)
         sizes = {entry: sum(file.stat().st_size for file in entry.parent.iterdir()) for entry in entries}
         total = sum(sizes.values())

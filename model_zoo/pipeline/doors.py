@@ -7,18 +7,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.flags import Flag, add_flags, signature_flags
-from model_zoo.pipeline.cache import StageCache
-from model_zoo.pipeline.plan import ExportOptions
-from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.targets.chipset import Chipset, find_chipset, find_device
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.console import HouseParser, guarded, print_error, print_json, spinner, stage_progress
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.files import cache_root
+
+if TYPE_CHECKING:
+    from model_zoo.pipeline.plan import ExportOptions
 
 #: What `--quantize` without a value means.
 _DEFAULT_QUANTIZED = Precision.W8A8
@@ -31,16 +30,17 @@ def export_door(model_id: str, argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
     """
     arguments_given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _export(model_id, arguments_given), "--debug" in arguments_given)
+    return guarded(lambda: _export(model_id, arguments_given), arguments_given)
 
 
 def evaluate_door(model_id: str, argv: Sequence[str] | None = None) -> int:
     """Run an evaluate command line for one model; exit status as for `export_door`."""
     arguments_given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _evaluate(model_id, arguments_given), "--debug" in arguments_given)
+    return guarded(lambda: _evaluate(model_id, arguments_given), arguments_given)
 
 
 def _export(model_id: str, argv: list[str]) -> int:
+    from model_zoo.pipeline.bundle import check_output
     from model_zoo.pipeline.export import open_cache, run_plan
     from model_zoo.pipeline.plan import make_plan
     from model_zoo.pipeline.report import print_plan, print_result
@@ -53,6 +53,7 @@ def _export(model_id: str, argv: list[str]) -> int:
         "export",
         "Compile the model on this machine, check the result, and say what it will do on the chipset.",
         "--chipset sm8650 --precision w8a8",
+        "--no-cache" not in argv,
     )
     _add_export_flags(parser)
     given = parser.parse_args(argv)
@@ -69,6 +70,7 @@ def _export(model_id: str, argv: list[str]) -> int:
         with spinner("loading the model"):
             plan = make_plan(source, options, LocalToolchain(), cache)
         print_plan(plan, console(stderr=given.json or given.skip_summary))
+        check_output(plan)
         if given.dry_run:
             if given.json:
                 print_json(plan.to_json())
@@ -86,13 +88,16 @@ def _export(model_id: str, argv: list[str]) -> int:
 
 def _evaluate(model_id: str, argv: list[str]) -> int:
     from model_zoo.pipeline.evaluate import EvaluateOptions, evaluate_source, print_evaluation
+    from model_zoo.pipeline.report import print_plan
     from model_zoo.pipeline.source import ZooSource
+    from model_zoo.utils.console import console
 
     parser, model_flags, input_flags = _parser(
         model_id,
         "evaluate",
         "Score the model on a dataset: in torch, quantized on this machine's CPU, and on the NPU emulator.",
         "--chipset sm8650 --precision w8a8 --num-samples 100",
+        "--no-cache" not in argv,
     )
     _add_target_flags(parser)
     parser.add_argument("--dataset-name", help="default: the model's first evaluation dataset")
@@ -106,7 +111,9 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
     )
     source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
     with stage_progress() as progress:
-        evaluation = evaluate_source(source, options, progress)
+        evaluation = evaluate_source(
+            source, options, progress, lambda plan: print_plan(plan, console(stderr=True), writes=False)
+        )
     if given.json:
         print_json(evaluation.to_json())
     else:
@@ -114,9 +121,11 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
     return 0
 
 
-def _parser(model_id: str, command: str, what: str, example: str) -> tuple[HouseParser, list[Flag], list[Flag]]:
+def _parser(
+    model_id: str, command: str, what: str, example: str, use_cache: bool
+) -> tuple[HouseParser, list[Flag], list[Flag]]:
     with spinner(f"reading the flags of {model_id}"):
-        model_flags, input_flags = model_flags_of(model_id)
+        model_flags, input_flags = model_flags_of(model_id, use_cache)
     program = f"python -m model_zoo.models.{model_id}.{command}"
     parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}", allow_abbrev=False)
     add_flags(parser.add_argument_group("model"), model_flags)
@@ -126,8 +135,11 @@ def _parser(model_id: str, command: str, what: str, example: str) -> tuple[House
     return parser, model_flags, input_flags
 
 
-def model_flags_of(model_id: str) -> tuple[list[Flag], list[Flag]]:
+def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], list[Flag]]:
     """Flags of `from_pretrained` and `get_input_spec`; cached, because reading them from the class imports torch."""
+    from model_zoo.base.registry import model_folder
+    from model_zoo.pipeline.export import open_cache
+    from model_zoo.pipeline.source import code_digest, installed_versions
 
     def make(folder: Path) -> dict[str, Any]:
         from model_zoo.base.registry import load_model_class
@@ -139,12 +151,10 @@ def model_flags_of(model_id: str) -> tuple[list[Flag], list[Flag]]:
             "input": [flag.to_json() for flag in signature_flags(inputs, model_class)] if inputs else [],
         }
 
-    from model_zoo.base.registry import model_folder
-
     model_folder(model_id)
-    cache = StageCache(cache_root() / "stages")
     key = [model_id, code_digest(), installed_versions("torch", "torchvision")]
-    found = cache.get_or_make("flags", key, make).value
+    with open_cache(use_cache) as cache:
+        found = cache.get_or_make("flags", key, make).value
     return [Flag.from_json(flag) for flag in found["model"]], [Flag.from_json(flag) for flag in found["input"]]
 
 
@@ -195,6 +205,8 @@ def _add_export_flags(parser: argparse.ArgumentParser) -> None:
 
 def _target_options(given: argparse.Namespace) -> ExportOptions:
     """What `_add_target_flags` asked for."""
+    from model_zoo.pipeline.plan import ExportOptions
+
     return ExportOptions(
         runtime=TargetRuntime.parse(given.target_runtime),
         chipsets=_chipsets(given),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.pipeline.cache import Entry
 from model_zoo.pipeline.export import component_builds, open_cache, silent
 from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
-from model_zoo.pipeline.report import print_plan
 from model_zoo.pipeline.samples import SampleSet, score_samples
 from model_zoo.pipeline.source import ModelSource, ZooSource
 from model_zoo.pipeline.stages import ComponentBuild, Reporter
@@ -105,8 +104,16 @@ def evaluate(
     return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, report)
 
 
-def evaluate_source(source: ModelSource, options: EvaluateOptions, report: Reporter = silent) -> Evaluation:
+def evaluate_source(
+    source: ModelSource,
+    options: EvaluateOptions,
+    report: Reporter = silent,
+    show_plan: Callable[[Plan], None] = lambda plan: None,
+) -> Evaluation:
     """Run an evaluation.
+
+    Args:
+        show_plan: Called once everything is decided.
 
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
@@ -126,9 +133,9 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, report: Repor
         dataset = options.dataset_name or facts.eval_datasets[0]
         if dataset not in facts.eval_datasets:
             raise unknown_name("dataset", dataset, facts.eval_datasets, f"model-zoo info {source.name}")
-        chunks = score_samples(facts.inputs, dataset, options.num_samples, options.seed, _CHUNK)
-        plan = replace(plan, check={name: chunks[0]})
-        print_plan(plan, console(stderr=True))
+        whole, chunks = score_samples(facts.inputs, dataset, options.num_samples, options.seed, _CHUNK)
+        plan = replace(plan, check={name: whole})
+        show_plan(plan)
         build = component_builds(plan, cache, report)[name]
         return Evaluation(plan, dataset, _score_chunks(build, chunks, options))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model_zoo.pipeline.bundle import write_bundle
+from model_zoo.pipeline.bundle import check_output, write_bundle
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
@@ -21,7 +21,7 @@ from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Compiled
-from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import cache_root
 from model_zoo.utils.jobs import kill_children
 
@@ -51,7 +51,7 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
         ModelZooError: A stage that all targets share failed.
     """
     if not plan.options.skip_compiling:
-        _check_writable(plan.options.output_dir)
+        check_output(plan)
     builds = component_builds(plan, cache, report)
     try:
         for build in builds.values():
@@ -223,15 +223,6 @@ def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None
         f"{where}: output '{bad.output}' is wrong on the NPU: {bad.explain()}; no file was written",
         "try another --precision, or --skip-inferencing to get the file unverified",
     )
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuse before the work what would fail after it."""
-    existing = folder.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"no permission to write to {existing}", "choose another folder with --output-dir")
 
 
 @contextmanager

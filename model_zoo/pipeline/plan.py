@@ -199,13 +199,15 @@ def _warnings(
             warnings.append(f"CALIBRATED ON RANDOM NOISE: the ranges of {name} fit no real input")
         elif samples is not None and samples.count < FEW_SAMPLES:
             warnings.append(
-                f"ONLY {samples.count} CALIBRATION SAMPLES for {name}: {FEW_SAMPLES} or more show better ranges"
+                f"ONLY {samples.count} CALIBRATION SAMPLE(S) for {name}: {FEW_SAMPLES} or more show better ranges"
             )
     for chipset in chipsets:
         if options.runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
             warnings.append(
                 f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
             )
+    if not any(calibration.values()) and (options.calibration_data or options.num_calibration_samples):
+        warnings.append("a float build needs no calibration: what was said of it has no effect")
     if options.skip_inferencing:
         warnings.append("NOT VERIFIED: --skip-inferencing runs the result nowhere")
     return warnings

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.bundle import zip_path
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
@@ -19,13 +20,22 @@ if TYPE_CHECKING:
 _TARGETS_ABREAST = 3
 
 
-def print_plan(plan: Plan, target: Console | None = None) -> None:
-    """Print everything that was decided, warnings last."""
+def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -> None:
+    """Print everything that was decided, warnings last.
+
+    Args:
+        writes: Whether files come of it.
+    """
     shown = target or console()
     rows = [["model", plan.source.name + _arguments(plan)]]
     for name, facts in plan.facts.items():
         prefix = f"{name}: " if len(plan.facts) > 1 else ""
-        takes = ", ".join(f"{n} {t.dtype}{list(t.shape)}" for n, t in facts.inputs.items()) or "precompiled"
+        last = facts.channel_last_inputs if plan.options.runtime.channel_last else ()
+        takes = ", ".join(
+            f"{n} {t.dtype}{list(t.shape)}{', channel-last in the file' if n in last else ''}"
+            for n, t in facts.inputs.items()
+        )
+        takes = takes or "precompiled"
         rows.append(["input", f"{prefix}{takes}"])
         rows.append(["output", f"{prefix}{', '.join(facts.output_names) or 'precompiled'}"])
         if calibration := plan.calibration[name]:
@@ -38,7 +48,8 @@ def print_plan(plan: Plan, target: Console | None = None) -> None:
         if chipset:
             memory = f", VTCM {chipset.vtcm_mb} MB" if chipset.vtcm_mb else ""
             rows.append(["chipset", f"{chipset.name} (soc_model {chipset.soc_model}, Hexagon v{chipset.htp}{memory})"])
-        rows.append(["output folder", str(plan.folder(chipset))])
+        if writes:
+            rows.append(["output folder", str(plan.folder(chipset))])
     rows.append(["tools", ", ".join(f"{name} {version}" for name, version in plan.versions.items())])
     made = table("Plan", ["", ""], rows)
     made.show_header = False
@@ -69,7 +80,9 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
             name = target.chipset.name if target.chipset else "result"
             shown.print(f"  [red]failed[/red] {name}: {target.error.message}")
         elif target.folder:
-            shown.print(f"  written to {target.folder}/")
+            shown.print(f"  written to {target.folder}/", soft_wrap=True)
+            if result.plan.options.zip_assets:
+                shown.print(f"  packed as {zip_path(target.folder)}", soft_wrap=True)
     if next_commands:
         shown.print("next:")
     for command in next_commands:
@@ -130,7 +143,7 @@ def _score(score: Score) -> str:
 
 
 def _samples(samples: SampleSet) -> str:
-    return f"{samples.count} samples of {samples.origin}"
+    return f"{samples.count} {'sample' if samples.count == 1 else 'samples'} of {samples.origin}"
 
 
 def _arguments(plan: Plan) -> str:

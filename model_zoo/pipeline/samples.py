@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,7 +139,8 @@ def calibration_samples(
     if asked is not None and str(asked) == "random":
         return noise_samples(spec, noise_count)
     if asked is not None:
-        return dataset_samples(FolderDataset(Path(asked), spec), spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
+        given = dataset_samples(FolderDataset(Path(asked), spec), spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
+        return replace(given, origin=str(asked))
     if dataset_name is not None:
         try:
             dataset = load_dataset(dataset_name, spec, "calibration")
@@ -158,8 +159,8 @@ def calibration_samples(
 
 def score_samples(
     spec: InputSpec, dataset_name: str, wanted: int | None, seed: int, chunk: int
-) -> tuple[SampleSet, ...]:
-    """Test samples with targets, in chunks that are worked on one by one so that memory stays bounded.
+) -> tuple[SampleSet, tuple[SampleSet, ...]]:
+    """Test samples with targets: all of them, and in chunks that are worked on one by one so that memory stays bounded.
 
     Args:
         wanted: How many; None: `ACCURACY_SAMPLES`, or all there are.
@@ -170,7 +171,8 @@ def score_samples(
     dataset = load_dataset(dataset_name, spec, "test")
     size = chunk * next(iter(spec.values())).shape[0]
     order = _draw(dataset, spec, wanted, ACCURACY_SAMPLES, seed)
-    return tuple(_drawn(dataset, spec, order[start : start + size]) for start in range(0, len(order), size))
+    chunks = tuple(_drawn(dataset, spec, order[start : start + size]) for start in range(0, len(order), size))
+    return _drawn(dataset, spec, order), chunks
 
 
 def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,13 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_zoo.base.flags import signature_flags
 from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.hashing import digest, sha256_file
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from model_zoo.base.collection import Component, Model
 
 #: A finished model's packages: another version may give other numbers.
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MODEL_PACKAGES = ("torch", "torchvision", "numpy")
 
 
@@ -134,7 +137,10 @@ class ZooSource(ModelSource):
         """The loaded model."""
         from model_zoo.base.registry import load_model_class
 
-        model: Model = load_model_class(self.model_id).from_pretrained(**self.model_arguments)
+        model_class = load_model_class(self.model_id)
+        names = [flag.name for flag in signature_flags(model_class.from_pretrained)]
+        check_arguments(self.model_id, self.model_arguments, names)
+        model: Model = model_class.from_pretrained(**self.model_arguments)
         return model
 
     @cached_property
@@ -167,6 +173,8 @@ class GivenSource(ModelSource):
     def __init__(
         self, model: Model | torch.nn.Module, name: str, spec: InputSpec | None, output_names: Sequence[str] | None
     ) -> None:
+        if not _SAFE_NAME.fullmatch(name):
+            raise UserError(f"the name '{name}' names files: use letters, digits, '_', '-' and '.'", "e.g. my_model")
         super().__init__(name, uuid.uuid4().hex)
         self._model = model
         self._spec = spec
@@ -180,6 +188,12 @@ class GivenSource(ModelSource):
 
         if isinstance(self._model, (BaseModel, CollectionModel, BasePrecompiledModel)):
             return dict(components_of(self._model, self.name))
+        import torch
+
+        if not isinstance(self._model, torch.nn.Module):
+            raise UserError(
+                f"cannot export {type(self._model).__name__}", "give a zoo id, a zoo model or a torch module"
+            )
         return {self.name: self._model.eval()}
 
     def facts(self, cache: StageCache) -> dict[str, ComponentFacts]:
@@ -240,6 +254,17 @@ def component_facts(component: Any, input_arguments: Mapping[str, Any]) -> Compo
 
 def _target_key(runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str:
     return f"{runtime} {precision} {chipset.name if chipset else '-'}"
+
+
+def check_arguments(model_id: str, arguments: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse arguments that the model does not have.
+
+    Raises:
+        UserError: Naming the nearest that it has.
+    """
+    for name in arguments:
+        if name not in names:
+            raise unknown_name("argument", name, names, f"model-zoo export {model_id} --help")
 
 
 def _as_file(value: object) -> Path | None:

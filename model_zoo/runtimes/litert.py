@@ -29,7 +29,7 @@ def require_packages(*packages: str) -> None:
     if absent:
         raise UserError(
             f"the runtime tflite needs {', '.join(absent)}, not installed here",
-            'run `pip install "model_zoo[tflite]"`',
+            'run `pip install ".[tflite]"` in the clone',
         )
 
 

@@ -83,8 +83,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write parameters, MACs and size into info.yaml.")
     parser.add_argument("-m", "--model", metavar="ID", required=True, help="one model")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    arguments = parser.parse_args(argv)
-    return guarded(lambda: _autofill(arguments.model), arguments.debug)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser.parse_args(given)
+    return guarded(lambda: _autofill(arguments.model), given)
 
 
 def _autofill(model_id: str) -> int:

@@ -83,8 +83,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("id", help="lower snake case, e.g. my_model")
     parser.add_argument("--task", default="tensor", metavar="TASK", help=f"{', '.join(TASKS)} (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    arguments = parser.parse_args(argv)
-    return guarded(lambda: _new(arguments.id, arguments.task), arguments.debug)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser.parse_args(given)
+    return guarded(lambda: _new(arguments.id, arguments.task), given)
 
 
 def _new(model_id: str, task: str) -> int:

@@ -149,9 +149,10 @@ def main(argv: list[str] | None = None) -> int:
     which.add_argument("--all", action="store_true", help="every model")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and show what differs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    arguments = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = parser.parse_args(given)
     ids = model_ids() if arguments.all else [arguments.model]
-    return guarded(lambda: _check(ids) if arguments.check else _write(ids), arguments.debug)
+    return guarded(lambda: _check(ids) if arguments.check else _write(ids), given)
 
 
 def _write(ids: list[str]) -> int:

@@ -52,7 +52,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} is a folder, not a checkpoint" if path.is_dir() else f"no checkpoint at {path}")
     try:
         tensors = _read(path)
-    except (_CheckpointError, InertPickleError, zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path} is truncated or damaged: {error}", "copy or download it again") from error
+    except (_CheckpointError, InertPickleError) as error:
         raise UserError(f"{path}: {error}", "give a .safetensors, .pt or .pth file") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error

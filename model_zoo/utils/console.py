@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -19,13 +22,15 @@ _T = TypeVar("_T")
 
 #: Exit status of a run that the user stopped, as shells have it.
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 def console(stderr: bool = False) -> Console:
     """A console that never cuts a table short when it is not a terminal."""
     from rich.console import Console
 
-    width = None if (sys.stderr if stderr else sys.stdout).isatty() else 160
+    wide = not (sys.stderr if stderr else sys.stdout).isatty() and "COLUMNS" not in os.environ
+    width = 160 if wide else None
     return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
 
 
@@ -88,18 +93,35 @@ def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
         yield run
 
 
-def guarded(work: Callable[[], int], debug: bool) -> int:
-    """Run a command: errors become one line and an exit status; with `debug` they keep their traceback."""
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: cleaned up after like Ctrl-C."""
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
+    """Run a command: errors become one line and an exit status.
+
+    Args:
+        argv: Its arguments. With --debug errors keep their traceback; with --json they are JSON on standard output too.
+    """
+    debug = "--debug" in argv
     try:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminate)
         return work()
     except ModelZooError as error:
         if debug:
             raise
         print_error(error)
+        if "--json" in argv:
+            print_json({"error": error.message, "hint": error.hint, "exit_status": error.exit_code})
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         sys.stderr.write("\nstopped; nothing was left half done, the same command continues\n")
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -120,6 +142,9 @@ class HouseParser(argparse.ArgumentParser):
     """A parser whose errors look like all our errors."""
 
     def error(self, message: str) -> NoReturn:
-        """Exit with one line."""
-        print_error(UserError(message, f"run `{self.prog} --help`"))
-        sys.exit(UserError.exit_code)
+        """Raise what `guarded` prints on one line.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(message, f"run `{self.prog} --help`")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from model_zoo.utils.errors import ModelZooError, UserError
 
-_ELSEWHERE = "choose another folder with --output-dir, or with MODEL_ZOO_CACHE for the cache"
+_ELSEWHERE = "choose another folder with --output-dir"
 
 
 def cache_root() -> Path:
@@ -23,8 +23,11 @@ def cache_root() -> Path:
     return platformdirs.user_cache_path("model_zoo")
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, hint: str = _ELSEWHERE) -> None:
     """Create a folder and its parents.
+
+    Args:
+        hint: What to do if that fails.
 
     Raises:
         UserError: It cannot be written to.
@@ -32,11 +35,9 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(
-            f"cannot create the folder {path}: {error.strerror}", "choose another with --output-dir"
-        ) from error
+        raise UserError(f"cannot create the folder {path}: {error.strerror}", hint) from error
     if not os.access(path, os.W_OK | os.X_OK):
-        raise UserError(f"no permission to write to {path}", "choose another with --output-dir")
+        raise UserError(f"no permission to write to {path}", hint)
 
 
 @contextmanager

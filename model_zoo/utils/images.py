@@ -25,7 +25,8 @@ _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, Runti
 def load_image(source: ImageSource) -> Image.Image:
     """Read a picture as 8-bit RGB, turned upright by its EXIF orientation.
 
-    Transparency is laid over white, 16 bits are scaled to 8, the first frame of an animation is taken.
+    Transparency is laid over white, 16 bits are scaled to 8 (PIL's modes I and F are taken for 8 bits where the values
+    are in 0..255, F in 0..1 as it is), the first frame of an animation is taken.
 
     Args:
         source: A path, a PIL image of any mode, or an array [H, W] or [H, W, 1 | 3 | 4] in RGB(A) order: uint8,
@@ -38,6 +39,8 @@ def load_image(source: ImageSource) -> Image.Image:
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _upright_rgb(source, "the image")
+    if not isinstance(source, (str, os.PathLike)):
+        raise UserError(f"a picture is a path, a PIL image or a numpy array, got {type(source).__name__}")
     path = Path(source)
     if not path.is_file():
         raise UserError(f"no image file at {path}")
@@ -107,9 +110,12 @@ def _to_rgb(image: Image.Image, what: str) -> Image.Image:
         pixels = np.asarray(image).astype(np.int64)
         if pixels.min() < 0 or pixels.max() > 65535:
             raise UserError(f"{what} has pixels outside 0..65535, the range of 16 bits")
-        return Image.fromarray(_eight_bits(pixels, 65535)).convert("RGB")
+        # Mode I holds 32 bits and does not say how many are used: 8 where no pixel needs more.
+        white = 255 if image.mode == "I" and pixels.max() <= 255 else 65535
+        return Image.fromarray(_eight_bits(pixels, white)).convert("RGB")
     if image.mode == "F":
-        return _from_array(np.asarray(image))
+        values = np.asarray(image)
+        return _from_array(values / 255 if 1 < values.max() <= 255 else values)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

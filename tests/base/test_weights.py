@@ -71,7 +71,7 @@ def test_weights_without_a_checksum_are_only_taken_from_the_user(tmp_path: Path)
         ("IMAGENET1K_V3", "did you mean IMAGENET1K_V"),
         ("/nowhere/mine.pth", "'/nowhere/mine.pth' are neither .*names: DEFAULT, IMAGENET1K_V1, IMAGENET1K_V2, random"),
         (".", "is a folder"),
-        ("", "is a folder"),
+        ("", "is no name"),
     ],
 )
 def test_an_unknown_name_lists_the_names(given: str, message: str) -> None:

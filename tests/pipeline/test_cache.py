@@ -6,6 +6,7 @@ import pytest
 
 from model_zoo.pipeline import cache as cache_module
 from model_zoo.pipeline.cache import StageCache
+from model_zoo.utils.errors import ModelZooError
 
 
 def _make(content: bytes):
@@ -43,6 +44,15 @@ def test_a_stage_that_ends_early_leaves_nothing(tmp_path: Path, error: type[Base
     with pytest.raises(error):
         StageCache(tmp_path).get_or_make("stage", [1], stop)
     assert list((tmp_path / "stage").iterdir()) == []
+
+
+def test_a_full_disk_names_the_cache(tmp_path: Path) -> None:
+    def full(folder: Path) -> dict[str, str]:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ModelZooError, match="cache") as caught:
+        StageCache(tmp_path).get_or_make("stage", [1], full)
+    assert "MODEL_ZOO_CACHE" in str(caught.value)
 
 
 def test_oldest_entries_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,6 +161,31 @@ def test_no_permission_is_said_before_any_work(
         small_export(encoder, runtime="onnx", precision="float", report=lambda title, work: pytest.fail(title))
 
 
+def test_files_of_the_user_are_never_replaced(encoder: Any, small_export: Export) -> None:
+    (target,) = small_export(encoder, runtime="onnx", precision="float").targets
+    small_export(encoder, runtime="onnx", precision="float")  # its own files are
+    (target.folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt"):
+        small_export(encoder, runtime="onnx", precision="float")
+    assert (target.folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", ".hidden", "a b"])
+def test_names_that_are_paths_are_refused(encoder: Any, small_export: Export, name: str) -> None:
+    with pytest.raises(UserError, match="names files"):
+        small_export(encoder, runtime="onnx", precision="float", name=name)
+
+
+def test_wrong_things_to_export_are_one_line(small_export: Export) -> None:
+    spec = {"x": TensorSpec((1, 33))}
+    with pytest.raises(UserError, match="cannot export int"):
+        small_export(3, input_spec=spec, runtime="onnx")
+    with pytest.raises(ModelZooError, match="inputs of its own spec"):
+        small_export(torch.nn.Linear(32, 4), input_spec=spec, runtime="onnx", precision="float")
+    with pytest.raises(UserError, match="unknown argument 'wieghts'"):
+        small_export("digits_cnn", model_arguments={"wieghts": "random"}, runtime="onnx", precision="float")
+
+
 def test_nan_in_the_calibration_data_is_named(encoder: Any, small_export: Export, tmp_path: Path) -> None:
     images = np.zeros((16, 3, 16, 16), np.float32)
     images[5, 1, 2, 3] = np.nan

@@ -56,7 +56,7 @@ def image_demo(
         The exit status: 0 done, 1 failed, 2 wrong request.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(model_id, show, default_image, arguments, add_arguments), "--debug" in arguments)
+    return guarded(lambda: _run(model_id, show, default_image, arguments, add_arguments), arguments)
 
 
 def _run(

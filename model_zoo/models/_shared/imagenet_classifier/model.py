@@ -62,7 +62,7 @@ class ImagenetClassifier(BaseModel):
                 estimate_batch_norm(model, varied_pictures(8, 128))
             return model
         state = read_state_dict(path)
-        if all(name.startswith("network.") for name in state):
+        if any(name.startswith("network.") for name in state):  # written by this class, not by torchvision
             state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
         model = cls(cls.builder(num_classes=_class_count(cls.builder, state)))
         # Checkpoints from before 2018 lack this counter, which evaluation does not use.
