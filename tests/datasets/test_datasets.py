@@ -123,7 +123,7 @@ def test_a_folder_of_pictures(tmp_path: Path) -> None:
     assert FolderDataset(tmp_path, {"image": GREY})[0].inputs["image"].shape == (1, 1, 8, 8)
     with pytest.raises(UserError, match="one image input"):
         FolderDataset(tmp_path, TOKENS)
-    with pytest.raises(UserError, match="does not exist|neither"):
+    with pytest.raises(UserError, match=r"does not exist|neither"):
         FolderDataset(tmp_path / "notes.txt", SPEC)
 
 
