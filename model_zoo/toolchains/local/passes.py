@@ -9,14 +9,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from model_zoo.targets.precision import Precision
 
 if TYPE_CHECKING:
     import onnx
 
-_Shapes = dict[str, tuple[int, ...]]
+
+class _Tensor(NamedTuple):
+    """Element type, as ONNX numbers them, and static shape."""
+
+    elem_type: int
+    shape: tuple[int, ...]
+
+
+_Tensors = dict[str, _Tensor]
+
+#: Precisions that give 16 bits to some activation or all.
+ACTIVATIONS_16BIT = (Precision.W8A16, Precision.W8A8_MIXED_INT16, Precision.W4A16, Precision.W16A16)
 
 #: Heights at which the compiler gets SiLU wrong; tried: 4 to 40.
 _BROKEN_SILU_ROWS = range(9, 13)
@@ -29,20 +42,21 @@ class GraphPass:
     Args:
         name: What it does, as it appears in settings.
         reason: What goes wrong without it.
-        apply: Changes the graph, given the static shapes of its tensors; says whether it changed anything.
-        only_16bit: It is needed only where activations have 16 bits.
+        apply: Changes the graph, given its tensors of static shape; says whether it changed anything.
+        precisions: The builds that need it.
     """
 
     name: str
     reason: str
-    apply: Callable[[onnx.GraphProto, _Shapes], bool]
-    only_16bit: bool = False
+    apply: Callable[[onnx.GraphProto, _Tensors], bool]
+    precisions: tuple[Precision, ...]
 
 
-def as_strided_to_reshape(graph: onnx.GraphProto, shapes: _Shapes) -> bool:
+def as_strided_to_reshape(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
     """Reshape(x, [-1]) then Gather of every element in order is a Reshape of x, or x itself."""
     from onnx import helper, numpy_helper
 
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     producers = {output: node for node in graph.node for output in node.output}
     outputs = {output.name for output in graph.output}
@@ -66,7 +80,7 @@ def as_strided_to_reshape(graph: onnx.GraphProto, shapes: _Shapes) -> bool:
     return changed
 
 
-def silu_by_tanh(graph: onnx.GraphProto, shapes: _Shapes) -> bool:
+def silu_by_tanh(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
     """x * sigmoid(x) is h + h * tanh(h) with h = x / 2."""
     from onnx import helper, numpy_helper
 
@@ -80,7 +94,7 @@ def silu_by_tanh(graph: onnx.GraphProto, shapes: _Shapes) -> bool:
         if sigmoid.op_type != "Sigmoid" or sigmoid.output[0] in outputs or len(consumers[sigmoid.output[0]]) != 1:
             continue
         x, (product,) = sigmoid.input[0], consumers[sigmoid.output[0]]
-        shape = shapes.get(x, ())
+        shape = tensors[x].shape if x in tensors else ()
         # Rows are axis 2 beside a convolution, which the compiler turns channel-last, and axis 1 elsewhere.
         if len(shape) != 4 or not any(shape[axis] in _BROKEN_SILU_ROWS for axis in (1, 2)):
             continue
@@ -105,6 +119,33 @@ def silu_by_tanh(graph: onnx.GraphProto, shapes: _Shapes) -> bool:
     return changed
 
 
+def clip_to_half(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
+    """Sigmoid and Tanh of x are those of x clipped to the range of half precision: both are flat long before its ends.
+
+    Only their own input is clipped, so that x * sigmoid(x) still grows with x.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    clipped = {output for node in graph.node if node.op_type == "Clip" for output in node.output}
+    changed = False
+    for at, node in reversed(list(enumerate(graph.node))):
+        if node.op_type not in ("Sigmoid", "Tanh") or node.input[0] in clipped:
+            continue
+        x, y = node.input[0], node.output[0]
+        if x not in tensors or tensors[x].elem_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+            continue
+        elem_type, shape = tensors[x]
+        largest = np.array(np.finfo(np.float16).max, helper.tensor_dtype_to_np_dtype(elem_type))
+        bounds = [numpy_helper.from_array(-largest, f"{y}_min"), numpy_helper.from_array(largest, f"{y}_max")]
+        graph.initializer.extend(bounds)
+        graph.value_info.append(helper.make_tensor_value_info(f"{y}_clipped", elem_type, shape))
+        clip = helper.make_node("Clip", [x, *(bound.name for bound in bounds)], [f"{y}_clipped"], f"{y}_clip")
+        graph.node.insert(at, clip)
+        graph.node[at + 1].input[0] = f"{y}_clipped"
+        changed = True
+    return changed
+
+
 #: In this order.
 PASSES = (
     GraphPass(
@@ -112,48 +153,55 @@ PASSES = (
         "torch writes average pooling of a channel-last tensor with as_strided, as in ConvNeXt's head; onnxruntime-qnn "
         "2.7.0 reads past the end of a vector on it and aborts the process, in every precision",
         as_strided_to_reshape,
+        tuple(Precision),
     ),
     GraphPass(
         "silu_by_tanh",
         "QAIRT 2.51 computes 16-bit SiLU on 9 to 12 rows wrongly and without an error: 2 to 8 dB from the host CPU, "
         "against about 80 dB at any other height; the Swish operator is wrong at more heights",
         silu_by_tanh,
-        only_16bit=True,
+        ACTIVATIONS_16BIT,
+    ),
+    GraphPass(
+        "clip_to_half",
+        "QAIRT 2.51 computes half precision Sigmoid, Tanh and SiLU roughly behind most operators (Conv, Gemm, "
+        "Transpose, Concat; SiLU also behind MatMul and Add): 47 to 50 dB from float32, against 63 to 67 dB alone or "
+        "behind a Clip; a whole net of SiLUs loses 16 to 20 dB. The accurate kernels take the emulator 3 to 4 times as "
+        "long in such a net; what they take on a device is not known",
+        clip_to_half,
+        (Precision.FLOAT,),
     ),
 )
 
 
-def apply_passes(model: onnx.ModelProto, *, activations_16bit: bool) -> list[str]:
-    """Apply every pass that a build needs, in place.
-
-    Args:
-        activations_16bit: Some activations will have 16 bits.
+def apply_passes(model: onnx.ModelProto, precision: Precision) -> list[str]:
+    """Apply every pass that a build of this precision needs, in place.
 
     Returns:
         Names of the passes that changed something.
     """
     changed = []
     for each in PASSES:
-        if (activations_16bit or not each.only_16bit) and each.apply(model.graph, _static_shapes(model)):
+        if precision in each.precisions and each.apply(model.graph, _static_tensors(model)):
             changed.append(each.name)
     if changed:
         _remove_unused(model.graph)
     return changed
 
 
-def _static_shapes(model: onnx.ModelProto) -> _Shapes:
+def _static_tensors(model: onnx.ModelProto) -> _Tensors:
     from onnx import shape_inference
 
     known = {value.name for value in model.graph.value_info} | {value.name for value in model.graph.output}
     if any(output not in known for node in model.graph.node for output in node.output if output):
         model = shape_inference.infer_shapes(model)
     graph = model.graph
-    shapes = {}
+    tensors = {}
     for value in (*graph.input, *graph.value_info, *graph.output):
-        sizes = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(size.HasField("dim_value") for size in sizes):
-            shapes[value.name] = tuple(size.dim_value for size in sizes)
-    return shapes
+        kind = value.type.tensor_type
+        if kind.HasField("shape") and all(size.HasField("dim_value") for size in kind.shape.dim):
+            tensors[value.name] = _Tensor(kind.elem_type, tuple(size.dim_value for size in kind.shape.dim))
+    return tensors
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

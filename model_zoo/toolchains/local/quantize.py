@@ -90,7 +90,7 @@ def prepare_onnx(onnx: Path, *, out_dir: Path, stem: str) -> Prepared:
     from model_zoo.toolchains.local.passes import apply_passes
 
     model = load_onnx(onnx)
-    passes = apply_passes(model, activations_16bit=False)
+    passes = apply_passes(model, Precision.FLOAT)
     with atomic_write(out_dir / f"{stem}.onnx") as temporary:
         if passes:
             temporary.write_bytes(model.SerializeToString())
@@ -141,6 +141,7 @@ def quantize_onnx(
     }
     job = {
         **asdict(SCHEMES[precision]),
+        "precision": precision.value,
         "onnx": str(onnx.resolve()),
         "input_names": list(calibration[0]),
         "samples": len(calibration),

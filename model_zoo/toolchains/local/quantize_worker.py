@@ -15,10 +15,11 @@ import numpy as np
 import onnx
 
 from model_zoo.base.spec import Arrays
+from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.calibrate import Ranges, activation_names, find_ranges
 from model_zoo.toolchains.local.mixed import blocks, candidates, choose, output_noise
 from model_zoo.toolchains.local.onnx_file import load_onnx
-from model_zoo.toolchains.local.passes import apply_passes
+from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, apply_passes
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -69,10 +70,9 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     tempfile.tempdir = str(work_dir)
     mixed_percentage: float | None = job["mixed_percentage"]
     activation, weight = QuantType[job["activation_type"]], QuantType[job["weight_type"]]
-    sixteen = mixed_percentage is not None or activation == QuantType.QUInt16
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
 
-    source, model, passes = _prepare(Path(job["onnx"]), work_dir, sixteen)
+    source, model, passes = _prepare(Path(job["onnx"]), work_dir, Precision(job["precision"]))
     activations = activation_names(model)
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
@@ -116,12 +116,12 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     return {"passes": passes, "activations_16bit": wide, "opset": opsets[""]}
 
 
-def _prepare(file: Path, work_dir: Path, activations_16bit: bool) -> tuple[Path, onnx.ModelProto, list[str]]:
+def _prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onnx.ModelProto, list[str]]:
     """Our passes and onnxruntime's, into a file in `work_dir`: the quantizer writes beside its input."""
     model = load_onnx(file)
     source = file
-    passes = apply_passes(model, activations_16bit=activations_16bit)
-    if activations_16bit and _raise_opset(model):
+    passes = apply_passes(model, precision)
+    if precision in ACTIVATIONS_16BIT and _raise_opset(model):
         passes.append("opset_21")
     if passes:
         source = work_dir / "passes.onnx"

@@ -69,7 +69,7 @@ def _as_strided(
 def test_as_strided_of_the_same_shape_goes() -> None:
     model = _as_strided([2, 6, 1, 1], np.arange(12).reshape(2, 6, 1, 1))
     before = _run(model)
-    assert apply_passes(model, activations_16bit=False) == ["as_strided_to_reshape"]
+    assert apply_passes(model, Precision.FLOAT) == ["as_strided_to_reshape"]
     assert _ops(model) == ["Neg"]
     assert not model.graph.initializer
     np.testing.assert_array_equal(_run(model), before)
@@ -79,7 +79,7 @@ def test_as_strided_of_the_same_shape_goes() -> None:
 def test_as_strided_of_another_shape_is_a_reshape(after: bool) -> None:
     model = _as_strided([2, 6, 1, 1], np.arange(12).reshape(2, 1, 6), after=after)
     before = _run(model)
-    assert apply_passes(model, activations_16bit=False) == ["as_strided_to_reshape"]
+    assert apply_passes(model, Precision.FLOAT) == ["as_strided_to_reshape"]
     assert _ops(model)[:1] == ["Reshape"]
     assert "Gather" not in _ops(model)
     np.testing.assert_array_equal(_run(model), before)
@@ -89,7 +89,7 @@ def test_gather_that_reorders_or_picks_stays() -> None:
     for indices in (np.arange(12)[::-1].reshape(2, 6, 1, 1), np.arange(11), np.array([0, 1, 2, 3])):
         model = _as_strided([2, 6, 1, 1], np.ascontiguousarray(indices))
         before = model.SerializeToString()
-        assert apply_passes(model, activations_16bit=True) == []
+        assert apply_passes(model, Precision.W8A16) == []
         assert model.SerializeToString() == before
 
 
@@ -111,7 +111,7 @@ def test_weights_that_only_an_inner_graph_reads_stay() -> None:
     weights = {"flat": np.array([-1], np.int64), "i": np.arange(4), "yes": np.array(True)}
     model = _model(nodes, [4], {**weights, "a": np.ones(4, np.float32), "b": np.zeros(4, np.float32)})
     before = _run(model)
-    assert apply_passes(model, activations_16bit=False) == ["as_strided_to_reshape"]
+    assert apply_passes(model, Precision.FLOAT) == ["as_strided_to_reshape"]
     np.testing.assert_array_equal(_run(model), before)
 
 
@@ -130,16 +130,46 @@ def _silu(shape: list[int], outputs: Sequence[str] = ("y",)) -> onnx.ModelProto:
 def test_silu_on_rows_that_break_is_computed_by_tanh(height: int) -> None:
     model = _silu([1, 3, height, 20])
     before = _run(model)
-    assert apply_passes(model, activations_16bit=True) == ["silu_by_tanh"]
+    assert apply_passes(model, Precision.W8A16) == ["silu_by_tanh"]
     assert _ops(model) == ["Conv", "Mul", "Tanh", "Mul", "Add"]
     np.testing.assert_allclose(_run(model), before, rtol=1e-5, atol=1e-6)
 
 
 def test_other_sigmoids_stay() -> None:
-    assert apply_passes(_silu([1, 3, 10, 20]), activations_16bit=False) == []
-    assert apply_passes(_silu([1, 3, 8, 10]), activations_16bit=True) == []
-    assert apply_passes(_silu([1, 3, 13, 10]), activations_16bit=True) == []
-    assert apply_passes(_silu([1, 3, 10, 20], outputs=("y", "s")), activations_16bit=True) == []
+    assert apply_passes(_silu([1, 3, 10, 20]), Precision.W8A8) == []
+    assert apply_passes(_silu([1, 3, 8, 10]), Precision.W8A16) == []
+    assert apply_passes(_silu([1, 3, 13, 10]), Precision.W8A16) == []
+    assert apply_passes(_silu([1, 3, 10, 20], outputs=("y", "s")), Precision.W8A16) == []
+
+
+def test_clip_to_half_is_exact_far_outside_half() -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "scale"], ["v"], "scaled"),
+        helper.make_node("Sigmoid", ["v"], ["s"], "sigmoid"),
+        helper.make_node("Mul", ["v", "s"], ["y"], "silu"),
+        helper.make_node("Tanh", ["v"], ["t"], "tanh"),
+    ]
+    scale = np.array([0.01, 1.0, 100.0, 1e6], np.float32).reshape(1, 4, 1, 1)
+    model = _model(nodes, [1, 4, 5, 6], {"scale": scale}, ("y", "s", "t"))
+    before = _run(model)
+    assert apply_passes(model, Precision.FLOAT) == ["clip_to_half"]
+    assert _ops(model) == ["Mul", "Clip", "Sigmoid", "Mul", "Clip", "Tanh"]
+    assert model.graph.node[3].input[0] == "v"
+    for got, expected in zip(_run(model), before, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert apply_passes(model, Precision.FLOAT) == []
+
+
+def test_clip_to_half_keeps_the_type() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["h"], "half", to=TensorProto.FLOAT16),
+        helper.make_node("Sigmoid", ["h"], ["s"], "sigmoid"),
+        helper.make_node("Cast", ["s"], ["y"], "single", to=TensorProto.FLOAT),
+    ]
+    model = _model(nodes, [2, 3], {})
+    before = _run(model)
+    assert apply_passes(model, Precision.FLOAT) == ["clip_to_half"]
+    np.testing.assert_allclose(_run(model), before, rtol=1e-3)  # onnxruntime keeps single precision if it may
 
 
 @pytest.fixture(scope="module")
@@ -207,3 +237,31 @@ def test_silu_on_ten_rows_is_right_in_16_bits(tmp_path: Path) -> None:
     expected = np.stack([session.run(None, sample)[0] for sample in samples])
     assert build.outputs is not None
     assert sqnr_db(expected, np.stack([output["y"] for output in build.outputs])) > 60
+
+
+@needs_qnn
+def test_silu_and_tanh_are_right_in_half_precision_with_the_pass_only(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv"),
+        helper.make_node("Sigmoid", ["c"], ["s"], "sigmoid"),
+        helper.make_node("Mul", ["c", "s"], ["y"], "mul"),
+        helper.make_node("Conv", ["x", "u"], ["d"], "conv2"),
+        helper.make_node("Tanh", ["d"], ["t"], "tanh"),
+    ]
+    weights = {name: draw.normal(size=(16, 8, 1, 1)).astype(np.float32) for name in ("w", "u")}
+    model = onnx.shape_inference.infer_shapes(_model(nodes, [1, 8, 14, 14], weights, ("y", "t")))
+    onnx.save(model, tmp_path / "plain.onnx")
+    sample = {"x": draw.normal(size=(1, 8, 14, 14)).astype(np.float32)}
+    session = onnxruntime.InferenceSession(tmp_path / "plain.onnx", providers=["CPUExecutionProvider"])
+    expected = dict(zip(("y", "t"), session.run(None, sample), strict=True))
+
+    def decibels(file: Path) -> list[float]:
+        build = _compile(file, Precision.FLOAT, tmp_path, [sample])
+        assert not build.placement.fallbacks
+        assert build.outputs is not None
+        return [sqnr_db(value, build.outputs[0][name]) for name, value in expected.items()]
+
+    assert max(decibels(tmp_path / "plain.onnx")) < 55
+    prepared = prepare_onnx(tmp_path / "plain.onnx", out_dir=tmp_path, stem="prepared")
+    assert min(decibels(prepared.file)) > 60
