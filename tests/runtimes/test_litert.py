@@ -144,5 +144,5 @@ def test_limit_stops_a_run(file: Path) -> None:
 
 def test_absent_package_names_the_pip_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'pip install "model_zoo\[tflite\]"'):
+    with pytest.raises(UserError, match=r'pip install "\.\[tflite\]"'):
         LitertModel(file)

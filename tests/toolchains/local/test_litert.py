@@ -164,5 +164,5 @@ def test_absent_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> Non
     require_litert()
     assert all(tool_versions().values())
     monkeypatch.setattr(runtime, "find_spec", lambda name: None if name == "litert_torch" else object())
-    with pytest.raises(UserError, match=r'needs litert_torch, .*pip install "model_zoo\[tflite\]"'):
+    with pytest.raises(UserError, match=r'needs litert_torch, .*pip install "\.\[tflite\]"'):
         require_litert()
