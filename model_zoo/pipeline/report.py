@@ -100,7 +100,9 @@ def _facts(target: TargetResult, component: ComponentResult) -> dict[str, str]:
     }
     if scores := component.settings.get("range_scores_db"):
         chosen = component.settings["range_method"]
-        facts["calibration ranges"] = f"{chosen}, {', '.join(f'{name} {db:.1f} dB' for name, db in scores.items())}"
+        facts["calibration ranges"] = (
+            f"{chosen} is better: {', '.join(f'{name} {db:.1f} dB' for name, db in scores.items())}"
+        )
     if compiled and compiled.nodes is not None:
         facts["nodes on the NPU / in all"] = f"{compiled.npu_nodes} / {compiled.nodes}"
     for parity in component.parity:
