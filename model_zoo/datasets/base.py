@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.files import cache_root
 
 Split = Literal["calibration", "test"]
+_File = TypeVar("_File")
 
 #: Of a dataset that has no parts of its own, one sample in ten, and never more than this, is for calibration.
 MAX_CALIBRATION = 1000
@@ -83,3 +84,17 @@ def split_indices(count: int, split: Split, seed: int = 0) -> list[int]:
     order = np.random.RandomState(seed).permutation(count)  # numpy has frozen this generator
     calibration = min(MAX_CALIBRATION, max(1, count // 10))
     return sorted(int(index) for index in (order[:calibration] if split == "calibration" else order[calibration:]))
+
+
+def split_files(files: list[_File], split: Split, root: Path) -> list[_File]:
+    """The files of one split.
+
+    Args:
+        root: Names the dataset in the message.
+
+    Raises:
+        UserError: There are too few for two splits.
+    """
+    if len(files) < 2:
+        raise UserError(f"{root} holds {len(files)} pictures, two splits need at least 2")
+    return [files[index] for index in split_indices(len(files), split)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from model_zoo.base.spec import InputSpec
-from model_zoo.datasets.base import BaseDataset, MissingDataError, Sample, Split, data_root, split_indices
+from model_zoo.datasets.base import BaseDataset, MissingDataError, Sample, Split, data_root, split_files
 from model_zoo.datasets.images import file_facts, image_files, image_input, image_tensor
-from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.images import letterbox, load_image
 
@@ -30,9 +29,7 @@ class CocoDataset(BaseDataset):
                 f"get val2017.zip from https://cocodataset.org/#download and unpack it into {self._root.parent}",
             )
         files = image_files(self._root)
-        if len(files) < 2:
-            raise UserError(f"{self._root} holds {len(files)} pictures, two splits need at least 2")
-        self._files = [files[index] for index in split_indices(len(files), split)]
+        self._files = split_files(files, split, self._root)
 
     def __len__(self) -> int:
         return len(self._files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from model_zoo.base.spec import InputSpec
-from model_zoo.datasets.base import BaseDataset, MissingDataError, Sample, Split, data_root, split_indices
+from model_zoo.datasets.base import BaseDataset, MissingDataError, Sample, Split, data_root, split_files
 from model_zoo.datasets.images import file_facts, image_files, image_input, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
@@ -41,9 +41,7 @@ class ImagenetDataset(BaseDataset):
                 "the rank of a folder's name is its class, so all of them must be there, empty ones too",
             )
         files = [(file, target) for target, folder in enumerate(folders) for file in image_files(folder)]
-        if len(files) < 2:
-            raise UserError(f"{self._root} holds {len(files)} pictures, two splits need at least 2")
-        self._files = [files[index] for index in split_indices(len(files), split)]
+        self._files = split_files(files, split, self._root)
 
     def __len__(self) -> int:
         return len(self._files)

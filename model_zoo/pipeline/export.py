@@ -149,6 +149,7 @@ def _built(
             read_samples(host.file("host.npz")),
             read_samples(emulated) if emulated else None,
             read_samples(entries[0].file("half.npz")) if "half.npz" in entries[0].files else None,
+            half_precision=build.half,
         )
         _refuse_bad_capture(build, compared)
         places = {"torch": (entries[0], "torch.npz"), "host CPU": (host, "host.npz")}

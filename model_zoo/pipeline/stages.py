@@ -17,7 +17,7 @@ from model_zoo.base.spec import Arrays, check_arrays, random_arrays
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.samples import SampleSet
-from model_zoo.pipeline.source import ComponentFacts, ModelSource, installed_versions
+from model_zoo.pipeline.source import ComponentFacts, ModelSource, code_digest, installed_versions
 from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -299,6 +299,7 @@ class ComponentBuild:
         return [channels_last(sample, self.channel_last_inputs) for sample in samples]
 
     def _stage(self, what: str, name: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
+        key = [code_digest(), *key]  # our own passes and options shape a result as much as any tool does
         identity = digest(name, *key)
         if identity not in self._done:
             self._done[identity] = self.report(what, lambda: self.cache.get_or_make(name, key, make))

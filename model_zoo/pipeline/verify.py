@@ -70,6 +70,7 @@ def parity(
     host: Sequence[Arrays],
     npu: Sequence[Arrays] | None,
     half: Sequence[Arrays] | None = None,
+    half_precision: bool = False,
 ) -> list[Parity]:
     """Compare every output of all samples with torch.
 
@@ -77,7 +78,8 @@ def parity(
         torch: Reference outputs, float32.
         host: Outputs of the lowered file on the host CPU.
         npu: Outputs of the emulator, if it was run.
-        half: Outputs of torch in half precision: given for a float build, which the NPU computes in half precision.
+        half: Outputs of torch in half precision, where torch can run it.
+        half_precision: A float build: the NPU computes it in half precision.
     """
     found = []
     for name, first in torch[0].items():
@@ -89,8 +91,8 @@ def parity(
         npu_score = compare(reference, _joined(npu, name)) if npu else None
         passed = None
         if npu_score is not None:
-            good = GOOD_HALF_DB if half else GOOD_DB
-            flips = MAX_LOSS_AGREEMENT_HALF if half else MAX_LOSS_AGREEMENT
+            good = GOOD_HALF_DB if half_precision else GOOD_DB
+            flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
             limit = min(bound - MAX_LOSS_DB, good) if is_float else bound - flips
             passed = -np.inf < npu_score >= limit
         found.append(Parity(name, "dB" if is_float else "agreement", host_score, bound, npu_score, passed))

@@ -90,6 +90,24 @@ def test_second_export_makes_nothing_again(encoder: Any, small_export: Export) -
     assert entries["quantize"] and not entries["capture"]  # a model object has no lasting key, its file has
 
 
+def test_changed_code_makes_everything_again(
+    encoder: Any, small_export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_zoo.pipeline import stages
+
+    small_export(encoder, runtime="onnx", precision="w8a8")
+    monkeypatch.setattr(stages, "code_digest", lambda: "another release")
+    entries: dict[str, bool] = {}
+
+    def report(title: str, work: Callable[[], Any]) -> Any:
+        entry = work()
+        entries[title] = entry.cached
+        return entry
+
+    small_export(encoder, runtime="onnx", precision="w8a8", report=report)
+    assert entries and not any(entries.values())
+
+
 def test_zip_holds_the_folder(encoder: Any, small_export: Export, tmp_path: Path) -> None:
     (target,) = small_export(encoder, runtime="onnx", precision="float", zip_assets=True).targets
     shutil.unpack_archive(target.folder.with_name(target.folder.name + ".zip"), tmp_path / "out")

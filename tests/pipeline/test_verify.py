@@ -30,9 +30,11 @@ def test_integers_are_compared_by_agreement() -> None:
 
 def test_half_precision_is_held_against_half_precision() -> None:
     host, half = _outputs(0.0, [1] * 100), _outputs(0.003, [1] * 100)
-    assert parity(TORCH, host, _outputs(0.004, [1] * 100), half)[0].passed
-    assert parity(TORCH, host, _outputs(0.02, [1] * 100), half)[0].passed  # 34 dB: good whatever torch reaches
-    assert not parity(TORCH, host, _outputs(0.1, [1] * 100), half)[0].passed
+    assert parity(TORCH, host, _outputs(0.004, [1] * 100), half, half_precision=True)[0].passed
+    assert parity(TORCH, host, _outputs(0.02, [1] * 100), half, half_precision=True)[
+        0
+    ].passed  # 34 dB: good whatever torch reaches
+    assert not parity(TORCH, host, _outputs(0.1, [1] * 100), half, half_precision=True)[0].passed
 
 
 def test_what_was_not_run_is_not_passed() -> None:
@@ -53,3 +55,9 @@ def test_nan_everywhere_is_a_failure_too() -> None:
 
 def test_beyond_fifty_decibels_nothing_is_lost() -> None:
     assert parity(TORCH, _outputs(0.0, [1] * 100), _outputs(0.001, [1] * 100))[0].passed
+
+
+def test_half_precision_that_torch_cannot_run_is_held_against_thirty_decibels() -> None:
+    host = _outputs(0.0, [1] * 100)
+    assert parity(TORCH, host, _outputs(0.02, [1] * 100), half_precision=True)[0].passed  # 34 dB
+    assert not parity(TORCH, host, _outputs(0.1, [1] * 100), half_precision=True)[0].passed  # 20 dB
