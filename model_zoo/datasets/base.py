@@ -53,6 +53,8 @@ class BaseDataset(ABC):
     name: ClassVar[str]
     #: Whether the data comes with the installed packages.
     bundled: ClassVar[bool] = False
+    #: Samples that are only scored together stand side by side, this many; a draw takes all of them or none.
+    group_size: ClassVar[int] = 1
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
         if split not in get_args(Split):
@@ -67,6 +69,10 @@ class BaseDataset(ABC):
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:
         """Load one sample."""
+
+    def stratum(self, index: int) -> str | int:
+        """What a small draw keeps the shares of, e.g. the class of a sample; found without decoding it."""
+        return 0
 
     @abstractmethod
     def fingerprint(self) -> str:

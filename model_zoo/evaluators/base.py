@@ -1,12 +1,43 @@
-"""What an evaluator is: outputs and targets in, one number out."""
+"""What an evaluator is: outputs and targets in, one number out, with what is needed to trust it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from model_zoo.base.spec import Arrays
+from model_zoo.utils.errors import ModelZooError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a figure of merit means.
+
+    Args:
+        name: E.g. "top-1".
+        unit: E.g. "%"; empty for a plain number.
+        low: Worst or smallest value it can take, in the unit.
+        high: Largest.
+        higher_is_better: Its direction.
+        max_drop: The largest loss against torch that still counts as fine, in the unit, not negative.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    higher_is_better: bool
+    max_drop: float
+
+    def drop(self, reference: float, value: float) -> float:
+        """How much worse a value is than its reference, in the unit; negative: it is better."""
+        return reference - value if self.higher_is_better else value - reference
 
 
 @dataclass(frozen=True)
@@ -18,6 +49,8 @@ class Score:
         value: In the unit.
         unit: E.g. "%".
         samples: How many samples it was taken over.
+        interval: 95 % confidence interval of the value, where it was worked out.
+        details: Further figures of the same samples by name, in the unit where they do not say another.
     """
 
     name: str
@@ -25,14 +58,28 @@ class Score:
     unit: str
     higher_is_better: bool
     samples: int
+    interval: tuple[float, float] | None = None
+    details: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Score:
+        """Read back what `to_json` gave."""
+        interval = fields.get("interval")
+        return cls(**{**fields, "interval": tuple(interval) if interval else None})
+
 
 class BaseEvaluator(ABC):
-    """Collects batches; the same class scores torch, host and NPU outputs."""
+    """Collects batches; the same class scores torch, host and NPU outputs.
+
+    It keeps a small record of each sample, never the outputs, so that memory stays bounded, any subset can be scored
+    (a bootstrap draws thousands), and what was collected can be stored and taken up again.
+    """
+
+    metric: ClassVar[Metric]
 
     @abstractmethod
     def add(self, outputs: Arrays, target: Any) -> None:
@@ -41,12 +88,75 @@ class BaseEvaluator(ABC):
         Args:
             outputs: By output name, batch first.
             target: One entry for each sample of the batch, or the single entry of a batch of one.
+
+        Raises:
+            UserError: The targets do not fit the model, e.g. a class that it does not have.
+            ModelZooError: The outputs are not what such a model gives, or not finite.
         """
 
     @abstractmethod
+    def __len__(self) -> int:
+        """How many samples were taken."""
+
+    @abstractmethod
+    def value(self, chosen: np.ndarray | None = None) -> float:
+        """The metric, in its unit.
+
+        Args:
+            chosen: Indices of the samples to score, int [N], with repeats; None: each once.
+
+        Raises:
+            ModelZooError: There is no sample.
+        """
+
+    @abstractmethod
+    def sample_values(self) -> np.ndarray:
+        """A figure for each sample alone, float [N], in the direction of the metric: ranks the best and the worst."""
+
+    @abstractmethod
+    def state(self) -> Arrays:
+        """What was collected, as arrays that an .npz can hold."""
+
+    @abstractmethod
+    def restore(self, state: Arrays) -> None:
+        """Add what another evaluator of this class collected."""
+
+    @classmethod
+    @abstractmethod
+    def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
+        """How far two places give the same answer, whatever the target: percent, float [B], one for each sample.
+
+        Args:
+            outputs: By output name, batch first.
+            reference: The same samples' outputs in torch.
+        """
+
+    def details(self) -> dict[str, float]:
+        """Further figures by name, e.g. top-5 beside top-1."""
+        return {}
+
     def score(self) -> Score:
-        """The score of all batches so far.
+        """The score of all samples so far.
 
         Raises:
             ModelZooError: There was none.
         """
+        if not len(self):
+            raise ModelZooError(f"{self.metric.name} needs at least one sample")
+        metric = self.metric
+        return Score(metric.name, self.value(), metric.unit, metric.higher_is_better, len(self), details=self.details())
+
+    @classmethod
+    def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image | None:
+        """What a place answered for one sample, drawn over its input; None where that is no picture.
+
+        Args:
+            picture: The sample's input as it is seen by the model.
+            outputs: Of a batch of one.
+        """
+        return None
+
+    @classmethod
+    def draw_target(cls, picture: Image.Image, target: Any) -> Image.Image | None:
+        """The right answer for one sample, drawn in the same way."""
+        return None

@@ -251,7 +251,7 @@ class ComponentBuild:
             return evaluator.score().to_json()
 
         key = [self.source.key, self.stem, entry.files[outputs.name], check.fingerprint]
-        return Score(**self._stage(f"score {place}", "score", key, make).value)
+        return Score.from_json(self._stage(f"score {place}", "score", key, make).value)
 
     def new_evaluator(self) -> BaseEvaluator:
         """An empty evaluator of this component."""
