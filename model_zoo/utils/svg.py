@@ -1,0 +1,148 @@
+"""Charts as inline SVG: no script, no font and no file of their own; readable on light and on dark pages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+_COLOURS = ("#3b82c4", "#d9822b", "#3a9a5b", "#b04fa8")
+_WARN = "#d64545"
+_WIDTH = 900.0
+_ROW = 18.0
+_LABEL = 330.0
+#: Longer labels are cut in the middle; their tooltip has them whole.
+_LABEL_CHARACTERS = 46
+_STEPS = (1, 2, 2.5, 5, 10)
+
+
+def bar_chart(labels: Sequence[str], values: Sequence[float], unit: str, title: str) -> str:
+    """One horizontal bar for each label, in the order given.
+
+    Args:
+        values: As many as labels. An infinite one is drawn as long as the longest and written as ∞.
+        unit: Written behind each value, e.g. "dB".
+
+    Returns:
+        An `<svg>` element. All text in it is escaped.
+    """
+    low, high, _ = _axis(values)
+    left, right, top = _LABEL, _WIDTH - 90, 34.0
+
+    def x(value: float) -> float:
+        return left + (min(max(value, low), high) - low) / (high - low) * (right - left)
+
+    parts = []
+    for row, (label, value) in enumerate(zip(labels, values, strict=True)):
+        y = top + row * _ROW
+        start, end = sorted((x(0.0), x(value if not math.isnan(value) else 0.0)))
+        shape = f'<rect x="{start:.1f}" y="{y:.1f}" width="{max(end - start, 1):.1f}" height="{_ROW - 5:.0f}"'
+        parts += [
+            f"<g>{_tooltip(f'{label}: {_number(value)} {unit}')}",
+            _text(left - 8, y + 11, _short(label), anchor="end"),
+            f'{shape} fill="{_COLOURS[0]}"/>',
+            _text(end + 6, y + 11, f"{_number(value)} {unit}"),
+            "</g>",
+        ]
+    return _svg(top + len(labels) * _ROW + 10, title, parts)
+
+
+def line_chart(
+    series: Mapping[str, Sequence[float]], labels: Sequence[str], unit: str, title: str, mark: int | None = None
+) -> str:
+    """One line for each series over numbered points, e.g. the layers of a model in order.
+
+    Args:
+        series: By name, as many values as labels. Where one is not finite the line has a gap.
+        labels: Names of the points, shown as tooltips; the first, the last and the marked one are written out.
+        unit: Of the values, e.g. "dB".
+        mark: Index of a point to point out.
+
+    Returns:
+        An `<svg>` element. All text in it is escaped.
+    """
+    low, high, step = _axis([value for values in series.values() for value in values])
+    left, right, top, bottom = 60.0, _WIDTH - 20, 62.0, 300.0
+
+    def x(index: int) -> float:
+        return left + (right - left) * (index + 0.5) / max(len(labels), 1)
+
+    def y(value: float) -> float:
+        return bottom - (value - low) / (high - low) * (bottom - top)
+
+    parts = []
+    for index in range(round((high - low) / step) + 1):
+        level = low + index * step
+        line = f'<line x1="{left:.0f}" x2="{right:.0f}" y1="{y(level):.1f}" y2="{y(level):.1f}"'
+        parts += [f'{line} stroke="currentColor" opacity="0.2"/>', _text(left - 6, y(level) + 4, f"{level:g}", "end")]
+    parts.append(_text(left - 6, top - 12, unit, anchor="end"))
+    for number, (name, values) in enumerate(series.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        parts.append(f'<rect x="{left + 180 * number:.0f}" y="32" width="12" height="12" fill="{colour}"/>')
+        parts.append(_text(left + 18 + 180 * number, 42, _short(name, 24)))
+        for run in _finite_runs(values):
+            points = " ".join(f"{x(index):.1f},{y(values[index]):.1f}" for index in run)
+            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            for index in run:
+                told = _tooltip(f"{labels[index]}, {name}: {_number(values[index])} {unit}")
+                circle = f'<circle cx="{x(index):.1f}" cy="{y(values[index]):.1f}" r="3" fill="{colour}">'
+                parts.append(f"{circle}{told}</circle>")
+    if labels:
+        parts.append(_text(left, bottom + 18, _short(labels[0])))
+        parts.append(_text(right, bottom + 18, _short(labels[-1]), anchor="end"))
+    if mark is not None:
+        line = f'<line x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{top:.0f}" y2="{bottom:.0f}"'
+        parts.append(f'{line} stroke="{_WARN}" stroke-dasharray="5 4"/>')
+        anchor = "start" if mark < len(labels) / 3 else "end" if mark > 2 * len(labels) / 3 else "middle"
+        parts.append(_text(x(mark), bottom + 36, _short(labels[mark]), anchor, _WARN))
+    return _svg(bottom + 46, title, parts)
+
+
+def _axis(values: Sequence[float]) -> tuple[float, float, float]:
+    """Round ends that hold zero and all finite values, and the step between about five marks."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(0.0, *finite, 0.0), max(0.0, *finite, 0.0)
+    raw = (high - low or 1.0) / 5
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(step * power for step in _STEPS if step * power >= raw * (1 - 1e-9))
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    return low, max(high, low + step), step
+
+
+def _finite_runs(values: Sequence[float]) -> list[list[int]]:
+    """Indices of finite values, neighbours together."""
+    runs: list[list[int]] = []
+    for index, value in enumerate(values):
+        if not math.isfinite(value):
+            continue
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _number(value: float) -> str:
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    return "-" if math.isnan(value) else f"{value:.4g}"
+
+
+def _short(text: str, most: int = _LABEL_CHARACTERS) -> str:
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
+
+
+def _tooltip(text: str) -> str:
+    return f"<title>{escape(text)}</title>"
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "currentColor") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+
+
+def _svg(height: float, title: str, parts: Sequence[str]) -> str:
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" width="100%"'
+    style = f'style="max-width:{_WIDTH:.0f}px" font-family="sans-serif" font-size="12" role="img"'
+    heading = f'<text x="0" y="16" font-size="15" font-weight="bold" fill="currentColor">{escape(title)}</text>'
+    return f'{head} {style} aria-label="{escape(title)}">{heading}{"".join(parts)}</svg>'
