@@ -15,6 +15,7 @@ _CLASSES = {
     "coco": "model_zoo.datasets.coco:CocoDataset",
     "digits": "model_zoo.datasets.digits:DigitsDataset",
     "imagenet": "model_zoo.datasets.imagenet:ImagenetDataset",
+    "scenes": "model_zoo.datasets.scenes:ScenesDataset",
 }
 
 

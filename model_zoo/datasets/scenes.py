@@ -1,0 +1,233 @@
+"""Drawn scenes: textured shapes that hide each other before a textured ground, with boxes and masks.
+
+Everything is integer arithmetic on numbers from a generator that numpy has frozen, so each scene is the same, bit for
+bit, on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Literal
+
+import numpy as np
+from PIL import Image
+
+from model_zoo.base.annotation import Objects
+from model_zoo.base.spec import InputSpec
+from model_zoo.datasets.base import BaseDataset, Sample, Split
+from model_zoo.datasets.images import image_input, image_tensor
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.hashing import digest
+
+CLASSES = ("disc", "ring", "box", "triangle", "cross", "star")
+
+#: Scenes in each split; `train` has as many as anyone asks for.
+COUNTS = {"calibration": 1000, "test": 400}
+
+#: Change it with anything that changes a pixel.
+VERSION = 1
+
+#: A shape's own coordinates run from -_ONE to _ONE.
+_ONE = 4096
+_MOST_OBJECTS = 12
+#: Largest radius as a part of the scene's size, and how many times larger it is than the smallest.
+_LARGEST, _SPREAD = 0.17, 5
+#: An object is placed only where at least this many percent of every other stay in sight.
+_LEAST_VISIBLE = 45
+
+_STREAMS = {"train": 0, "calibration": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One scene.
+
+    Args:
+        picture: uint8 [size, size, 3], RGB.
+        mask: uint8 [size, size]: 0 for the ground, else 1 + the index in `CLASSES`.
+        boxes: float32 [N, 4] around what is seen of each object, as x1, y1, x2, y2 in pixels.
+        classes: int64 [N], indices in `CLASSES`.
+    """
+
+    picture: np.ndarray
+    mask: np.ndarray
+    boxes: np.ndarray
+    classes: np.ndarray
+
+
+def draw_scene(stream: Literal["train", "calibration", "test"], index: int, size: int = 640) -> Scene:
+    """Draw a scene.
+
+    Args:
+        stream: Scenes of different streams have nothing in common.
+        index: From 0.
+        size: Height and width in pixels; the objects scale with it.
+    """
+    random = np.random.RandomState([VERSION, _STREAMS[stream], index])
+    picture = _ground(random, size)
+    owner = np.zeros((size, size), np.uint8)  # 1 + the number of the object that is seen
+    areas: list[int] = []
+    classes: list[int] = []
+    for _ in range(random.randint(3, _MOST_OBJECTS + 1)):
+        kind = int(random.randint(len(CLASSES)))
+        for _ in range(8):  # tries to find a place
+            shape = _place(random, size, kind)
+            if shape is None:
+                continue
+            rows, columns, inside, u, v = shape
+            hidden = np.bincount(owner[rows, columns][inside], minlength=len(areas) + 1)[1:]
+            left = np.bincount(owner.ravel(), minlength=len(areas) + 1)[1:] - hidden if areas else hidden
+            if all(100 * seen >= _LEAST_VISIBLE * area for seen, area in zip(left, areas, strict=True)):
+                break
+        else:
+            continue
+        owner[rows, columns][inside] = len(areas) + 1
+        areas.append(int(np.count_nonzero(inside)))
+        classes.append(kind)
+        picture[rows, columns][inside] = _texture(random, u, v)[inside]
+    noise = np.frombuffer(random.bytes(picture.size), np.uint8).reshape(picture.shape) & 15
+    picture = np.clip(picture + noise - 8, 0, 255).astype(np.uint8)
+    kinds = np.array([0, *(kind + 1 for kind in classes)], np.uint8)
+    boxes = np.array([_box(owner == number + 1) for number in range(len(areas))], np.float32).reshape(-1, 4)
+    return Scene(picture, kinds[owner], boxes, np.array(classes, np.int64))
+
+
+def _ground(random: np.random.RandomState, size: int) -> np.ndarray:
+    """Two colours mixed by noise of three grains, int32 [size, size, 3]."""
+    mix = np.zeros((size, size), np.int32)
+    for cells, weight in ((4, 4), (16, 2), (64, 2)):
+        mix += weight * _value_noise(random, cells, size)
+    mix >>= 3
+    first, second = random.randint(30, 226, (2, 3))
+    return (first * (256 - mix[..., None]) + second * mix[..., None]) >> 8
+
+
+def _value_noise(random: np.random.RandomState, cells: int, size: int) -> np.ndarray:
+    """Random values on a grid, linear in between: int32 [size, size] in 0..255."""
+    grid = random.randint(0, 256, (cells + 1, cells + 1)).astype(np.int32)
+    at = np.arange(size) * cells * 256 // size
+    cell, part = at >> 8, at & 255
+    rows = grid[cell] * (256 - part[:, None]) + grid[cell + 1] * part[:, None]
+    mixed: np.ndarray = (rows[:, cell] * (256 - part) + rows[:, cell + 1] * part) >> 16
+    return mixed
+
+
+def _place(
+    random: np.random.RandomState, size: int, kind: int
+) -> tuple[slice, slice, np.ndarray, np.ndarray, np.ndarray] | None:
+    """A shape somewhere: its window, which of its pixels are inside, and its own coordinates; None: hardly in sight."""
+    radius = max(3, int(_radii()[random.randint(256)]) * size >> 16)
+    x, y = (int(value) for value in random.randint(0, size, 2))
+    cosine, sine = _directions()[random.randint(256)]
+    stretch = int(random.randint(160, 257))  # of 256: the second axis is shorter
+    rows, columns = slice(max(0, y - radius), min(size, y + radius)), slice(max(0, x - radius), min(size, x + radius))
+    dy = np.arange(rows.start, rows.stop, dtype=np.int64)[:, None] - y
+    dx = np.arange(columns.start, columns.stop, dtype=np.int64)[None] - x
+    # Shapes fill their circle: no pixel of one is outside the window.
+    u = (dx * cosine + dy * sine) // radius
+    v = (dy * cosine - dx * sine) * 256 // (radius * stretch)
+    inside = _inside(CLASSES[kind], u, v)
+    whole = (2 * radius) ** 2 * stretch // 256
+    return (rows, columns, inside, u, v) if 10 * int(np.count_nonzero(inside)) >= whole else None
+
+
+def _inside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    square = u * u + v * v
+    in_disc: np.ndarray = square <= _ONE * _ONE
+    match name:
+        case "disc":
+            return in_disc
+        case "ring":
+            return in_disc & (4 * square >= _ONE * _ONE)
+        case "box":
+            return (np.abs(u) <= _ONE * 7 // 10) & (np.abs(v) <= _ONE * 7 // 10)
+        case "triangle":
+            return _triangle(u, v)
+        case "cross":
+            arm = _ONE * 3 // 10
+            long = _ONE * 19 // 20
+            return ((np.abs(u) <= arm) & (np.abs(v) <= long)) | ((np.abs(v) <= arm) & (np.abs(u) <= long))
+        case _:
+            return _triangle(u, v) | _triangle(u, -v)
+
+
+def _triangle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Of equal sides, its corners on the circle."""
+    inside: np.ndarray = (2 * v >= -_ONE) & (1000 * v + 1732 * np.abs(u) <= 1000 * _ONE)
+    return inside
+
+
+def _texture(random: np.random.RandomState, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Colours of an object: plain, stripes, squares, a gradient or grain, int32 [H, W, 3]."""
+    first, second = random.randint(0, 256, (2, 3))
+    pitch = int(random.randint(_ONE // 5, _ONE // 2))
+    match int(random.randint(5)):
+        case 0:
+            mix = np.zeros_like(u)
+        case 1:
+            mix = 256 * ((u // pitch) & 1)
+        case 2:
+            mix = 256 * (((u // pitch) + (v // pitch)) & 1)
+        case 3:
+            mix = np.clip((u + _ONE) // 32, 0, 256)
+        case _:
+            grain = random.randint(0, 257, (16, 16))
+            mix = grain[((u // pitch * 5) & 15), ((v // pitch * 5) & 15)]
+    return ((first * (256 - mix[..., None]) + second * mix[..., None]) >> 8).astype(np.int32)
+
+
+def _box(seen: np.ndarray) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+@cache
+def _directions() -> list[tuple[int, int]]:
+    """Cosine and sine of 256 angles in units of 1/_ONE; rounded, so that no machine's library of functions matters."""
+    angles = [2 * math.pi * step / 256 for step in range(256)]
+    return [(round(_ONE * math.cos(angle)), round(_ONE * math.sin(angle))) for angle in angles]
+
+
+@cache
+def _radii() -> list[int]:
+    """256 radii, as parts of the size in units of 1/65536, as many small ones as large ones on a log scale."""
+    return [round(65536 * _LARGEST * _SPREAD ** (step / 255 - 1)) for step in range(256)]
+
+
+def square_size(spec: InputSpec, dataset: str) -> tuple[str, int]:
+    """Name and size of the one input, a square picture.
+
+    Raises:
+        UserError: The model takes something else.
+    """
+    name, tensor = image_input(spec, dataset)
+    height, width = tensor.shape[2:]
+    if height != width:
+        raise UserError(
+            f"{dataset} are square, the model takes {height} x {width}", f"use --height and --width {width}"
+        )
+    return name, height
+
+
+class ScenesDataset(BaseDataset):
+    """Scenes of the size of the model's input, with `Objects` as target: 1000 to calibrate, 400 to test."""
+
+    name: ClassVar[str] = "scenes"
+    bundled: ClassVar[bool] = True
+
+    def __init__(self, spec: InputSpec, split: Split) -> None:
+        super().__init__(spec, split)
+        self._input, self._size = square_size(spec, self.name)
+
+    def __len__(self) -> int:
+        return COUNTS[self.split]
+
+    def __getitem__(self, index: int) -> Sample:
+        scene = draw_scene(self.split, index, self._size)
+        image = image_tensor(Image.fromarray(scene.picture), self.spec[self._input])
+        return Sample({self._input: image}, Objects(scene.boxes, scene.classes, np.zeros(len(scene.classes), bool)))
+
+    def fingerprint(self) -> str:
+        return digest(self.name, self.split, VERSION, self._size, COUNTS[self.split])
