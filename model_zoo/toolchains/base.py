@@ -66,6 +66,19 @@ class Compiled:
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """Which tensors of a w8a8 model get other than 8 bits, by their names in the float graph after the passes.
+
+    Args:
+        activations_16bit: Outputs of nodes that compute; what QNN needs in 16 bits beside them follows.
+        weights_4bit: Weights of Conv, ConvTranspose, Gemm and MatMul.
+    """
+
+    activations_16bit: tuple[str, ...] = ()
+    weights_4bit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LoweringRequest:
     """A captured component and the precision it is wanted in.
 
@@ -73,6 +86,7 @@ class LoweringRequest:
         source: Captured file: ONNX or an exported program, as `Toolchain.capture_format` says.
         calibration: Loads the calibration samples, in the layout of the file; called only for a quantized precision.
         mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bit.
+        assignment: Takes the place of a percentage.
     """
 
     source: Path
@@ -83,6 +97,7 @@ class LoweringRequest:
     calibration: Callable[[], Sequence[Arrays]]
     mixed_percentage: float
     stem: str
+    assignment: Assignment | None = None
 
 
 @dataclass(frozen=True)

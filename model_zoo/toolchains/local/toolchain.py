@@ -51,6 +51,7 @@ class LocalToolchain:
             out_dir=out_dir,
             stem=request.stem,
             mixed_percentage=request.mixed_percentage,
+            assignment=request.assignment,
         )
         return Lowered(quantized.file.name, quantized.settings, quantized.peak_memory_bytes)
 

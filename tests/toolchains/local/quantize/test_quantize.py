@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.base.spec import Arrays
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.local import mixed
-from model_zoo.toolchains.local.quantize import Quantized, prepare_onnx, quantize_onnx
+from model_zoo.toolchains.base import Assignment
+from model_zoo.toolchains.local.quantize import Quantized, mixed, prepare_onnx, quantize_onnx
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import Limits
 from model_zoo.utils.numerics import sqnr_db
@@ -166,6 +166,25 @@ def test_mixed_keeps_its_share_in_16_bits(quantized: dict[Precision, Quantized],
         mixed_percentage=0.0,
     )
     assert none.settings["activations_16bit"] == []
+
+
+def test_assignment_is_followed(net: Path, tmp_path: Path) -> None:
+    def assign(*tensors: str, precision: Precision = Precision.W8A8) -> Quantized:
+        assignment = Assignment(tensors[:2], tensors[2:])
+        return quantize_onnx(
+            net, precision=precision, calibration=_samples(2), out_dir=tmp_path, stem="out", assignment=assignment
+        )
+
+    result = assign("relu", "sum", "conv.weight", "query.weight", "head.weight")
+    assert result.settings["activations_16bit"] == ["relu", "sum"]
+    types = {tensor.name: tensor.data_type for tensor in onnx.load(result.file).graph.initializer}
+    narrow = {name.removesuffix("_quantized") for name, kind in types.items() if kind == TensorProto.INT4}
+    assert {name for name in narrow if name.endswith(".weight")} == {"conv.weight", "query.weight", "head.weight"}
+    assert types["key.weight_quantized"] == TensorProto.INT8
+    with pytest.raises(ModelZooError, match="no tensor 'rows' whose bits can be chosen"):
+        assign("relu", "rows")
+    with pytest.raises(UserError, match="starts from w8a8, not from w4a16"):
+        assign("relu", "sum", precision=Precision.W4A16)
 
 
 def test_mixed_takes_the_loudest_blocks_first() -> None:

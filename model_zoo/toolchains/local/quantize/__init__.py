@@ -12,11 +12,12 @@ from typing import Any
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
+from model_zoo.toolchains.base import Assignment
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write, write_error
 from model_zoo.utils.jobs import Limits, run_child
 
-_WORKER = "model_zoo.toolchains.local.quantize_worker"
+_WORKER = "model_zoo.toolchains.local.quantize.worker"
 _LIMITS = Limits()
 
 
@@ -107,6 +108,7 @@ def quantize_onnx(
     out_dir: Path,
     stem: str,
     mixed_percentage: float = 30.0,
+    assignment: Assignment | None = None,
     limits: Limits = _LIMITS,
 ) -> Quantized:
     """Quantize a float model in a child process.
@@ -120,9 +122,11 @@ def quantize_onnx(
         calibration: One or more samples, all inputs by name.
         out_dir: Existing folder; gets `<stem>.onnx`, or nothing.
         mixed_percentage: Percent of the activations that get 16 bits; for a mixed precision only.
+        assignment: Tensors that get other than 8 bits, in place of a percentage; for an 8-bit precision only.
 
     Raises:
-        UserError: The precision is float, there is no sample, or the percentage is not within 0 to 100.
+        UserError: The precision is float, there is no sample, the percentage is not within 0 to 100, or an assignment
+            comes with a precision that has no 8 bits.
         ModelZooError: The model cannot be quantized, an activation is not finite, or the child went past a limit.
     """
     if precision not in SCHEMES:
@@ -133,7 +137,11 @@ def quantize_onnx(
         )
     if not 0 <= mixed_percentage <= 100:
         raise UserError(f"{mixed_percentage} percent of the activations in 16 bits: it must be within 0 to 100")
-    mixed = precision is Precision.W8A8_MIXED_INT16
+    if assignment is not None:
+        if precision not in (Precision.W8A8, Precision.W8A8_MIXED_INT16):
+            raise UserError(f"an assignment of bits starts from w8a8, not from {precision}")
+        precision = Precision.W8A8_MIXED_INT16
+    mixed = precision is Precision.W8A8_MIXED_INT16 and assignment is None
     settings: dict[str, Any] = {
         **asdict(SCHEMES[precision]),
         "calibration_method": "min-max",
@@ -146,6 +154,7 @@ def quantize_onnx(
         "input_names": list(calibration[0]),
         "samples": len(calibration),
         "mixed_percentage": mixed_percentage if mixed else None,
+        "assignment": asdict(assignment) if assignment is not None else None,
     }
     file = out_dir / f"{stem}.onnx"
     try:
@@ -158,5 +167,7 @@ def quantize_onnx(
         raise write_error(file, error) from error
     settings |= {"passes": child.value["passes"], "opset": child.value["opset"]}
     if mixed:
-        settings |= {"mixed_percentage": mixed_percentage, "activations_16bit": child.value["activations_16bit"]}
+        settings |= {"mixed_percentage": mixed_percentage}
+    if precision is Precision.W8A8_MIXED_INT16:
+        settings |= child.value["assignment"]
     return Quantized(file, precision, settings, child.seconds, child.peak_memory_bytes)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import onnx
 
 from model_zoo.base.spec import Arrays
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.local.calibrate import Ranges, activation_names, find_ranges
-from model_zoo.toolchains.local.mixed import blocks, candidates, choose, output_noise
+from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, apply_passes
+from model_zoo.toolchains.local.quantize.calibrate import Ranges, activation_names, find_ranges
+from model_zoo.toolchains.local.quantize.mixed import blocks, candidates, choose, output_noise
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -77,13 +79,13 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
     ranges = find_ranges(model, activations, samples)
-    wide: list[str] = []
-    overrides: Overrides = {}
+    assignment = Assignment(**job["assignment"]) if job["assignment"] else Assignment()
+    groups = candidates(model, activations)
     if mixed_percentage is not None:
-        groups = candidates(model, activations)
         found = blocks(list(groups))
         wide = choose(found, output_noise(model, found, ranges, islice(samples, _JUDGED_ON)), mixed_percentage)
-        overrides = {tensor: [{"quant_type": QuantType.QUInt16}] for name in wide for tensor in groups[name]}
+        assignment = Assignment(tuple(wide))
+    overrides = _assigned(model, groups, assignment)
     config = get_qnn_qdq_config(
         model,
         None,
@@ -113,7 +115,39 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         calibration_cache_path=work_dir / "ranges.json",
     )
     opsets = {each.domain: each.version for each in onnx.load(quantized).opset_import}
-    return {"passes": passes, "activations_16bit": wide, "opset": opsets[""]}
+    return {"passes": passes, "assignment": asdict(assignment), "opset": opsets[""]}
+
+
+def _assigned(model: onnx.ModelProto, groups: dict[str, list[str]], assignment: Assignment) -> Overrides:
+    """The overrides that give tensors their bits.
+
+    Raises:
+        ModelZooError: No such activation can be chosen, or no such weight.
+    """
+    axes = channel_axes(model)
+    for names, known in ((assignment.activations_16bit, set(groups)), (assignment.weights_4bit, set(axes))):
+        if unknown := set(names) - known:
+            raise ModelZooError(f"the model has no tensor '{min(unknown)}' whose bits can be chosen")
+    wide = {t: [{"quant_type": QuantType.QUInt16}] for name in assignment.activations_16bit for t in groups[name]}
+    narrow: Overrides = {}
+    for name in assignment.weights_4bit:
+        narrow[name] = [{"quant_type": QuantType.QInt4, "symmetric": True}]
+        if axes[name] is not None:
+            narrow[name][0]["axis"] = axes[name]
+    return wide | narrow
+
+
+def channel_axes(model: onnx.ModelProto) -> dict[str, int | None]:
+    """Weights of the linear operators, with the axis of their output channels where QNN takes a scale for each."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    axes: dict[str, int | None] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMul":
+            axes |= {name: None for name in node.input if name in weights}
+        elif node.op_type in ("Conv", "ConvTranspose", "Gemm") and node.input[1] in weights:
+            transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            axes[node.input[1]] = 0 if node.op_type == "Conv" or transposed else 1
+    return axes
 
 
 def _prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onnx.ModelProto, list[str]]:

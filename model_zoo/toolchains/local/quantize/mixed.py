@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.toolchains.local.calibrate import Ranges, cpu_session
+from model_zoo.toolchains.local.quantize.calibrate import Ranges, cpu_session
 from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
