@@ -72,14 +72,29 @@ class Score:
         return cls(**{**fields, "interval": tuple(interval) if interval else None})
 
 
+class UndefinedScoreError(ModelZooError):
+    """These samples give the metric no value, e.g. pictures without a single object."""
+
+
 class BaseEvaluator(ABC):
     """Collects batches; the same class scores torch, host and NPU outputs.
 
     It keeps a small record of each sample, never the outputs, so that memory stays bounded, any subset can be scored
-    (a bootstrap draws thousands), and what was collected can be stored and taken up again.
+    (a bootstrap draws hundreds), and what was collected can be stored and taken up again.
     """
 
     metric: ClassVar[Metric]
+    #: What is recorded: by name an empty array of its dtype and row shape, where 0 is any size. The first of them holds
+    #: one row for each sample.
+    record: ClassVar[Arrays]
+    #: Samples that are only scored together stand side by side, this many; subsets hold all of them or none.
+    group_size: ClassVar[int] = 1
+    #: How many subsets a bootstrap draws; fewer where scoring one is dear.
+    resamples: ClassVar[int] = 1000
+
+    def __init__(self) -> None:
+        self._batches: list[Arrays] = []
+        self._count = 0
 
     @abstractmethod
     def add(self, outputs: Arrays, target: Any) -> None:
@@ -94,11 +109,10 @@ class BaseEvaluator(ABC):
             ModelZooError: The outputs are not what such a model gives, or not finite.
         """
 
-    @abstractmethod
     def __len__(self) -> int:
         """How many samples were taken."""
+        return self._count
 
-    @abstractmethod
     def value(self, chosen: np.ndarray | None = None) -> float:
         """The metric, in its unit.
 
@@ -107,19 +121,58 @@ class BaseEvaluator(ABC):
 
         Raises:
             ModelZooError: There is no sample.
+            UndefinedScoreError: These samples give the metric no value.
         """
+        chosen = np.arange(len(self)) if chosen is None else chosen
+        if not len(chosen):
+            raise ModelZooError(f"{self.metric.name} needs at least one sample")
+        return self._value(chosen)
+
+    @abstractmethod
+    def _value(self, chosen: np.ndarray) -> float:
+        """The metric of at least one sample."""
 
     @abstractmethod
     def sample_values(self) -> np.ndarray:
         """A figure for each sample alone, float [N], in the direction of the metric: ranks the best and the worst."""
 
-    @abstractmethod
     def state(self) -> Arrays:
         """What was collected, as arrays that an .npz can hold."""
+        return {"evaluator": np.array(type(self).__name__), **self._recorded()}
 
-    @abstractmethod
     def restore(self, state: Arrays) -> None:
-        """Add what another evaluator of this class collected."""
+        """Add what another evaluator of this class collected.
+
+        Raises:
+            ModelZooError: It was another class, or the state is damaged.
+        """
+        name, arrays = type(self).__name__, dict(state)
+        if (other := str(arrays.pop("evaluator", "nothing known"))) != name:
+            raise ModelZooError(f"a state of {other} is no state of {name}", "delete the stored state and start again")
+        likes = self._recorded()
+        if not (
+            arrays.keys() == likes.keys()
+            and all(_alike(arrays[key], like) for key, like in likes.items())
+            and self._consistent(arrays)
+        ):
+            raise ModelZooError(f"the stored state of {name} is damaged", "delete it and start again")
+        self._take(**arrays)
+
+    def _take(self, **arrays: np.ndarray) -> None:
+        """Keep the record of one batch."""
+        if rows := len(arrays[next(iter(self.record))]):
+            self._batches.append(arrays)
+            self._count += rows
+
+    def _recorded(self) -> Arrays:
+        """The records of all samples, each an array over all batches."""
+        if len(self._batches) > 1:
+            self._batches = [{key: np.concatenate([batch[key] for batch in self._batches]) for key in self.record}]
+        return self._batches[0] if self._batches else self.record
+
+    def _consistent(self, arrays: Arrays) -> bool:
+        """Whether records fit together; here each has one row for each sample."""
+        return len({len(array) for array in arrays.values()}) == 1
 
     @classmethod
     @abstractmethod
@@ -160,3 +213,13 @@ class BaseEvaluator(ABC):
     def draw_target(cls, picture: Image.Image, target: Any) -> Image.Image | None:
         """The right answer for one sample, drawn in the same way."""
         return None
+
+
+def _alike(array: np.ndarray, like: np.ndarray) -> bool:
+    """Whether an array can be a record: finite, of this dtype, its rows of this shape."""
+    return (
+        array.dtype == like.dtype
+        and array.ndim == like.ndim
+        and all(wanted in (0, size) for wanted, size in zip(like.shape[1:], array.shape[1:], strict=True))
+        and bool(np.isfinite(array).all())
+    )

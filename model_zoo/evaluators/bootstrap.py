@@ -1,0 +1,130 @@
+"""How sure a score is: bootstrap intervals of a metric and of a drop, and how many samples an interval needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from model_zoo.evaluators.base import BaseEvaluator, UndefinedScoreError
+from model_zoo.utils.errors import ModelZooError
+
+
+class Interval(NamedTuple):
+    """A confidence interval, in the unit of the metric.
+
+    Args:
+        resamples: How many subsets it was taken over.
+    """
+
+    low: float
+    high: float
+    resamples: int
+
+
+def interval(
+    evaluator: BaseEvaluator, resamples: int | None = None, seed: int = 0, confidence: float = 0.95
+) -> Interval | None:
+    """The percentile bootstrap interval (Efron, 1979) of a score; None with fewer than two samples.
+
+    Where every sample is right, or every one wrong, no resample shows anything else; the interval then reaches as far
+    as the share that so many samples may miss (the exact form of the "rule of three").
+
+    Args:
+        resamples: How many subsets to draw; None: what the evaluator can afford.
+        confidence: 0..1.
+    """
+    found = _percentiles(evaluator, evaluator.value, resamples, seed, confidence)
+    if found is None:
+        return None
+    metric, unseen = evaluator.metric, _unseen(evaluator, evaluator.sample_values(), confidence)
+    return found._replace(low=max(metric.low, found.low - unseen), high=min(metric.high, found.high + unseen))
+
+
+def drop_interval(
+    reference: BaseEvaluator,
+    other: BaseEvaluator,
+    resamples: int | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Interval | None:
+    """As `interval`, of the drop from a reference, e.g. torch, to another place; positive: the other one is worse.
+
+    Both are scored on the same draws: what makes a sample hard does so in both places, so the drop is surer
+    than either.
+
+    Args:
+        other: Took the same samples in the same order.
+
+    Raises:
+        ModelZooError: They took different numbers of samples.
+    """
+    if len(reference) != len(other):
+        raise ModelZooError(f"a drop is taken over the same samples, not {len(reference)} and {len(other)}")
+
+    def drop(chosen: np.ndarray) -> float:
+        return reference.metric.drop(reference.value(chosen), other.value(chosen))
+
+    found = _percentiles(reference, drop, resamples, seed, confidence)
+    if found is None:
+        return None
+    unseen = _unseen(reference, reference.sample_values() - other.sample_values(), confidence)
+    return found._replace(low=found.low - unseen, high=found.high + unseen)
+
+
+def samples_for(width: float, values: np.ndarray | None = None, spread: float = 50.0, confidence: float = 0.95) -> int:
+    """How many samples make an interval at most this wide, by the normal approximation; at least 2.
+
+    Args:
+        width: From its low to its high end, in the unit of the metric.
+        values: Of a pilot: `sample_values` for an interval of the score; the differences between two places' for one
+            of the drop. None: there was no pilot.
+        spread: The standard deviation that is assumed without a pilot; 50 is the most that percentages can have.
+
+    Raises:
+        ModelZooError: The width is not positive.
+    """
+    if not width > 0:
+        raise ModelZooError(f"an interval's width must be positive, got {width:g}")
+    if values is not None and len(values) > 1:
+        # One more sample that differs as much as any can: a small pilot in which all are equal proves little.
+        spread = math.sqrt(float(np.var(values, ddof=1)) or (2 * spread) ** 2 / (len(values) + 1))
+    return max(2, math.ceil((2 * NormalDist().inv_cdf((1 + confidence) / 2) * spread / width) ** 2))
+
+
+def _percentiles(
+    evaluator: BaseEvaluator,
+    statistic: Callable[[np.ndarray], float],
+    resamples: int | None,
+    seed: int,
+    confidence: float,
+) -> Interval | None:
+    size = evaluator.group_size
+    groups = len(evaluator) // size
+    if groups < 2:
+        return None
+    draw = np.random.default_rng(seed)
+    values = []
+    for _ in range(resamples or evaluator.resamples):
+        chosen = draw.integers(groups, size=groups)
+        try:
+            values.append(statistic((chosen[:, None] * size + np.arange(size)).ravel()))
+        except UndefinedScoreError:
+            continue  # a draw without anything to score, e.g. no object: it has no say
+    if not values:
+        return None
+    low, high = np.percentile(values, [50 * (1 - confidence), 50 * (1 + confidence)])
+    return Interval(float(low), float(high), len(values))
+
+
+def _unseen(evaluator: BaseEvaluator, values: np.ndarray, confidence: float) -> float:
+    """How far samples may miss what is rare, where the metric is a share and all samples say the same; else 0."""
+    metric = evaluator.metric
+    shares = bool(np.isin(evaluator.sample_values(), (metric.low, metric.high)).all())
+    if not shares or np.ptp(values) > 0:
+        return 0.0
+    missed: float = 1 - ((1 - confidence) / 2) ** (1 / len(values))
+    return (metric.high - metric.low) * missed
