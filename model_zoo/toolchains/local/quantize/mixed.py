@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -90,23 +91,38 @@ def choose(found: Sequence[Sequence[str]], noise: Sequence[float], percentage: f
     return [name for block in found for name in block if name in chosen]
 
 
+@dataclass(frozen=True)
+class Change:
+    """What one run does otherwise than the float model.
+
+    Args:
+        activations: Tensors rounded to 8 bits.
+        weights: Values that stand in for those of initializers, by name.
+    """
+
+    activations: Sequence[str] = ()
+    weights: Arrays = field(default_factory=dict)
+
+
 def output_noise(
-    model: onnx.ModelProto, found: Sequence[Sequence[str]], ranges: Ranges, samples: Iterable[Arrays]
+    model: onnx.ModelProto, names: Sequence[str], ranges: Ranges, changes: Iterable[Change], samples: Iterable[Arrays]
 ) -> list[float]:
-    """What 8 bits in one block of tensors, and nowhere else, cost at the float outputs of the model.
+    """What each change alone costs at the float outputs of the model, all measured in one session.
+
+    Args:
+        names: The activations that changes may round.
 
     Returns:
-        For each block, noise power over signal power, summed over outputs and samples.
+        For each change, noise power over signal power, summed over outputs and samples.
 
     Raises:
         ModelZooError: The model has no float output.
     """
     from onnx import ModelProto, TensorProto, helper
 
-    names = [name for block in found for name in block]
     outputs = [value.name for value in model.graph.output if value.type.tensor_type.elem_type == TensorProto.FLOAT]
     if not outputs:
-        raise ModelZooError("a mixed precision needs a float output to judge activations by, the model has none")
+        raise ModelZooError("a mixed precision needs a float output to judge tensors by, the model has none")
     switched = ModelProto()
     switched.CopyFrom(model)
     _add_switches(switched.graph, names, ranges)
@@ -115,16 +131,20 @@ def output_noise(
         switched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     session = cpu_session(switched)
     del switched
-    noise = np.zeros(len(found))
-    for sample in samples:
-        expected = session.run(rounded, {**sample, "probe.on": np.zeros(len(names), bool)})
-        power = [float(np.sum(np.square(value, dtype=np.float64))) for value in expected]
-        for index, block in enumerate(found):
-            values = session.run(rounded, {**sample, "probe.on": np.isin(names, block)})
-            for signal, value, whole in zip(expected, values, power, strict=True):
+    off = np.zeros(len(names), bool)
+    loaded = list(samples)
+    expected = [session.run(rounded, {**sample, "probe.on": off}) for sample in loaded]
+    power = [[float(np.sum(np.square(value, dtype=np.float64))) for value in values] for values in expected]
+    noise = []
+    for change in changes:
+        noise.append(0.0)
+        feeds = {**change.weights, "probe.on": np.isin(names, list(change.activations))}
+        for sample, signals, powers in zip(loaded, expected, power, strict=True):
+            values = session.run(rounded, {**sample, **feeds})
+            for signal, value, whole in zip(signals, values, powers, strict=True):
                 if whole:
-                    noise[index] += float(np.sum(np.square(signal - value, dtype=np.float64))) / whole
-    return [float(value) for value in noise]
+                    noise[-1] += float(np.sum(np.square(signal - value, dtype=np.float64))) / whole
+    return noise
 
 
 def _add_switches(graph: onnx.GraphProto, names: Sequence[str], ranges: Ranges) -> None:

@@ -21,7 +21,7 @@ from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, apply_passes
 from model_zoo.toolchains.local.quantize.calibrate import Ranges, activation_names, find_ranges
-from model_zoo.toolchains.local.quantize.mixed import blocks, candidates, choose, output_noise
+from model_zoo.toolchains.local.quantize.mixed import Change, blocks, candidates, choose, output_noise
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -50,7 +50,7 @@ with _without_torch():
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config, qnn_preprocess_model
 
 #: Samples that the activations of a mixed precision are judged on; more hardly change the order.
-_JUDGED_ON = 2
+JUDGED_ON = 2
 
 Overrides = dict[str, list[dict[str, Any]]]
 
@@ -74,7 +74,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     activation, weight = QuantType[job["activation_type"]], QuantType[job["weight_type"]]
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
 
-    source, model, passes = _prepare(Path(job["onnx"]), work_dir, Precision(job["precision"]))
+    source, model, passes = prepare(Path(job["onnx"]), work_dir, Precision(job["precision"]))
     activations = activation_names(model)
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
@@ -83,8 +83,9 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     groups = candidates(model, activations)
     if mixed_percentage is not None:
         found = blocks(list(groups))
-        wide = choose(found, output_noise(model, found, ranges, islice(samples, _JUDGED_ON)), mixed_percentage)
-        assignment = Assignment(tuple(wide))
+        changes = [Change(block) for block in found]
+        noise = output_noise(model, list(groups), ranges, changes, islice(samples, JUDGED_ON))
+        assignment = Assignment(tuple(choose(found, noise, mixed_percentage)))
     overrides = _assigned(model, groups, assignment)
     config = get_qnn_qdq_config(
         model,
@@ -150,7 +151,7 @@ def channel_axes(model: onnx.ModelProto) -> dict[str, int | None]:
     return axes
 
 
-def _prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onnx.ModelProto, list[str]]:
+def prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onnx.ModelProto, list[str]]:
     """Our passes and onnxruntime's, into a file in `work_dir`: the quantizer writes beside its input."""
     model = load_onnx(file)
     source = file

@@ -1,0 +1,127 @@
+"""Which layers of a model suffer from few bits: each rounded alone, in one session, measured at the model's outputs."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays
+from model_zoo.runtimes.base import write_samples
+from model_zoo.targets.precision import Precision
+from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.jobs import Limits, run_child
+
+if TYPE_CHECKING:
+    import onnx
+
+_LIMITS = Limits()
+#: Shares of the largest weight of a channel that 4 bits may span; the one with the least squared error is taken.
+_SPANS = np.linspace(1.0, 0.4, 13)
+
+
+def measure_sensitivity(onnx: Path, calibration: Sequence[Arrays], limits: Limits = _LIMITS) -> list[Sensitivity]:
+    """Measure what 8 bits in each activation, and 8 and 4 bits in each weight, cost the outputs: each change alone.
+
+    Activations are rounded within their range on all samples, weights to a symmetric grid for each output channel;
+    the noise is measured on the first samples.
+
+    Args:
+        onnx: Float model with its weights inside.
+        calibration: One or more samples, all inputs by name.
+
+    Returns:
+        The most harmful first.
+
+    Raises:
+        ModelZooError: The model has no float output or no activation, or the child went past a limit.
+    """
+    job = {"onnx": str(onnx.resolve()), "input_names": list(calibration[0]), "samples": len(calibration)}
+    with tempfile.TemporaryDirectory(prefix="model_zoo.") as folder:
+        write_samples(Path(folder) / "samples.npz", calibration)
+        found = run_child(__name__, job, Path(folder), limits, "measure sensitivity").value["found"]
+    return sorted((Sensitivity.from_json(fields) for fields in found), key=lambda each: -each.noise)
+
+
+def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """The child's work: everything in graph order."""
+    from onnx import TensorProto, numpy_helper
+
+    from model_zoo.toolchains.local.quantize.calibrate import activation_names, find_ranges
+    from model_zoo.toolchains.local.quantize.mixed import Change, candidates, output_noise
+    from model_zoo.toolchains.local.quantize.worker import JUDGED_ON, Samples, channel_axes, prepare
+
+    samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
+    # As a build with an assignment prepares it, so that the names are the same.
+    _, model, _ = prepare(Path(job["onnx"]), work_dir, Precision.W8A8_MIXED_INT16)
+    activations = list(candidates(model, activation_names(model)))
+    if not activations:
+        raise ModelZooError("the model has no float activations to quantize")
+    ranges = find_ranges(model, activations, samples)
+    axes = channel_axes(model)
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in axes}
+    _make_replaceable(model.graph, weights)
+
+    def changes() -> Iterator[Change]:
+        for name in activations:
+            yield Change(activations=(name,))
+        for name, value in weights.items():
+            for bits in (8, 4):
+                yield Change(weights={name: rounded(value, axes[name], bits)})
+
+    judged = min(JUDGED_ON, job["samples"])
+    noise = output_noise(model, activations, ranges, changes(), islice(samples, judged))
+    outputs = sum(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in model.graph.output)
+    sizes = {name: int(weight.size) for name, weight in weights.items()} | _elements(model)
+    tensors = [("activation", name, 8) for name in activations]
+    tensors += [("weights", name, bits) for name in weights for bits in (8, 4)]
+    producers = {name: node for node in model.graph.node for name in node.output}
+    readers = {name: node for node in model.graph.node for name in node.input if name in weights}
+    found = []
+    for (kind, name, bits), power in zip(tensors, noise, strict=True):
+        node = (producers if kind == "activation" else readers)[name]
+        mean = power / judged / outputs
+        found.append(Sensitivity(node.name, node.op_type, kind, name, bits, sizes[name], mean).to_json())
+    return {"found": found}
+
+
+def rounded(weight: np.ndarray, axis: int | None, bits: int) -> np.ndarray:
+    """A weight on its nearest symmetric grid.
+
+    Args:
+        axis: Of the channels that have a scale each; None: one scale for all.
+        bits: 8 spans the largest value; 4 the span of least squared error.
+    """
+    top = 2 ** (bits - 1) - 1
+    others = tuple(index for index in range(weight.ndim) if index != axis)
+    peak = np.abs(weight).max(axis=others, keepdims=True)
+    best, least = weight, np.full_like(peak, np.inf)
+    for span in _SPANS if bits == 4 else (1.0,):
+        scale = np.maximum(peak * span / top, np.finfo(np.float32).tiny)
+        value = (np.rint(weight / scale).clip(-top - 1, top) * scale).astype(np.float32)
+        error = np.square(weight - value).sum(axis=others, keepdims=True)
+        best, least = np.where(error < least, value, best), np.minimum(error, least)
+    return best
+
+
+def _make_replaceable(graph: onnx.GraphProto, weights: Arrays) -> None:
+    """List weights as inputs: a run may then give other values for them."""
+    from onnx import TensorProto, helper
+
+    for name, value in weights.items():
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
+
+
+def _elements(model: onnx.ModelProto) -> dict[str, int]:
+    """Elements of every tensor of static shape."""
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.value_info, *graph.output)}
+    return {name: math.prod(size.dim_value for size in shape) for name, shape in shapes.items()}
