@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,6 +66,17 @@ class HostModel(CompiledModel, Protocol):
         Returns:
             Milliseconds of each run, at least one.
         """
+
+
+#: Runs samples in order; gives their outputs and the seconds that running took.
+TimedRun = Callable[[Sequence[Arrays]], tuple[list[Arrays], float]]
+
+
+class Emulator(CompiledModel, Protocol):
+    """A compiled model on an emulator, which is slow: many samples are shared out to several."""
+
+    def opened(self) -> AbstractContextManager[TimedRun]:
+        """Load the file once, in a process of its own, for many runs."""
 
 
 def write_samples(path: Path, samples: Sequence[Arrays]) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.runtimes.base import CompiledModel, read_samples, write_samples
+from model_zoo.runtimes.base import Emulator, TimedRun, read_samples, write_samples
 from model_zoo.runtimes.context_binary import Readback
 from model_zoo.runtimes.epcontext import binary_beside, read_interface, write_wrapper
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.jobs import Limits, run_child
+from model_zoo.utils.jobs import Limits, Worker, run_child
 
 _WORKER = "model_zoo.runtimes.qnn_worker"
 _PACKAGE = "onnxruntime-qnn==2.7.0"
@@ -42,12 +43,12 @@ def require_qnn() -> None:
     raise UserError("QNN needs onnxruntime-qnn, not installed here", f"run `pip install {_PACKAGE}`")
 
 
-class HtpEmulator(CompiledModel):
+class HtpEmulator(Emulator):
     """A context binary on the emulator of the NPU it was compiled for. The time it takes says nothing about a device.
 
     Args:
         path: A context binary (.bin), or the EPContext model (.onnx) that names the binary beside it.
-        limits: For each child process.
+        limits: For each child process; the time is that of one `run`.
 
     Raises:
         UserError: The file is missing, or is no such file, or QNN is not installed.
@@ -78,17 +79,28 @@ class HtpEmulator(CompiledModel):
             UserError: A sample does not fit `input_spec`.
             ChildFailedError: The emulator failed or ran past a limit.
         """
-        for index, sample in enumerate(samples):
-            check_arrays(sample, self.input_spec, f"sample {index}")
         if not samples:
             return []
+        with self.opened() as run:
+            return run(samples)[0]
+
+    @contextmanager
+    def opened(self) -> Iterator[TimedRun]:
+        """Start a child process that loads the file once; what it gives runs samples as `run` does."""
         with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
             work_dir = Path(name)
             wrapper = self._wrapper or self._wrap(work_dir)
-            job = {"binary": str(self._binary.resolve()), "wrapper": str(wrapper.resolve())}
-            write_samples(work_dir / "inputs.npz", samples)
-            run_child(_WORKER, job, work_dir, self._limits, f"emulate {self.path.name}")
-            return read_samples(work_dir / "outputs.npz")
+            job = {"wrapper": str(wrapper.resolve()), "soc_model": self.readback.soc_model}
+            with Worker(_WORKER, job, work_dir, self._limits, f"emulate {self.path.name}") as worker:
+
+                def run(samples: Sequence[Arrays]) -> tuple[list[Arrays], float]:
+                    for index, sample in enumerate(samples):
+                        check_arrays(sample, self.input_spec, f"sample {index}")
+                    write_samples(work_dir / "inputs.npz", samples)
+                    seconds = float(worker.ask({})["seconds"])
+                    return read_samples(work_dir / "outputs.npz"), seconds
+
+                yield run
 
     def _wrap(self, folder: Path) -> Path:
         # ONNX Runtime takes a binary only through a wrapper, and only from the wrapper's own folder.
@@ -106,7 +118,7 @@ def read_back(binary: Path, limits: Limits | None = None) -> Readback:
     """
     if not binary.is_file():
         raise UserError(f"there is no file {binary}")
-    job = {"binary": str(binary.resolve()), "wrapper": None}
+    job = {"binary": str(binary.resolve())}
     with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
         result = run_child(_WORKER, job, Path(name), limits or Limits(), f"read {binary.name} back")
     return Readback.from_json(result.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.base import CompiledModel, HostModel
+from model_zoo.runtimes.base import Emulator, HostModel
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -140,7 +140,7 @@ class Toolchain(Protocol):
     def can_emulate(self, runtime: TargetRuntime) -> bool:
         """Whether `load_emulator` runs files of this runtime here."""
 
-    def load_emulator(self, file: Path) -> CompiledModel:
+    def load_emulator(self, file: Path) -> Emulator:
         """Load a compiled file for the NPU emulator."""
 
     def load_host(self, lowered: Path) -> HostModel:

@@ -1,11 +1,13 @@
 """Run native work in a child process with a time and a memory limit.
 
-The child is a module with a function `run(job: dict, work_dir: Path) -> dict`, started by this file's own `__main__`.
-Job and result are JSON; big data goes through files in the work directory.
+The child is a module with a function `run(job: dict, work_dir: Path) -> dict`, or with a function `serve` that answers
+many requests (see `Worker`), started by this file's own `__main__`. Jobs, requests and results are JSON; big data goes
+through files in the work directory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -14,9 +16,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from model_zoo.utils.errors import ModelZooError
 
@@ -72,57 +75,112 @@ def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, 
     Raises:
         ChildFailedError: With the reason, in one line, and the child's output.
     """
-    import psutil
+    with Worker(module, job, work_dir, limits, what, once=True) as worker:
+        return worker.result()
 
-    job_file, result_file, log_file = (work_dir / name for name in ("job.json", "result.json", "log.txt"))
-    job_file.write_text(json.dumps({"module": module, "job": job}), encoding="utf-8")
-    result_file.unlink(missing_ok=True)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])}
-    started = time.monotonic()
-    with log_file.open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "model_zoo.utils.jobs", str(work_dir)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    _running.add(child)
-    process = psutil.Process(child.pid)
-    peak, broken = 0, ""
-    try:
-        while child.poll() is None:
-            try:
-                peak = max(peak, process.memory_info().rss)
-            except psutil.Error:
-                break
-            if peak > limits.memory_bytes:
-                broken = f"took more than its {limits.memory_bytes / 2**30:.1f} GiB of memory"
-            elif time.monotonic() - started > limits.seconds:
-                broken = f"ran longer than its {limits.seconds:.0f} s"
-            if broken:
-                break
-            time.sleep(_POLL_S)
-        if not broken:
-            child.wait()
-    finally:
-        _kill(child)
-        _running.discard(child)
-    seconds = time.monotonic() - started
-    text = log_file.read_text(encoding="utf-8", errors="replace")
-    if broken:
-        raise ChildFailedError(f"{what}: the child process {broken} and was stopped", log=text)
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
-        raise ChildFailedError(f"{what}: the child process was killed by {name}", "run again with --debug", log=text)
-    if not result_file.exists():
-        last = text.strip().splitlines()[-1:] or ["no output"]
-        raise ChildFailedError(f"{what}: exit status {child.returncode}: {last[0]}", log=text)
-    result = json.loads(result_file.read_text(encoding="utf-8"))
-    if "error" in result:
-        raise ChildFailedError(f"{what}: {result['error']}", log=text)
-    return ChildResult(result["value"], seconds, max(peak, result["peak_memory_bytes"]), text)
+
+class Worker:
+    """A child process that loads something once and then answers requests, one at a time.
+
+    The module has `serve(job, work_dir)`, which gives a function from a request to its answer, both JSON values.
+
+    Args:
+        limits: The time is that of one request; for the first one, that of loading too.
+        what: Names the work in messages.
+        once: The module has `run(job, work_dir)` instead, which gives the only answer.
+    """
+
+    def __init__(
+        self, module: str, job: dict[str, Any], work_dir: Path, limits: Limits, what: str, once: bool = False
+    ) -> None:
+        self._limits, self._what, self._once = limits, what, once
+        self._result_file, self._log_file = work_dir / "result.json", work_dir / "log.txt"
+        self._result_file.unlink(missing_ok=True)
+        request = json.dumps({"module": module, "job": job, "once": once})
+        (work_dir / "job.json").write_text(request, encoding="utf-8")
+        path = os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])
+        self._started, self._peak = time.monotonic(), 0
+        with self._log_file.open("wb") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "model_zoo.utils.jobs", str(work_dir)],
+                stdin=subprocess.DEVNULL if once else subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
+            )
+        _running.add(self._child)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        _kill(self._child)
+        if self._child.stdin:
+            with contextlib.suppress(OSError):  # what a dead child never read
+                self._child.stdin.close()
+        _running.discard(self._child)
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer. After a failure the worker is of no more use.
+
+        Raises:
+            ChildFailedError: With the reason, in one line, and the child's output.
+        """
+        self._started = time.monotonic()
+        self._result_file.unlink(missing_ok=True)
+        if self._child.stdin:
+            with contextlib.suppress(OSError):  # the child is dead: `result` says why
+                self._child.stdin.write(json.dumps(request).encode() + b"\n")
+                self._child.stdin.flush()
+        return self.result().value
+
+    def result(self) -> ChildResult:
+        """Wait for the answer.
+
+        Raises:
+            ChildFailedError: With the reason, in one line, and the child's output.
+        """
+        broken = self._watch()
+        if broken:
+            self.close()
+        seconds = time.monotonic() - self._started
+        text = self._log_file.read_text(encoding="utf-8", errors="replace")
+        status = self._child.returncode
+        if broken:
+            raise ChildFailedError(f"{self._what}: the child process {broken} and was stopped", log=text)
+        if status is not None and status < 0:
+            name = signal.Signals(-status).name
+            reason = f"{self._what}: the child process was killed by {name}"
+            raise ChildFailedError(reason, "run again with --debug", log=text)
+        if not self._result_file.exists():
+            last = text.strip().splitlines()[-1:] or ["no output"]
+            raise ChildFailedError(f"{self._what}: exit status {status}: {last[0]}", log=text)
+        result = json.loads(self._result_file.read_text(encoding="utf-8"))
+        if "error" in result:
+            raise ChildFailedError(f"{self._what}: {result['error']}", log=text)
+        return ChildResult(result["value"], seconds, max(self._peak, result["peak_memory_bytes"]), text)
+
+    def _watch(self) -> str:
+        """Wait until the child has answered, or for its end if it answers once; gives the limit that it broke."""
+        import psutil
+
+        try:
+            process = psutil.Process(self._child.pid)
+            while self._child.poll() is None and (self._once or not self._result_file.exists()):
+                self._peak = max(self._peak, process.memory_info().rss)
+                if self._peak > self._limits.memory_bytes:
+                    return f"took more than its {self._limits.memory_bytes / 2**30:.1f} GiB of memory"
+                if time.monotonic() - self._started > self._limits.seconds:
+                    return f"ran longer than its {self._limits.seconds:.0f} s"
+                time.sleep(_POLL_S)
+        except psutil.Error:  # it ended meanwhile
+            self._child.wait()
+        return ""
 
 
 def kill_children() -> None:
@@ -162,22 +220,37 @@ def _peak_memory_bytes() -> int:
 
 def _main(work_dir: Path) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    request = json.loads((work_dir / "job.json").read_text(encoding="utf-8"))
-    result: dict[str, Any]
-    try:
-        result = {"value": importlib.import_module(request["module"]).run(request["job"], work_dir)}
-    except Exception as error:
-        import traceback
+    answers = _answers(work_dir)
+    result: dict[str, Any] = {}
+    while "error" not in result:
+        try:
+            result = {"value": next(answers)}
+        except StopIteration:
+            break
+        except Exception as error:
+            import traceback
 
-        traceback.print_exc()
-        result = {"error": (str(error) or type(error).__name__).strip().splitlines()[0]}
-    result["peak_memory_bytes"] = _peak_memory_bytes()
-    temporary = work_dir / "result.json.part"
-    temporary.write_text(json.dumps(result), encoding="utf-8")
-    temporary.replace(work_dir / "result.json")
+            traceback.print_exc()
+            result = {"error": (str(error) or type(error).__name__).strip().splitlines()[0]}
+        result["peak_memory_bytes"] = _peak_memory_bytes()
+        temporary = work_dir / "result.json.part"
+        temporary.write_text(json.dumps(result), encoding="utf-8")
+        temporary.replace(work_dir / "result.json")
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0 if "value" in result else 1)
+    os._exit(1 if "error" in result else 0)  # without the teardown of native libraries, which can crash
+
+
+def _answers(work_dir: Path) -> Iterator[dict[str, Any]]:
+    request = json.loads((work_dir / "job.json").read_text(encoding="utf-8"))
+    module, job = importlib.import_module(request["module"]), request["job"]
+    if request["once"]:
+        yield module.run(job, work_dir)
+        return
+    serve = None
+    for line in sys.stdin:  # until the parent closes it
+        serve = serve or module.serve(job, work_dir)
+        yield serve(json.loads(line))
 
 
 if __name__ == "__main__":

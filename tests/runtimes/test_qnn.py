@@ -48,8 +48,8 @@ def test_many_samples_share_one_child(wrapped, monkeypatch):
     import model_zoo.runtimes.qnn as qnn
 
     emulator, children = HtpEmulator(wrapped[1]), []
-    real = qnn.run_child
-    monkeypatch.setattr(qnn, "run_child", lambda *arguments: children.append(1) or real(*arguments))
+    real = qnn.Worker
+    monkeypatch.setattr(qnn, "Worker", lambda *arguments: children.append(1) or real(*arguments))
     samples = [{"ids": np.full((1, 4), n % 10)} for n in range(200)]
     outputs = emulator.run(samples)
     assert [int(output["following"][0, 0]) for output in outputs] == [n % 10 + 1 for n in range(200)]

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.base import CompiledModel, HostModel
+from model_zoo.runtimes.base import Emulator, HostModel
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -137,7 +137,7 @@ class LocalToolchain:
         """Context binaries run on the emulator; a DLC does not, and LiteRT files have none."""
         return runtime in (TargetRuntime.QNN_CONTEXT_BINARY, TargetRuntime.PRECOMPILED_QNN_ONNX)
 
-    def load_emulator(self, file: Path) -> CompiledModel:
+    def load_emulator(self, file: Path) -> Emulator:
         """Load a context binary for the NPU emulator."""
         from model_zoo.runtimes.qnn import HtpEmulator
 
