@@ -1,7 +1,8 @@
-"""Read an ONNX file that must be whole by itself."""
+"""Read an ONNX file that must be whole by itself, and what it holds."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,12 @@ def load_onnx(file: Path) -> onnx.ModelProto:
         if uses_external_data(tensor):
             raise ModelZooError(f"{file}: weight '{tensor.name}' is outside the file; save it with external_data=False")
     return model
+
+
+def element_counts(model: onnx.ModelProto) -> dict[str, int]:
+    """Elements of every tensor of static shape that a node makes."""
+    from onnx import shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.value_info, *graph.output)}
+    return {name: math.prod(size.dim_value for size in shape) for name, shape in shapes.items()}

@@ -122,7 +122,7 @@ def compile_qnn(
     if not chipset.has_htp:
         raise UserError(f"{chipset.name} has a Hexagon v{chipset.htp} NPU, which QNN does not compile for")
     kind, suffixes = _KINDS[runtime]
-    options = _provider_options(chipset, precision)
+    options = provider_options(chipset, precision)
     emulate = kind != "dlc" and len(inputs) > 0
     job = {
         "explain": False,
@@ -167,7 +167,7 @@ def check_placement(onnx: Path, *, chipset: Chipset, precision: Precision, limit
         ModelZooError: The compiler failed for another reason than a node it refuses.
     """
     require_qnn()
-    job = {"explain": True, "model": str(onnx.resolve()), "options": _provider_options(chipset, precision)}
+    job = {"explain": True, "model": str(onnx.resolve()), "options": provider_options(chipset, precision)}
     with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
         child = _run(job, Path(name), limits, chipset)
     log = without_colours(child.log)
@@ -196,7 +196,8 @@ def read_back(binary: Path, chipset: Chipset) -> Readback:
     return readback
 
 
-def _provider_options(chipset: Chipset, precision: Precision) -> dict[str, str]:
+def provider_options(chipset: Chipset, precision: Precision) -> dict[str, str]:
+    """Options of the QNN provider for one chipset."""
     options = {
         "soc_model": str(chipset.soc_model),  # a name it does not know would compile for another chipset
         "vtcm_mb": str(chipset.vtcm_mb),

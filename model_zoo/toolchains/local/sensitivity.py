@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -15,6 +14,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.local.onnx_file import element_counts
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import Limits, run_child
 
@@ -60,7 +60,8 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
     # As a build with an assignment prepares it, so that the names are the same.
     _, model, _ = prepare(Path(job["onnx"]), work_dir, Precision.W8A8_MIXED_INT16)
-    activations = list(candidates(model, activation_names(model)))
+    groups = candidates(model, activation_names(model))
+    activations = list(groups)
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
     ranges = find_ranges(model, activations, samples)
@@ -78,14 +79,15 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     judged = min(JUDGED_ON, job["samples"])
     noise = output_noise(model, activations, ranges, changes(), islice(samples, judged))
     outputs = sum(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in model.graph.output)
-    sizes = {name: int(weight.size) for name, weight in weights.items()} | _elements(model)
+    sizes = {name: int(weight.size) for name, weight in weights.items()} | element_counts(model)
     tensors = [("activation", name, 8) for name in activations]
     tensors += [("weights", name, bits) for name in weights for bits in (8, 4)]
     producers = {name: node for node in model.graph.node for name in node.output}
-    readers = {name: node for node in model.graph.node for name in node.input if name in weights}
+    nodes = {name: producers[members[0]] for name, members in groups.items()}
+    nodes |= {name: node for node in model.graph.node for name in node.input if name in weights}
     found = []
     for (kind, name, bits), power in zip(tensors, noise, strict=True):
-        node = (producers if kind == "activation" else readers)[name]
+        node = nodes[name]
         mean = power / judged / outputs
         found.append(Sensitivity(node.name, node.op_type, kind, name, bits, sizes[name], mean).to_json())
     return {"found": found}
@@ -116,12 +118,3 @@ def _make_replaceable(graph: onnx.GraphProto, weights: Arrays) -> None:
 
     for name, value in weights.items():
         graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
-
-
-def _elements(model: onnx.ModelProto) -> dict[str, int]:
-    """Elements of every tensor of static shape."""
-    from onnx import shape_inference
-
-    graph = shape_inference.infer_shapes(model).graph
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.value_info, *graph.output)}
-    return {name: math.prod(size.dim_value for size in shape) for name, shape in shapes.items()}

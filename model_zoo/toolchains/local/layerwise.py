@@ -1,0 +1,207 @@
+"""Where a quantized model goes wrong: every layer's output against the float model's, on the host CPU and the NPU.
+
+The layers are shown by dequantizing each once more, as an output of the graph. That can change how the compiler or ONNX
+Runtime fuses the graph, so the final outputs are compared with those of the plain build, and the figure is given.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays
+from model_zoo.runtimes.base import read_samples, write_samples
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.toolchains.layers import LayerError, LayerErrors
+from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
+from model_zoo.toolchains.local.qnn import provider_options, require_qnn
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.jobs import Limits, run_child
+
+if TYPE_CHECKING:
+    import onnx
+
+_LIMITS = Limits()
+#: Layers are shown in groups: their outputs on one sample, in float32, fit into this.
+_GROUP_BYTES = 64 * 2**20
+_HOST, _NPU = "host CPU", "NPU emulator"
+
+
+def measure_layers(
+    captured: Path,
+    lowered: Path,
+    samples: Sequence[Arrays],
+    *,
+    precision: Precision,
+    chipset: Chipset | None = None,
+    limits: Limits = _LIMITS,
+) -> LayerErrors:
+    """Compare every computing layer of a build with the float model.
+
+    Args:
+        captured: The float model, as the build started from it.
+        lowered: The build's ONNX, quantized or float.
+        samples: One or more, in the layout of the files.
+        chipset: Whose NPU is emulated too; None: the host CPU only.
+
+    Raises:
+        ModelZooError: A model cannot be run, its NPU form not compiled, or the child went past a limit.
+    """
+    if chipset is not None:
+        require_qnn()
+    job = {
+        "captured": str(captured.resolve()),
+        "lowered": str(lowered.resolve()),
+        "precision": precision.value,
+        "options": provider_options(chipset, precision) if chipset else None,
+    }
+    with tempfile.TemporaryDirectory(prefix="model_zoo.") as folder:
+        write_samples(Path(folder) / "samples.npz", samples)
+        child = run_child(__name__, job, Path(folder), limits, "compare layer by layer")
+    return LayerErrors.from_json(child.value)
+
+
+@dataclass
+class _Sums:
+    """Power of one tensor over all samples, and of the noise on it by place."""
+
+    signal: float = 0.0
+    noise: dict[str, float] = field(default_factory=dict)
+
+    def add(self, expected: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        self.signal += float(np.sum(np.square(expected, dtype=np.float64)))
+        for place, value in values.items():
+            if value.shape != expected.shape:
+                raise ModelZooError(f"a layer of shape {list(expected.shape)} became {list(value.shape)} when lowered")
+            error = float(np.sum(np.square(np.subtract(expected, value, dtype=np.float64))))
+            self.noise[place] = self.noise.get(place, 0.0) + error
+
+    def db(self, place: str) -> float:
+        """As `sqnr_db` of all samples in one array."""
+        noise = self.noise[place]
+        if noise == 0.0:
+            return np.inf
+        return float(10 * np.log10(self.signal / noise)) if self.signal > 0 and np.isfinite(noise) else -np.inf
+
+
+def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """The child's work."""
+    from model_zoo.toolchains.local.quantize.calibrate import activation_names
+    from model_zoo.toolchains.local.quantize.mixed import candidates
+    from model_zoo.toolchains.local.quantize.worker import prepare
+
+    _, model, _ = prepare(Path(job["captured"]), work_dir, Precision(job["precision"]))
+    lowered = load_onnx(Path(job["lowered"]))
+    groups = candidates(model, activation_names(model))
+    producers = {name: node for node in model.graph.node for name in node.output}
+    nodes = {name: producers[members[0]] for name, members in groups.items()}
+    finals = [value.name for value in lowered.graph.output]
+    places = _places(lowered)
+    shown = [name for name in nodes if name in places or name in finals]
+    samples = read_samples(work_dir / "samples.npz")
+
+    plain = list(_outputs(lowered, {}, finals, samples, job["options"], work_dir))
+    sums = {name: _Sums() for name in shown}
+    shifts: dict[str, _Sums] = {place: _Sums() for place in plain[0]}
+    for group in _grouped(shown, element_counts(model)):
+        extra = {name: places[name] for name in group if name not in finals}
+        wanted = [*extra, *finals]
+        expected = _float_outputs(model, group, samples, work_dir)
+        built = _outputs(lowered, extra, wanted, samples, job["options"], work_dir)
+        for reference, outputs, before in zip(expected, built, plain, strict=True):
+            for name in group:
+                sums[name].add(reference[name], {place: values[name] for place, values in outputs.items()})
+            for place, values in outputs.items():
+                for name in finals:
+                    shifts[place].add(before[place][name], {place: values[name]})
+    layers = tuple(
+        LayerError(nodes[name].name, nodes[name].op_type, each.db(_HOST), each.db(_NPU) if job["options"] else None)
+        for name, each in sums.items()
+    )
+    skipped = tuple(node.name for name, node in nodes.items() if name not in sums)
+    return LayerErrors(layers, skipped, {place: each.db(place) for place, each in shifts.items()}).to_json()
+
+
+def _places(lowered: onnx.ModelProto) -> dict[str, onnx.NodeProto | None]:
+    """By tensor of the float graph, the QuantizeLinear that takes it; None: nothing quantizes it."""
+    found: dict[str, onnx.NodeProto | None] = {name: None for node in lowered.graph.node for name in node.output}
+    for node in lowered.graph.node:
+        if node.op_type == "QuantizeLinear" and found.get(node.input[0], node) is None:
+            found[node.input[0]] = node
+    return found
+
+
+def _grouped(names: Sequence[str], elements: Mapping[str, int]) -> Iterator[list[str]]:
+    group: list[str] = []
+    size = 0
+    for name in names:
+        size += 4 * elements[name]
+        if group and size > _GROUP_BYTES:
+            yield group
+            group, size = [], 4 * elements[name]
+        group.append(name)
+    yield group
+
+
+def _float_outputs(
+    model: onnx.ModelProto, names: Sequence[str], samples: Sequence[Arrays], work_dir: Path
+) -> Iterator[Arrays]:
+    from onnx import ModelProto, TensorProto, helper
+
+    from model_zoo.runtimes.onnx import OnnxModel
+
+    probed = ModelProto()
+    probed.CopyFrom(model)
+    present = {value.name for value in model.graph.output}
+    probed.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in present
+    )
+    (work_dir / "float.onnx").write_bytes(probed.SerializeToString())
+    session = OnnxModel(work_dir / "float.onnx")
+    for sample in samples:
+        (outputs,) = session.run([sample])
+        yield outputs
+
+
+def _outputs(
+    lowered: onnx.ModelProto,
+    extra: Mapping[str, onnx.NodeProto | None],
+    wanted: Sequence[str],
+    samples: Sequence[Arrays],
+    options: dict[str, str] | None,
+    work_dir: Path,
+) -> Iterator[dict[str, Arrays]]:
+    """For each sample, by place, the wanted tensors of a build with some layers shown."""
+    from onnx import ModelProto, TensorProto, helper
+
+    from model_zoo.runtimes.onnx import OnnxModel
+    from model_zoo.runtimes.qnn_session import open_session
+
+    probed = ModelProto()
+    probed.CopyFrom(lowered)
+    names = {name: name for name in wanted}
+    for index, (name, quantize) in enumerate(extra.items()):
+        if quantize is not None:
+            names[name] = f"probe.{index}"
+            inputs = [quantize.output[0], *quantize.input[1:]]
+            probed.graph.node.append(
+                helper.make_node("DequantizeLinear", inputs, [names[name]], domain=quantize.domain)
+            )
+        probed.graph.output.append(helper.make_tensor_value_info(names[name], TensorProto.FLOAT, None))
+    file = work_dir / "lowered.onnx"
+    file.write_bytes(probed.SerializeToString())
+    host = OnnxModel(file)
+    npu = open_session(file, options, {"session.disable_cpu_ep_fallback": "1"}) if options else None
+    for sample in samples:
+        (on_host,) = host.run([sample])
+        found = {_HOST: {name: on_host[probe] for name, probe in names.items()}}
+        if npu is not None:
+            values = npu.run(list(names.values()), sample)
+            found[_NPU] = dict(zip(names, values, strict=True))
+        yield found
