@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from model_zoo.base.annotation import Objects
@@ -20,6 +21,9 @@ from model_zoo.datasets.base import BaseDataset, Sample, Split
 from model_zoo.datasets.images import image_input, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
+
+_Integers = npt.NDArray[np.signedinteger[Any]]
+_Booleans = npt.NDArray[np.bool_]
 
 CLASSES = ("disc", "ring", "box", "triangle", "cross", "star")
 
@@ -68,7 +72,7 @@ def draw_scene(stream: Literal["train", "calibration", "test"], index: int, size
     random = np.random.RandomState([VERSION, _STREAMS[stream], index])
     picture = _ground(random, size)
     owner = np.zeros((size, size), np.uint8)  # 1 + the number of the object that is seen
-    areas: list[int] = []
+    areas, seen = np.zeros(0, np.int64), np.zeros(0, np.int64)
     classes: list[int] = []
     for _ in range(random.randint(3, _MOST_OBJECTS + 1)):
         kind = int(random.randint(len(CLASSES)))
@@ -77,46 +81,45 @@ def draw_scene(stream: Literal["train", "calibration", "test"], index: int, size
             if shape is None:
                 continue
             rows, columns, inside, u, v = shape
-            hidden = np.bincount(owner[rows, columns][inside], minlength=len(areas) + 1)[1:]
-            left = np.bincount(owner.ravel(), minlength=len(areas) + 1)[1:] - hidden if areas else hidden
-            if all(100 * seen >= _LEAST_VISIBLE * area for seen, area in zip(left, areas, strict=True)):
+            left = seen - np.bincount(owner[rows, columns][inside], minlength=len(areas) + 1)[1:]
+            if (100 * left >= _LEAST_VISIBLE * areas).all():
                 break
         else:
             continue
-        owner[rows, columns][inside] = len(areas) + 1
-        areas.append(int(np.count_nonzero(inside)))
         classes.append(kind)
+        owner[rows, columns][inside] = len(classes)
         picture[rows, columns][inside] = _texture(random, u, v)[inside]
+        area = np.count_nonzero(inside)
+        areas, seen = np.append(areas, area), np.append(left, area)
     noise = np.frombuffer(random.bytes(picture.size), np.uint8).reshape(picture.shape) & 15
     picture = np.clip(picture + noise - 8, 0, 255).astype(np.uint8)
     kinds = np.array([0, *(kind + 1 for kind in classes)], np.uint8)
-    boxes = np.array([_box(owner == number + 1) for number in range(len(areas))], np.float32).reshape(-1, 4)
+    boxes = np.array([_box(owner == number + 1) for number in range(len(classes))], np.float32).reshape(-1, 4)
     return Scene(picture, kinds[owner], boxes, np.array(classes, np.int64))
 
 
-def _ground(random: np.random.RandomState, size: int) -> np.ndarray:
+def _ground(random: np.random.RandomState, size: int) -> _Integers:
     """Two colours mixed by noise of three grains, int32 [size, size, 3]."""
     mix = np.zeros((size, size), np.int32)
     for cells, weight in ((4, 4), (16, 2), (64, 2)):
         mix += weight * _value_noise(random, cells, size)
     mix >>= 3
-    first, second = random.randint(30, 226, (2, 3))
-    return (first * (256 - mix[..., None]) + second * mix[..., None]) >> 8
+    return _mixed(mix, *random.randint(30, 226, (2, 3)))
 
 
-def _value_noise(random: np.random.RandomState, cells: int, size: int) -> np.ndarray:
+def _value_noise(random: np.random.RandomState, cells: int, size: int) -> _Integers:
     """Random values on a grid, linear in between: int32 [size, size] in 0..255."""
     grid = random.randint(0, 256, (cells + 1, cells + 1)).astype(np.int32)
-    at = np.arange(size) * cells * 256 // size
+    at = np.arange(size, dtype=np.int32) * cells * 256 // size
     cell, part = at >> 8, at & 255
     rows = grid[cell] * (256 - part[:, None]) + grid[cell + 1] * part[:, None]
-    mixed: np.ndarray = (rows[:, cell] * (256 - part) + rows[:, cell + 1] * part) >> 16
+    mixed: _Integers = (rows[:, cell] * (256 - part) + rows[:, cell + 1] * part) >> 16
     return mixed
 
 
 def _place(
     random: np.random.RandomState, size: int, kind: int
-) -> tuple[slice, slice, np.ndarray, np.ndarray, np.ndarray] | None:
+) -> tuple[slice, slice, _Booleans, _Integers, _Integers] | None:
     """A shape somewhere: its window, which of its pixels are inside, and its own coordinates; None: hardly in sight."""
     radius = max(3, int(_radii()[random.randint(256)]) * size >> 16)
     x, y = (int(value) for value in random.randint(0, size, 2))
@@ -133,9 +136,9 @@ def _place(
     return (rows, columns, inside, u, v) if 10 * int(np.count_nonzero(inside)) >= whole else None
 
 
-def _inside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _inside(name: str, u: _Integers, v: _Integers) -> _Booleans:
     square = u * u + v * v
-    in_disc: np.ndarray = square <= _ONE * _ONE
+    in_disc = square <= _ONE * _ONE
     match name:
         case "disc":
             return in_disc
@@ -153,19 +156,19 @@ def _inside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
             return _triangle(u, v) | _triangle(u, -v)
 
 
-def _triangle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _triangle(u: _Integers, v: _Integers) -> _Booleans:
     """Of equal sides, its corners on the circle."""
-    inside: np.ndarray = (2 * v >= -_ONE) & (1000 * v + 1732 * np.abs(u) <= 1000 * _ONE)
+    inside: _Booleans = (2 * v >= -_ONE) & (1000 * v + 1732 * np.abs(u) <= 1000 * _ONE)
     return inside
 
 
-def _texture(random: np.random.RandomState, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+def _texture(random: np.random.RandomState, u: _Integers, v: _Integers) -> _Integers:
     """Colours of an object: plain, stripes, squares, a gradient or grain, int32 [H, W, 3]."""
     first, second = random.randint(0, 256, (2, 3))
     pitch = int(random.randint(_ONE // 5, _ONE // 2))
     match int(random.randint(5)):
         case 0:
-            mix = np.zeros_like(u)
+            mix = 0 * u
         case 1:
             mix = 256 * ((u // pitch) & 1)
         case 2:
@@ -175,10 +178,17 @@ def _texture(random: np.random.RandomState, u: np.ndarray, v: np.ndarray) -> np.
         case _:
             grain = random.randint(0, 257, (16, 16))
             mix = grain[((u // pitch * 5) & 15), ((v // pitch * 5) & 15)]
-    return ((first * (256 - mix[..., None]) + second * mix[..., None]) >> 8).astype(np.int32)
+    return _mixed(mix, first, second)
 
 
-def _box(seen: np.ndarray) -> tuple[int, int, int, int]:
+def _mixed(mix: _Integers, first: _Integers, second: _Integers) -> _Integers:
+    """Two colours [3] in parts 256 - mix and mix, int32 [H, W, 3]."""
+    parts, (first, second) = mix[..., None].astype(np.int32), (first.astype(np.int32), second.astype(np.int32))
+    colours: _Integers = (first * (256 - parts) + second * parts) >> 8
+    return colours
+
+
+def _box(seen: _Booleans) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
@@ -215,6 +225,7 @@ class ScenesDataset(BaseDataset):
     """Scenes of the size of the model's input, with `Objects` as target: 1000 to calibrate, 400 to test."""
 
     name: ClassVar[str] = "scenes"
+    task: ClassVar[str] = "object detection"
     bundled: ClassVar[bool] = True
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
