@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from model_zoo import __version__
-from model_zoo.utils.console import HouseParser, console, guarded, print_json, table
+from model_zoo.utils.console import HouseParser, console, guarded, print_json, spinner, table
 from model_zoo.utils.errors import UserError, unknown_name
 
-_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", "export", "evaluate", "demo", "new")
+_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", "export", "evaluate", "demo", "new", "dataset")
 
 _EXAMPLES = """examples:
   model-zoo export digits_cnn --chipset snapdragon-8-elite --precision w8a8
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         door = commands.add_parser(command, help=what, add_help=False)
         door.add_argument("model", nargs="?")
+    _dataset_parsers(commands)
     new = commands.add_parser("new", help="scaffold a model's folder", epilog="example: model-zoo new my_model")
     new.add_argument("model")
     new.add_argument("--task", default="tensor", help="image_classification, object_detection or tensor")
@@ -94,6 +96,18 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--debug", action="store_true", help="show tracebacks")
     new.set_defaults(run=_new)
     return parser
+
+
+def _dataset_parsers(commands: Any) -> None:
+    dataset = commands.add_parser("dataset", help="the data that models are calibrated and scored on")
+    actions = dataset.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=HouseParser)
+    _listing(actions, "list", "every dataset, and whether it is on this machine", _datasets)
+    put = _listing(actions, "configure", "what was checked of a downloaded dataset and put in place", _configure)
+    put.epilog = "example: model-zoo dataset configure coco --files val2017.zip annotations_trainval2017.zip"
+    put.add_argument("name")
+    put.add_argument(
+        "--files", nargs="+", required=True, metavar="PATH", help="archives, folders or files, all at once"
+    )
 
 
 def _listing(commands: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
@@ -192,6 +206,25 @@ def _runtimes(given: argparse.Namespace) -> int:
         for r in TargetRuntime
     ]
     return _show(given, "runtimes (qnn is short for qnn_context_binary)", records)
+
+
+def _datasets(given: argparse.Namespace) -> int:
+    from model_zoo.datasets.configure import dataset_states
+
+    records = dataset_states()
+    return _show(given, f"{len(records)} datasets", records)
+
+
+def _configure(given: argparse.Namespace) -> int:
+    from model_zoo.datasets.configure import configure
+
+    with spinner(f"checking {given.name}"):
+        folder, checks = configure(given.name, [Path(path) for path in given.files])
+    records = [asdict(check) for check in checks]
+    if given.json:
+        print_json({"dataset": given.name, "folder": str(folder), "checks": records})
+        return 0
+    return _show(given, f"{given.name} is at {folder}", records)
 
 
 def _new(given: argparse.Namespace) -> int:

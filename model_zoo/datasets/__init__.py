@@ -12,10 +12,19 @@ if TYPE_CHECKING:
     from model_zoo.datasets.base import BaseDataset, Split
 
 _CLASSES = {
+    "bsd100": "model_zoo.datasets.super_resolution:Bsd100Dataset",
+    "cityscapes": "model_zoo.datasets.cityscapes:CityscapesDataset",
     "coco": "model_zoo.datasets.coco:CocoDataset",
+    "coco_keypoints": "model_zoo.datasets.coco_keypoints:CocoKeypointsDataset",
     "digits": "model_zoo.datasets.digits:DigitsDataset",
     "imagenet": "model_zoo.datasets.imagenet:ImagenetDataset",
+    "kinetics400": "model_zoo.datasets.kinetics:KineticsDataset",
+    "librispeech": "model_zoo.datasets.librispeech:LibrispeechDataset",
+    "nyu_depth_v2": "model_zoo.datasets.nyu_depth:NyuDepthDataset",
     "scenes": "model_zoo.datasets.scenes:ScenesDataset",
+    "set14": "model_zoo.datasets.super_resolution:Set14Dataset",
+    "stsb": "model_zoo.datasets.stsb:StsbDataset",
+    "voc": "model_zoo.datasets.voc:VocDataset",
 }
 
 
@@ -31,7 +40,7 @@ def dataset_class(name: str) -> type[BaseDataset]:
         UserError: There is no dataset of this name.
     """
     if name not in _CLASSES:
-        raise unknown_name("dataset", name, _CLASSES, "model-zoo evaluate --help")
+        raise unknown_name("dataset", name, _CLASSES, "model-zoo dataset list")
     module, _, class_name = _CLASSES[name].partition(":")
     found: type[BaseDataset] = getattr(import_module(module), class_name)
     return found

@@ -20,9 +20,22 @@ _File = TypeVar("_File")
 #: Of a dataset that has no parts of its own, one sample in ten, and never more than this, is for calibration.
 MAX_CALIBRATION = 1000
 
+#: What evaluators get as target, by task; `base.annotation` says more.
+TARGETS = {
+    "image classification": "class index",
+    "object detection": "boxes and classes",
+    "semantic segmentation": "class of each pixel",
+    "super-resolution": "picture",
+    "depth estimation": "metres of each pixel",
+    "pose estimation": "keypoints",
+    "video classification": "class index",
+    "speech recognition": "transcript",
+    "sentence similarity": "score of a pair",
+}
+
 
 class MissingDataError(UserError):
-    """The data is not on this machine. The hint says what to get where, and which folder to put it in."""
+    """The data is not on this machine. The hint says what to get where, and the command to run then."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,8 @@ class BaseDataset(ABC):
     """
 
     name: ClassVar[str]
+    #: One of `TARGETS`.
+    task: ClassVar[str]
     #: Whether the data comes with the installed packages.
     bundled: ClassVar[bool] = False
     #: Samples that are only scored together stand side by side, this many; a draw takes all of them or none.

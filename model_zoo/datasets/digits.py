@@ -27,6 +27,7 @@ class DigitsDataset(BaseDataset):
     """
 
     name: ClassVar[str] = "digits"
+    task: ClassVar[str] = "image classification"
     bundled: ClassVar[bool] = True
 
     def __init__(self, spec: InputSpec, split: Split) -> None:

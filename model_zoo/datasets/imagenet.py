@@ -1,20 +1,24 @@
-"""ImageNet-1K, from the folders of the validation set."""
+"""ImageNet-1K, from its validation set."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
-from model_zoo.base.spec import InputSpec
-from model_zoo.datasets.base import BaseDataset, MissingDataError, Sample, Split, data_root, split_files
-from model_zoo.datasets.images import file_facts, image_files, image_input, image_tensor
+from model_zoo.base.spec import image_spec
+from model_zoo.datasets.base import Sample, split_files
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.datasets.images import image_files, image_tensor
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.hashing import digest
 from model_zoo.utils.images import load_image, resize_and_center_crop
 
 _CLASSES = 1000
+_PAGE = "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php (free account)"
+_PICTURES = Download("ILSVRC2012_img_val.tar", _PAGE, "6.3 GB", "29b22e2961454d5413ddabcf34fc5622")
+_DEVKIT = Download("ILSVRC2012_devkit_t12.tar.gz", _PAGE, "2.5 MB", "fa75699e90414af021442c21a62c3abf")
 
 
-class ImagenetDataset(BaseDataset):
+class ImagenetDataset(DownloadedDataset):
     """`<data>/imagenet/val/<wnid>/*.JPEG`, the layout torchvision uses; the target is the rank of the folder's name.
 
     Pictures are scaled to 256/224 of the model's input, and the middle is cut out. One in ten pictures, at most 1000,
@@ -23,34 +27,58 @@ class ImagenetDataset(BaseDataset):
     """
 
     name: ClassVar[str] = "imagenet"
+    task: ClassVar[str] = "image classification"
+    parts = (
+        Part("val", _PICTURES, "**/*.JPEG"),
+        Part("ILSVRC2012_devkit_t12", _DEVKIT, "data/meta.mat", optional=True),
+    )
+    published = 50_000
+    probe: ClassVar = {"image": image_spec(64, 64)}
+    items: list[tuple[Path, int]]
 
-    def __init__(self, spec: InputSpec, split: Split) -> None:
-        super().__init__(spec, split)
-        self._input, self._tensor = image_input(spec, self.name)
-        self._root = data_root() / "imagenet" / "val"
-        if not self._root.is_dir():
-            raise MissingDataError(
-                f"the ImageNet validation set is not at {self._root}",
-                "get ILSVRC2012_img_val.tar from https://image-net.org/download-images (free account), sort it into "
-                f"one folder per class (n01440764, …) and put those 1000 folders into {self._root}",
-            )
-        folders = sorted(path for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    @classmethod
+    def arrange(cls, root: Path) -> None:
+        """Sort the pictures of the archive, which lie side by side, into a folder for each class."""
+        pictures = image_files(root / "val")
+        if not pictures:
+            return
+        from scipy.io import loadmat
+
+        data = root / "ILSVRC2012_devkit_t12" / "data"
+        try:
+            synsets = loadmat(data / "meta.mat", squeeze_me=True)["synsets"]
+            names = {int(each["ILSVRC2012_ID"]): str(each["WNID"]) for each in synsets if each["num_children"] == 0}
+            truth = (data / "ILSVRC2012_validation_ground_truth.txt").read_text().split()
+            folders = [root / "val" / names[int(number)] for number in truth]
+        except (OSError, KeyError, ValueError, TypeError, NotImplementedError) as error:
+            message = f"the classes of the pictures are not known without {_DEVKIT.name}"
+            raise UserError(message, f"get {_DEVKIT} and give both") from error
+        if len(folders) != len(pictures):
+            raise UserError(f"{len(pictures)} pictures of imagenet, expected {len(folders)}", f"get {_PICTURES} again")
+        for name in names.values():
+            (root / "val" / name).mkdir()
+        for path, folder in zip(pictures, folders, strict=True):
+            path.rename(folder / path.name)
+
+    def index(self) -> list[tuple[Path, int]]:
+        root = self.root / "val"
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if len(folders) != _CLASSES:
             raise UserError(
-                f"{self._root} holds {len(folders)} class folders, expected {_CLASSES}",
+                f"{root} holds {len(folders)} class folders, expected {_CLASSES}",
                 "the rank of a folder's name is its class, so all of them must be there, empty ones too",
             )
-        files = [(file, target) for target, folder in enumerate(folders) for file in image_files(folder)]
-        self._files = split_files(files, split, self._root)
+        found = [(file, target) for target, folder in enumerate(folders) for file in image_files(folder)]
+        return split_files(found, self.split, root)
 
-    def __len__(self) -> int:
-        return len(self._files)
+    def files(self) -> list[Path]:
+        return [path for path, _ in self.items]
+
+    def stratum(self, index: int) -> int:
+        target: int = self.items[index][1]
+        return target
 
     def __getitem__(self, index: int) -> Sample:
-        path, target = self._files[index]
-        height, width = self._tensor.shape[2:]
-        picture = resize_and_center_crop(load_image(path), height, width)
-        return Sample({self._input: image_tensor(picture, self._tensor)}, target)
-
-    def fingerprint(self) -> str:
-        return digest(self.name, self.split, file_facts([path for path, _ in self._files], self._root))
+        path, target = self.items[index]
+        picture = resize_and_center_crop(load_image(path), self.height, self.width)
+        return Sample({self.input: image_tensor(picture, self.tensor)}, target)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,24 @@ def load_image(source: ImageSource) -> Image.Image:
         return _upright_rgb(source, "the image")
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(f"a picture is a path, a PIL image or a numpy array, got {type(source).__name__}")
-    path = Path(source)
+    with opened_image(Path(source)) as image:
+        return _upright_rgb(image, str(source))
+
+
+def load_stored_image(path: Path) -> Image.Image:
+    """Read a picture as 8-bit RGB like `load_image`, but not turned: annotations count pixels as they are stored."""
+    with opened_image(path) as image:
+        image.load()
+        return _to_rgb(image, str(path))
+
+
+@contextmanager
+def opened_image(path: Path) -> Iterator[Image.Image]:
+    """A picture as it is stored, not yet decoded; whatever goes wrong with it in the block names the file.
+
+    Raises:
+        UserError: The file is missing, empty, broken or too large.
+    """
     if not path.is_file():
         raise UserError(f"no image file at {path}")
     if path.stat().st_size == 0:
@@ -51,7 +70,7 @@ def load_image(source: ImageSource) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                return _upright_rgb(image, str(path))
+                yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{path} unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels") from error
     except UnidentifiedImageError as error:

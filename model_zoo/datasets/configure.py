@@ -1,0 +1,176 @@
+"""Take over what the user downloaded: unpacked, checked, and put in place whole or not at all."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from model_zoo.datasets import dataset_class, dataset_names
+from model_zoo.datasets.archives import ARCHIVE_SUFFIXES, unpack
+from model_zoo.datasets.base import TARGETS, Split
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.files import atomic_folder, make_folder
+
+_JUNK = shutil.ignore_patterns("._*", ".DS_Store", "__MACOSX")
+_ELSEWHERE = "set MODEL_ZOO_DATA to a folder with more room"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that was looked at and found right.
+
+    Args:
+        what: E.g. "md5 of val2017.zip".
+        expected: Empty where nothing is published to hold it against.
+        found: What it is.
+    """
+
+    what: str
+    expected: str
+    found: str
+
+
+def dataset_states() -> list[dict[str, str]]:
+    """Every dataset: its task, what its targets are, whether it is bundled, configured or missing, and where."""
+    records = []
+    for name in dataset_names():
+        found = dataset_class(name)
+        state, where = "bundled", "in the installed packages"
+        if issubclass(found, DownloadedDataset):
+            state, where = "missing" if found.missing(found.home()) else "configured", str(found.home())
+        target = TARGETS[found.task]
+        records.append({"dataset": name, "task": found.task, "target": target, "state": state, "where": where})
+    return records
+
+
+def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
+    """Put a dataset into `data_root()`. What the user gave stays as it is; on the same disk it takes no room twice.
+
+    Args:
+        files: Archives, folders or single files, as they were published.
+
+    Returns:
+        The folder, which replaces what was there, and what was checked.
+
+    Raises:
+        UserError: Something is absent, damaged, or not what is published.
+    """
+    dataset = dataset_class(name)
+    if not issubclass(dataset, DownloadedDataset):
+        raise UserError(f"{name} comes with the installed packages", "there is nothing to configure")
+    paths = [path.expanduser().absolute() for path in files]
+    if absent := [str(path) for path in paths if not path.exists()]:
+        raise UserError(f"{', '.join(absent)} does not exist", dataset.how_to_get())
+    home = dataset.home()
+    checks = []
+    with _alone(home), atomic_folder(home) as folder:
+        try:
+            for number, path in enumerate(paths):
+                checks += _take(path, dataset, folder, folder / f".unpacked{number}")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(f"cannot copy what was given to {home.parent}: {reason}", _ELSEWHERE) from error
+        if missing := dataset.missing(folder):
+            needed = " and ".join(dict.fromkeys(str(part.download) for part in missing))
+            paths_ = ", ".join(part.path for part in missing)
+            raise UserError(f"nothing that was given holds {paths_}", f"give all of {name} at once; get {needed}")
+        dataset.arrange(folder)
+        checks += _samples(dataset, folder)
+    return home, checks
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """Keep others away, and clear what a killed run left."""
+    from filelock import FileLock, Timeout
+
+    make_folder(home.parent, _ELSEWHERE)
+    try:
+        with FileLock(home.parent / f".lock-{home.name}", timeout=0):
+            for left in home.parent.glob(f".{home.name}.*"):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+    except Timeout as error:
+        raise UserError(f"another process is configuring {home.name}", "wait until it is done") from error
+
+
+def _take(path: Path, dataset: type[DownloadedDataset], folder: Path, unpacked: Path) -> list[Check]:
+    """Link or copy the parts that a file, archive or folder holds."""
+    checks = []
+    downloads = dict.fromkeys(part.download for part in dataset.parts)
+    for published in downloads:
+        if path.is_file() and fnmatch.fnmatch(path.name, published.name):
+            checks += _checksum(path, published)
+    source = path
+    if path.is_file() and path.name.endswith(ARCHIVE_SUFFIXES):
+        source = unpacked
+        checks.append(Check(f"files in {path.name}", "", str(unpack(path, unpacked))))
+    found = [(part, place) for part in dataset.parts if (place := _find(part, source))]
+    if not found:
+        parts = ", ".join(part.path for part in dataset.parts)
+        raise UserError(f"{path} holds nothing of {dataset.name}", f"it is made of {parts}; {dataset.how_to_get()}")
+    for part, place in found:
+        target = folder / part.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir():
+            shutil.copytree(place, target, copy_function=_link, ignore=_JUNK, dirs_exist_ok=True)
+        else:
+            _link(str(place), str(target))
+    shutil.rmtree(unpacked, ignore_errors=True)
+    return checks
+
+
+def _checksum(path: Path, published: Download) -> list[Check]:
+    if not published.checksum:
+        return []
+    kind = "md5" if len(published.checksum) == 32 else "sha256"
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if found != published.checksum:
+        raise UserError(f"{path} has the {kind} {found}, expected {published.checksum}", f"get {published} again")
+    return [Check(f"{kind} of {path.name}", published.checksum, found)]
+
+
+def _find(part: Part, source: Path) -> Path | None:
+    """Where a part is: the source itself, the topmost place in it of the part's path, or the source by its pattern."""
+    tail = Path(part.path).parts
+    if source.parts[-len(tail) :] == tail or (source.is_file() and source.name == tail[-1]):
+        return source
+    if inside := sorted(source.rglob(part.path), key=lambda path: (len(path.parts), path)):
+        return inside[0]
+    return source if part.pattern and next(source.glob(part.pattern), None) else None
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link, or a copy where the disks differ."""
+    if Path(target).exists():
+        raise UserError(f"{Path(target).name} was given twice", "give every file once")
+    try:
+        os.link(Path(source).resolve(), target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _samples(dataset: type[DownloadedDataset], folder: Path) -> list[Check]:
+    """Count the samples, and decode the first, middle and last of each split."""
+    splits = {split: dataset(dataset.probe, split, folder) for split in get_args(Split)}
+    count = sum(map(len, splits.values()))
+    if dataset.published and count != dataset.published:
+        raise UserError(f"{count} samples of {dataset.name}, expected {dataset.published}", dataset.how_to_get())
+    checks = [Check("samples", str(dataset.published or ""), str(count))]
+    for split, samples in splits.items():
+        chosen = sorted({0, len(samples) // 2, len(samples) - 1})
+        if dataset.decodes:
+            for index in chosen:
+                _ = samples[index]
+        read = f", {len(chosen)} of them read" if dataset.decodes else ""
+        checks.append(Check(f"for {split}", "", f"{len(samples)}{read}"))
+    return checks

@@ -1,0 +1,77 @@
+"""NYU depth v2, the labelled part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from PIL import Image
+
+from model_zoo.base.spec import image_spec
+from model_zoo.datasets.base import Sample
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader
+from model_zoo.datasets.images import image_tensor
+from model_zoo.utils.errors import UserError
+
+_FOLDER = "http://horatio.cs.nyu.edu/mit/silberman"
+
+
+class NyuDepthDataset(DownloadedDataset):
+    """`<data>/nyu_depth_v2/nyu_depth_v2_labeled.mat`; the target is float32 [H, W] in metres, 0: not measured.
+
+    Pictures are scaled to cover the model's input and the middle is cut out, depths alike by the nearest pixel. The
+    measured depths (rawDepths) are taken, not those that were filled in. `test` and `calibration` are the 654 test and
+    795 training pictures of splits.mat.
+    """
+
+    name: ClassVar[str] = "nyu_depth_v2"
+    task: ClassVar[str] = "depth estimation"
+    parts = (
+        Part(
+            "nyu_depth_v2_labeled.mat",
+            Download(
+                "nyu_depth_v2_labeled.mat",
+                f"{_FOLDER}/nyu_depth_v2/nyu_depth_v2_labeled.mat",
+                "2.8 GB",
+                "520609c519fba3ba5ac58c8fefcc3530",
+            ),
+        ),
+        Part("splits.mat", Download("splits.mat", f"{_FOLDER}/indoor_seg_sup/splits.mat")),
+    )
+    published = 654 + 795
+    probe: ClassVar = {"image": image_spec(48, 64)}
+    items: list[int]
+
+    def index(self) -> list[int]:
+        from scipy.io import loadmat
+
+        path = self.root / "splits.mat"
+        key = "testNdxs" if self.split == "test" else "trainNdxs"
+        try:
+            return sorted(int(number) - 1 for number in loadmat(path)[key].ravel())  # MATLAB counts from 1
+        except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+            raise UserError(f"{path} holds no {key}: {error}", self.how_to_get()) from error
+
+    def files(self) -> list[Path]:
+        return [self.root / part.path for part in self.parts]
+
+    def __getitem__(self, index: int) -> Sample:
+        path = self.root / "nyu_depth_v2_labeled.mat"
+        number = self.items[index]
+        try:
+            with reader("h5py", self.name).File(path, "r") as file:
+                pixels = np.asarray(file["images"][number]).transpose(2, 1, 0)  # MATLAB stores columns first
+                metres = np.asarray(file["rawDepths"][number], np.float32).T
+        except (OSError, KeyError, IndexError, ValueError) as error:
+            raise UserError(f"cannot read picture {number} of {path}: {error}", self.how_to_get()) from error
+        if pixels.dtype != np.uint8 or pixels.shape != (*metres.shape, 3) or not (metres >= 0).all():
+            raise UserError(f"{path}: picture {number} and its depths do not fit")
+        height, width = metres.shape
+        scale = max(self.height / height, self.width / width)
+        across, down = self.width / scale, self.height / scale
+        left, top = (width - across) / 2, (height - down) / 2
+        box, size = (left, top, left + across, top + down), (self.width, self.height)
+        picture = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BILINEAR, box)
+        depth = Image.fromarray(np.ascontiguousarray(metres)).resize(size, Image.Resampling.NEAREST, box)
+        return Sample({self.input: image_tensor(picture, self.tensor)}, np.array(depth, np.float32))

@@ -1,0 +1,84 @@
+"""STS-B, as GLUE publishes it: pairs of sentences and how much they mean the same."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from model_zoo.base.annotation import Similarity
+from model_zoo.base.spec import Arrays, InputSpec, IoType, TensorSpec
+from model_zoo.datasets.base import Sample, Split
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.hashing import digest
+
+#: A sentence to the model's inputs, each with a batch dimension of 1.
+Tokenize = Callable[[str, InputSpec], Arrays]
+
+_DOWNLOAD = Download("STS-B.zip", "https://dl.fbaipublicfiles.com/glue/data/STS-B.zip", "784 kB")
+
+
+class StsbDataset(DownloadedDataset):
+    """`<data>/stsb/{train,dev}.tsv`. Each pair is two samples side by side, with a `Similarity` each as target.
+
+    `test` is dev.tsv (1500 pairs), because GLUE keeps the scores of test.tsv to itself; `calibration` is train.tsv
+    (5749 pairs). The stratum is the score's whole number.
+
+    Args:
+        tokenize: The model's tokenizer: sentences become numbers in a way of each model's own.
+    """
+
+    name: ClassVar[str] = "stsb"
+    task: ClassVar[str] = "sentence similarity"
+    group_size = 2
+    parts = (Part("train.tsv", _DOWNLOAD), Part("dev.tsv", _DOWNLOAD))
+    published = 2 * (1500 + 5749)
+    decodes = False
+    probe: ClassVar = {"input_ids": TensorSpec((1, 8), "int32", IoType.TOKEN_IDS)}
+    items: list[tuple[str, Similarity]]
+
+    def __init__(
+        self, spec: InputSpec, split: Split, root: Path | None = None, tokenize: Tokenize | None = None
+    ) -> None:
+        super().__init__(spec, split, root)
+        self._tokenize = tokenize
+
+    def accept(self, spec: InputSpec) -> None:
+        if not any(tensor.io_type is IoType.TOKEN_IDS for tensor in spec.values()):
+            raise UserError(f"{self.name} feeds models with token ids, this one takes {', '.join(spec)}")
+
+    def index(self) -> list[tuple[str, Similarity]]:
+        path = self._list()
+        found = []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                for pair, row in enumerate(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)):
+                    score = float(row["score"])
+                    if not 0 <= score <= 5 or not row["sentence1"] or not row["sentence2"]:
+                        raise UserError(f"{path}: pair {pair} has no sentence, or a score outside 0..5: {score}")
+                    target = Similarity(pair, score)
+                    found += [(row["sentence1"], target), (row["sentence2"], target)]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise UserError(f"{path} is not a list of STS-B: {error!r}", self.how_to_get()) from error
+        return found
+
+    def files(self) -> list[Path]:
+        return [self._list()]
+
+    def _list(self) -> Path:
+        return self.root / ("dev.tsv" if self.split == "test" else "train.tsv")
+
+    def stratum(self, index: int) -> int:
+        return int(self.items[index][1].score)
+
+    def fingerprint(self) -> str:
+        tokens = [[value.tolist() for value in self[index].inputs.values()] for index in range(len(self))]
+        return digest(super().fingerprint(), tokens)
+
+    def __getitem__(self, index: int) -> Sample:
+        if self._tokenize is None:
+            raise UserError(f"{self.name} needs the model's tokenizer, and this model brings none")
+        sentence, target = self.items[index]
+        return Sample(self._tokenize(sentence, self.spec), target)
