@@ -48,3 +48,15 @@ def named_output(
         where = "" if before is None else f" after {before} samples"
         raise ModelZooError(f"'{name}' holds NaN or infinite values{where}")
     return values
+
+
+def resized(planes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Planes [C, h, w] brought to [C, H, W] bilinearly, as float32; as they are where they have the size."""
+    if planes.shape[1:] == size:
+        return planes
+    from torch import from_numpy
+    from torch.nn.functional import interpolate
+
+    values = from_numpy(planes.astype(np.float32))[None]
+    larger: np.ndarray = interpolate(values, size, mode="bilinear", align_corners=False)[0].numpy()
+    return larger

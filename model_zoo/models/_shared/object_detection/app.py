@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from model_zoo.models._shared.classifier import image_size
 from model_zoo.models._shared.object_detection.labels import coco_labels
 from model_zoo.utils.boxes import undo_letterbox
+from model_zoo.utils.draw import Box, draw_boxes
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image
 
@@ -110,19 +110,8 @@ class ObjectDetectionApp:
         Args:
             image: The one that was given to `predict`.
         """
-        picture = load_image(image)
-        draw = ImageDraw.Draw(picture)
-        line = max(1, min(picture.size) // 200)
-        font = ImageFont.load_default(max(10, min(picture.size) // 30))
-        for found in reversed(detections):
-            colour = _colour(found.index)
-            draw.rectangle(found.box, outline=colour, width=line)
-            text = f"{found.label} {found.score:.2f}"
-            _, _, right, bottom = draw.textbbox((0, 0), text, font=font)
-            corner = (found.box[0], max(0.0, found.box[1] - bottom - line))
-            draw.rectangle((*corner, corner[0] + right + 2 * line, corner[1] + bottom + line), fill=colour)
-            draw.text((corner[0] + line, corner[1]), text, fill="black", font=font)
-        return picture
+        boxes = [Box(found.box, f"{found.label} {found.score:.2f}", found.index) for found in detections]
+        return draw_boxes(load_image(image), boxes)
 
     def _label(self, index: int) -> str:
         return self.labels[index] if 0 <= index < len(self.labels) else f"class {index}"
@@ -148,9 +137,3 @@ def _checked(outputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Ten
         if not bool(torch.isfinite(values).all()):
             raise ModelZooError(f"the model gave {name} that are NaN or infinite")
     return boxes.float(), scores.float(), classes.long()
-
-
-def _colour(index: int) -> tuple[int, int, int]:
-    """One of many bright colours: neighbouring classes are far apart on the colour wheel."""
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618 % 1, 0.55, 1.0)
-    return int(255 * red), int(255 * green), int(255 * blue)

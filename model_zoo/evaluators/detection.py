@@ -1,0 +1,192 @@
+"""Mean average precision of object detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from model_zoo.base.annotation import Objects
+from model_zoo.base.spec import Arrays
+from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
+from model_zoo.evaluators.outputs import named_output
+from model_zoo.utils.draw import Box, draw_boxes
+from model_zoo.utils.errors import ModelZooError, UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from model_zoo.evaluators.coco import CocoMatches
+
+#: How candidates are thinned out before they are scored: as YOLOv7 was measured. Loose, because precision is averaged
+#: over all thresholds of the score.
+MIN_SCORE, MAX_OVERLAP, MAX_KEPT = 0.001, 0.65, 300
+
+#: What COCO scores of each class in a picture, best first.
+MAX_SCORED = 100
+
+#: What a person is shown, and what counts in the agreement of two places.
+SHOWN_SCORE = 0.25
+
+
+class DetectionEvaluator(BaseEvaluator):
+    """COCO's mAP over overlaps 0.5, 0.55 .. 0.95 and all classes that occur, in percent (Lin et al., 2014).
+
+    The model gives candidates before suppression: boxes [B, N, 4] as x1, y1, x2, y2 in pixels of its input, scores
+    [B, N] and class_idx [B, N]. Boxes of crowds neither count nor harm.
+    """
+
+    metric: ClassVar[Metric] = Metric("mAP@.5:.95", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
+    #: Truth: x1, y1, x2, y2, class, crowd. Found: x1, y1, x2, y2, class, score. Counts: of both, in each picture.
+    record: ClassVar[Arrays] = {
+        "counts": np.zeros((0, 2), np.int32),
+        "truth": np.zeros((0, 6), np.float32),
+        "found": np.zeros((0, 6), np.float32),
+    }
+    resamples: ClassVar[int] = 200
+
+    #: The overlap that counts; None: the mean over all of COCO's.
+    overlap: ClassVar[float | None] = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._matches: tuple[int, CocoMatches] | None = None
+
+    def add(self, outputs: Arrays, target: Objects | Sequence[Objects]) -> None:
+        targets = [target] if isinstance(target, Objects) else list(target)
+        truth = [_truth(objects) for objects in targets]
+        found = detections(outputs, batch=len(targets))
+        counts = np.array([[len(t), len(f)] for t, f in zip(truth, found, strict=True)], np.int32)
+        self._take(counts=counts, truth=np.concatenate(truth), found=np.concatenate(found))
+
+    def _value(self, chosen: np.ndarray) -> float:
+        return self._matched().precision(chosen, self.overlap)
+
+    def sample_values(self) -> np.ndarray:
+        """The mAP of each picture alone; without objects, 100 less the score in percent of the surest box."""
+        recorded = self._recorded()
+        starts = np.cumsum(recorded["counts"][:, 1]) - recorded["counts"][:, 1]
+
+        def figure(picture: int) -> float:
+            try:
+                return self._value(np.array([picture]))
+            except UndefinedScoreError:
+                scores = recorded["found"][starts[picture] :][: recorded["counts"][picture, 1], 5]
+                return 100.0 * (1.0 - float(scores.max(initial=0.0)))
+
+        return np.array([figure(picture) for picture in range(len(self))])
+
+    def details(self) -> dict[str, float]:
+        return {"mAP@.5": self._matched().precision(np.arange(len(self)), 0.5)}
+
+    @classmethod
+    def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
+        """The share of boxes with a score of at least 0.25 that have a partner: same class, overlap at least 0.5."""
+        from scipy.optimize import linear_sum_assignment
+        from torch import from_numpy
+        from torchvision.ops import box_iou
+
+        def share(ours: np.ndarray, theirs: np.ndarray) -> float:
+            if not len(ours) + len(theirs):
+                return 100.0
+            overlaps = box_iou(from_numpy(ours[:, :4]), from_numpy(theirs[:, :4])).numpy()
+            pairs = (overlaps >= 0.5) & (ours[:, None, 4] == theirs[None, :, 4])
+            return 200.0 * float(pairs[linear_sum_assignment(pairs, maximize=True)].sum()) / (len(ours) + len(theirs))
+
+        both = zip(detections(outputs, SHOWN_SCORE), detections(reference, SHOWN_SCORE), strict=True)
+        return np.array([share(ours, theirs) for ours, theirs in both])
+
+    @classmethod
+    def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image:
+        found = detections(outputs, SHOWN_SCORE, batch=1)[0]
+        return draw_boxes(picture, [_drawn(row, f"{int(row[4])} {row[5]:.2f}") for row in found])
+
+    @classmethod
+    def draw_target(cls, picture: Image.Image, target: Objects) -> Image.Image:
+        return draw_boxes(picture, [_drawn(row, f"{int(row[4])}{' crowd' * int(row[5])}") for row in _truth(target)])
+
+    def _matched(self) -> CocoMatches:
+        if self._matches is None or self._matches[0] != len(self):
+            from model_zoo.evaluators.coco import CocoMatches
+
+            recorded = self._recorded()
+            pictures = np.arange(len(self))
+            truth = [
+                {**_entry(picture, row), "iscrowd": int(row[5])}
+                for picture, row in zip(np.repeat(pictures, recorded["counts"][:, 0]), recorded["truth"], strict=True)
+            ]
+            found = [
+                {**_entry(picture, row), "score": float(row[5])}
+                for picture, row in zip(np.repeat(pictures, recorded["counts"][:, 1]), recorded["found"], strict=True)
+            ]
+            self._matches = len(self), CocoMatches(truth, found, len(self), "bbox", MAX_SCORED)
+        return self._matches[1]
+
+    def _consistent(self, arrays: Arrays) -> bool:
+        counts, sizes = arrays["counts"], [len(arrays["truth"]), len(arrays["found"])]
+        return bool((counts >= 0).all()) and counts.sum(axis=0).tolist() == sizes
+
+
+class DetectionEvaluator50(DetectionEvaluator):
+    """mAP at an overlap of 0.5, as Pascal VOC counts, with COCO's 101 points of recall; the rest is as in COCO's."""
+
+    metric: ClassVar[Metric] = Metric("mAP@.5", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
+    overlap: ClassVar[float | None] = 0.5
+
+    def details(self) -> dict[str, float]:
+        return {"mAP@.5:.95": self._matched().precision(np.arange(len(self)))}
+
+
+def detections(outputs: Arrays, min_score: float = MIN_SCORE, batch: int | None = None) -> list[np.ndarray]:
+    """The boxes of each picture that are left after suppression, class by class.
+
+    Returns:
+        For each float32 [N, 6] as x1, y1, x2, y2, class, score; best first, at most `MAX_KEPT`. Boxes without an area
+        are left out.
+
+    Raises:
+        ModelZooError: The outputs are not a detector's, or not finite.
+    """
+    from torch import from_numpy
+    from torchvision.ops import batched_nms
+
+    boxes = named_output(outputs, "boxes", "boxes", "4", batch=batch).astype(np.float32)
+    candidates = str(boxes.shape[1])
+    scores = named_output(outputs, "scores", candidates, batch=len(boxes)).astype(np.float32)
+    classes = named_output(outputs, "class_idx", candidates, batch=len(boxes)).astype(np.int64)
+    if classes.min() < 0:
+        raise ModelZooError(f"'class_idx' holds {classes.min()}, classes count from 0")
+    found = []
+    for box, score, index in zip(boxes, scores, classes, strict=True):
+        use = (score >= min_score) & (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
+        box, score, index = box[use], score[use], index[use]
+        kept = batched_nms(from_numpy(box), from_numpy(score), from_numpy(index), MAX_OVERLAP).numpy()[:MAX_KEPT]
+        found.append(np.column_stack([box[kept], index[kept], score[kept]]).astype(np.float32))
+    return found
+
+
+def _truth(objects: Objects) -> np.ndarray:
+    """float32 [N, 6]: x1, y1, x2, y2, class, crowd."""
+    boxes = np.asarray(objects.boxes, np.float32)
+    if boxes.shape != (len(objects.classes), 4) or len(objects.crowd) != len(boxes):
+        raise UserError(
+            f"the truth of a picture has {list(boxes.shape)} boxes, {len(objects.classes)} classes and "
+            f"{len(objects.crowd)} crowd marks, must be [N, 4], N and N"
+        )
+    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+        raise UserError("the truth of a picture holds a box that is not finite, or ends before it starts")
+    if len(boxes) and np.min(objects.classes) < 0:
+        raise UserError(f"the truth of a picture has class {np.min(objects.classes)}, classes count from 0")
+    return np.column_stack([boxes, objects.classes, objects.crowd]).astype(np.float32)
+
+
+def _entry(picture: np.integer, row: np.ndarray) -> dict[str, object]:
+    """What COCO's truth and results have in common."""
+    x1, y1, x2, y2 = (float(value) for value in row[:4])
+    size = (x2 - x1, y2 - y1)
+    return {"image_id": int(picture), "category_id": int(row[4]), "bbox": [x1, y1, *size], "area": size[0] * size[1]}
+
+
+def _drawn(row: np.ndarray, text: str) -> Box:
+    return Box((float(row[0]), float(row[1]), float(row[2]), float(row[3])), text, int(row[4]))
