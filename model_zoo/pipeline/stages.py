@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import Compiled, CompileRequest, LoweringRequest, Toolchain
+from model_zoo.toolchains.base import Assignment, Compiled, CompileRequest, LoweringRequest, Toolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.layout import channels_first, channels_last
@@ -48,6 +48,7 @@ class ComponentBuild:
         check: Samples to compare the places with; None: the model's own sample.
         calibration: None for float.
         half: Run torch in half precision too: the yardstick of a float build on the NPU.
+        assignment: Tensors of an 8-bit precision that get other than 8 bits.
         report: Shows each stage while it runs.
     """
 
@@ -62,6 +63,7 @@ class ComponentBuild:
     check: SampleSet | None
     half: bool
     report: Reporter
+    assignment: Assignment | None = None
     _done: dict[str, Entry] = field(default_factory=dict)
 
     @property
@@ -89,7 +91,7 @@ class ComponentBuild:
         fields = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
         chosen = self.check.fingerprint if self.check else "own sample"
         key = [self.source.key, self.stem, fields, chosen, self.half, installed_versions("torch", "numpy")]
-        return self._stage("torch reference", "reference", key, self._make_reference)
+        return self.stage("torch reference", "reference", key, self._make_reference)
 
     def _make_reference(self, folder: Path) -> dict[str, Any]:
         from model_zoo.base.model import BaseModel, run_torch
@@ -125,6 +127,13 @@ class ComponentBuild:
             return [{name: sample[name] for name in self.facts.inputs}]
         return [random_arrays(self.facts.inputs)]
 
+    def calibration_inputs(self) -> list[Arrays]:
+        """The calibration samples, in the layout of the file."""
+        if self.calibration is None:
+            raise ModelZooError("a quantized build reached its quantizer without calibration samples")
+        samples, _ = self.calibration.load(self.facts.inputs)
+        return [channels_last(sample, self.channel_last_inputs) for sample in samples]
+
     def captured(self) -> Entry:
         """Stage: the captured file."""
         form = self.toolchain.capture_format(self.runtime)
@@ -144,7 +153,7 @@ class ComponentBuild:
                 write_program(program, folder / "model.pt2")
             return {"file": "model.onnx" if form == "onnx" else "model.pt2"}
 
-        return self._stage("capture", "capture", key, make)
+        return self.stage("capture", "capture", key, make)
 
     def lowered(self) -> Entry:
         """Stage: the captured file in its target precision, still runnable on the host."""
@@ -156,14 +165,9 @@ class ComponentBuild:
             self.precision,
             chosen,
             self.facts.mixed_percentage,
+            asdict(self.assignment) if self.assignment else None,
             self.toolchain.versions(self.runtime),
         ]
-
-        def calibration() -> Sequence[Arrays]:
-            if self.calibration is None:
-                raise ModelZooError("a quantized build reached its quantizer without calibration samples")
-            samples, _ = self.calibration.load(self.facts.inputs)
-            return [channels_last(sample, self.channel_last_inputs) for sample in samples]
 
         def make(folder: Path) -> dict[str, Any]:
             request = LoweringRequest(
@@ -172,14 +176,15 @@ class ComponentBuild:
                 precision=self.precision,
                 input_names=list(self.facts.inputs),
                 output_names=list(self.facts.output_names),
-                calibration=calibration,
+                calibration=self.calibration_inputs,
                 mixed_percentage=self.facts.mixed_percentage,
                 stem=self.stem,
+                assignment=self.assignment,
             )
             result = self.toolchain.lower(request, folder)
             return {"file": result.file, "settings": result.settings, "peak_memory_bytes": result.peak_memory_bytes}
 
-        return self._stage("quantize" if self.precision.is_quantized else "lower", "lower", key, make)
+        return self.stage("quantize" if self.precision.is_quantized else "lower", "lower", key, make)
 
     def host(self) -> Entry:
         """Stage: outputs of the lowered file on this machine's CPU."""
@@ -194,7 +199,7 @@ class ComponentBuild:
             return {}
 
         key = [lowered.files, reference.files, self.toolchain.versions(self.runtime)]
-        return self._stage("run on host CPU", "host", key, make)
+        return self.stage("run on host CPU", "host", key, make)
 
     def compiled(self, chipset: Chipset | None, emulate: bool) -> tuple[Compiled, Entry]:
         """Stage: the binary for a chipset, read back and run on the emulator."""
@@ -228,7 +233,7 @@ class ComponentBuild:
 
         compiles = chipset is not None and self.runtime is not TargetRuntime.TFLITE
         what = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
-        entry = self._stage(what, "compile", key, make)
+        entry = self.stage(what, "compile", key, make)
         return Compiled.from_json(entry.value), entry
 
     def score(self, place: str, outputs: Path, entry: Entry) -> Score | None:
@@ -251,7 +256,7 @@ class ComponentBuild:
             return evaluator.score().to_json()
 
         key = [self.source.key, self.stem, entry.files[outputs.name], check.fingerprint]
-        return Score.from_json(self._stage(f"score {place}", "score", key, make).value)
+        return Score.from_json(self.stage(f"score {place}", "score", key, make).value)
 
     def new_evaluator(self) -> BaseEvaluator:
         """An empty evaluator of this component."""
@@ -278,7 +283,7 @@ class ComponentBuild:
             return {"p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "runs": len(latencies), "cpu": this_cpu()}
 
         key = [lowered.files, this_cpu(), self.toolchain.versions(self.runtime)]
-        return self._stage("time on host CPU", "profile", key, make)
+        return self.stage("time on host CPU", "profile", key, make)
 
     def emulated(self, chipset: Chipset) -> Entry:
         """Stage: outputs of the compiled file on the NPU emulator, apart from compiling: for many samples."""
@@ -292,13 +297,14 @@ class ComponentBuild:
             return {}
 
         key = [entry.files, reference.files, self.toolchain.versions(self.runtime)]
-        return self._stage("run on NPU emulator", "emulate", key, make)
+        return self.stage("run on NPU emulator", "emulate", key, make)
 
     def _inputs(self, reference: Entry) -> list[Arrays]:
         samples = read_samples(reference.file("inputs.npz"))
         return [channels_last(sample, self.channel_last_inputs) for sample in samples]
 
-    def _stage(self, what: str, name: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
+    def stage(self, what: str, name: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
+        """Find a stage in the cache or make it, under a title for people; see `StageCache.get_or_make`."""
         key = [code_digest(), *key]  # our own passes and options shape a result as much as any tool does
         identity = digest(name, *key)
         if identity not in self._done:

@@ -12,6 +12,7 @@ from model_zoo.runtimes.base import Emulator, HostModel
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.layers import LayerErrors, Sensitivity
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,14 @@ class Toolchain(Protocol):
 
     def compile(self, request: CompileRequest, out_dir: Path) -> tuple[Compiled, list[Arrays] | None]:
         """Compile for a target; gives the emulator's outputs too, None if nothing was run."""
+
+    def sensitivity(self, source: Path, calibration: Sequence[Arrays]) -> list[Sensitivity]:
+        """Rank what fewer bits in single tensors of a captured ONNX file cost its outputs, the most harmful first."""
+
+    def layer_errors(
+        self, source: Path, lowered: Path, samples: Sequence[Arrays], precision: Precision, chipset: Chipset | None
+    ) -> LayerErrors:
+        """Compare a lowered ONNX file with its captured one layer by layer, on the emulator too for a chipset."""
 
     def inspect(self, file: Path, runtime: TargetRuntime, chipset: Chipset | None) -> Compiled:
         """Read a finished file back without compiling, and refuse it if it is for another target."""

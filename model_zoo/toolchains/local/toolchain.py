@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest
+from model_zoo.toolchains.layers import LayerErrors, Sensitivity
 from model_zoo.toolchains.local import litert, qnn, quantize
+from model_zoo.toolchains.local.layerwise import measure_layers
+from model_zoo.toolchains.local.sensitivity import measure_sensitivity
 
 _DLC_NOTE = "not verified here: nothing on this machine can load a DLC"
 _TFLITE_NOTE = "placement not checked here: the device's delegate decides it"
@@ -126,6 +130,16 @@ class LocalToolchain:
         name = f"{request.stem}{request.runtime.extension}"
         shutil.copyfile(request.lowered, out_dir / name)
         return name
+
+    def sensitivity(self, source: Path, calibration: Sequence[Arrays]) -> list[Sensitivity]:
+        """Rank what fewer bits in single tensors of a captured ONNX file cost its outputs, the most harmful first."""
+        return measure_sensitivity(source, calibration)
+
+    def layer_errors(
+        self, source: Path, lowered: Path, samples: Sequence[Arrays], precision: Precision, chipset: Chipset | None
+    ) -> LayerErrors:
+        """Compare a lowered ONNX file with its captured one layer by layer, on the emulator too for a chipset."""
+        return measure_layers(source, lowered, samples, precision=precision, chipset=chipset)
 
     def inspect(self, file: Path, runtime: TargetRuntime, chipset: Chipset | None) -> Compiled:
         """Read a finished file back without compiling, and refuse it if it is for another target."""
