@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 
@@ -32,11 +33,10 @@ def run(command: list[str], env: dict[str, str] | None = None) -> Cost:
         RuntimeError: It failed; with its output.
     """
     started, cpu_before = time.perf_counter(), _cpu_of_children()
-    child = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
-    )
     peak = 0
-    with child:
+    # Not a pipe: it would fill up, and stop a talkative command.
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        child = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
         process = psutil.Process(child.pid)
         while child.poll() is None:
             try:
@@ -46,7 +46,8 @@ def run(command: list[str], env: dict[str, str] | None = None) -> Cost:
                 pass  # a process of the tree ended while it was looked at
             time.sleep(_POLL_S)
         seconds = time.perf_counter() - started
-        output = child.stdout.read() if child.stdout else ""
+        log.seek(0)
+        output = log.read()
     if child.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{output[-3000:]}")
     return Cost(seconds, peak / 1e6, _cpu_of_children() - cpu_before)
