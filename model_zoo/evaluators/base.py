@@ -149,7 +149,8 @@ class BaseEvaluator(ABC):
         name, arrays = type(self).__name__, dict(state)
         if (other := str(arrays.pop("evaluator", "nothing known"))) != name:
             raise ModelZooError(f"a state of {other} is no state of {name}", "delete the stored state and start again")
-        likes = self._recorded()
+        # Rows have the sizes of those already there, e.g. of classes; a state of no sample does not know them.
+        likes = self._recorded() if len(next(iter(arrays.values()), ())) else self.record
         if not (
             arrays.keys() == likes.keys()
             and all(_alike(arrays[key], like) for key, like in likes.items())

@@ -126,9 +126,8 @@ def _percentiles(
 
 def _unseen(evaluator: BaseEvaluator, values: np.ndarray, confidence: float) -> float:
     """How far samples may miss what is rare, where the metric is a share and all samples say the same; else 0."""
-    metric = evaluator.metric
-    shares = bool(np.isin(evaluator.sample_values(), (metric.low, metric.high)).all())
+    shares = evaluator.metric.unit == "%" and bool(np.isin(evaluator.sample_values(), (0.0, 100.0)).all())
     if not shares or np.ptp(values) > 0:
         return 0.0
     missed: float = 1 - ((1 - confidence) / 2) ** (1 / len(values))
-    return (metric.high - metric.low) * missed
+    return 100.0 * missed

@@ -48,7 +48,7 @@ class EmbeddingEvaluator(BaseEvaluator):
         return 100.0 * float(spearmanr(found, wanted).statistic)
 
     def sample_values(self) -> np.ndarray:
-        """100 less how far a pair's rank is from the right one, in percent of all ranks; the same for both sentences."""
+        """100 less how far a pair's rank is from the right one, in percent of all ranks; for both sentences."""
         from scipy.stats import rankdata
 
         found, wanted = self._pairs(np.arange(len(self)))

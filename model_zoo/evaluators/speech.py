@@ -67,10 +67,14 @@ def _word_errors(truth: str, text: str) -> tuple[int, int]:
     """How many words are wrong, and how many there are."""
     import jiwer
 
-    plain = jiwer.Compose([
-        jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip(),
+    steps = [
+        jiwer.ToLowerCase(),
+        jiwer.RemovePunctuation(),  # type: ignore[no-untyped-call]
+        jiwer.RemoveMultipleSpaces(),
+        jiwer.Strip(),
         jiwer.ReduceToListOfListOfWords(),
-    ])  # fmt: skip
+    ]
+    plain = jiwer.Compose(steps)
     found = jiwer.process_words(truth, text, plain, plain)
     errors = found.substitutions + found.deletions + found.insertions
     return errors, found.hits + found.substitutions + found.deletions
