@@ -140,10 +140,14 @@ def _checksum(path: Path, published: Download) -> list[Check]:
 
 
 def _find(part: Part, source: Path) -> Path | None:
-    """Where a part is: the source itself, the topmost place in it of the part's path, or the source by its pattern."""
+    """Where a part is: at its path from the source or from above it, at the topmost one below, or by its pattern."""
     tail = Path(part.path).parts
-    if source.parts[-len(tail) :] == tail or (source.is_file() and source.name == tail[-1]):
-        return source
+    if source.is_file():
+        return source if source.name == tail[-1] else None
+    for known in range(len(tail) + 1):
+        place = source.joinpath(*tail[known:])
+        if source.parts[len(source.parts) - known :] == tail[:known] and place.exists():
+            return place
     if inside := sorted(source.rglob(part.path), key=lambda path: (len(path.parts), path)):
         return inside[0]
     return source if part.pattern and next(source.glob(part.pattern), None) else None
