@@ -46,8 +46,8 @@ class Line:
 
     @property
     def lead(self) -> float:
-        """By how much ours is better than the better peer, in the unit; negative: behind."""
-        return self.sign * (self.figure("ours") - self.figure(self.best_peer))
+        """By how much ours is better than the better peer, in the unit, to two digits; negative: behind."""
+        return round(self.sign * (self.figure("ours") - self.figure(self.best_peer)), 2)
 
     @property
     def drop(self) -> float | None:
