@@ -58,7 +58,19 @@ WRONG = {
     "calibration folder": ((*DIGITS, "--calibration-data", "no-such-folder"), "no-such-folder"),
     "calibration count": ((*DIGITS, "--num-calibration-samples", "0"), "at least 1"),
     "calibration count above the set": ((*DIGITS, "--num-calibration-samples", "999999"), "999999"),
-    "no data for real weights": (("evaluate", "yolov7", "--weights", "random"), "no evaluation dataset"),
+    "no samples": (("evaluate", "digits_cnn", "--num-samples", "0"), "at least 1"),
+    "more samples than there are": (("evaluate", "digits_cnn", "--num-samples", "361"), "holds 360"),
+    "unknown place": (("evaluate", "digits_cnn", "--on", "torch,npu"), "unknown place 'npu'"),
+    "no place": (("evaluate", "digits_cnn", "--on", ","), "names no place"),
+    "contradicting places": (("evaluate", "digits_cnn", "--on", "torch", "--skip-torch-accuracy"), "contradicts"),
+    "emulator without chipset": (("evaluate", "digits_cnn", "--on", "emulator"), "--chipset"),
+    "nothing emulates": (("evaluate", "digits_cnn", "-c", "sm8650", "-r", "qnn_dlc"), "--on torch,cpu"),
+    "interval 0": (("evaluate", "digits_cnn", "--interval", "0"), "more than 0"),
+    "workers 0": (("evaluate", "digits_cnn", "--workers", "0"), "at least 1"),
+    "negative drop": (("evaluate", "digits_cnn", "--max-drop", "-1"), "0 or more"),
+    "report in no folder": (("evaluate", "digits_cnn", "--report", "no-such-folder/r.html"), "no folder"),
+    "report is a folder": (("evaluate", "digits_cnn", "--report", "."), "is a folder"),
+    "no data": (("evaluate", "yolov7", "--weights", "random"), "dataset configure coco"),
 }
 
 
@@ -157,9 +169,9 @@ def test_evaluate_scores_every_place(capsys: Capture) -> None:
     argv = ("evaluate", "digits_cnn", "-c", "sm8650", "-p", "w8a8", "--num-samples", "80", "--json")
     status, out, err = run(capsys, *argv)
     assert status == 0, err
-    scores = json.loads(out)["scores"]
-    assert list(scores) == ["torch", "host CPU", "NPU emulator"]
-    assert all(score["samples"] == 80 and score["value"] > 95 for score in scores.values())
+    found = json.loads(out)
+    assert found["passed"] is True and list(found["places"]) == ["torch", "cpu", "emulator"]
+    assert all(place["score"]["samples"] == 80 and place["score"]["value"] > 95 for place in found["places"].values())
 
 
 @pytest.mark.parametrize("command", ["list", "chipsets", "devices", "runtimes", "info"])

@@ -67,15 +67,21 @@ class StageCache:
             key: JSON values: everything the result depends on, tool versions included.
             make: Writes files into the folder it gets and gives JSON values.
         """
-        folder = self.root / stage / digest(stage, *key)
-        if found := self._read(folder):
+        if found := self.find(stage, key):
             return found
         try:
-            return self._make(folder, make)
+            return self._make(self._folder(stage, key), make)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
                 raise
             raise ModelZooError(f"cannot write to the cache {self.root}: {error.strerror}", _ELSEWHERE) from error
+
+    def find(self, stage: str, key: list[Any]) -> Entry | None:
+        """The entry for a key if it is there and whole."""
+        return self._read(self._folder(stage, key))
+
+    def _folder(self, stage: str, key: list[Any]) -> Path:
+        return self.root / stage / digest(stage, *key)
 
     def _make(self, folder: Path, make: Callable[[Path], dict[str, Any]]) -> Entry:
         make_folder(folder.parent, _ELSEWHERE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from model_zoo.utils.console import HouseParser, guarded, print_error, print_jso
 from model_zoo.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from model_zoo.pipeline.cache import Entry
+    from model_zoo.pipeline.places import Place
     from model_zoo.pipeline.plan import ExportOptions
 
 #: What `--quantize` without a value means.
@@ -87,38 +89,55 @@ def _export(model_id: str, argv: list[str]) -> int:
 
 
 def _evaluate(model_id: str, argv: list[str]) -> int:
-    from model_zoo.pipeline.evaluate import EvaluateOptions, evaluate_source, print_evaluation
+    from model_zoo.pipeline.evaluate import EvaluateOptions, Watch, evaluate_source
+    from model_zoo.pipeline.evaluation import print_evaluation
     from model_zoo.pipeline.report import print_plan
     from model_zoo.pipeline.source import ZooSource
-    from model_zoo.utils.console import console
+    from model_zoo.utils.console import console, sample_progress
 
     parser, model_flags, input_flags = _parser(
         model_id,
         "evaluate",
-        "Score the model on a dataset: in torch, quantized on this machine's CPU, and on the NPU emulator.",
-        "--chipset sm8650 --precision w8a8 --num-samples 100",
+        "Score the model on a dataset: in torch, quantized on this machine's CPU, and on the NPU emulator. "
+        "Stopped or killed, the same command goes on where it was.",
+        "--chipset sm8650 --precision w8a8 --report report.html",
         "--no-cache" not in argv,
     )
     _add_target_flags(parser)
-    parser.add_argument("--dataset-name", help="default: the model's first evaluation dataset")
-    parser.add_argument("--num-samples", type=int, metavar="N", help="default: up to 360")
-    parser.add_argument("--seed", type=int, default=0, help="which samples are drawn (default: %(default)s)")
-    parser.add_argument("--skip-torch-accuracy", action="store_true", help="do not score the torch model")
+    _add_evaluate_flags(parser)
     given = parser.parse_args(argv)
-    target = _target_options(given)
     options = EvaluateOptions(
-        target, given.dataset_name, given.num_samples, given.seed, skip_torch=given.skip_torch_accuracy
+        _target_options(given),
+        dataset_name=given.dataset_name,
+        num_samples=given.num_samples,
+        seed=given.seed,
+        places=_places(given),
+        max_drop=given.max_drop,
+        interval=given.interval,
+        workers=given.workers,
+        report_file=given.report,
     )
     source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
-    with stage_progress() as progress:
-        evaluation = evaluate_source(
-            source, options, progress, lambda plan: print_plan(plan, console(stderr=True), writes=False)
-        )
+    shown = console(stderr=True)
+
+    def stage(title: str, work: Callable[[], Entry]) -> Entry:
+        with stage_progress() as progress:  # one at a time, because samples are counted between them
+            return progress(title, work)
+
+    watch = Watch(
+        stage=stage,
+        plan=lambda plan: print_plan(plan, shown, writes=False),
+        note=lambda text: shown.print(f"  {text}", markup=False),
+        track=sample_progress,
+    )
+    evaluation = evaluate_source(source, options, watch)
     if given.json:
         print_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
-    return 0
+    for error in evaluation.errors:
+        print_error(error)
+    return max((error.exit_code for error in evaluation.errors), default=0)
 
 
 def _parser(
@@ -201,6 +220,49 @@ def _add_export_flags(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--skip-summary", action="store_true", help="print no result table")
     work.add_argument("--output-dir", type=Path, default=Path("build"), help="default: %(default)s")
     work.add_argument("--zip-assets", action="store_true", help="write a .zip beside each output folder")
+
+
+def _add_evaluate_flags(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset-name", help="default: the model's first evaluation dataset")
+    data.add_argument("--num-samples", type=int, metavar="N", help="default: the whole test set")
+    data.add_argument("--seed", type=int, default=0, help="which samples are drawn (default: %(default)s)")
+    places = parser.add_argument_group("places")
+    places.add_argument(
+        "--on",
+        metavar="PLACES",
+        help="some of torch,cpu,emulator; default: torch,cpu, and the emulator where a chipset is named",
+    )
+    places.add_argument("--skip-torch-accuracy", action="store_true", help="leave torch out: no drop is worked out")
+    places.add_argument(
+        "--compute-quant-cpu-accuracy", action="store_true", help="score on the host CPU, which is done anyway"
+    )
+    places.add_argument("--workers", type=int, metavar="N", help="emulators at once; default: one for each core")
+    judging = parser.add_argument_group("judging")
+    judging.add_argument(
+        "--interval",
+        type=float,
+        metavar="WIDTH",
+        help="the emulator takes so many samples that the 95%% interval of its drop is this wide, in the unit of the "
+        "metric; default: twice the drop that still counts as fine, within half an hour",
+    )
+    judging.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="X",
+        help="exit with 1 if a place loses more than this against torch, in the unit of the metric; inf: never; "
+        "default: what the evaluator counts as fine",
+    )
+    judging.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page too")
+
+
+def _places(given: argparse.Namespace) -> tuple[Place, ...] | None:
+    from model_zoo.pipeline.places import parse_places
+
+    on = given.on
+    if on is None and given.skip_torch_accuracy:
+        on = "cpu,emulator" if given.chipset or given.device else "cpu"
+    return parse_places(on, given.skip_torch_accuracy, given.compute_quant_cpu_accuracy) if on is not None else None
 
 
 def _target_options(given: argparse.Namespace) -> ExportOptions:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model_zoo.evaluators.base import BaseEvaluator, Score
+from model_zoo.evaluators.bootstrap import drop_interval, interval
 from model_zoo.pipeline.cache import Entry
+from model_zoo.pipeline.draw import Draw, draw_samples
+from model_zoo.pipeline.emulation import choose_subset
+from model_zoo.pipeline.evaluation import Drop, Evaluation, PlaceResult, duration
 from model_zoo.pipeline.export import component_builds, open_cache, silent
+from model_zoo.pipeline.place_runs import PlaceRuns, Track, untracked
+from model_zoo.pipeline.places import Place, check_places, parse_places
 from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
-from model_zoo.pipeline.samples import SampleSet, score_samples
-from model_zoo.pipeline.source import ModelSource, ZooSource
-from model_zoo.pipeline.stages import ComponentBuild, Reporter
-from model_zoo.runtimes.base import read_samples
+from model_zoo.pipeline.source import ModelSource, ZooSource, code_digest
+from model_zoo.pipeline.stages import Reporter, this_cpu
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
-from model_zoo.utils.console import console, table
 from model_zoo.utils.errors import UserError, unknown_name
-
-#: Batches worked on at a time; each chunk is cached, so a stopped run goes on where it was.
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -33,29 +37,61 @@ class EvaluateOptions:
     Args:
         target: Runtime, precision, calibration, and at most one chipset; without one there is no NPU emulator.
         dataset_name: None: the model's first evaluation dataset.
-        num_samples: None: up to 360.
-        seed: Which samples are drawn.
+        num_samples: None: the whole test set. The emulator takes as many of them as the interval needs.
+        seed: Which samples are drawn, 0 to 2**32 - 1.
+        places: None: all there are.
+        max_drop: The largest drop that is accepted, in the unit of the metric; None: the evaluator's; inf: any.
+        interval: Asked width of the 95 % interval of the emulator's drop, from end to end, in the unit of the metric;
+            None: twice the evaluator's largest fine drop, within half an hour's work.
+        workers: Emulators at once; None: one for each core.
+        report_file: Where to write an HTML page; None: nowhere.
+
+    Raises:
+        UserError: A value makes no sense, or the page cannot be written.
     """
 
     target: ExportOptions
     dataset_name: str | None = None
     num_samples: int | None = None
     seed: int = 0
-    skip_torch: bool = False
+    places: tuple[Place, ...] | None = None
+    max_drop: float | None = None
+    interval: float | None = None
+    workers: int | None = None
+    report_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_samples is not None and self.num_samples < 1:
+            raise UserError(f"--num-samples {self.num_samples}: ask for at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed {self.seed}: a seed is 0 to {2**32 - 1}")
+        if self.max_drop is not None and not self.max_drop >= 0:
+            raise UserError(f"--max-drop {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any")
+        if self.interval is not None and not 0 < self.interval < math.inf:
+            raise UserError(f"--interval {self.interval:g}: a width is more than 0, in the unit of the metric")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}: at least 1 is needed")
+        if len(self.target.chipsets) > 1:
+            raise UserError("an evaluation takes one chipset", "run it once for each")
+        if self.report_file is not None:
+            _check_writable(self.report_file)
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Scores by place: "torch", "host CPU", "NPU emulator"."""
+class Watch:
+    """Who looks on.
 
-    plan: Plan
-    dataset: str
-    scores: dict[str, Score]
+    Args:
+        stage: Wraps each stage.
+        plan: Is given the plan before anything slow runs.
+        note: Is given what else there is to say, line by line.
+        track: Counts samples.
+    """
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        scores = {place: score.to_json() for place, score in self.scores.items()}
-        return {"plan": self.plan.to_json(), "dataset": self.dataset, "scores": scores}
+    stage: Reporter = silent
+    plan: Callable[[Plan], None] = lambda plan: None
+    note: Callable[[str], None] = lambda text: None
+    track: Track = untracked
 
 
 def evaluate(
@@ -71,11 +107,17 @@ def evaluate(
     seed: int = 0,
     calibration_data: str | Path | None = None,
     num_calibration_samples: int | None = None,
-    skip_torch: bool = False,
+    on: Sequence[str] | None = None,
+    max_drop: float | None = None,
+    interval: float | None = None,
+    workers: int | None = None,
+    report_file: str | Path | None = None,
     use_cache: bool = True,
-    report: Reporter = silent,
+    watch: Watch = Watch(),
 ) -> Evaluation:
     """Score a model of the zoo on a dataset, in every place this machine has.
+
+    A drop beyond `max_drop` raises nothing: it is in the result's `errors`.
 
     Args:
         model: A zoo id.
@@ -85,8 +127,14 @@ def evaluate(
         model_arguments: For `from_pretrained`.
         input_arguments: For `get_input_spec`.
         dataset_name: None: the model's first evaluation dataset.
-        num_samples: None: up to 360.
+        num_samples: None: the whole test set. The emulator takes as many of them as the interval needs.
         seed: Which samples are drawn.
+        on: Some of "torch", "cpu" and "emulator"; None: all there are.
+        max_drop: The largest drop that is accepted, in the unit of the metric; None: the evaluator's.
+        interval: Asked width of the 95 % interval of the emulator's drop, in the unit of the metric; None: twice the
+            evaluator's largest fine drop, within half an hour's work.
+        workers: Emulators at once; None: one for each core.
+        report_file: Where to write an HTML page.
 
     Raises:
         UserError: The request cannot be met as it is.
@@ -100,73 +148,170 @@ def evaluate(
         num_calibration_samples=num_calibration_samples,
         use_cache=use_cache,
     )
-    options = EvaluateOptions(target, dataset_name, num_samples, seed, skip_torch)
-    return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, report)
+    options = EvaluateOptions(
+        target,
+        dataset_name=dataset_name,
+        num_samples=num_samples,
+        seed=seed,
+        places=parse_places(",".join(on)) if on is not None else None,
+        max_drop=max_drop,
+        interval=interval,
+        workers=workers,
+        report_file=Path(report_file) if report_file is not None else None,
+    )
+    return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, watch)
 
 
-def evaluate_source(
-    source: ModelSource,
-    options: EvaluateOptions,
-    report: Reporter = silent,
-    show_plan: Callable[[Plan], None] = lambda plan: None,
-) -> Evaluation:
+def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch = Watch()) -> Evaluation:
     """Run an evaluation.
-
-    Args:
-        show_plan: Called once everything is decided.
 
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
     """
-    target = options.target
-    if len(target.chipsets) > 1:
-        raise UserError("an evaluation takes one chipset", "run it once for each")
-    if not target.chipsets and target.runtime.is_qnn:
+    from model_zoo.datasets import load_dataset
+
+    target, toolchain = options.target, LocalToolchain()
+    chipset = target.chipsets[0] if target.chipsets else None
+    places = check_places(options.places, chipset, target.runtime, toolchain)
+    if chipset is None and target.runtime.is_qnn:
         target = replace(target, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
     with open_cache(target.use_cache) as cache:
-        plan = make_plan(source, target, LocalToolchain(), cache)
+        plan = make_plan(source, target, toolchain, cache)
         if len(plan.facts) != 1:
             raise UserError(f"{source.name} has several components: there is no dataset that scores them one by one")
         name, facts = next(iter(plan.facts.items()))
         if not facts.eval_datasets:
             raise UserError(f"{source.name} names no evaluation dataset", "its info is in `model-zoo info`")
-        dataset = options.dataset_name or facts.eval_datasets[0]
-        if dataset not in facts.eval_datasets:
-            raise unknown_name("dataset", dataset, facts.eval_datasets, f"model-zoo info {source.name}")
-        whole, chunks = score_samples(facts.inputs, dataset, options.num_samples, options.seed, _CHUNK)
-        plan = replace(plan, check={name: whole})
-        show_plan(plan)
-        build = component_builds(plan, cache, report)[name]
-        return Evaluation(plan, dataset, _score_chunks(build, chunks, options))
+        dataset_name = options.dataset_name or facts.eval_datasets[0]
+        if dataset_name not in facts.eval_datasets:
+            raise unknown_name("dataset", dataset_name, facts.eval_datasets, f"model-zoo info {source.name}")
+        dataset = load_dataset(dataset_name, facts.inputs, "test")
+        build = component_builds(plan, cache, watch.stage)[name]
+        runs = PlaceRuns(build, chipset, Place.TORCH in places, options.workers or os.cpu_count() or 1)
+        draw = draw_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
+        plan = replace(plan, check={name: draw.whole})
+        watch.plan(plan)
+        run = _Run(runs, draw, places, options, watch)
+        metric = build.new_evaluator().metric
+        evaluation = Evaluation(
+            plan=plan,
+            dataset=dataset_name,
+            seed=options.seed,
+            metric=metric,
+            places=run.places(),
+            max_drop=metric.max_drop if options.max_drop is None else options.max_drop,
+            host=this_cpu(),
+            test_samples=len(dataset),
+            subset=run.subset,
+        )
+        return evaluation
 
 
-def _score_chunks(build: ComponentBuild, chunks: tuple[SampleSet, ...], options: EvaluateOptions) -> dict[str, Score]:
-    evaluators: dict[str, BaseEvaluator] = {}
-    for chunk in chunks:
-        part = replace(build, check=chunk)
-        _, targets = chunk.load(part.facts.inputs)
-        places: dict[str, tuple[Entry, str]] = {}
-        if not options.skip_torch:
-            places["torch"] = (part.reference(), "torch.npz")
-        places["host CPU"] = (part.host(), "host.npz")
-        if options.target.chipsets and part.toolchain.can_emulate(part.runtime):
-            places["NPU emulator"] = (part.emulated(options.target.chipsets[0]), "npu.npz")
-        for place, (made, file) in places.items():
-            evaluator = evaluators.setdefault(place, part.new_evaluator())
-            for outputs, batch in zip(read_samples(made.file(file)), targets, strict=True):
-                evaluator.add(outputs, batch)
-    return {place: evaluator.score() for place, evaluator in evaluators.items()}
+class _Run:
+    """The work of one evaluation."""
+
+    def __init__(
+        self, runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], options: EvaluateOptions, watch: Watch
+    ) -> None:
+        self.runs, self.draw, self.options, self.watch = runs, draw, options, watch
+        self.asked = places
+        self.entries: dict[Place, list[Entry]] = {}
+        self.found: dict[Place, list[bool]] = {}
+        self.subset = ""
+
+    def places(self) -> dict[Place, PlaceResult]:
+        """Run and score every place."""
+        here = tuple(place for place in self.asked if place is not Place.EMULATOR)
+        for place in here:
+            self._look_for(place)
+        if here:
+            self.entries |= self.runs.run(self.draw, here, self.watch.track)
+        if Place.EMULATOR in self.asked:
+            self._look_for(Place.EMULATOR)
+            self.entries[Place.EMULATOR] = self._emulate()
+        return {place: self._result(place) for place in self.asked}
+
+    def evaluator(self, entries: list[Entry]) -> BaseEvaluator:
+        """What a place showed on these chunks."""
+        collected = self.runs.build.new_evaluator()
+        for entry in entries:
+            with np.load(entry.file("state.npz"), allow_pickle=False) as state:
+                collected.restore(dict(state))
+        return collected
+
+    def _look_for(self, place: Place) -> None:
+        self.found[place] = [self.runs.find(place, chunk) is not None for chunk in self.draw.chunks]
+        if count := sum(self.found[place]):
+            self.watch.note(f"{place.label}: {count} of {len(self.draw.chunks)} chunks found from an earlier run")
+
+    def _emulate(self) -> list[Entry]:
+        draw, runs, found = self.draw, self.runs, self.found[Place.EMULATOR]
+        pilot = runs.emulate(draw, 1, self.watch.track)
+        each = pilot[0].value["seconds"] / pilot[0].value["samples"]
+        metric = runs.build.new_evaluator().metric
+        chosen = choose_subset(draw, metric, self.options.interval, *self._known(pilot), each, runs.workers)
+        self.subset = f"{chosen.samples} of {sum(draw.sizes)} samples, {chosen.reason}"
+        left = [size for size, there in list(zip(draw.sizes, found, strict=True))[1 : chosen.chunks] if not there]
+        at_once = min(runs.workers, max(len(left), 1))
+        told = f"{each:.2g} s a sample, {at_once} at once: about {duration(sum(left) * each / at_once)} more"
+        self.watch.note(f"NPU emulator: {self.subset}; {told}")
+        return runs.emulate(draw, chosen.chunks, self.watch.track)
+
+    def _known(self, pilot: list[Entry]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Each sample's score, and its loss on the host CPU, so far."""
+        values = [self.evaluator(entries).sample_values() for entries in (*self.entries.values(), pilot)]
+        losses = values[0] - values[1] if len(self.entries) == 2 else None
+        return values[0][np.isfinite(values[0])], None if losses is None else losses[np.isfinite(losses)]
+
+    def _result(self, place: Place) -> PlaceResult:
+        entries = self.entries[place]
+        reference = self.entries[Place.TORCH][: len(entries)] if self._compared(place) else []
+        key = [code_digest(), [entry.files for entry in (*entries, *reference)]]
+        build = self.runs.build
+        made = self.watch.stage(
+            f"score {place.label}", lambda: build.cache.get_or_make("place", key, lambda folder: self._score(place))
+        ).value
+        totals = {name: sum(entry.value[name] for entry in entries) for name in ("samples", "seconds")}
+        wall = sum(entry.value["seconds"] / entry.value["workers"] for entry in entries)
+        return PlaceResult(
+            place=place,
+            score=Score.from_json(made["score"]),
+            resamples=made["resamples"],
+            drop=Drop.from_json(made["drop"]) if made["drop"] else None,
+            agreement=made["agreement"],
+            seconds_per_sample=totals["seconds"] / totals["samples"],
+            samples_per_second=totals["samples"] / wall,
+            workers=max(entry.value["workers"] for entry in entries),
+            chunks=len(entries),
+            chunks_found=sum(self.found[place][: len(entries)]),
+        )
+
+    def _score(self, place: Place) -> dict[str, Any]:
+        entries = self.entries[place]
+        own = self.evaluator(entries)
+        sure = interval(own, seed=self.options.seed)
+        score = replace(own.score(), interval=(sure.low, sure.high) if sure else None)
+        made = {"score": score.to_json(), "resamples": sure.resamples if sure else 0, "drop": None, "agreement": None}
+        if not self._compared(place):
+            return made
+        torch = self.evaluator(self.entries[Place.TORCH][: len(entries)])
+        lost = drop_interval(torch, own, seed=self.options.seed)
+        value = torch.value()
+        drop = own.metric.drop(value, score.value)
+        same = [np.load(entry.file("agreement.npy"), allow_pickle=False) for entry in entries]
+        found = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None)
+        return {**made, "drop": found.to_json(), "agreement": float(np.concatenate(same).mean())}
+
+    def _compared(self, place: Place) -> bool:
+        return self.runs.compare and place is not Place.TORCH
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print one table: the metric by place and the drop against torch."""
-    torch = evaluation.scores.get("torch")
-    rows = []
-    for place, score in evaluation.scores.items():
-        drop = f"{score.value - torch.value:+.2f}" if torch and place != "torch" else "-"
-        rows.append([place, f"{score.value:.2f} {score.unit}", drop, str(score.samples)])
-    metric = next(iter(evaluation.scores.values())).name
-    title = f"{evaluation.plan.source.name} on {evaluation.dataset}, {evaluation.plan.precision}"
-    console().print(
-        table(title, ["where", metric, "against torch", "samples"], rows, right=("against torch", "samples"))
-    )
+def _check_writable(file: Path) -> None:
+    """Refuse a page that cannot be written, before the work."""
+    hint = "name another file with --report"
+    if file.is_dir():
+        raise UserError(f"{file} is a folder", hint)
+    if not file.parent.is_dir():
+        raise UserError(f"there is no folder {file.parent} to write {file.name} to", hint)
+    if not os.access(file.parent, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        raise UserError(f"no permission to write {file}", hint)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -91,6 +92,31 @@ def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
             return result
 
         yield run
+
+
+@contextmanager
+def sample_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Count samples on standard error: how many are done, how many a second, and the time that is left.
+
+    The function it gives takes how many more are done, and may be called from several threads.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    shown = console(stderr=True)
+    started = time.monotonic()
+    speed = TextColumn("{task.fields[speed]:.3g} samples/s, time left")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed)
+    with Progress(
+        *columns, TimeRemainingColumn(), console=shown, transient=True, disable=not shown.is_terminal
+    ) as progress:
+        task = progress.add_task(title, total=total, speed=0.0)
+
+        def advance(more: int) -> None:
+            progress.advance(task, more)
+            progress.update(task, speed=progress.tasks[0].completed / (time.monotonic() - started))
+
+        yield advance
+    shown.print(f"  [green]done[/green]  {f'{total} samples: {title}':<44} {time.monotonic() - started:6.1f} s")
 
 
 class _Terminated(KeyboardInterrupt):

@@ -1,0 +1,134 @@
+"""Many samples through the slow emulator: several at once, and no more than the asked interval needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from queue import LifoQueue
+from typing import Self
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays
+from model_zoo.evaluators.base import Metric
+from model_zoo.evaluators.bootstrap import samples_for
+from model_zoo.pipeline.draw import Draw
+from model_zoo.runtimes.base import Emulator, TimedRun
+from model_zoo.utils.jobs import ChildFailedError
+
+#: Without an asked interval the emulator is given this long, all workers together.
+_MOST_SECONDS = 1800.0
+#: Fewer samples than this say little, whatever the spread.
+_FEWEST_SAMPLES = 50
+
+
+class _Process(ExitStack):
+    """One emulator in a process of its own."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__()
+        self.run: TimedRun = self.enter_context(emulator.opened())
+
+
+class EmulatorPool:
+    """Emulators in processes of their own, each of which loads the compiled file once. May be used from many threads.
+
+    Args:
+        size: How many there are at most.
+    """
+
+    def __init__(self, emulator: Emulator, size: int) -> None:
+        self._emulator = emulator
+        self._idle: LifoQueue[_Process | None] = LifoQueue()
+        for _ in range(size):
+            self._idle.put(None)  # started when it is needed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while not self._idle.empty():
+            if process := self._idle.get():
+                process.close()
+
+    def run(self, samples: Sequence[Arrays]) -> tuple[list[Arrays], float]:
+        """Run samples in order; a process that fails is replaced, and its samples are run once more.
+
+        Returns:
+            The outputs, and the seconds that running took.
+
+        Raises:
+            ChildFailedError: They failed twice.
+        """
+        process = self._idle.get() or _Process(self._emulator)
+        broken = True
+        try:
+            try:
+                done = process.run(samples)
+            except ChildFailedError:
+                process.close()
+                process = _Process(self._emulator)
+                done = process.run(samples)
+            broken = False
+            return done
+        except ChildFailedError as error:
+            hint = error.hint or "try fewer --workers if memory is short, or another --precision"
+            raise ChildFailedError(f"{error.message} (twice, on the same samples)", hint, error.log) from error
+        finally:
+            if broken:
+                process.close()
+            self._idle.put(None if broken else process)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """How much of a draw the emulator takes.
+
+    Args:
+        chunks: From the front of the draw.
+        reason: Why so many, for people.
+    """
+
+    chunks: int
+    samples: int
+    reason: str
+
+
+def choose_subset(
+    draw: Draw,
+    metric: Metric,
+    width: float | None,
+    scores: np.ndarray,
+    losses: np.ndarray | None,
+    seconds_per_sample: float,
+    workers: int,
+) -> Subset:
+    """Choose so many samples that the 95 % interval of the emulator's drop is as narrow as asked.
+
+    Args:
+        width: Of the interval, from end to end; None: twice the largest fine drop, within half an hour.
+        scores: `sample_values` of what was run so far.
+        losses: What those samples lost on the host CPU; None: unknown, so the interval is that of the metric itself.
+        seconds_per_sample: In one process, from the first chunk.
+    """
+    total = sum(draw.sizes)
+    asked = width or 2 * metric.max_drop
+    needed = max(samples_for(asked, scores if losses is None else losses), _FEWEST_SAMPLES)
+    if np.isin(scores, (metric.low, metric.high)).all():
+        # Each sample is right or wrong. If all are alike, only their number says how rare the others can be.
+        share = min(asked / 2 / (metric.high - metric.low), 0.5)
+        needed = max(needed, math.ceil(math.log(0.025) / math.log1p(-share)))
+    goal = f"a 95 % interval of ±{asked / 2:g} {metric.unit}".strip()
+    affordable = int(_MOST_SECONDS * workers / seconds_per_sample) if width is None else total
+    wanted = max(min(needed, affordable, total), 1)
+    chunks = draw.chunks_for(wanted)
+    samples = sum(draw.sizes[:chunks])
+    if samples == total:
+        reason = "all" if needed <= total else f"all, though {goal} needs {needed}"
+    elif wanted == affordable:
+        reason = f"half an hour's work; {goal} needs {needed}: ask for it with --interval {asked:g}"
+    else:
+        reason = f"enough for {goal}"
+    return Subset(chunks, samples, reason)

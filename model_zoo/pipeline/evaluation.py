@@ -1,0 +1,214 @@
+"""What an evaluation found, as values and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from model_zoo.evaluators.base import Metric, Score
+from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.plan import Plan
+from model_zoo.utils.console import console, table
+from model_zoo.utils.errors import ModelZooError
+
+
+class DropError(ModelZooError):
+    """A place loses more against torch than may be."""
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What a place lost against torch.
+
+    Args:
+        value: In the unit of the metric; negative: it is better than torch.
+        samples: Those that both took, which it is worked out on.
+        torch: Torch's value on these samples.
+        place: The place's.
+        interval: 95 % confidence, from both places on the same resamples; None: there were too few samples.
+    """
+
+    value: float
+    samples: int
+    torch: float
+    place: float
+    interval: tuple[float, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Drop:
+        """Read back what `to_json` gave."""
+        return cls(**{**fields, "interval": tuple(fields["interval"]) if fields["interval"] else None})
+
+
+@dataclass(frozen=True)
+class PlaceResult:
+    """One place.
+
+    Args:
+        score: With its interval.
+        resamples: How many the intervals were taken over.
+        drop: None: it is torch, or torch was not scored.
+        agreement: Mean percent of a sample's answer that is as in torch; None as for `drop`.
+        seconds_per_sample: In one process. On the emulator it says nothing about a device.
+        samples_per_second: Of all processes together.
+        workers: Processes at once.
+        chunks: How many it took.
+        chunks_found: Those that an earlier run had finished.
+    """
+
+    place: Place
+    score: Score
+    resamples: int
+    drop: Drop | None
+    agreement: float | None
+    seconds_per_sample: float
+    samples_per_second: float
+    workers: int
+    chunks: int
+    chunks_found: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "score": self.score.to_json(), "measured_in": self.place.label}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that was found.
+
+    Args:
+        places: In the order of `Place`.
+        max_drop: The largest drop that is accepted, in the unit of the metric.
+        host: The CPU that everything here ran on.
+        test_samples: What the dataset's test set holds.
+        subset: Why the emulator took as many samples as it did; empty: it took none.
+    """
+
+    plan: Plan
+    dataset: str
+    seed: int
+    metric: Metric
+    places: dict[Place, PlaceResult]
+    max_drop: float
+    host: str
+    test_samples: int
+    subset: str
+
+    @property
+    def errors(self) -> tuple[DropError, ...]:
+        """One for each place that lost more than `max_drop`."""
+        return tuple(
+            self._too_much(found.place, found.drop)
+            for found in self.places.values()
+            if found.drop and found.drop.value > self.max_drop
+        )
+
+    def _too_much(self, place: Place, drop: Drop) -> DropError:
+        unit, name = self.metric.unit, self.metric.name
+        lost = f"{amount(drop.value, unit)} {name}, more than the {amount(self.max_drop, unit)} that may be lost"
+        doubt = ""
+        if drop.interval and drop.interval[0] <= self.max_drop:
+            doubt = f" (its 95 % interval, {span(drop.interval, unit)}, does not rule out that it is within)"
+        another = "another --precision (w8a16)" if self.plan.precision.is_quantized else "a quantized --precision"
+        return DropError(
+            f"{self.plan.source.name} in {self.plan.precision} on the {place.label} loses {lost}{doubt}",
+            f"try {another}, more --num-calibration-samples, or `model-zoo sensitivity {self.plan.source.name}` for "
+            "the layers that suffer; --max-drop inf only reports it",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; an infinite `max_drop` is text, since JSON has no number for it."""
+        limit = str(self.max_drop) if self.max_drop == float("inf") else self.max_drop
+        return {
+            "plan": self.plan.to_json(),
+            "dataset": self.dataset,
+            "test_samples": self.test_samples,
+            "seed": self.seed,
+            "metric": {**asdict(self.metric), "high": _finite(self.metric.high)},
+            "places": {str(place): found.to_json() for place, found in self.places.items()},
+            "subset": self.subset,
+            "max_drop": limit,
+            "passed": not self.errors,
+            "errors": [error.message for error in self.errors],
+            "host": self.host,
+        }
+
+
+def amount(value: float, unit: str) -> str:
+    """A figure with its unit."""
+    text = f"{value:.2f}" if unit else f"{value:.4f}"
+    return f"{text} {unit}".strip()
+
+
+def span(interval: tuple[float, float] | None, unit: str) -> str:
+    """An interval for people."""
+    if interval is None:
+        return "no interval: too few samples"
+    digits = 2 if unit else 4
+    return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+
+
+def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """The main table: its columns and rows."""
+    metric = evaluation.metric
+    columns = [
+        "where",
+        f"{metric.name} [95 % interval]",
+        "drop against torch [95 % interval]",
+        "agreement with torch",
+        "samples",
+    ]
+    rows = []
+    for place, found in evaluation.places.items():
+        value = f"{amount(found.score.value, metric.unit)} [{span(found.score.interval, metric.unit)}]"
+        drop, agreement = "-", "-"
+        if found.drop:
+            drop = f"{amount(found.drop.value, metric.unit)} [{span(found.drop.interval, metric.unit)}]"
+            if found.drop.samples < evaluation.places[Place.TORCH].score.samples:
+                drop += f"\non the {found.drop.samples} samples of both, torch {amount(found.drop.torch, metric.unit)}"
+        if found.agreement is not None:
+            agreement = f"{found.agreement:.2f} %"
+        rows.append([place.label, value, drop, agreement, str(found.score.samples)])
+    return columns, rows
+
+
+def detail_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
+    """Further figures by place: its columns and rows."""
+    names = list(dict.fromkeys(name for found in evaluation.places.values() for name in found.score.details))
+    rows = []
+    for place, found in evaluation.places.items():
+        values = [f"{found.score.details[name]:.4g}" if name in found.score.details else "-" for name in names]
+        rows.append([place.label, *values, speed(found)])
+    return ["where", *names, "speed on this machine's CPU"], rows
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def speed(found: PlaceResult) -> str:
+    """How fast it went here."""
+    told = f"{found.samples_per_second:.3g} samples/s"
+    if found.place is not Place.EMULATOR:
+        return told
+    each = f"{found.seconds_per_sample:.3g} s a sample"
+    return f"{told} ({each}, {found.workers} at once); says nothing about a device"
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the metric by place, then what else is known."""
+    shown = console()
+    columns, rows = table_rows(evaluation)
+    title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision}"
+    shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))
+    columns, rows = detail_rows(evaluation)
+    shown.print(table("", columns, rows, right=tuple(columns[1:-1])))
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) != float("inf") else None

@@ -1,0 +1,69 @@
+"""The places an evaluation runs a model in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.base import Toolchain
+from model_zoo.utils.errors import UserError, unknown_name
+
+
+class Place(StrEnum):
+    """Where a model runs, in the order in which the places are scored."""
+
+    TORCH = "torch"
+    CPU = "cpu"
+    EMULATOR = "emulator"
+
+    @property
+    def label(self) -> str:
+        """For tables."""
+        return {"torch": "torch", "cpu": "host CPU", "emulator": "NPU emulator"}[self]
+
+
+def parse_places(on: str, skip_torch: bool = False, compute_quant_cpu: bool = False) -> tuple[Place, ...]:
+    """The places that `--on` names.
+
+    Args:
+        on: Names with commas between.
+        skip_torch: Whether --skip-torch-accuracy was given.
+        compute_quant_cpu: Whether --compute-quant-cpu-accuracy was given.
+
+    Raises:
+        UserError: There is no such place, none is named, or two flags contradict each other.
+    """
+    names = [name.strip().lower() for name in on.split(",") if name.strip()]
+    if not names:
+        raise UserError("--on names no place", f"give some of {','.join(Place)}")
+    if wrong := next((name for name in names if name not in set(Place)), None):
+        raise unknown_name("place", wrong, Place, "model-zoo evaluate MODEL --help")
+    if skip_torch and Place.TORCH in names:
+        raise UserError("--skip-torch-accuracy contradicts --on with torch", "leave one of them out")
+    if compute_quant_cpu and Place.CPU not in names:
+        raise UserError("--compute-quant-cpu-accuracy contradicts --on without cpu", "leave one of them out")
+    return tuple(place for place in Place if place in names)
+
+
+def check_places(
+    asked: tuple[Place, ...] | None, chipset: Chipset | None, runtime: TargetRuntime, toolchain: Toolchain
+) -> tuple[Place, ...]:
+    """The places to score.
+
+    Args:
+        asked: None: all, but for the emulator where no chipset is named.
+
+    Raises:
+        UserError: The emulator cannot run this.
+    """
+    places = asked or (tuple(Place) if chipset else (Place.TORCH, Place.CPU))
+    if Place.EMULATOR in places:
+        if chipset is None:
+            raise UserError("the NPU emulator needs a chipset", "name it with --chipset; run `model-zoo chipsets`")
+        if not toolchain.can_emulate(runtime):
+            able = " or ".join(each for each in TargetRuntime if toolchain.can_emulate(each))
+            raise UserError(
+                f"nothing here can emulate {runtime}", f"use --target-runtime {able}, or --on torch,cpu to do without"
+            )
+    return places
