@@ -285,20 +285,6 @@ class ComponentBuild:
         key = [lowered.files, this_cpu(), self.toolchain.versions(self.runtime)]
         return self.stage("time on host CPU", "profile", key, make)
 
-    def emulated(self, chipset: Chipset) -> Entry:
-        """Stage: outputs of the compiled file on the NPU emulator, apart from compiling: for many samples."""
-        reference = self.reference()
-        compiled, entry = self.compiled(chipset, emulate=False)
-
-        def make(folder: Path) -> dict[str, Any]:
-            model = self.toolchain.load_emulator(entry.file(compiled.files[0]))
-            outputs = model.run(self._inputs(reference))
-            write_samples(folder / "npu.npz", [channels_first(output, self.channel_last_outputs) for output in outputs])
-            return {}
-
-        key = [entry.files, reference.files, self.toolchain.versions(self.runtime)]
-        return self.stage("run on NPU emulator", "emulate", key, make)
-
     def _inputs(self, reference: Entry) -> list[Arrays]:
         samples = read_samples(reference.file("inputs.npz"))
         return [channels_last(sample, self.channel_last_inputs) for sample in samples]
