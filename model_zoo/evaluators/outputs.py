@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from model_zoo.base.spec import Arrays
@@ -50,13 +52,13 @@ def named_output(
     return values
 
 
-def resized(planes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Planes [C, h, w] brought to [C, H, W] bilinearly, as float32; as they are where they have the size."""
+def resized(planes: np.ndarray, size: tuple[int, ...], mode: Literal["bilinear", "nearest"] = "bilinear") -> np.ndarray:
+    """Planes [C, h, w] brought to [C, H, W], as float32; as they are where they have the size."""
     if planes.shape[1:] == size:
         return planes
     from torch import from_numpy
     from torch.nn.functional import interpolate
 
     values = from_numpy(planes.astype(np.float32))[None]
-    larger: np.ndarray = interpolate(values, size, mode="bilinear", align_corners=False)[0].numpy()
-    return larger
+    found: np.ndarray = interpolate(values, size, mode=mode)[0].numpy()
+    return found

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class SegmentationEvaluator(BaseEvaluator):
     """mIoU in percent over the pixels of all pictures; classes that are neither there nor predicted are left out.
 
-    The model's one output is logits [B, classes, H, W]. The target is uint8 [H, W], `IGNORED` where nothing is scored;
-    logits of another size are resized to it, bilinearly, as the published figures are taken.
+    The model's one output is logits [B, classes, H, W], or the classes themselves [B, H, W]. The target is uint8
+    [H, W], `IGNORED` where nothing is scored; logits of another size are resized to it, bilinearly, as the published
+    figures are taken, and classes by the nearest.
     """
 
     metric: ClassVar[Metric] = Metric("mIoU", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
@@ -34,9 +35,9 @@ class SegmentationEvaluator(BaseEvaluator):
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
         targets = [target] if isinstance(target, np.ndarray) and target.ndim == 2 else list(target)
-        logits = _logits(outputs, batch=len(targets))
-        classes, pixels = logits.shape[1], []
-        for truth, one in zip(targets, logits, strict=True):
+        found, classes = _found(outputs, batch=len(targets))
+        pixels = []
+        for truth, one in zip(targets, found, strict=True):
             if truth.ndim != 2 or not np.issubdtype(truth.dtype, np.integer):
                 raise UserError(f"a segmentation target is integers [H, W], got {truth.dtype} {list(truth.shape)}")
             wrong = truth[((truth < 0) | (truth >= classes)) & (truth != IGNORED)]
@@ -46,7 +47,7 @@ class SegmentationEvaluator(BaseEvaluator):
                     "evaluate it on the dataset it was trained for",
                 )
             confusion = multiclass_confusion_matrix(
-                from_numpy(resized(one, truth.shape).argmax(axis=0)),
+                from_numpy(_classes(one, truth.shape)),
                 from_numpy(truth.astype(np.int64)),
                 num_classes=classes,
                 ignore_index=IGNORED,
@@ -73,13 +74,13 @@ class SegmentationEvaluator(BaseEvaluator):
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
         """The share of pixels that get the same class."""
-        same = _logits(outputs).argmax(axis=1) == _logits(reference).argmax(axis=1)
-        return np.asarray(100.0 * same.mean(axis=(1, 2)))
+        both = zip(_found(outputs)[0], _found(reference)[0], strict=True)
+        return np.array([100.0 * np.mean(_classes(a, b.shape[-2:]) == _classes(b, b.shape[-2:])) for a, b in both])
 
     @classmethod
     def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image:
-        logits = _logits(outputs, batch=1)[0]
-        return overlay_classes(picture, resized(logits, (picture.height, picture.width)).argmax(axis=0), IGNORED)
+        found = _found(outputs, batch=1)[0][0]
+        return overlay_classes(picture, _classes(found, (picture.height, picture.width)), IGNORED)
 
     @classmethod
     def draw_target(cls, picture: Image.Image, target: np.ndarray) -> Image.Image:
@@ -100,8 +101,21 @@ def _mean_iou(pixels: np.ndarray) -> np.ndarray:
     return means
 
 
-def _logits(outputs: Arrays, batch: int | None = None) -> np.ndarray:
-    logits = one_output(outputs, "classes", "height", "width", batch=batch)
-    if logits.shape[1] >= IGNORED:
-        raise ModelZooError(f"targets name fewer than {IGNORED} classes, the model gives {logits.shape[1]}")
-    return logits
+def _found(outputs: Arrays, batch: int | None = None) -> tuple[np.ndarray, int]:
+    """Logits [B, classes, H, W] or classes [B, H, W], and how many classes there can be."""
+    if any(values.ndim == 3 for values in outputs.values()):
+        found = one_output(outputs, "height", "width", batch=batch)
+        if found.min() < 0 or found.max() >= IGNORED:
+            raise ModelZooError(f"classes are 0..{IGNORED - 1}, the model gives {found.min()}..{found.max()}")
+        return found, IGNORED
+    found = one_output(outputs, "classes", "height", "width", batch=batch)
+    if found.shape[1] > IGNORED:
+        raise ModelZooError(f"targets name at most {IGNORED} classes, the model gives {found.shape[1]}")
+    return found, found.shape[1]
+
+
+def _classes(found: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """int64 [H, W] of this size, of logits [classes, h, w] or classes [h, w]."""
+    if found.ndim == 3:
+        return np.asarray(resized(found, size).argmax(axis=0))
+    return np.asarray(resized(found[None], size, "nearest")[0].astype(np.int64))
