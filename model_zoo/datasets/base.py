@@ -89,6 +89,10 @@ class BaseDataset(ABC):
         """What a small draw keeps the shares of, e.g. the class of a sample; found without decoding it."""
         return 0
 
+    def has_strata(self) -> bool:
+        """Whether `stratum` tells samples apart."""
+        return type(self).stratum is not BaseDataset.stratum
+
     @abstractmethod
     def fingerprint(self) -> str:
         """Equal fingerprints mean equal samples in equal order."""

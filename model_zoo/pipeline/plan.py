@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.pipeline.cache import StageCache
-from model_zoo.pipeline.samples import FEW_SAMPLES, SampleSet, calibration_samples, check_samples
+from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
 from model_zoo.pipeline.source import ComponentFacts, ModelSource, ZooSource
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -144,7 +144,7 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
         check=check,
         toolchain=toolchain,
         versions=toolchain.versions(runtime),
-        warnings=tuple(_warnings(options, chipsets, calibration, random_weights)),
+        warnings=tuple(_warnings(options, chipsets, calibration, facts, random_weights)),
     )
 
 
@@ -189,18 +189,15 @@ def _warnings(
     options: ExportOptions,
     chipsets: Sequence[Chipset | None],
     calibration: dict[str, SampleSet | None],
+    facts: dict[str, ComponentFacts],
     random_weights: bool,
 ) -> list[str]:
     warnings = []
     if random_weights:
         warnings.append("RANDOM WEIGHTS: THE RESULT IS GOOD FOR LATENCY AND COMPILATION ONLY, ITS OUTPUTS MEAN NOTHING")
     for name, samples in calibration.items():
-        if samples is not None and not samples.real:
-            warnings.append(f"CALIBRATED ON RANDOM NOISE: the ranges of {name} fit no real input")
-        elif samples is not None and samples.count < FEW_SAMPLES:
-            warnings.append(
-                f"ONLY {samples.count} CALIBRATION SAMPLE(S) for {name}: {FEW_SAMPLES} or more show better ranges"
-            )
+        if samples is not None:
+            warnings += [f"{name}: {warning}" for warning in calibration_warnings(samples, facts[name].inputs)]
     for chipset in chipsets:
         if options.runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
             warnings.append(

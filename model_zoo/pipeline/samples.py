@@ -39,6 +39,7 @@ class SampleSet:
         count: Batches it holds.
         fingerprint: Equal fingerprints mean equal samples.
         dataset: Name of the dataset if the samples have targets to score against.
+        only_class: The class that all are of, where classes are known and there is but one.
     """
 
     origin: str
@@ -47,6 +48,7 @@ class SampleSet:
     fingerprint: str
     _load: Callable[[], Iterator[tuple[Arrays, Any]]]
     dataset: str | None = None
+    only_class: str | int | None = None
 
     def first(self) -> SampleSet:
         """Its first batch, without targets."""
@@ -113,7 +115,10 @@ def _drawn(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> SampleSet
             yield arrays, [sample.target for sample in samples]
 
     origin = f"{dataset.name} ({dataset.split})"
-    return SampleSet(origin, True, len(order) // batch, digest(dataset.fingerprint(), order, batch), load, dataset.name)
+    fingerprint = digest(dataset.fingerprint(), order, batch)
+    classes = {dataset.stratum(index) for index in order} if dataset.has_strata() else set()
+    only = classes.pop() if len(classes) == 1 else None
+    return SampleSet(origin, True, len(order) // batch, fingerprint, load, dataset.name, only)
 
 
 def calibration_samples(
@@ -157,22 +162,35 @@ def calibration_samples(
     return noise_samples(spec, noise_count)
 
 
-def score_samples(
-    spec: InputSpec, dataset_name: str, wanted: int | None, seed: int, chunk: int
-) -> tuple[SampleSet, tuple[SampleSet, ...]]:
-    """Test samples with targets: all of them, and in chunks that are worked on one by one so that memory stays bounded.
+def calibration_warnings(samples: SampleSet, spec: InputSpec) -> list[str]:
+    """What speaks against ranges from these samples, by their number, their classes and a look at the first ones.
 
-    Args:
-        wanted: How many; None: `ACCURACY_SAMPLES`, or all there are.
-        chunk: Batches in one chunk.
+    Raises:
+        UserError: Those looked at hold one value each, as an empty picture does: they show no range at all.
     """
-    from model_zoo.datasets import load_dataset
-
-    dataset = load_dataset(dataset_name, spec, "test")
-    size = chunk * next(iter(spec.values())).shape[0]
-    order = _draw(dataset, spec, wanted, ACCURACY_SAMPLES, seed)
-    chunks = tuple(_drawn(dataset, spec, order[start : start + size]) for start in range(0, len(order), size))
-    return _drawn(dataset, spec, order), chunks
+    if not samples.real:
+        return ["CALIBRATED ON RANDOM NOISE: the ranges fit no real input"]
+    warnings = []
+    if samples.count < FEW_SAMPLES:
+        warnings.append(f"ONLY {samples.count} CALIBRATION SAMPLE(S): {FEW_SAMPLES} or more show better ranges")
+    if samples.only_class is not None:
+        warnings.append(f"ALL CALIBRATION SAMPLES ARE OF ONE CLASS ({samples.only_class}): others may leave the ranges")
+    wide = [name for name, tensor in spec.items() if np.prod(tensor.shape[1:]) > 1]
+    looked, constant = 0, 0
+    for arrays, _ in islice(samples._load(), FEW_SAMPLES):
+        flat = [arrays[name].reshape(len(arrays[name]), -1) for name in wide]
+        looked += 1
+        constant += bool(flat) and all(bool((value == value[:, :1]).all()) for value in flat)
+    if constant == looked:
+        raise UserError(
+            f"calibration data: the first {looked} sample(s) of {samples.origin} hold one value each: no ranges",
+            "give real samples with --calibration-data",
+        )
+    if constant:
+        warnings.append(
+            f"{constant} OF THE FIRST {looked} CALIBRATION SAMPLES HOLD ONE VALUE EACH, as empty pictures do"
+        )
+    return warnings
 
 
 def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | None:

@@ -1,0 +1,67 @@
+"""Which samples a run takes, and what is said of poor ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.datasets.base import BaseDataset, Sample
+from model_zoo.datasets.folder import FolderDataset
+from model_zoo.pipeline.samples import calibration_samples, calibration_warnings, dataset_samples, noise_samples
+from model_zoo.utils.errors import UserError
+
+SPEC: InputSpec = {"image": image_spec(4, 4)}
+
+
+class _Stripes(BaseDataset):
+    """40 pictures of four classes, one class after the other; the first are of one colour."""
+
+    name = "stripes"
+
+    def __init__(self, constant: int = 0) -> None:
+        super().__init__(SPEC, "calibration")
+        self.constant = constant
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Sample:
+        pixels = np.full((1, 3, 4, 4), 0.5, np.float32)
+        pixels[..., 0] = 0.5 if index < self.constant else 0.0
+        return Sample({"image": pixels}, index // 10)
+
+    def stratum(self, index: int) -> int:
+        return index // 10
+
+    def fingerprint(self) -> str:
+        return "stripes"
+
+
+def test_good_samples_raise_no_warning() -> None:
+    assert calibration_warnings(dataset_samples(_Stripes(), SPEC, 30, 30), SPEC) == []
+
+
+def test_poor_calibration_samples_are_warned_of() -> None:
+    def warnings(dataset: BaseDataset, count: int) -> str:
+        return " ".join(calibration_warnings(dataset_samples(dataset, SPEC, count, count), SPEC))
+
+    assert "ONLY 2 CALIBRATION SAMPLE(S)" in warnings(_Stripes(), 2)
+    assert "OF ONE CLASS" in warnings(_Stripes(), 1) and "OF ONE CLASS" not in warnings(_Stripes(), 30)
+    some = warnings(_Stripes(constant=20), 40)
+    assert "OF THE FIRST 16 CALIBRATION SAMPLES HOLD ONE VALUE EACH" in some
+    with pytest.raises(UserError, match=r"first 16 sample\(s\) of stripes .* hold one value each"):
+        warnings(_Stripes(constant=40), 40)
+    assert "RANDOM NOISE" in calibration_warnings(noise_samples(SPEC, 1), SPEC)[0]
+
+
+@pytest.mark.parametrize("wanted", [-3, 0, 41])
+def test_a_number_that_cannot_be_is_refused(wanted: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{wanted} samples asked for, stripes holds 40"):
+        dataset_samples(_Stripes(), SPEC, wanted, 10)
+    np.savez(tmp_path / "a.npz", image=np.random.default_rng(0).random((40, 3, 4, 4), np.float32))
+    assert len(FolderDataset(tmp_path / "a.npz", SPEC)) == 40
+    with pytest.raises(UserError, match=r"samples asked for|ask for at least 1"):
+        calibration_samples(SPEC, None, tmp_path / "a.npz", wanted, False)
