@@ -48,7 +48,7 @@ ROWS = {
     "digits": Row("digits_cnn", dataset="digits", calibration=64, held_out=360),
     "detection": Row("yolov7", _TINY | _REFERENCE, dataset="scenes", held_out=48),
     "segmentation": Row("unet_segmentation", _REFERENCE, dataset="scenes_segmentation", held_out=32),
-    "super_resolution": Row("xlsr", _REFERENCE, dataset="photos", held_out=32),
+    "super_resolution": Row("xlsr", _REFERENCE, dataset="photos", held_out=36),
     "resnet18": Row("resnet18", _RANDOM),
     "mobilenet_v2": Row("mobilenet_v2", _RANDOM),
     "mobilenet_v3_large": Row("mobilenet_v3_large", _RANDOM),

@@ -64,7 +64,7 @@ def score(row: Path, out: Path) -> dict[str, Any]:
             if expected[name].dtype.kind == "f":
                 ratios[name].append(sqnr_db(expected[name], got[name]))
         if evaluator is not None and dataset is not None:
-            evaluator.add({name: got[name] for name in facts.output_names}, dataset[about["order"][index]].target)
+            evaluator.add({name: got[name] for name in facts.output_names}, [dataset[about["order"][index]].target])
     outputs = {name: float(np.mean(values)) for name, values in ratios.items()}
     figures: dict[str, Any] = {"sqnr_db": float(np.mean(list(outputs.values()))), "outputs": outputs}
     if evaluator is not None:
