@@ -1,4 +1,4 @@
-"""Weights that come with the package: a model's train.py writes them with a record of how, and its sha256 guards them."""
+"""Weights that come with the package: a model's train.py writes them with a record, whose sha256 guards them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Self
 
@@ -11,14 +10,13 @@ from torch import nn
 
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import ColorOrder, InputSpec, IoType, TensorSpec
-from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.base.weights import resolve_weights
 from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.models._shared.random_weights import seeded
+from model_zoo.models._shared.reference import REFERENCE, reference_files
 from model_zoo.utils.checkpoint import load_strict, read_state_dict
 
-#: Both written by train.py.
 FOLDER = Path(__file__).resolve().parent
-WEIGHTS, RECORD = "weights.safetensors", "weights.json"
 
 
 class Model(BaseModel):
@@ -42,11 +40,10 @@ class Model(BaseModel):
         """Load the weights that come with the package, or others.
 
         Args:
-            weights: DEFAULT (in the package), the path of a checkpoint, or `random`.
+            weights: DEFAULT or `reference` (both: in the package, trained by train.py), the path of a checkpoint, or
+                `random`.
         """
-        record = json.loads((FOLDER / RECORD).read_text(encoding="utf-8"))
-        files = {"DIGITS": WeightsFile(None, record["sha256"], WEIGHTS, folder=FOLDER)}
-        path = resolve_weights(weights, "digits_cnn", files, "DIGITS")
+        path = resolve_weights(weights, "digits_cnn", reference_files(FOLDER), REFERENCE)
         with seeded():
             model = cls()
         if path is not None:

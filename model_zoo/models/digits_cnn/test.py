@@ -11,9 +11,10 @@ from PIL import Image, ImageOps
 
 from model_zoo.datasets.digits import digits
 from model_zoo.models._shared.imagenet_classifier.testing import check_demo
+from model_zoo.models._shared.reference import RECORD, WEIGHTS
 from model_zoo.models.digits_cnn import model as model_module
 from model_zoo.models.digits_cnn.app import App
-from model_zoo.models.digits_cnn.model import FOLDER, RECORD, WEIGHTS, Model
+from model_zoo.models.digits_cnn.model import FOLDER, Model
 from model_zoo.utils.errors import ModelZooError
 
 

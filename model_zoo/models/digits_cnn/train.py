@@ -9,19 +9,16 @@ once, at the end.
 
 from __future__ import annotations
 
-import json
 import sys
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from model_zoo.datasets.digits import digits
 from model_zoo.models._shared.random_weights import seeded
-from model_zoo.models.digits_cnn.model import FOLDER, RECORD, WEIGHTS, Model
-from model_zoo.utils.files import atomic_write
-from model_zoo.utils.hashing import sha256_file
+from model_zoo.models._shared.reference import write_reference
+from model_zoo.models.digits_cnn.model import FOLDER, Model
 
 SEED, EPOCHS, BATCH, LEARNING_RATE = 0, 60, 64, 4e-3
 
@@ -64,12 +61,7 @@ def main() -> int:
     torch.use_deterministic_algorithms(True)
     with seeded(SEED):
         model = train()
-    with atomic_write(FOLDER / WEIGHTS) as temporary:
-        save_file(model.state_dict(), temporary)
     record = {
-        "command": "python -m model_zoo.models.digits_cnn.train",
-        "sha256": sha256_file(FOLDER / WEIGHTS),
-        "torch": torch.__version__,
         "seed": SEED,
         "epochs": EPOCHS,
         "training_samples": len(digits("calibration")[1]),
@@ -77,9 +69,7 @@ def main() -> int:
         "held_out_samples": len(digits("test")[1]),
         "held_out_top_1": round(top_1(model, *digits("test")), 4),
     }
-    with atomic_write(FOLDER / RECORD) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(record, indent=2))
+    write_reference(FOLDER, model, record)
     return 0
 
 

@@ -1,0 +1,28 @@
+"""The demo of every super-resolution model: it saves the enlarged picture."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from PIL import Image
+
+from model_zoo.datasets.photos import photos, shrink
+from model_zoo.models._shared.demo import Shown, image_demo
+from model_zoo.models._shared.super_resolution.app import SuperResolutionApp
+
+
+def super_resolution_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
+    """Run the demo; gives the exit status."""
+    return image_demo(model_id, _show, held_out_photo, argv)
+
+
+def held_out_photo() -> Image.Image:
+    """A photograph that xlsr was not trained on, at a fourth of its size."""
+    return shrink(photos("test")[0])
+
+
+def _show(app: SuperResolutionApp, picture: Image.Image, given: argparse.Namespace) -> Shown:
+    enlarged = app.predict(picture)
+    sizes = {name: f"{image.width} x {image.height}" for name, image in (("given", picture), ("enlarged", enlarged))}
+    return Shown(enlarged, [sizes])
