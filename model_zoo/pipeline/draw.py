@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -29,11 +29,17 @@ _PILOT_SAMPLES = 2
 
 @dataclass(frozen=True)
 class Draw:
-    """The chosen samples in their order, in chunks that are worked on, stored and found again one by one."""
+    """The chosen samples in their order, in chunks that are worked on, stored and found again one by one.
+
+    Args:
+        sizes: Samples in each chunk.
+        batch_at: Loads the batch that holds a sample, by the sample's place in the order.
+    """
 
     whole: SampleSet
     chunks: tuple[SampleSet, ...]
     sizes: tuple[int, ...]
+    batch_at: Callable[[int], SampleSet]
 
     def chunks_for(self, samples: int) -> int:
         """How many chunks from the front hold at least so many samples, or all."""
@@ -75,7 +81,12 @@ def draw_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, seed
     pilot = min(max(_PILOT_SAMPLES // unit, 1) * unit, size)
     cuts = [0, *range(pilot, count, size), count]
     parts = [order[start:stop] for start, stop in pairwise(cuts)]
-    return Draw(drawn(order), tuple(map(drawn, parts)), tuple(map(len, parts)))
+
+    def batch_at(position: int) -> SampleSet:
+        start = position // batch * batch
+        return drawn(order[start : start + batch])
+
+    return Draw(drawn(order), tuple(map(drawn, parts)), tuple(map(len, parts)), batch_at)
 
 
 def fair_order(dataset: BaseDataset, seed: int) -> list[int]:

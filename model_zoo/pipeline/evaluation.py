@@ -115,7 +115,7 @@ class Evaluation:
             doubt = f" (its 95 % interval, {span(drop.interval, unit)}, does not rule out that it is within)"
         another = "another --precision (w8a16)" if self.plan.precision.is_quantized else "a quantized --precision"
         return DropError(
-            f"{self.plan.source.name} in {self.plan.precision} on the {place.label} loses {lost}{doubt}",
+            f"{self.plan.source.name} in {self.plan.precision_name} on the {place.label} loses {lost}{doubt}",
             f"try {another}, more --num-calibration-samples, or `model-zoo sensitivity {self.plan.source.name}` for "
             "the layers that suffer; --max-drop inf only reports it",
         )
@@ -204,7 +204,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Print the metric by place, then what else is known."""
     shown = console()
     columns, rows = table_rows(evaluation)
-    title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision}"
+    title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision_name}"
     shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))
     columns, rows = detail_rows(evaluation)
     shown.print(table("", columns, rows, right=tuple(columns[1:-1])))

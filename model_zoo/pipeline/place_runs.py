@@ -68,7 +68,7 @@ class PlaceRuns:
 
     def find(self, place: Place, chunk: SampleSet) -> Entry | None:
         """What a chunk showed in an earlier run."""
-        return self.build.cache.find("chunk", self._key(place, chunk))
+        return self.build.cache.find("chunk", self.key(place, chunk))
 
     def run(self, draw: Draw, places: tuple[Place, ...], track: Track) -> dict[Place, list[Entry]]:
         """Torch and the host CPU, chunk by chunk: both work on the same loaded samples."""
@@ -141,7 +141,7 @@ class PlaceRuns:
                 np.save(folder / "agreement.npy", np.concatenate(same))
             return {"samples": len(evaluator), "seconds": seconds, "workers": workers}
 
-        return self.build.cache.get_or_make("chunk", self._key(place, chunk), make)
+        return self.build.cache.get_or_make("chunk", self.key(place, chunk), make)
 
     def _load(self, chunk: SampleSet) -> _Loaded:
         """A chunk's samples, and torch's outputs; the last chunk is kept, because the next place asks for it again."""
@@ -183,7 +183,8 @@ class PlaceRuns:
         versions = installed_versions("torch", "numpy")
         return [code_digest(), build.source.key, build.stem, fields, build.facts.evaluator, versions]
 
-    def _key(self, place: Place, chunk: SampleSet) -> list[Any]:
+    def key(self, place: Place, chunk: SampleSet) -> list[Any]:
+        """What a chunk's result in a place depends on."""
         build = self.build
         key = [*self._torch_key, place, chunk.fingerprint]
         if place is not Place.TORCH:

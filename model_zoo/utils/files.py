@@ -40,6 +40,23 @@ def make_folder(path: Path, hint: str = _ELSEWHERE) -> None:
         raise UserError(f"no permission to write to {path}", hint)
 
 
+def check_writable(file: Path, hint: str) -> None:
+    """Refuse a file that cannot be written, before the work that it is for.
+
+    Args:
+        hint: What to do then.
+
+    Raises:
+        UserError: It is a folder, its folder is missing, or there is no permission.
+    """
+    if file.is_dir():
+        raise UserError(f"{file} is a folder", hint)
+    if not file.parent.is_dir():
+        raise UserError(f"there is no folder {file.parent} to write {file.name} to", hint)
+    if not os.access(file.parent, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        raise UserError(f"no permission to write {file}", hint)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, moved into place only if the block ends well.

@@ -1,0 +1,145 @@
+"""The samples that a build answers worst, once more through every place, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays, ColorOrder, InputSpec, IoType
+from model_zoo.evaluators.base import BaseEvaluator
+from model_zoo.pipeline.draw import Draw
+from model_zoo.pipeline.place_runs import PlaceRuns, in_threads
+from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.source import code_digest
+from model_zoo.runtimes.base import read_samples, write_samples
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_MOST = 8
+
+
+@dataclass(frozen=True)
+class View:
+    """One sample as one place sees or answers it.
+
+    Args:
+        title: "input", "target", or the place.
+        picture: None: it cannot be drawn.
+        text: The answer in words, and how it scores; may be empty.
+    """
+
+    title: str
+    picture: Image | None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class WorstSample:
+    """One sample, seen side by side."""
+
+    number: int
+    views: tuple[View, ...]
+
+
+def worst_samples(runs: PlaceRuns, draw: Draw, scored: Mapping[Place, BaseEvaluator]) -> list[WorstSample]:
+    """The samples that lose most against torch in the last place, or score worst; none where inputs are no pictures.
+
+    Args:
+        scored: What each place showed on the samples at the front of the draw.
+    """
+    facts = runs.build.facts
+    if not _picture_input(facts.inputs):
+        return []
+    positions = rank(scored)[:_MOST]
+    outputs = _outputs(runs, draw, tuple(scored), positions)
+    batch = next(iter(facts.inputs.values())).shape[0]
+    found = []
+    for number, position in enumerate(positions):
+        (inputs,), (targets,) = draw.batch_at(position).load(facts.inputs)
+        row = position % batch
+        picture, target = _picture(_row(inputs, row), facts.inputs), targets[row]
+        evaluator = next(iter(scored.values()))
+        views = [
+            View("input", picture),
+            View("target", evaluator.draw_target(picture.copy(), target), _name(target, facts.labels)),
+        ]
+        for place, own in scored.items():
+            answer = _row(outputs[place][number], row)
+            metric, value = own.metric, own.sample_values()[position]
+            told = [_name(_best(answer), facts.labels)] if isinstance(target, int) else []
+            told.append(f"{metric.name} {value:.4g} {metric.unit}".strip())
+            views.append(View(place.label, own.draw_outputs(picture.copy(), answer), ", ".join(filter(None, told))))
+        found.append(WorstSample(position, tuple(views)))
+    return found
+
+
+def rank(scored: Mapping[Place, BaseEvaluator]) -> list[int]:
+    """Places in the draw, the worst first: by what the last place lost against torch, then by its own figure."""
+    last = list(scored.values())[-1]
+    sign = -1.0 if last.metric.higher_is_better else 1.0
+    badness = np.nan_to_num(sign * last.sample_values(), nan=-np.inf)
+    lost = np.zeros(len(badness))
+    if Place.TORCH in scored:
+        lost = badness - np.nan_to_num(sign * scored[Place.TORCH].sample_values()[: len(badness)], nan=-np.inf)
+    lost = np.nan_to_num(lost, nan=0.0)  # unknown in both
+    return [int(index) for index in np.lexsort((-badness, -lost))]
+
+
+def _outputs(runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], positions: list[int]) -> dict[Place, list[Arrays]]:
+    """What each place gives for the batches of these samples; kept in the stage cache."""
+    chosen = [draw.batch_at(position) for position in positions]
+
+    def make(folder: Path) -> dict[str, Any]:
+        inputs = [batch for samples in chosen for batch in samples.load(runs.build.facts.inputs)[0]]
+        for place in places:
+            if place is Place.EMULATOR:
+                outputs: list[Arrays] = [{}] * len(inputs)
+                workers = min(runs.workers, len(inputs))
+                with runs.emulators(workers) as run:
+
+                    def one(index: int, outputs: list[Arrays] = outputs) -> None:
+                        outputs[index] = run([inputs[index]])[0][0]
+
+                    in_threads(workers, one, range(len(inputs)))
+            else:
+                outputs = runs.torch_outputs(inputs) if place is Place.TORCH else runs.host_outputs(inputs)
+            write_samples(folder / f"{place}.npz", outputs)
+        return {}
+
+    key = [code_digest(), [[runs.key(place, samples) for samples in chosen] for place in places]]
+    entry = runs.build.stage("draw the worst samples", "worst", key, make)
+    return {place: read_samples(entry.file(f"{place}.npz")) for place in places}
+
+
+def _picture_input(spec: InputSpec) -> str | None:
+    return next((name for name, tensor in spec.items() if tensor.io_type is IoType.IMAGE), None)
+
+
+def _picture(inputs: Arrays, spec: InputSpec) -> Image:
+    from PIL import Image
+
+    name = _picture_input(spec) or ""
+    low, high = spec[name].value_range or (0.0, 1.0)
+    pixels = np.rint((inputs[name][0].astype(np.float64) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    planes = pixels[::-1] if spec[name].color_order is ColorOrder.BGR else pixels
+    return Image.fromarray(planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
+
+
+def _row(arrays: Arrays, row: int) -> Arrays:
+    return {name: value[row : row + 1] for name, value in arrays.items()}
+
+
+def _best(outputs: Arrays) -> int:
+    return int(next(iter(outputs.values())).argmax())
+
+
+def _name(target: Any, labels: tuple[str, ...] | None) -> str:
+    """A class, or a text, in words."""
+    if isinstance(target, int):
+        return labels[target] if labels and 0 <= target < len(labels) else f"class {target}"
+    return target if isinstance(target, str) else ""
