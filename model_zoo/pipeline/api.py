@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.pipeline.export import open_cache, run_plan, silent
-from model_zoo.pipeline.plan import ExportOptions, make_plan
+from model_zoo.pipeline.plan import ExportOptions, make_plan, parse_precision
 from model_zoo.pipeline.result import ExportFailedError, ExportResult
 from model_zoo.pipeline.source import GivenSource, ModelSource, ZooSource
 from model_zoo.pipeline.stages import Reporter
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.utils.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +29,7 @@ def export(
     chipset: str | Sequence[str] = (),
     runtime: str = "qnn",
     precision: str | None = None,
+    max_drop: float | None = None,
     model_arguments: Mapping[str, Any] | None = None,
     input_arguments: Mapping[str, Any] | None = None,
     input_spec: InputSpec | None = None,
@@ -50,7 +51,9 @@ def export(
         model: A zoo id, a model object of the zoo's classes, or any torch module together with `input_spec`.
         chipset: Names or aliases, e.g. "sm8650"; may be empty for the runtimes "onnx" and "tflite".
         runtime: "qnn", "precompiled_qnn_onnx", "qnn_dlc", "onnx" or "tflite".
-        precision: E.g. "w8a8"; None: the first that model, runtime and chipsets support.
+        precision: E.g. "w8a8", or "auto": the cheapest bits for each tensor that keep the metric of the model's
+            evaluator; None: the first that model, runtime and chipsets support.
+        max_drop: What "auto" may lose against torch, in the unit of the metric; None: what counts as fine there.
         model_arguments: For `from_pretrained` of a zoo id, e.g. {"weights": "random"}.
         input_arguments: For `get_input_spec` of a zoo id, e.g. {"height": 320}.
         input_spec: Shapes, dtypes and meaning of the inputs, in call order.
@@ -71,10 +74,15 @@ def export(
         ExportFailedError: A target failed; its `result` holds those that did not.
         ModelZooError: A stage that all targets share failed.
     """
+    parsed, auto = parse_precision(precision)
+    if max_drop is not None and not auto:
+        raise UserError("max_drop says what the precision auto may lose", 'give precision="auto", or leave it out')
     options = ExportOptions(
         runtime=TargetRuntime.parse(runtime),
         chipsets=tuple(find_chipset(c) for c in ([chipset] if isinstance(chipset, str) else chipset)),
-        precision=Precision.parse(precision) if precision else None,
+        precision=parsed,
+        auto=auto,
+        max_drop=max_drop,
         calibration_data=calibration_data,
         num_calibration_samples=num_calibration_samples,
         skip_compiling=skip_compiling,

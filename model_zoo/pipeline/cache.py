@@ -117,12 +117,15 @@ class StageCache:
         for left in self.root.glob(f"*/{_UNFINISHED}*"):  # by runs that were killed
             if time.time() - left.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(left, ignore_errors=True)
-        entries = sorted(self.root.glob(f"*/*/{_RECORD}"), key=lambda path: path.stat().st_mtime)
-        sizes = {entry: sum(file.stat().st_size for file in entry.parent.iterdir()) for entry in entries}
-        total = sum(sizes.values())
-        for entry in entries:
+        entries = []
+        for record in self.root.glob(f"*/*/{_RECORD}"):
+            with contextlib.suppress(FileNotFoundError):  # another thread or run is just replacing it
+                size = sum(file.stat().st_size for file in record.parent.iterdir())
+                entries.append((record.stat().st_mtime, record.parent, size))
+        total = sum(size for _, _, size in entries)
+        for _, entry, size in sorted(entries):
             if total <= MAX_CACHE_BYTES:
                 return
-            if entry.parent != keep:
-                shutil.rmtree(entry.parent, ignore_errors=True)
-                total -= sizes[entry]
+            if entry != keep:
+                shutil.rmtree(entry, ignore_errors=True)
+                total -= size

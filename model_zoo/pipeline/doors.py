@@ -50,7 +50,7 @@ def _export(model_id: str, argv: list[str]) -> int:
     from model_zoo.toolchains.local.toolchain import LocalToolchain
     from model_zoo.utils.console import console
 
-    parser, model_flags, input_flags = _parser(
+    parser, model_flags, input_flags = door_parser(
         model_id,
         "export",
         "Compile the model on this machine, check the result, and say what it will do on the chipset.",
@@ -60,14 +60,16 @@ def _export(model_id: str, argv: list[str]) -> int:
     _add_export_flags(parser)
     given = parser.parse_args(argv)
     options = replace(
-        _target_options(given),
+        target_options(given),
         skip_compiling=given.skip_compiling,
         skip_profiling=given.skip_profiling,
         skip_inferencing=given.skip_inferencing,
         output_dir=given.output_dir,
         zip_assets=given.zip_assets,
     )
-    source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
+    if given.max_drop is not None and not options.auto:
+        raise UserError("--max-drop says what --precision auto may lose", "add --precision auto, or leave it out")
+    source = ZooSource(model_id, flag_values(given, model_flags), flag_values(given, input_flags))
     with open_cache(options.use_cache) as cache:
         with spinner("loading the model"):
             plan = make_plan(source, options, LocalToolchain(), cache)
@@ -95,7 +97,7 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
     from model_zoo.pipeline.source import ZooSource
     from model_zoo.utils.console import console, sample_progress
 
-    parser, model_flags, input_flags = _parser(
+    parser, model_flags, input_flags = door_parser(
         model_id,
         "evaluate",
         "Score the model on a dataset: in torch, quantized on this machine's CPU, and on the NPU emulator. "
@@ -103,11 +105,11 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
         "--chipset sm8650 --precision w8a8 --report report.html",
         "--no-cache" not in argv,
     )
-    _add_target_flags(parser)
+    add_target_flags(parser)
     _add_evaluate_flags(parser)
     given = parser.parse_args(argv)
     options = EvaluateOptions(
-        _target_options(given),
+        target_options(given),
         dataset_name=given.dataset_name,
         num_samples=given.num_samples,
         seed=given.seed,
@@ -117,7 +119,7 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
         workers=given.workers,
         report_file=given.report,
     )
-    source = ZooSource(model_id, _values(given, model_flags), _values(given, input_flags))
+    source = ZooSource(model_id, flag_values(given, model_flags), flag_values(given, input_flags))
     shown = console(stderr=True)
 
     def stage(title: str, work: Callable[[], Entry]) -> Entry:
@@ -140,7 +142,7 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
     return max((error.exit_code for error in evaluation.errors), default=0)
 
 
-def _parser(
+def door_parser(
     model_id: str, command: str, what: str, example: str, use_cache: bool
 ) -> tuple[HouseParser, list[Flag], list[Flag]]:
     with spinner(f"reading the flags of {model_id}"):
@@ -177,7 +179,8 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
     return [Flag.from_json(flag) for flag in found["model"]], [Flag.from_json(flag) for flag in found["input"]]
 
 
-def _add_target_flags(parser: argparse.ArgumentParser) -> None:
+def add_target_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of runtime, chipset, precision and calibration."""
     target = parser.add_argument_group("target")
     target.add_argument(
         "-c", "--chipset", action="append", default=[], help="chipset or alias; see `model-zoo chipsets`"
@@ -193,7 +196,10 @@ def _add_target_flags(parser: argparse.ArgumentParser) -> None:
     )
     precision = target.add_mutually_exclusive_group()
     precision.add_argument(
-        "-p", "--precision", help=f"{', '.join(Precision)}; default: the first that model, runtime and chipset support"
+        "-p",
+        "--precision",
+        help=f"{', '.join(Precision)}, or auto: the cheapest bits for each tensor that keep the metric; default: the "
+        "first that model, runtime and chipset support",
     )
     precision.add_argument(
         "--quantize",
@@ -211,7 +217,14 @@ def _add_target_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_export_flags(parser: argparse.ArgumentParser) -> None:
-    _add_target_flags(parser)
+    add_target_flags(parser)
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="X",
+        help="with --precision auto: what may be lost against torch, in the unit of the metric; default: what the "
+        "evaluator counts as fine",
+    )
     work = parser.add_argument_group("work")
     work.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     work.add_argument("--skip-compiling", action="store_true", help="check capture and quantization only; no files")
@@ -265,14 +278,17 @@ def _places(given: argparse.Namespace) -> tuple[Place, ...] | None:
     return parse_places(on, given.skip_torch_accuracy, given.compute_quant_cpu_accuracy) if on is not None else None
 
 
-def _target_options(given: argparse.Namespace) -> ExportOptions:
-    """What `_add_target_flags` asked for."""
+def target_options(given: argparse.Namespace) -> ExportOptions:
+    """What `add_target_flags` asked for."""
     from model_zoo.pipeline.plan import ExportOptions
 
+    precision, auto = _precision(given)
     return ExportOptions(
         runtime=TargetRuntime.parse(given.target_runtime),
         chipsets=_chipsets(given),
-        precision=_precision(given),
+        precision=precision,
+        auto=auto,
+        max_drop=given.max_drop if auto else None,
         calibration_data=given.calibration_data,
         num_calibration_samples=given.num_calibration_samples,
         use_cache=not given.no_cache,
@@ -284,17 +300,17 @@ def _chipsets(given: argparse.Namespace) -> tuple[Chipset, ...]:
     return tuple(dict.fromkeys([*named, *(find_chipset(find_device(name).chipset) for name in given.device)]))
 
 
-def _precision(given: argparse.Namespace) -> Precision | None:
-    name = given.precision or given.quantize
-    if name is None:
-        return None
-    precision = Precision.parse(name)
-    if given.quantize and not precision.is_quantized:
-        raise UserError(f"--quantize {precision} does not quantize", "use --precision float")
-    return precision
+def _precision(given: argparse.Namespace) -> tuple[Precision | None, bool]:
+    from model_zoo.pipeline.plan import parse_precision
+
+    precision, auto = parse_precision(given.precision or given.quantize)
+    if given.quantize and precision is Precision.FLOAT:
+        raise UserError("--quantize float does not quantize", "use --precision float")
+    return precision, auto
 
 
-def _values(given: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
+def flag_values(given: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
+    """What was given for a model's own flags."""
     return {flag.name: getattr(given, flag.name) for flag in flags}
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from model_zoo.pipeline.auto_precision import find_assignments
 from model_zoo.pipeline.bundle import check_output, write_bundle
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.plan import Plan
@@ -52,6 +53,8 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
     """
     if not plan.options.skip_compiling:
         check_output(plan)
+    if plan.auto:
+        plan = find_assignments(plan, component_builds(plan, cache, report))
     builds = component_builds(plan, cache, report)
     try:
         for build in builds.values():
@@ -89,6 +92,7 @@ def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[st
             check=plan.check[name],
             half=plan.precision is Precision.FLOAT and on_npu,
             report=report,
+            assignment=plan.searches[name].chosen.assignment if name in plan.searches else None,
         )
         for name, facts in plan.facts.items()
     }

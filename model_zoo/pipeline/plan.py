@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
@@ -17,6 +17,14 @@ from model_zoo.targets.runtime import TargetRuntime, check_target, default_preci
 from model_zoo.toolchains.base import Toolchain
 from model_zoo.utils.errors import UserError
 
+if TYPE_CHECKING:
+    from model_zoo.pipeline.auto_precision import Search
+
+#: What people write for a precision that is searched.
+AUTO = "auto"
+_SEARCH_SAMPLES = 360
+_SEARCH_SEED = 1
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -25,6 +33,9 @@ class ExportOptions:
     Args:
         chipsets: One binary each; may be empty for `onnx` and `tflite`.
         precision: None: the first that model, runtime and chipsets support.
+        auto: Search the cheapest bits for each tensor, starting from `precision`, which is w8a8 then.
+        max_drop: What an automatic precision may lose against torch, in the unit of the metric; None: what the
+            evaluator counts as fine.
         calibration_data: A folder of pictures, an .npz, or "random"; None: the model's dataset.
         num_calibration_samples: None: up to 100 of the dataset.
         skip_compiling: Stop before the compiler: check capture and quantization on the host CPU only; no files.
@@ -37,6 +48,8 @@ class ExportOptions:
     runtime: TargetRuntime = TargetRuntime.QNN_CONTEXT_BINARY
     chipsets: tuple[Chipset, ...] = ()
     precision: Precision | None = None
+    auto: bool = False
+    max_drop: float | None = None
     calibration_data: str | Path | None = None
     num_calibration_samples: int | None = None
     skip_compiling: bool = False
@@ -48,6 +61,22 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
+class SearchPlan:
+    """What an automatic precision is scored on.
+
+    Args:
+        dataset: Its calibration split serves: the test split stays unseen.
+        seed: Another than that of the samples which set the ranges; some may still be the same.
+        max_drop: Against torch, in the unit of the metric; None: what the evaluator counts as fine.
+    """
+
+    dataset: str
+    samples: int
+    seed: int
+    max_drop: float | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """An export, decided.
 
@@ -56,6 +85,8 @@ class Plan:
         calibration: Samples by component; None for float.
         check: Samples by component to compare the places with; None: the model's own sample.
         warnings: What the user must know before it runs.
+        auto: By component, how an automatic precision is searched; empty for all others.
+        searches: By component, what was found; empty before.
     """
 
     source: ModelSource
@@ -68,10 +99,21 @@ class Plan:
     toolchain: Toolchain
     versions: dict[str, str]
     warnings: tuple[str, ...]
+    auto: dict[str, SearchPlan] = field(default_factory=dict)
+    searches: dict[str, Search] = field(default_factory=dict)
+
+    @property
+    def precision_name(self) -> str:
+        """As people name it: an automatic precision is none of `Precision`, it only starts from one."""
+        return AUTO if self.options.auto else self.precision
 
     def folder(self, chipset: Chipset | None) -> Path:
         """Where the files for a chipset go."""
-        parts = [self.options.runtime, self.precision, *([chipset.name.removeprefix("qualcomm-")] if chipset else [])]
+        parts = [
+            self.options.runtime,
+            self.precision_name,
+            *([chipset.name.removeprefix("qualcomm-")] if chipset else []),
+        ]
         return self.options.output_dir / self.source.name / "-".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +122,9 @@ class Plan:
             "model": self.source.name,
             "model_arguments": _arguments(self.source),
             "runtime": self.options.runtime,
-            "precision": self.precision,
+            "precision": self.precision_name,
+            "auto": {name: asdict(planned) for name, planned in self.auto.items()},
+            "searches": {name: search.to_json() for name, search in self.searches.items()},
             "chipsets": [chipset.name if chipset else None for chipset in self.chipsets],
             "inputs": {c: {n: t.to_json() for n, t in f.inputs.items()} for c, f in self.facts.items()},
             "calibration": {c: _samples_json(samples) for c, samples in self.calibration.items()},
@@ -115,6 +159,7 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
     for (name, component), chipset in itertools.product(facts.items(), chipsets):
         if reason := component.unsupported_reason(runtime, precision, chipset):
             raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
+    auto = {name: _search_plan(name, component, options) for name, component in facts.items()} if options.auto else {}
     random_weights = isinstance(source, ZooSource) and source.model_arguments.get("weights") == "random"
     calibration: dict[str, SampleSet | None] = {}
     check: dict[str, SampleSet | None] = {}
@@ -145,7 +190,43 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
         toolchain=toolchain,
         versions=toolchain.versions(runtime),
         warnings=tuple(_warnings(options, chipsets, calibration, facts, random_weights)),
+        auto=auto,
     )
+
+
+def parse_precision(name: str | None) -> tuple[Precision | None, bool]:
+    """The precision that a name stands for, and whether it is only where a search starts.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name is None:
+        return None, False
+    if name.strip().lower() == AUTO:
+        return Precision.W8A8, True
+    return Precision.parse(name), False
+
+
+def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> SearchPlan:
+    """What one component is scored on.
+
+    Raises:
+        UserError: It cannot be scored, or the runtime takes no mixed bits.
+    """
+    from model_zoo.datasets import load_dataset
+
+    instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
+    if options.runtime is TargetRuntime.TFLITE:
+        raise UserError("tflite files cannot mix precisions: there is no auto", "use --target-runtime qnn or onnx")
+    if options.max_drop is not None and not options.max_drop >= 0:
+        raise UserError(f"--max-drop {options.max_drop:g}: give 0 or more, in the unit of the metric")
+    if facts.evaluator is None or not facts.eval_datasets:
+        missing = "no evaluator" if facts.evaluator is None else "no dataset to be scored on"
+        raise UserError(f"--precision auto must keep a metric, and {name} has {missing}", instead)
+    known = facts.calibration_dataset
+    dataset = known if known in facts.eval_datasets else facts.eval_datasets[0]
+    samples = min(_SEARCH_SAMPLES, len(load_dataset(dataset, facts.inputs, "calibration")))
+    return SearchPlan(dataset, samples, _SEARCH_SEED, options.max_drop)
 
 
 def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, ...]:

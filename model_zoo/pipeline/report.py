@@ -43,7 +43,11 @@ def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -
         check = plan.check[name]
         rows.append(["checked with", f"{prefix}{_samples(check) if check else 'one sample of the model'}"])
     rows.append(["runtime", plan.options.runtime])
-    rows.append(["precision", plan.precision])
+    rows.append(["precision", plan.precision_name])
+    for name, search in plan.auto.items():
+        limit = "what the evaluator counts as fine" if search.max_drop is None else f"{search.max_drop:g}"
+        scored = f"{search.samples} samples of {search.dataset} (calibration), unseen by an evaluation"
+        rows.append(["searched with", f"{name}: loses at most {limit} on {scored}"])
     for chipset in plan.chipsets:
         if chipset:
             memory = f", VTCM {chipset.vtcm_mb} MB" if chipset.vtcm_mb else ""
