@@ -121,4 +121,4 @@ def enlarge(picture: np.ndarray) -> np.ndarray:
     planes = [Image.fromarray(plane) for plane in picture]  # mode F
     size = (SCALE * picture.shape[2], SCALE * picture.shape[1])
     larger = np.stack([np.asarray(plane.resize(size, Image.Resampling.BICUBIC)) for plane in planes])
-    return np.clip(larger, 0, 1)
+    return larger.clip(0, 1)
