@@ -13,6 +13,7 @@ import numpy as np
 
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.evaluators.bootstrap import drop_interval, interval
+from model_zoo.pipeline.auto_precision import find_assignments
 from model_zoo.pipeline.cache import Entry
 from model_zoo.pipeline.draw import Draw, draw_samples
 from model_zoo.pipeline.emulation import choose_subset
@@ -20,14 +21,14 @@ from model_zoo.pipeline.evaluation import Drop, Evaluation, PlaceResult, duratio
 from model_zoo.pipeline.export import component_builds, open_cache, silent
 from model_zoo.pipeline.place_runs import PlaceRuns, Track, untracked
 from model_zoo.pipeline.places import Place, check_places, parse_places
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
+from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, parse_precision
 from model_zoo.pipeline.source import ModelSource, ZooSource, code_digest
 from model_zoo.pipeline.stages import Reporter, this_cpu
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
-from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
+from model_zoo.utils.files import check_writable
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class EvaluateOptions:
         if len(self.target.chipsets) > 1:
             raise UserError("an evaluation takes one chipset", "run it once for each")
         if self.report_file is not None:
-            _check_writable(self.report_file)
+            check_writable(self.report_file, "name another file with --report")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def evaluate(
         model: A zoo id.
         chipset: Name or alias; None: torch and host CPU only.
         runtime: As for `export`.
-        precision: E.g. "w8a8"; None: the first that model, runtime and chipset support.
+        precision: E.g. "w8a8", or "auto": the cheapest bits for each tensor that lose no more than `max_drop` on
+            calibration samples; None: the first that model, runtime and chipset support.
         model_arguments: For `from_pretrained`.
         input_arguments: For `get_input_spec`.
         dataset_name: None: the model's first evaluation dataset.
@@ -140,10 +142,13 @@ def evaluate(
         UserError: The request cannot be met as it is.
         ModelZooError: A stage failed.
     """
+    parsed, auto = parse_precision(precision)
     target = ExportOptions(
         runtime=TargetRuntime.parse(runtime),
         chipsets=(find_chipset(chipset),) if chipset else (),
-        precision=Precision.parse(precision) if precision else None,
+        precision=parsed,
+        auto=auto,
+        max_drop=max_drop if auto else None,
         calibration_data=calibration_data,
         num_calibration_samples=num_calibration_samples,
         use_cache=use_cache,
@@ -191,6 +196,10 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
         draw = draw_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
         plan = replace(plan, check={name: draw.whole})
         watch.plan(plan)
+        if plan.auto:
+            plan = find_assignments(plan, {name: build})
+            build = component_builds(plan, cache, watch.stage)[name]
+            runs = replace(runs, build=build)
         run = _Run(runs, draw, places, options, watch)
         metric = build.new_evaluator().metric
         evaluation = Evaluation(
@@ -204,6 +213,8 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
             test_samples=len(dataset),
             subset=run.subset,
         )
+        if options.report_file is not None:
+            _write_page(options.report_file, run, evaluation)
         return evaluation
 
 
@@ -306,12 +317,19 @@ class _Run:
         return self.runs.compare and place is not Place.TORCH
 
 
-def _check_writable(file: Path) -> None:
-    """Refuse a page that cannot be written, before the work."""
-    hint = "name another file with --report"
-    if file.is_dir():
-        raise UserError(f"{file} is a folder", hint)
-    if not file.parent.is_dir():
-        raise UserError(f"there is no folder {file.parent} to write {file.name} to", hint)
-    if not os.access(file.parent, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
-        raise UserError(f"no permission to write {file}", hint)
+def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
+    """The HTML page, with a look into the layers and at the worst samples."""
+    from model_zoo.pipeline.evaluation_report import write_report
+    from model_zoo.pipeline.layers import first_wrong, layer_errors, sensitivity
+    from model_zoo.pipeline.worst_samples import worst_samples
+
+    runs, build = run.runs, run.runs.build
+    layers, wrong, found, notes = None, None, [], []
+    if build.precision.is_quantized:
+        try:
+            layers = layer_errors(build, runs.chipset if Place.EMULATOR in run.asked else None)
+            wrong, found = first_wrong(layers, build.half), sensitivity(build)
+        except ModelZooError as error:  # the page is worth having without it, and says so
+            notes.append(f"The layers are not shown: {error.message}.")
+    worst = worst_samples(runs, run.draw, {place: run.evaluator(entries) for place, entries in run.entries.items()})
+    write_report(file, evaluation, layers, wrong, found, worst, notes)
