@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from model_zoo.cli import main
-from model_zoo.datasets import archives, dataset_class, load_dataset
+from model_zoo.datasets import archives, dataset_class, dataset_names, load_dataset
 from model_zoo.datasets.configure import configure, dataset_states
 from model_zoo.datasets.downloaded import DownloadedDataset
 from model_zoo.utils.errors import UserError
@@ -174,6 +175,21 @@ def test_a_killed_run_leaves_nothing_to_the_next(data: Path, tmp_path: Path, min
     assert [path for path in data.iterdir() if path.name.startswith(".coco.")]
     configure("coco", [given])
     assert sorted(path.name for path in data.iterdir()) == [".lock-coco", "coco"]
+
+
+def test_two_at_once_do_not_meet(data: Path, tmp_path: Path, miniature: Miniature) -> None:
+    given = miniature("coco", tmp_path / "given")
+    with FileLock(data / ".lock-coco"), pytest.raises(UserError, match="another process is configuring coco"):
+        configure("coco_keypoints", [given])
+
+
+def test_every_dataset_is_listed(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dataset", "list", "--json"]) == 0
+    states = {each["dataset"]: each for each in json.loads(capsys.readouterr().out)}
+    assert sorted(states) == sorted(dataset_names())
+    assert states["digits"]["state"] == "bundled" and states["voc"]["state"] == "missing"
+    assert states["voc"]["where"] == str(data / "voc") and states["voc"]["target"] == "class of each pixel"
+    assert main(["dataset", "configure", "digits", "--files", str(data)]) == 2
 
 
 def _zip(path: Path, name: str, content: bytes = b"x", mode: int = 0o100644) -> None:
