@@ -13,7 +13,8 @@ from model_zoo import __version__
 from model_zoo.utils.console import HouseParser, console, guarded, print_json, spinner, table
 from model_zoo.utils.errors import UserError, unknown_name
 
-_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", "export", "evaluate", "demo", "new", "dataset")
+_DOORS = ("export", "evaluate", "sensitivity", "demo")
+_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", *_DOORS, "new", "dataset")
 
 _EXAMPLES = """examples:
   model-zoo export digits_cnn --chipset snapdragon-8-elite --precision w8a8
@@ -39,7 +40,7 @@ def _run(argv: list[str]) -> int:
         raise unknown_name("command", argv[0], _COMMANDS, "model-zoo --help")
     known, rest = parser.parse_known_args(argv)
     command = known.command
-    if command in ("export", "evaluate", "demo"):
+    if command in _DOORS:
         if known.model is None:
             if not {"-h", "--help"} & set(rest):
                 raise UserError(f"{command} needs a model", "run `model-zoo list` for all of them")
@@ -59,6 +60,10 @@ def _door(command: str, model_id: str, rest: list[str]) -> int:
         return doors.export_door(model_id, rest)
     if command == "evaluate":
         return doors.evaluate_door(model_id, rest)
+    if command == "sensitivity":
+        from model_zoo.pipeline.layers_report import sensitivity_door
+
+        return sensitivity_door(model_id, rest)
     from importlib import import_module
 
     from model_zoo.base.registry import model_folder
@@ -84,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, what in (
         ("export", "compile a model on this machine and check the result"),
         ("evaluate", "score a model in torch, on the host CPU and on the NPU emulator"),
+        ("sensitivity", "rank what fewer bits cost, tensor by tensor, and find the first layer that goes wrong"),
         ("demo", "run a model's app on a picture"),
     ):
         door = commands.add_parser(command, help=what, add_help=False)

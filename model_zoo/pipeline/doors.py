@@ -145,9 +145,17 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
 def door_parser(
     model_id: str, command: str, what: str, example: str, use_cache: bool
 ) -> tuple[HouseParser, list[Flag], list[Flag]]:
+    """The parser of one command for one model, with the model's own flags.
+
+    Returns:
+        The parser, the flags of `from_pretrained`, and those of `get_input_spec`.
+    """
+    from model_zoo.base.registry import model_folder
+
     with spinner(f"reading the flags of {model_id}"):
         model_flags, input_flags = model_flags_of(model_id, use_cache)
-    program = f"python -m model_zoo.models.{model_id}.{command}"
+    generated = (model_folder(model_id) / f"{command}.py").exists()
+    program = f"python -m model_zoo.models.{model_id}.{command}" if generated else f"model-zoo {command} {model_id}"
     parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}", allow_abbrev=False)
     add_flags(parser.add_argument_group("model"), model_flags)
     add_flags(parser.add_argument_group("input"), input_flags)

@@ -8,6 +8,7 @@ from typing import Any
 from model_zoo.evaluators.base import Metric, Score
 from model_zoo.pipeline.places import Place
 from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.report import print_search
 from model_zoo.utils.console import console, table
 from model_zoo.utils.errors import ModelZooError
 
@@ -182,8 +183,8 @@ def detail_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     rows = []
     for place, found in evaluation.places.items():
         values = [f"{found.score.details[name]:.4g}" if name in found.score.details else "-" for name in names]
-        rows.append([place.label, *values, speed(found)])
-    return ["where", *names, "speed on this machine's CPU"], rows
+        rows.append([place.label, *values, _speed(found) if place is Place.EMULATOR else "-"])
+    return ["where", *names, "emulator's speed on this machine's CPU"], rows
 
 
 def duration(seconds: float) -> str:
@@ -191,18 +192,16 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def speed(found: PlaceResult) -> str:
-    """How fast it went here."""
-    told = f"{found.samples_per_second:.3g} samples/s"
-    if found.place is not Place.EMULATOR:
-        return told
-    each = f"{found.seconds_per_sample:.3g} s a sample"
-    return f"{told} ({each}, {found.workers} at once); says nothing about a device"
+def _speed(found: PlaceResult) -> str:
+    each = f"{found.seconds_per_sample:.3g} s a sample, {found.workers} at once"
+    return f"{found.samples_per_second:.3g} samples/s ({each}); says nothing about a device"
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the metric by place, then what else is known."""
     shown = console()
+    for name, search in evaluation.plan.searches.items():
+        print_search(name, search)
     columns, rows = table_rows(evaluation)
     title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision_name}"
     shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))

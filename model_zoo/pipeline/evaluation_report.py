@@ -56,9 +56,9 @@ def write_report(
         measured=_measured(evaluation),
         limit=amount(evaluation.max_drop, evaluation.metric.unit),
         layers=layers,
-        layer_chart=Markup(_layer_chart(layers, wrong)) if layers else "",  # svg escapes its text
+        layer_chart=Markup(layer_chart(layers, wrong)) if layers else "",  # svg escapes its text
         wrong=wrong,
-        sensitivity_chart=Markup(_sensitivity_chart(sensitivity)) if sensitivity else "",
+        sensitivity_chart=Markup(sensitivity_chart(sensitivity)) if sensitivity else "",
         worst=worst,
         data_uri=_data_uri,
         notes=notes,
@@ -96,15 +96,19 @@ def _measured(evaluation: Evaluation) -> list[tuple[str, str]]:
     return rows
 
 
-def _layer_chart(layers: LayerErrors, wrong: Wrong | None) -> str:
+def layer_chart(layers: LayerErrors, wrong: Wrong | None) -> str:
+    """The layers of a build as a curve, the first wrong one marked; inline SVG."""
     series = {"host CPU": [layer.host_db for layer in layers.layers]}
     if any(layer.npu_db is not None for layer in layers.layers):
         series["NPU emulator"] = [float("nan") if layer.npu_db is None else layer.npu_db for layer in layers.layers]
     names = [f"{layer.layer} ({layer.op_type})" for layer in layers.layers]
-    return line_chart(series, names, "dB", "SQNR against torch, layer by layer", wrong.index if wrong else None)
+    return line_chart(
+        series, names, "dB", "SQNR against the float model, layer by layer", wrong.index if wrong else None
+    )
 
 
-def _sensitivity_chart(found: Sequence[Sensitivity]) -> str:
+def sensitivity_chart(found: Sequence[Sensitivity]) -> str:
+    """The most harmful tensors as bars; inline SVG."""
     shown = found[:_MOST_BARS]
     labels = [f"{each.layer}: {each.kind}, {each.bits} bit" for each in shown]
     return bar_chart(labels, [each.sqnr_db for each in shown], "dB", "SQNR of the outputs with only this in few bits")

@@ -214,6 +214,7 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
         UserError: It cannot be scored, or the runtime takes no mixed bits.
     """
     from model_zoo.datasets import load_dataset
+    from model_zoo.datasets.base import MissingDataError
 
     instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
     if options.runtime is TargetRuntime.TFLITE:
@@ -225,8 +226,12 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
         raise UserError(f"--precision auto must keep a metric, and {name} has {missing}", instead)
     known = facts.calibration_dataset
     dataset = known if known in facts.eval_datasets else facts.eval_datasets[0]
-    samples = min(_SEARCH_SAMPLES, len(load_dataset(dataset, facts.inputs, "calibration")))
-    return SearchPlan(dataset, samples, _SEARCH_SEED, options.max_drop)
+    try:
+        held = len(load_dataset(dataset, facts.inputs, "calibration"))
+    except MissingDataError as error:
+        message = f"--precision auto must keep a metric, and has no data for it: {error.message}"
+        raise UserError(message, error.hint) from error
+    return SearchPlan(dataset, min(_SEARCH_SAMPLES, held), _SEARCH_SEED, options.max_drop)
 
 
 def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.bundle import zip_path
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
@@ -65,6 +66,8 @@ def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -
 def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> None:
     """Print one table for all targets, then notes, errors and the next commands."""
     shown = console()
+    for name, search in result.plan.searches.items():
+        print_search(name, search)
     quantized = result.plan.precision.is_quantized
     built = [(t, component) for t in result.targets for component in t.components if t.error is None]
     for start in range(0, len(built), _TARGETS_ABREAST):
@@ -91,6 +94,32 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
         shown.print("next:")
     for command in next_commands:
         shown.print(f"  {command}", soft_wrap=True)
+
+
+def print_search(name: str, search: Search) -> None:
+    """Print the candidates of an automatic precision, and which tensors the chosen one gives which bits."""
+    rows = [
+        [_megabytes(c.cost.weights), _megabytes(c.cost.activations), f"{c.score.value:.2f}", f"{c.drop:+.2f}", mark]
+        for c in search.tried
+        for mark in ["chosen" if c is search.chosen else "" if c.drop <= search.max_drop else "loses too much"]
+    ]
+    rows += [
+        [_megabytes(c.weights), _megabytes(c.activations), "", "", known] for known, c in search.references.items()
+    ]
+    metric = f"{search.torch.name}, {search.torch.unit or 'no unit'}"
+    where = f"{search.planned.samples} calibration samples of {search.planned.dataset}, host CPU"
+    title = f"{name}: bits searched on {where}; torch has {search.torch.value:.2f}, {search.max_drop:g} may be lost"
+    columns = ["weights", "activations", metric, "drop", ""]
+    shown = console()
+    shown.print(table(title, columns, rows, right=tuple(columns[:4])))
+    bits = search.chosen.assignment
+    narrow = f"{len(bits.weights_4bit)} of {search.weights} weights in 4 bits"
+    wide = f"{len(bits.activations_16bit)} of {search.activations} activations in 16"
+    shown.print(f"  chosen: {narrow}, {wide}, all else in 8; metadata.json and --json name them")
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.3g} MB"
 
 
 def _facts(target: TargetResult, component: ComponentResult) -> dict[str, str]:

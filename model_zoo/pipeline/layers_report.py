@@ -1,0 +1,179 @@
+"""`model-zoo sensitivity`: what each tensor suffers from fewer bits, and where a build goes wrong: tables or a page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from model_zoo.pipeline.doors import add_target_flags, door_parser, flag_values, target_options
+from model_zoo.pipeline.evaluation_report import layer_chart, sensitivity_chart
+from model_zoo.pipeline.export import component_builds, open_cache, silent
+from model_zoo.pipeline.layers import Wrong, first_wrong, layer_errors, sensitivity
+from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
+from model_zoo.pipeline.source import ModelSource
+from model_zoo.pipeline.stages import Reporter
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.layers import LayerErrors, Sensitivity
+from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.utils.console import console, guarded, print_json, stage_progress, table
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.files import atomic_write, check_writable
+
+#: Rows of the printed ranking; --json has all.
+_MOST_ROWS = 30
+_STYLE = "body{font-family:sans-serif;max-width:940px;margin:2em auto;padding:0 1em}:root{color-scheme:light dark}"
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A look into one component: the ranking, the layers, and the first of them that goes wrong."""
+
+    ranking: list[Sensitivity]
+    errors: LayerErrors
+    wrong: Wrong | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "sensitivity": [each.to_json() for each in self.ranking],
+            "layer_errors": self.errors.to_json(),
+            "first_wrong": asdict(self.wrong) if self.wrong else None,
+        }
+
+
+def sensitivity_door(model_id: str, argv: Sequence[str] | None = None) -> int:
+    """Run a sensitivity command line for one model; exit status as for `export_door`."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _sensitivity(model_id, given), given)
+
+
+def inspect_layers(
+    source: ModelSource,
+    options: ExportOptions,
+    report: Reporter = silent,
+    show_plan: Callable[[Plan], None] = lambda plan: None,
+) -> dict[str, Inspection]:
+    """Rank the tensors of every component, and compare its build with the float model layer by layer.
+
+    Args:
+        options: Precision w8a8 unless it names another; with a chipset the NPU emulator is compared too.
+
+    Raises:
+        UserError: The precision is float or auto, or the request cannot be met as it is.
+    """
+    if options.precision is Precision.FLOAT or options.auto:
+        raise UserError("sensitivity needs one quantized precision", "use --precision w8a8")
+    if len(options.chipsets) > 1:
+        raise UserError("layers are compared on one chipset", "run it once for each")
+    options = replace(options, precision=options.precision or Precision.W8A8)
+    if not options.chipsets and options.runtime.is_qnn:
+        options = replace(options, runtime=TargetRuntime.ONNX)
+    with open_cache(options.use_cache) as cache:
+        plan = make_plan(source, options, LocalToolchain(), cache)
+        show_plan(plan)
+        found = {}
+        for name, build in component_builds(plan, cache, report).items():
+            errors = layer_errors(build, plan.chipsets[0])
+            found[name] = Inspection(sensitivity(build), errors, first_wrong(errors))
+        return found
+
+
+def print_inspection(name: str, found: Inspection) -> None:
+    """Print the layers in order, the ranking, and what is to be said of them."""
+    shown = console()
+    rows = []
+    for index, layer in enumerate(found.errors.layers):
+        npu = "-" if layer.npu_db is None else _db(layer.npu_db)
+        mark = "first wrong" if found.wrong and found.wrong.index == index else ""
+        rows.append([layer.layer, layer.op_type, _db(layer.host_db), npu, mark])
+    columns = ["layer", "operator", "host CPU", "NPU emulator", ""]
+    shown.print(
+        table(
+            f"{name}: SQNR of each layer against float, on the first calibration samples",
+            columns,
+            rows,
+            right=("host CPU", "NPU emulator"),
+        )
+    )
+    for note in notes(found):
+        shown.print(f"  {note}", markup=False)
+    rows = [[_what(each), each.layer, each.op_type, _db(each.sqnr_db)] for each in found.ranking[:_MOST_ROWS]]
+    title = f"{name}: SQNR of the outputs when one tensor alone has fewer bits, on the first calibration samples"
+    shown.print(table(title, ["fewer bits in", "layer", "operator", "SQNR"], rows, right=("SQNR",)))
+    if (left := len(found.ranking) - _MOST_ROWS) > 0:
+        shown.print(f"  {left} less harmful ones are not shown; --json has all")
+
+
+def notes(found: Inspection) -> list[str]:
+    """What the figures do not say by themselves, one sentence each."""
+    said = []
+    if found.wrong:
+        layer = found.errors.layers[found.wrong.index]
+        said.append(f"The first layer that goes wrong is {layer.layer} ({layer.op_type}): {found.wrong.reason}.")
+    else:
+        said.append("No layer goes wrong by itself.")
+    for place, db in found.errors.shift_db.items():
+        if db < float("inf"):
+            said.append(
+                f"Showing the layers changed the build on the {place}: its outputs are {db:.1f} dB from before."
+            )
+    if found.errors.skipped:
+        said.append(f"Not shown, because the build has no such tensor: {', '.join(found.errors.skipped)}.")
+    return said
+
+
+def _sensitivity(model_id: str, argv: list[str]) -> int:
+    from model_zoo.pipeline.report import print_plan
+    from model_zoo.pipeline.source import ZooSource
+
+    parser, model_flags, input_flags = door_parser(
+        model_id,
+        "sensitivity",
+        "Rank what fewer bits in single tensors cost the outputs, and compare a build with the float model layer by "
+        "layer, on the host CPU and on the NPU emulator.",
+        "--precision w8a8 --chipset sm8650 --report layers.html",
+        "--no-cache" not in argv,
+    )
+    add_target_flags(parser)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page too")
+    given = parser.parse_args(argv)
+    if given.report is not None:
+        check_writable(given.report, "name another file with --report")
+    source = ZooSource(model_id, flag_values(given, model_flags), flag_values(given, input_flags))
+    with stage_progress() as progress:
+        found = inspect_layers(
+            source, target_options(given), progress, lambda plan: print_plan(plan, console(stderr=True), writes=False)
+        )
+    if given.json:
+        print_json({name: inspection.to_json() for name, inspection in found.items()})
+    else:
+        for name, inspection in found.items():
+            print_inspection(name, inspection)
+    if given.report is not None:
+        with atomic_write(given.report) as temporary:
+            temporary.write_text(_page(model_id, found), encoding="utf-8")
+    return 0
+
+
+def _page(model_id: str, found: dict[str, Inspection]) -> str:
+    parts = [f"<h1>{escape(model_id)}</h1>"]
+    for name, inspection in found.items():
+        parts.append(f"<h2>{escape(name)}</h2>")
+        parts += [f"<p>{escape(note)}</p>" for note in notes(inspection)]
+        parts.append(layer_chart(inspection.errors, inspection.wrong))
+        parts.append(sensitivity_chart(inspection.ranking))
+    head = f'<meta charset="utf-8"><title>{escape(model_id)}: layers</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _what(each: Sensitivity) -> str:
+    return f"{each.kind}, {each.bits} bits"
+
+
+def _db(value: float) -> str:
+    return "identical" if value == float("inf") else f"{value:.1f} dB"
