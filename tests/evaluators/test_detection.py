@@ -55,8 +55,14 @@ def test_loose_boxes_count_at_low_overlaps_only() -> None:
 def test_crowds_and_doubles_do_no_harm_and_absent_classes_do_not_count() -> None:
     evaluator = DetectionEvaluator()
     evaluator.add(
-        found((*FIRST, 0, 0.5), (1, 1, 21, 20, 0, 0.49), (310, 310, 320, 320, 0, 0.9), (*SECOND, 7, 0.9)),
-        truth((*FIRST, 0, 0), (*FAR, 0, 1)),
+        found(
+            (*FIRST, 0, 0.5),
+            (1, 1, 21, 20, 0, 0.49),  # a double: suppressed
+            (310, 310, 320, 320, 0, 0.9),  # in the crowd
+            (*SECOND, 7, 0.9),
+            (*SECOND, 0, 0.3),
+        ),
+        truth((*FIRST, 0, 0), (*SECOND, 0, 0), (*FAR, 0, 1)),
     )
     assert evaluator.value() == pytest.approx(100)
 
