@@ -11,7 +11,7 @@ import numpy as np
 from model_zoo.base.annotation import Objects
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reading
 from model_zoo.datasets.images import image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import letterbox, load_stored_image
@@ -84,7 +84,7 @@ def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
     Raises:
         UserError: It is damaged, or an annotation is of a picture that is not listed.
     """
-    try:
+    with reading(path):
         content: dict[str, list[dict[str, Any]]] = json.loads(path.read_bytes())
         pictures = {image["id"] for image in content["images"] if Path(image["file_name"]).name == image["file_name"]}
         for each in content["annotations"]:
@@ -93,6 +93,4 @@ def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
                 raise UserError(f"{path}: annotation {each['id']} has no picture or no box")
             each["category_id"], each["iscrowd"]  # a missing key is an error here, not later
         [each["id"] for each in content["categories"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is not an annotation file of COCO: {error!r}") from error
     return content

@@ -12,7 +12,7 @@ from model_zoo.base.annotation import Keypoints
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample, data_root, split_files
 from model_zoo.datasets.coco import ANNOTATIONS, PICTURES, read_annotations
-from model_zoo.datasets.downloaded import DownloadedDataset, Part
+from model_zoo.datasets.downloaded import DownloadedDataset, Part, reading
 from model_zoo.datasets.images import image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import load_stored_image
@@ -49,14 +49,16 @@ class CocoKeypointsDataset(DownloadedDataset):
         content = read_annotations(path)
         names = {image["id"]: image["file_name"] for image in content["images"]}
         persons: dict[str, list[dict[str, Any]]] = {name: [] for name in sorted(names.values())}
-        for each in content["annotations"]:
-            points = each.get("keypoints", [])
-            if each["iscrowd"] or not any(points[2::3]) or min(each["bbox"][2:]) <= 0:
-                continue
-            if len(points) != 3 * _POINTS or not each.get("area", 0) > 0:
-                raise UserError(f"{path}: person {each['id']} has no area or not {_POINTS} keypoints")
-            file = self.root / "val2017" / names[each["image_id"]]
-            persons[names[each["image_id"]]].append({**each, "file": file})
+        with reading(path):
+            for each in content["annotations"]:
+                points = np.array(each["keypoints"], np.float32)
+                if each["iscrowd"] or not points[2::3].any() or min(each["bbox"][2:]) <= 0:
+                    continue
+                if points.shape != (3 * _POINTS,) or not each["area"] > 0:
+                    raise UserError(f"{path}: person {each['id']} has no area or not {_POINTS} keypoints")
+                name = names[each["image_id"]]
+                file = self.root / "val2017" / name
+                persons[name].append({**each, "keypoints": points.reshape(_POINTS, 3), "file": file})
         pictures = [found for found in persons.values() if found]
         return [person for found in split_files(pictures, self.split, self.root) for person in found]
 
@@ -75,7 +77,7 @@ class CocoKeypointsDataset(DownloadedDataset):
             (1 / scale, 0, left, 0, 1 / scale, top),
             Image.Resampling.BILINEAR,
         )
-        points = np.array(person["keypoints"], np.float32).reshape(_POINTS, 3)
+        points = person["keypoints"]
         moved = (points[:, :2] - np.array([left, top], np.float32)) * np.float32(scale)
         target = Keypoints(moved, points[:, 2] > 0, person["area"] * scale**2)
         return Sample({self.input: image_tensor(crop, self.tensor)}, target)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import zlib
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +17,8 @@ from model_zoo.datasets.base import BaseDataset, MissingDataError, Split, data_r
 from model_zoo.datasets.images import file_facts, image_input
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
+
+_INDEX_ERRORS = (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,36 @@ class DownloadedDataset(BaseDataset):
 
     def fingerprint(self) -> str:
         return digest(self.name, self.split, len(self), file_facts(sorted(set(self.files())), self.root))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever is wrong with an index file that is read in the block names the file.
+
+    Raises:
+        UserError: It is damaged, or another file than expected.
+    """
+    try:
+        yield
+    except _INDEX_ERRORS as error:
+        raise UserError(f"cannot read {path}: {error!r}", "it is damaged or another file than expected") from error
+
+
+def read_mat(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file before version 7.3, without dimensions of 1.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    with reading(path):
+        try:
+            content: dict[str, Any] = loadmat(path, squeeze_me=True)
+        except (MatReadError, zlib.error, NotImplementedError) as error:
+            raise ValueError(error) from error
+    return content
 
 
 def reader(package: str, dataset: str) -> Any:

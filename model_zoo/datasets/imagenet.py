@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, read_mat, reading
 from model_zoo.datasets.images import image_files, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import load_image, resize_and_center_crop
@@ -42,17 +42,15 @@ class ImagenetDataset(DownloadedDataset):
         pictures = image_files(root / "val")
         if not pictures:
             return
-        from scipy.io import loadmat
-
         data = root / "ILSVRC2012_devkit_t12" / "data"
-        try:
-            synsets = loadmat(data / "meta.mat", squeeze_me=True)["synsets"]
+        if not data.is_dir():
+            message = f"the classes of the pictures are not known without {_DEVKIT.name}"
+            raise UserError(message, f"get {_DEVKIT} and give both")
+        with reading(data):
+            synsets = read_mat(data / "meta.mat")["synsets"]
             names = {int(each["ILSVRC2012_ID"]): str(each["WNID"]) for each in synsets if each["num_children"] == 0}
             truth = (data / "ILSVRC2012_validation_ground_truth.txt").read_text().split()
             folders = [root / "val" / names[int(number)] for number in truth]
-        except (OSError, KeyError, ValueError, TypeError, NotImplementedError) as error:
-            message = f"the classes of the pictures are not known without {_DEVKIT.name}"
-            raise UserError(message, f"get {_DEVKIT} and give both") from error
         if len(folders) != len(pictures):
             raise UserError(f"{len(pictures)} pictures of imagenet, expected {len(folders)}", f"get {_PICTURES} again")
         for name in names.values():

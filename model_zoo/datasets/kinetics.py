@@ -11,7 +11,7 @@ import numpy as np
 
 from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader, reading
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import image_to_array, resize_and_center_crop
 
@@ -51,16 +51,13 @@ class KineticsDataset(DownloadedDataset):
         classes = {label: rank for rank, label in enumerate(_KINETICS400_CATEGORIES)}
         clips = {clip.name: clip for clip in sorted((self.root / "val").rglob("*.mp4"))}
         found = []
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    if row["label"] not in classes:
-                        raise UserError(f"{path} names the class {row['label']!r}, which {self.name} has not")
-                    name = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}.mp4"
-                    if name in clips:
-                        found.append((clips[name], classes[row["label"]]))
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise UserError(f"{path} is not the list of {self.name}: {error!r}", self.how_to_get()) from error
+        with reading(path), path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["label"] not in classes:
+                    raise UserError(f"{path} names the class {row['label']!r}, which {self.name} has not")
+                name = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}.mp4"
+                if name in clips:
+                    found.append((clips[name], classes[row["label"]]))
         return split_files(found, self.split, self.root)
 
     def files(self) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader, reading
 from model_zoo.utils.errors import UserError
 
 _RATE = 16_000
@@ -50,7 +50,9 @@ class LibrispeechDataset(DownloadedDataset):
     def index(self) -> list[tuple[Path, str]]:
         found = []
         for list_ in sorted((self.root / "test-clean").glob("*/*/*.trans.txt")):
-            for line in list_.read_text(encoding="utf-8").splitlines():
+            with reading(list_):
+                lines = list_.read_text(encoding="utf-8").splitlines()
+            for line in lines:
                 name, _, transcript = line.partition(" ")
                 if not transcript or Path(name).name != name:
                     raise UserError(f"{list_} has a line without a transcript: {line!r}", self.how_to_get())

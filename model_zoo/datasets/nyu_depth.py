@@ -10,7 +10,7 @@ from PIL import Image
 
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, read_mat, reader, reading
 from model_zoo.datasets.images import image_tensor
 from model_zoo.utils.errors import UserError
 
@@ -44,14 +44,10 @@ class NyuDepthDataset(DownloadedDataset):
     items: list[int]
 
     def index(self) -> list[int]:
-        from scipy.io import loadmat
-
         path = self.root / "splits.mat"
         key = "testNdxs" if self.split == "test" else "trainNdxs"
-        try:
-            return sorted(int(number) - 1 for number in loadmat(path)[key].ravel())  # MATLAB counts from 1
-        except (ValueError, KeyError, TypeError, NotImplementedError) as error:
-            raise UserError(f"{path} holds no {key}: {error}", self.how_to_get()) from error
+        with reading(path):
+            return sorted(int(number) - 1 for number in np.ravel(read_mat(path)[key]))  # MATLAB counts from 1
 
     def files(self) -> list[Path]:
         return [self.root / part.path for part in self.parts]

@@ -10,7 +10,7 @@ from typing import ClassVar
 from model_zoo.base.annotation import Similarity
 from model_zoo.base.spec import Arrays, InputSpec, IoType, TensorSpec
 from model_zoo.datasets.base import Sample, Split
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reading
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
 
@@ -52,16 +52,13 @@ class StsbDataset(DownloadedDataset):
     def index(self) -> list[tuple[str, Similarity]]:
         path = self._list()
         found = []
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                for pair, row in enumerate(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)):
-                    score = float(row["score"])
-                    if not 0 <= score <= 5 or not row["sentence1"] or not row["sentence2"]:
-                        raise UserError(f"{path}: pair {pair} has no sentence, or a score outside 0..5: {score}")
-                    target = Similarity(pair, score)
-                    found += [(row["sentence1"], target), (row["sentence2"], target)]
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise UserError(f"{path} is not a list of STS-B: {error!r}", self.how_to_get()) from error
+        with reading(path), path.open(newline="", encoding="utf-8") as file:
+            for pair, row in enumerate(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)):
+                score = float(row["score"])
+                if not 0 <= score <= 5 or not row["sentence1"] or not row["sentence2"]:
+                    raise UserError(f"{path}: pair {pair} has no sentence, or a score outside 0..5: {score}")
+                target = Similarity(pair, score)
+                found += [(row["sentence1"], target), (row["sentence2"], target)]
         return found
 
     def files(self) -> list[Path]:

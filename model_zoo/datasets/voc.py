@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from model_zoo.base.annotation import IGNORED
 from model_zoo.base.spec import image_spec
-from model_zoo.datasets.downloaded import Download, Part
+from model_zoo.datasets.downloaded import Download, Part, reading
 from model_zoo.datasets.segmentation import SegmentationDataset, label_table
 
 _DOWNLOAD = Download(
@@ -35,5 +35,6 @@ class VocDataset(SegmentationDataset):
         from torchvision.datasets import VOCSegmentation
 
         chosen = "val" if self.split == "test" else "train"
-        found = VOCSegmentation(self.root, year="2012", image_set=chosen)
+        with reading(self.root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / f"{chosen}.txt"):
+            found = VOCSegmentation(self.root, year="2012", image_set=chosen)
         return [(Path(image), Path(mask)) for image, mask in zip(found.images, found.masks, strict=True)]

@@ -102,8 +102,10 @@ def test_keypoints_move_with_the_crop(data: Path, miniature: Miniature) -> None:
         ("instances", {"category_id": 12}, "annotation 1 has the unknown category 12"),
         ("instances", {"image_id": 99}, "annotation 1 has no picture"),
         ("instances", {"bbox": [0, 0, float("nan"), 1]}, "annotation 1 has no picture or no box"),
-        ("instances", {"bbox": "x"}, "not an annotation file"),
-        ("person_keypoints", {"keypoints": [1, 1, 2], "area": 0}, "no area or not 17 keypoints"),
+        ("instances", {"bbox": "x"}, "cannot read"),
+        ("person_keypoints", {"keypoints": [1, 1, 2], "area": 9}, "no area or not 17 keypoints"),
+        ("person_keypoints", {"area": 0}, "no area or not 17 keypoints"),
+        ("person_keypoints", {"area": "x"}, "cannot read"),
     ],
 )
 def test_wrong_annotations_are_named(
@@ -111,12 +113,12 @@ def test_wrong_annotations_are_named(
 ) -> None:
     path = miniature("coco", data / "coco") / "annotations" / f"{file}_val2017.json"
     content = json.loads(path.read_text())
-    content["annotations"] = [{**content["annotations"][-3], "id": 1, **change}]
+    content["annotations"] = [{**content["annotations"][1], "id": 1, **change}]
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=rf"{file}_val2017\.json.*{message}"):
+    with pytest.raises(UserError, match=rf"{file}_val2017\.json.*{message}|{message}.*{file}_val2017\.json"):
         opened("coco" if file == "instances" else "coco_keypoints", SQUARE)
     path.write_text("{}")
-    with pytest.raises(UserError, match="not an annotation file"):
+    with pytest.raises(UserError, match="cannot read"):
         opened("coco" if file == "instances" else "coco_keypoints", SQUARE)
 
 
@@ -233,6 +235,23 @@ def test_pairs_of_sentences_stand_side_by_side(data: Path, miniature: Miniature)
     (root / "dev.tsv").write_text((root / "dev.tsv").read_text().replace("2.500", "7"))
     with pytest.raises(UserError, match=r"dev\.tsv: pair 0"):
         opened("stsb", spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("kinetics400", "val.csv"),
+        ("librispeech", "test-clean/61/70/61-70.trans.txt"),
+        ("nyu_depth_v2", "splits.mat"),
+        ("stsb", "dev.tsv"),
+        ("voc", "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt"),
+    ],
+)
+def test_a_damaged_index_is_named(name: str, file: str, data: Path, miniature: Miniature) -> None:
+    path = miniature(name, data / name) / file
+    path.write_bytes(b"" if path.suffix == ".mat" else bytes(range(256)) * 8)
+    with pytest.raises(UserError, match=f"cannot read .*{path.name}"):
+        opened(name, dataset_class(name).probe)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK", "P", "I;16", "1"])
