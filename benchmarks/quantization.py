@@ -121,8 +121,9 @@ def _quantize(command: list[str], row: Path) -> dict[str, Any]:
     """Quantize in one process, score in another.
 
     Returns:
-        seconds: Wall time from the start of the first process until the model was ready; peak_mb: largest memory of
-        its process tree, for AIMET with the scoring, which it does itself; the figures; what the tool says of itself.
+        seconds: Wall time from the start of the first process until the model was ready; cpu_seconds: what its
+        processes used till then; peak_mb: their largest memory, for AIMET with the held-out samples, which it runs
+        itself; the figures; what the tool says of itself.
     """
     with tempfile.TemporaryDirectory(dir=row.parent) as folder:
         started = time.time()
@@ -130,7 +131,8 @@ def _quantize(command: list[str], row: Path) -> dict[str, Any]:
         done = json.loads(Path(folder, "done.json").read_text())
         run([sys.executable, str(HERE / "quantization_score.py"), str(row), folder])
         figures = json.loads(Path(folder, "score.json").read_text())
-    return {"seconds": done.pop("at") - started, "peak_mb": cost.peak_mb, **figures, **done}
+    seconds = done.pop("at") - started
+    return {"seconds": seconds, "cpu_seconds": cost.cpu_seconds, "peak_mb": cost.peak_mb, **figures, **done}
 
 
 if __name__ == "__main__":

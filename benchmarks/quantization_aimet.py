@@ -49,7 +49,11 @@ def main(float_onnx: str, calibration: str, held_out: str, scheme: str, variant:
     if "seq_mse" in steps:
         aimet_onnx.apply_seq_mse(sim, samples)
     sim.compute_encodings(samples)
-    done: dict[str, object] = {"at": time.time(), "aimet-onnx": metadata.version("aimet-onnx")}
+    done: dict[str, object] = {
+        "at": time.time(),
+        "cpu_seconds": time.process_time(),
+        "aimet-onnx": metadata.version("aimet-onnx"),
+    }
     if "cle" not in steps:
         done["equalized"] = equalized(float_onnx)
     (out / "done.json").write_text(json.dumps(done))
