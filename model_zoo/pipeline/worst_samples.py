@@ -56,6 +56,8 @@ def worst_samples(runs: PlaceRuns, draw: Draw, scored: Mapping[Place, BaseEvalua
     if not _picture_input(facts.inputs):
         return []
     positions = rank(scored)[:_MOST]
+    if not positions:
+        return []
     outputs = _outputs(runs, draw, tuple(scored), positions)
     batch = next(iter(facts.inputs.values())).shape[0]
     found = []
@@ -79,15 +81,19 @@ def worst_samples(runs: PlaceRuns, draw: Draw, scored: Mapping[Place, BaseEvalua
 
 
 def rank(scored: Mapping[Place, BaseEvaluator]) -> list[int]:
-    """Places in the draw, the worst first: by what the last place lost against torch, then by its own figure."""
+    """Places in the draw, the worst first: by what the last place lost against torch, then by its own figure.
+
+    Perfect answers are left out.
+    """
     last = list(scored.values())[-1]
+    best = last.metric.high if last.metric.higher_is_better else last.metric.low
     sign = -1.0 if last.metric.higher_is_better else 1.0
     badness = np.nan_to_num(sign * last.sample_values(), nan=-np.inf)
     lost = np.zeros(len(badness))
     if Place.TORCH in scored:
         lost = badness - np.nan_to_num(sign * scored[Place.TORCH].sample_values()[: len(badness)], nan=-np.inf)
     lost = np.nan_to_num(lost, nan=0.0)  # unknown in both
-    return [int(index) for index in np.lexsort((-badness, -lost))]
+    return [int(index) for index in np.lexsort((-badness, -lost)) if last.sample_values()[index] != best]
 
 
 def _outputs(runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], positions: list[int]) -> dict[Place, list[Arrays]]:

@@ -14,6 +14,7 @@ from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.qnn import compile_qnn
+from model_zoo.utils import jobs
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 
@@ -55,6 +56,19 @@ def test_many_samples_share_one_child(wrapped, monkeypatch):
     assert [int(output["following"][0, 0]) for output in outputs] == [n % 10 + 1 for n in range(200)]
     assert len(children) == 1
     assert emulator.run([]) == []
+
+
+def test_one_child_takes_many_runs_and_its_death_is_told(wrapped):
+    sample = {"ids": np.zeros((1, 4), np.int64)}
+    with HtpEmulator(wrapped[1]).opened() as run:
+        for count in (1, 3):
+            outputs, seconds = run([sample] * count)
+            assert len(outputs) == count and seconds > 0
+        (child,) = jobs._running
+        child.kill()
+        with pytest.raises(ChildFailedError, match="SIGKILL"):
+            run([sample])
+    assert not jobs._running
 
 
 def test_samples_that_do_not_fit_are_refused(wrapped):
