@@ -8,8 +8,10 @@ the host CPU on samples of the calibration split: what an evaluation prints late
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +149,35 @@ def cost_of(found: Sequence[Sensitivity], assignment: Assignment) -> Cost:
     )
 
 
+def shortest(spent: Sequence[float], keeps: Callable[[int], bool], resolution: float) -> int | None:
+    """How many of the first upgrades are enough, found by bisection.
+
+    Args:
+        spent: Bytes that the first n upgrades cost together, for n from 0 to all.
+        keeps: Whether the first n keep the metric.
+        resolution: Fewer bytes than this are not worth another try.
+
+    Returns:
+        None: not even all are enough.
+    """
+    bad, good = 0, len(spent) - 1
+    if keeps(bad):
+        return bad
+    if not keeps(good):
+        return None
+    while good - bad > 1 and spent[good] - spent[bad] > resolution:
+        middle = bisect_left(spent, (spent[bad] + spent[good]) / 2)
+        middle = min(max(middle, bad + 1), good - 1)
+        bad, good = (bad, middle) if keeps(middle) else (middle, good)
+    return good
+
+
 def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
     from model_zoo.datasets import load_dataset
 
     found = sensitivity(build)
     upgrades = ranked_upgrades(found)
-    spent = np.cumsum([0.0, *(upgrade.bytes for upgrade in upgrades)])
+    spent = list(accumulate((upgrade.bytes for upgrade in upgrades), initial=0.0))
     dataset = load_dataset(planned.dataset, build.facts.inputs, "calibration")
     size = PlaceRuns(build, None, compare=True, workers=1).bytes_per_sample()
     draw = draw_samples(dataset, build.facts.inputs, planned.samples, planned.seed, size)
@@ -169,21 +194,15 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
         tried[count] = Candidate(assignment, cost, score, metric.drop(torch.value, score.value))
         return tried[count].drop <= max_drop
 
-    bad, good = 0, len(upgrades)
-    if not keeps(bad):
-        if not keeps(good):
-            best = min(tried.values(), key=lambda candidate: candidate.drop)
-            raise ModelZooError(
-                f"{build.stem}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
-                f"best of {len(tried)}, {best.cost.total / 1e6:.3g} MB, loses {best.drop:.3g} {metric.unit} "
-                f"({best.score.value:.4g} against {torch.value:.4g} on {planned.samples} calibration samples)",
-                f"allow more with --max-drop {best.drop:.3g}, calibrate on other samples, or use --precision float",
-            )
-        share = _RESOLUTION * cost_of(found, Assignment()).total
-        while good - bad > 1 and spent[good] - spent[bad] > share:
-            middle = int(np.searchsorted(spent, (spent[bad] + spent[good]) / 2))
-            middle = min(max(middle, bad + 1), good - 1)
-            bad, good = (bad, middle) if keeps(middle) else (middle, good)
+    share = _RESOLUTION * cost_of(found, Assignment()).total
+    if shortest(spent, keeps, share) is None:
+        best = min(tried.values(), key=lambda candidate: candidate.drop)
+        raise ModelZooError(
+            f"{build.stem}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
+            f"best of {len(tried)}, {best.cost.total / 1e6:.3g} MB, loses {best.drop:.3g} {metric.unit} "
+            f"({best.score.value:.4g} against {torch.value:.4g} on {planned.samples} calibration samples)",
+            f"allow more with --max-drop {best.drop:.3g}, calibrate on other samples, or use --precision float",
+        )
     kept = [candidate for candidate in tried.values() if candidate.drop <= max_drop]
     references = {
         "w8a8": cost_of(found, Assignment()),

@@ -75,7 +75,7 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
 def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | None:
     """The first layer that the emulator computes worse than the parity rule allows, or that falls off sharply.
 
-    Sharply: it is `SHARP_DB` below every layer before it, on the host CPU or on the emulator.
+    Sharply: it is `SHARP_DB` below every layer before it, on the host CPU or on the emulator, and no longer good.
 
     Args:
         half_precision: A float build.
@@ -88,7 +88,7 @@ def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | Non
         for place, value in (("host CPU", layer.host_db), ("NPU emulator", layer.npu_db)):
             if value is None:
                 continue
-            if value < least[place] - SHARP_DB and least[place] < np.inf:
+            if value < min(least[place] - SHARP_DB, good) and least[place] < np.inf:
                 return Wrong(index, f"{value:.1f} dB on the {place}, no layer before it is below {least[place]:.1f} dB")
             least[place] = min(least[place], value)
     return None

@@ -1,0 +1,76 @@
+"""Where a build goes wrong, and what people see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_zoo.pipeline.layers import first_wrong
+from model_zoo.pipeline.layers_report import inspect_layers, notes
+from model_zoo.pipeline.plan import ExportOptions
+from model_zoo.pipeline.source import GivenSource
+from model_zoo.targets.chipset import find_chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.layers import LayerError, LayerErrors
+from model_zoo.utils.errors import UserError
+
+INF = float("inf")
+
+
+def errors(host: Sequence[float], npu: Sequence[float] | None = None) -> LayerErrors:
+    layers = [LayerError(f"l{i}", "Conv", db, npu[i] if npu else None) for i, db in enumerate(host)]
+    return LayerErrors(tuple(layers), (), {"host CPU": INF})
+
+
+@pytest.mark.parametrize(
+    ("found", "index"),
+    [
+        (errors([40, 35, 30]), None),
+        (errors([40, 29.9, 28]), 1),
+        (errors([40, 45, 34, 31, 23, 20]), None),
+        (errors([INF, 20, 15]), None),
+        (errors([40, 35, 30], [40, 32.5, 27.5]), None),
+        (errors([40, 35, 30], [40, 31.5, 29]), 1),
+        (errors([80, 75, 70], [60, 51, 49]), 2),
+        (errors([40, 35, 30], [40, 35, -INF]), 2),
+        (errors([20, -INF, 5]), 1),
+        (errors([]), None),
+    ],
+)
+def test_the_first_wrong_layer(found: LayerErrors, index: int | None) -> None:
+    wrong = first_wrong(found)
+    assert (wrong.index if wrong else None) == index
+
+
+def test_half_precision_is_held_to_its_own_rule() -> None:
+    found = errors([120, 120], [60, 45])
+    assert first_wrong(found) is not None and first_wrong(found, half_precision=True) is None
+
+
+def test_a_component_is_inspected(encoder: Any, tmp_path: Path) -> None:
+    samples = tmp_path / "samples.npz"
+    np.savez(samples, image=np.random.default_rng(0).random((16, 3, 16, 16), dtype=np.float32))
+    options = ExportOptions(chipsets=(find_chipset("sm8650"),), calibration_data=samples)
+    (found,) = inspect_layers(GivenSource(encoder, "small", None, None), options).values()
+    assert [layer.op_type for layer in found.errors.layers] == ["Conv", "ReduceMean"] and found.wrong is None
+    assert {each.kind for each in found.ranking} == {"activation", "weights"}
+    assert notes(found)[0] == "No layer goes wrong by itself."
+    assert found.to_json()["first_wrong"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (ExportOptions(precision=Precision.FLOAT), "needs one quantized precision"),
+        (ExportOptions(precision=Precision.W8A8, auto=True), "needs one quantized precision"),
+        (ExportOptions(runtime=TargetRuntime.TFLITE, calibration_data="random"), "layers of a tflite file"),
+    ],
+)
+def test_what_cannot_be_inspected_is_refused(encoder: Any, options: ExportOptions, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        inspect_layers(GivenSource(encoder, "small", None, None), options)
