@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_zoo.base.spec import Arrays, InputSpec
-from model_zoo.pipeline.samples import SampleSet
+from model_zoo.base.spec import InputSpec
+from model_zoo.pipeline.samples import SampleSet, batch_loader
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
 
@@ -68,13 +68,8 @@ def draw_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, seed
     order, fingerprint = fair_order(dataset, seed)[:count], dataset.fingerprint()
 
     def drawn(indices: list[int]) -> SampleSet:
-        def load() -> Iterator[tuple[Arrays, Any]]:
-            for start in range(0, len(indices), batch):
-                samples = [dataset[index] for index in indices[start : start + batch]]
-                arrays = {name: np.concatenate([sample.inputs[name] for sample in samples]) for name in spec}
-                yield arrays, [sample.target for sample in samples]
-
         origin, key = f"{dataset.name} ({dataset.split})", digest(fingerprint, indices, batch)
+        load = batch_loader(dataset, spec, indices)
         return SampleSet(origin, True, len(indices) // batch, key, load, dataset.name)
 
     size = max(min(_MOST_SAMPLES, _CHUNK_BYTES // bytes_per_sample) // unit, 1) * unit

@@ -105,7 +105,8 @@ def _draw(dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: in
     return [int(index) for index in np.random.default_rng(seed).permutation(len(dataset))[:count]]
 
 
-def _drawn(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> SampleSet:
+def batch_loader(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> Callable[[], Iterator[tuple[Arrays, Any]]]:
+    """What loads these samples and their targets, in batches of the spec's size."""
     batch = next(iter(spec.values())).shape[0]
 
     def load() -> Iterator[tuple[Arrays, Any]]:
@@ -114,6 +115,11 @@ def _drawn(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> SampleSet
             arrays = {name: np.concatenate([sample.inputs[name] for sample in samples]) for name in spec}
             yield arrays, [sample.target for sample in samples]
 
+    return load
+
+
+def _drawn(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> SampleSet:
+    batch, load = next(iter(spec.values())).shape[0], batch_loader(dataset, spec, order)
     origin = f"{dataset.name} ({dataset.split})"
     fingerprint = digest(dataset.fingerprint(), order, batch)
     classes = {dataset.stratum(index) for index in order} if dataset.has_strata() else set()

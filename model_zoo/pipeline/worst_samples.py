@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model_zoo.base.spec import Arrays, ColorOrder, InputSpec, IoType
-from model_zoo.evaluators.base import BaseEvaluator
+from model_zoo.evaluators.base import BaseEvaluator, Metric
 from model_zoo.pipeline.draw import Draw
 from model_zoo.pipeline.place_runs import PlaceRuns, in_threads
 from model_zoo.pipeline.places import Place
@@ -55,7 +55,9 @@ def worst_samples(runs: PlaceRuns, draw: Draw, scored: Mapping[Place, BaseEvalua
     facts = runs.build.facts
     if not _picture_input(facts.inputs):
         return []
-    positions = rank(scored)[:_MOST]
+    values = {place: evaluator.sample_values() for place, evaluator in scored.items()}
+    metric = next(iter(scored.values())).metric
+    positions = rank(values, metric)[:_MOST]
     if not positions:
         return []
     outputs = _outputs(runs, draw, tuple(scored), positions)
@@ -72,28 +74,28 @@ def worst_samples(runs: PlaceRuns, draw: Draw, scored: Mapping[Place, BaseEvalua
         ]
         for place, own in scored.items():
             answer = _row(outputs[place][number], row)
-            metric, value = own.metric, own.sample_values()[position]
             told = [_name(_best(answer), facts.labels)] if isinstance(target, int) else []
-            told.append(f"{metric.name} {value:.4g} {metric.unit}".strip())
+            told.append(f"{metric.name} {values[place][position]:.4g} {metric.unit}".strip())
             views.append(View(place.label, own.draw_outputs(picture.copy(), answer), ", ".join(filter(None, told))))
         found.append(WorstSample(position, tuple(views)))
     return found
 
 
-def rank(scored: Mapping[Place, BaseEvaluator]) -> list[int]:
+def rank(values: Mapping[Place, np.ndarray], metric: Metric) -> list[int]:
     """Places in the draw, the worst first: by what the last place lost against torch, then by its own figure.
 
     Perfect answers are left out.
+
+    Args:
+        values: `sample_values` of each place, of the samples at the front of the draw.
     """
-    last = list(scored.values())[-1]
-    best = last.metric.high if last.metric.higher_is_better else last.metric.low
-    sign = -1.0 if last.metric.higher_is_better else 1.0
-    badness = np.nan_to_num(sign * last.sample_values(), nan=-np.inf)
-    lost = np.zeros(len(badness))
-    if Place.TORCH in scored:
-        lost = badness - np.nan_to_num(sign * scored[Place.TORCH].sample_values()[: len(badness)], nan=-np.inf)
-    lost = np.nan_to_num(lost, nan=0.0)  # unknown in both
-    return [int(index) for index in np.lexsort((-badness, -lost)) if last.sample_values()[index] != best]
+    worse = -1.0 if metric.higher_is_better else 1.0
+    best = metric.high if metric.higher_is_better else metric.low
+    own = list(values.values())[-1]
+    torch = values.get(Place.TORCH, own)[: len(own)]
+    lost = np.nan_to_num(worse * (own - torch))
+    badness = np.nan_to_num(worse * own, nan=-np.inf)
+    return [int(index) for index in np.lexsort((-badness, -lost)) if own[index] != best]
 
 
 def _outputs(runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], positions: list[int]) -> dict[Place, list[Arrays]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.evaluators.base import Metric
 from model_zoo.pipeline.draw import draw_samples, fair_order
 from model_zoo.pipeline.emulation import EmulatorPool, choose_subset
+from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.worst_samples import rank
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError
 
@@ -133,3 +136,10 @@ def test_samples_of_a_crashed_emulator_are_run_once_more_in_a_fresh_one() -> Non
     assert emulator.started == emulator.closed == 2
     with EmulatorPool(Flaky([0, 0]), 1) as pool, pytest.raises(ChildFailedError, match=r"SIGKILL.*twice"):  # type: ignore[arg-type]
         pool.run([{"x": np.zeros(1)}])
+
+
+def test_the_worst_samples_lost_most_and_perfect_ones_are_none() -> None:
+    values = {Place.TORCH: np.array([90.0, 100.0, 40.0, 100.0, 50.0]), Place.CPU: np.array([85.0, 100.0, 40.0, 60.0])}
+    assert rank(values, TOP1) == [3, 0, 2]
+    lower = replace(TOP1, higher_is_better=False)
+    assert rank({Place.CPU: np.array([0.0, 3.0, np.nan, 7.0])}, lower) == [3, 1, 2]

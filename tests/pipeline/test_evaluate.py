@@ -1,0 +1,195 @@
+"""Evaluations of the digits model: places, resuming after a kill, the limit of the drop, and the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model_zoo.cli import main
+from model_zoo.pipeline import evaluate as evaluate_module
+from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.evaluate import Evaluation, Watch, evaluate
+from model_zoo.pipeline.evaluation import Drop
+from model_zoo.pipeline.evaluation_report import write_report
+from model_zoo.pipeline.layers import Wrong
+from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.worst_samples import View, WorstSample
+from model_zoo.toolchains.layers import LayerError, LayerErrors, Sensitivity
+
+KILLED_AFTER = 15
+#: 80 samples are 6 chunks: 12 of torch and the host CPU, and then 6 of the emulator.
+ARGUMENTS = ("evaluate", "digits_cnn", "-c", "sm8650", "-p", "w8a8", "--num-samples", "80", "--workers", "1")
+KILLED_RUN = f"""
+import os, signal, sys
+from model_zoo.cli import main
+from model_zoo.pipeline.cache import StageCache
+
+make, made = StageCache._make, []
+
+def make_and_die(self, folder, work):
+    entry = make(self, folder, work)
+    if folder.parent.name == "chunk":
+        made.append(folder)
+        if len(made) == {KILLED_AFTER}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return entry
+
+StageCache._make = make_and_die
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def killed_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache that a killed evaluation left."""
+    cache = tmp_path_factory.mktemp("cache")
+    command = [sys.executable, "-c", KILLED_RUN, *ARGUMENTS]
+    environment = {**os.environ, "MODEL_ZOO_CACHE": str(cache)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return cache
+
+
+@pytest.fixture(autouse=True)
+def own_cache(killed_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All tests go on from there."""
+    monkeypatch.setenv("MODEL_ZOO_CACHE", str(killed_run))
+    return killed_run
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Chunks that were worked on."""
+    found: list[Path] = []
+    make = StageCache._make
+
+    def counted(self: StageCache, folder: Path, work: object) -> Entry:
+        if folder.parent.name == "chunk":
+            found.append(folder)
+        return make(self, folder, work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StageCache, "_make", counted)
+    return found
+
+
+def digits(**more: object) -> Evaluation:
+    settings = {"chipset": "sm8650", "precision": "w8a8", "num_samples": 80, "workers": 1, **more}
+    settings["model_arguments"] = {"weights": "DEFAULT"}  # as the command line says it
+    return evaluate("digits_cnn", **settings)  # type: ignore[arg-type]
+
+
+def test_a_killed_run_goes_on_where_it_was(killed_run: Path, made: list[Path]) -> None:
+    assert len(list(killed_run.glob("stages/chunk/*/entry.json"))) == KILLED_AFTER
+    notes: list[str] = []
+    evaluation = digits(watch=Watch(note=notes.append))
+    assert len(made) == 18 - KILLED_AFTER
+    assert any("NPU emulator: 3 of 6 chunks found" in note for note in notes)
+    found = evaluation.places
+    assert [place.chunks_found for place in found.values()] == [6, 6, 3]
+    assert all(place.score.samples == 80 and place.score.value > 95 for place in found.values())
+    assert found[Place.EMULATOR].agreement == pytest.approx(100, abs=3)
+    assert found[Place.EMULATOR].seconds_per_sample > 0
+
+    # A damaged chunk is made again, and nothing else.
+    made.clear()
+    state = next(killed_run.glob("stages/chunk/*/state.npz"))
+    state.write_bytes(state.read_bytes()[:-1] + b"?")
+    again = digits()
+    assert made == [state.parent] and again.places[Place.CPU].score == found[Place.CPU].score
+
+    # More samples: the chunks that are whole serve again.
+    made.clear()
+    assert digits(num_samples=112).places[Place.TORCH].score.samples == 112
+    assert len(made) == 3 * 3
+
+
+def test_drops_are_taken_on_the_samples_of_both() -> None:
+    evaluation = digits(num_samples=112, interval=60.0)
+    torch, emulator = evaluation.places[Place.TORCH], evaluation.places[Place.EMULATOR]
+    assert torch.score.samples == 112 and emulator.score.samples == 50 and "±30 %" in evaluation.subset
+    assert emulator.drop is not None and emulator.drop.samples == 50
+    assert emulator.drop.value == emulator.drop.torch - emulator.drop.place
+    assert json.loads(json.dumps(evaluation.to_json(), allow_nan=False))["places"]["emulator"]["drop"]["samples"] == 50
+
+
+def test_without_torch_there_is_no_drop(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--skip-torch-accuracy", "--on", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["places"]) == ["cpu"]
+    assert found["places"]["cpu"]["drop"] is None and found["places"]["cpu"]["agreement"] is None
+
+
+def losing(evaluation: Evaluation, drop: Drop) -> Evaluation:
+    cpu = replace(evaluation.places[Place.CPU], drop=drop)
+    return replace(evaluation, places={**evaluation.places, Place.CPU: cpu})
+
+
+def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluation = digits()
+    sure = losing(evaluation, Drop(2.5, 80, 97.5, 95.0, (1.25, 3.75)))
+    unsure = losing(evaluation, Drop(2.5, 80, 97.5, 95.0, (0.0, 5.0)))
+    assert not evaluation.errors and not replace(sure, max_drop=float("inf")).errors
+    assert "rule out" in str(unsure.errors[0]) and "rule out" not in str(sure.errors[0])
+    monkeypatch.setattr(evaluate_module, "evaluate_source", lambda *arguments: sure)
+    assert main(list(ARGUMENTS)) == 1
+    captured = capsys.readouterr()
+    (line,) = [line for line in captured.err.splitlines() if line.startswith("error:")]
+    assert "host CPU loses 2.50 % top-1" in line and "1.00 %" in line and "--precision" in line
+    assert "2.50 % [1.25 to 3.75]" in captured.out
+
+
+class Page(HTMLParser):
+    """Tags, and what they refer to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.references: list[str] = []
+        self.attributes: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.references += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+
+def test_the_page_needs_nothing_and_escapes_everything(tmp_path: Path) -> None:
+    hostile = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
+    evaluation = replace(digits(), dataset=hostile, subset=hostile)
+    layer = LayerError(hostile, hostile, 20.0, 3.0)
+    picture = Image.fromarray(np.zeros((900, 1200, 3), np.uint8))
+    write_report(
+        tmp_path / "page.html",
+        evaluation,
+        layers=LayerErrors((layer, layer), (), {}),
+        wrong=Wrong(0, hostile),
+        sensitivity=[Sensitivity(hostile, "Conv", "weights", hostile, 4, 9, 0.1)],
+        worst=[WorstSample(0, (View("input", picture), View(hostile, None, hostile), View("torch", picture, hostile)))],
+        notes=[hostile],
+    )
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert {"table", "svg", "img"} <= page.tags and not page.tags & {"script", "link", "iframe", "object"}
+    assert "onerror" not in page.attributes
+    assert page.references and all(reference.startswith("data:image/png;base64,") for reference in page.references)
+    assert "url(" not in text and "@import" not in text and len(text) < 100_000
+
+
+def test_the_report_shows_layers_and_leaves_out_what_was_not_measured(tmp_path: Path) -> None:
+    digits(report_file=tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Layer by layer" in text and "Sensitivity" in text and os.fspath(tmp_path) not in text
+    write_report(tmp_path / "bare.html", digits())
+    bare = (tmp_path / "bare.html").read_text(encoding="utf-8")
+    assert "Layer by layer" not in bare and "<svg" not in bare
