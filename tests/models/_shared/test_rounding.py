@@ -6,18 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from model_zoo.models._shared import rounding
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.models._shared.rounding import rounded_weights
 
 
 @pytest.mark.parametrize(("layer", "axis"), [(nn.Conv2d(3, 5, 3), 0), (nn.ConvTranspose2d(4, 6, 2), 1)])
-def test_each_output_channel_has_its_own_few_steps(
-    layer: nn.Module, axis: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rounding, "BITS", (3,))
+def test_each_output_channel_has_its_own_few_steps(layer: nn.Module, axis: int) -> None:
     plain = layer.weight.detach().clone()
-    with rounded_weights(layer):
+    with rounded_weights(layer, bits=(3,)):
         seen = layer.weight.detach().movedim(axis, 0)
     for channel, exact in zip(seen, plain.movedim(axis, 0), strict=True):
         steps = channel / exact.abs().max() * 3
@@ -31,7 +27,7 @@ def test_what_is_learned_while_rounded_stays() -> None:
         model, image = nn.Conv2d(1, 2, 3), torch.rand(1, 1, 5, 5)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         before = model.weight.detach().clone()
-        with rounded_weights(model):
+        with rounded_weights(model, bits=(4, 8)):
             model(image).sum().backward()
             optimizer.step()
     gradient = nn.functional.conv2d(image.movedim(0, 1), torch.ones(1, 1, 3, 3))[0, 0]
