@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -54,8 +55,7 @@ def main() -> None:
         for scheme in asked.schemes:
             for tool in _tools(asked.tools, scheme):
                 cell = f"{name}/{scheme}/{tool}"
-                unchanged = results.all["cells"].get(f"{name}/{scheme}/aimet:min_max", {}).get("equalized") == 0
-                if results.done(cell) or ("cle" in tool and unchanged):
+                if results.done(cell) or _needless(results.all["cells"], f"{name}/{scheme}", tool):
                     continue
                 command = _command(folder, scheme, tool, asked.aimet_python)
                 results.keep("cells", cell, partial(_quantize, command, folder))
@@ -99,6 +99,15 @@ def _tools(names: Sequence[str], scheme: str) -> Iterator[str]:
             continue
         for variant in VARIANTS + (VARIANTS_4BIT if scheme.startswith("w4") else ()):
             yield f"aimet:{variant}"
+
+
+def _needless(cells: dict[str, Any], prefix: str, tool: str) -> bool:
+    """Equalization that finds nothing to change, and sequential MSE on the worse of the plain and the equalized model."""
+    plain, equalized = (cells.get(f"{prefix}/aimet:{variant}", {}) for variant in ("min_max", "cle+min_max"))
+    if "cle" in tool and plain.get("equalized") == 0:
+        return True
+    helps = equalized.get("sqnr_db", -math.inf) > plain.get("sqnr_db", -math.inf)
+    return "seq_mse" in tool and ("cle" in tool) != helps
 
 
 def _prepare(name: str, folder: Path) -> dict[str, Any]:
