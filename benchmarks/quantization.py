@@ -102,7 +102,7 @@ def _tools(names: Sequence[str], scheme: str) -> Iterator[str]:
 
 
 def _needless(cells: dict[str, Any], prefix: str, tool: str) -> bool:
-    """Equalization that finds nothing to change, and sequential MSE on the worse of the plain and the equalized model."""
+    """Equalization that finds nothing to change; sequential MSE on the worse of the plain and the equalized model."""
     plain, equalized = (cells.get(f"{prefix}/aimet:{variant}", {}) for variant in ("min_max", "cle+min_max"))
     if "cle" in tool and plain.get("equalized") == 0:
         return True
