@@ -156,11 +156,12 @@ def _sensitivity(model_id: str, argv: list[str]) -> int:
             print_inspection(name, inspection)
     if given.report is not None:
         with atomic_write(given.report) as temporary:
-            temporary.write_text(_page(model_id, found), encoding="utf-8")
+            temporary.write_text(page(model_id, found), encoding="utf-8")
     return 0
 
 
-def _page(model_id: str, found: dict[str, Inspection]) -> str:
+def page(model_id: str, found: dict[str, Inspection]) -> str:
+    """One HTML page that needs nothing but itself."""
     parts = [f"<h1>{escape(model_id)}</h1>"]
     for name, inspection in found.items():
         parts.append(f"<h2>{escape(name)}</h2>")

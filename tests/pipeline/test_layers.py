@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from model_zoo.pipeline.layers import first_wrong
-from model_zoo.pipeline.layers_report import inspect_layers, notes
+from model_zoo.pipeline.layers_report import Inspection, inspect_layers, notes, page, print_inspection
 from model_zoo.pipeline.plan import ExportOptions
 from model_zoo.pipeline.source import GivenSource
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.layers import LayerError, LayerErrors
+from model_zoo.toolchains.layers import LayerError, LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
 INF = float("inf")
@@ -74,3 +74,21 @@ def test_a_component_is_inspected(encoder: Any, tmp_path: Path) -> None:
 def test_what_cannot_be_inspected_is_refused(encoder: Any, options: ExportOptions, told: str) -> None:
     with pytest.raises(UserError, match=told):
         inspect_layers(GivenSource(encoder, "small", None, None), options)
+
+
+def test_the_first_wrong_layer_is_shown_and_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "<script>alert(1)</script>"
+    layers = (LayerError("stem", "Conv", 40, 40), LayerError(hostile, "Conv", 39, 12))
+    errors = LayerErrors(layers, ("lost",), {"host CPU": INF, "NPU emulator": 33.0})
+    ranking = [
+        Sensitivity(hostile, "Conv", "weights", "w", 4, 10, 0.1),
+        Sensitivity("a", "Add", "activation", "a", 8, 1, 0.0),
+    ]
+    found = Inspection(ranking, errors, first_wrong(errors))
+    text = page("net", {"net": found})
+    assert "<script" not in text and "&lt;script&gt;" in text and text.count("<svg") == 2
+    assert "33.0 dB from before" in text and "no such tensor: lost" in text
+    print_inspection("net", found)
+    printed = capsys.readouterr().out
+    assert "12.0 dB on the NPU emulator, 39.0 dB on the host CPU" in printed and "10.0 dB" in printed
+    assert next(line for line in printed.splitlines() if "first wrong" in line).strip().startswith("<script>")
