@@ -6,7 +6,7 @@ The numbers are those of the official checkpoints, whose parameters are named `m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Variant = Literal["yolov7-tiny", "yolov7", "yolov7x"]
@@ -60,6 +60,11 @@ class Layout:
     def channels(self, number: int) -> int:
         """Channels of a layer's output."""
         return 3 if number == IMAGE else self.layers[number].channels
+
+    def scaled(self, width: float) -> Layout:
+        """The same network with another number of channels, as a factor."""
+        layers = (replace(layer, channels=round(layer.channels * width)) for layer in self.layers)
+        return replace(self, layers=tuple(layers))
 
     def conv_names(self) -> Iterator[str]:
         """Names of the weights of all plain convolutions."""

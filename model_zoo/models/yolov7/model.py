@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -9,19 +10,23 @@ import torch
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.datasets.scenes import CLASSES
+from model_zoo.evaluators.detection import DetectionEvaluator, DetectionEvaluator50
 from model_zoo.models._shared.object_detection.labels import coco_labels
 from model_zoo.models._shared.random_weights import seeded
+from model_zoo.models._shared.reference import REFERENCE, reference_files
 from model_zoo.models.yolov7.layers import STRIDES
 from model_zoo.models.yolov7.layout import Variant
 from model_zoo.models.yolov7.network import COCO_CLASSES, Form, Network, form_of
 from model_zoo.utils.checkpoint import read_state_dict
 from model_zoo.utils.errors import UserError
 
+FOLDER = Path(__file__).resolve().parent
 _RELEASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1"
 
 #: The authors publish no checksums. These are of copies of the release: three agree for yolov7, there is one of
 #: yolov7x and none of the tiny variant, whose file is therefore taken where a user puts it, but never downloaded.
-WEIGHTS: dict[Variant, WeightsFile] = {
+WEIGHTS: dict[str, WeightsFile] = {
     "yolov7-tiny": WeightsFile(f"{_RELEASE}/yolov7-tiny.pt", None, "yolov7-tiny.pt"),
     "yolov7": WeightsFile(
         f"{_RELEASE}/yolov7.pt", "d1ac3c74eb96a3eec77949c0f37a06bc272756606ff011d9353f7abff4e0c71d", "yolov7.pt"
@@ -37,11 +42,13 @@ class Model(BaseModel):
 
     Args:
         network: Folded, in evaluation mode.
+        reference: It was trained on drawn scenes and knows their classes.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, reference: bool = False) -> None:
         super().__init__()
         self.network = network
+        self.reference = reference
 
     @classmethod
     def from_pretrained(
@@ -50,13 +57,15 @@ class Model(BaseModel):
         """Load an official checkpoint, or your own of the same architecture with any number of classes.
 
         Args:
-            weights: DEFAULT, a variant's name, the path of a checkpoint (a state dict, or a file as the official
-                training writes it), or `random`. A checkpoint tells which variant it is.
+            weights: DEFAULT, a variant's name, `reference` (in the package: yolov7-tiny at half its width, which finds
+                six shapes in drawn scenes), the path of a checkpoint (a state dict, or a file as the official training
+                writes it), or `random`. A checkpoint tells which variant it is, how wide, and of how many classes.
             variant: What DEFAULT and `random` stand for.
             include_postprocessing: Give boxes, scores and class indices; otherwise one tensor, as the official network.
         """
         kind = cls if include_postprocessing else RawModel
-        path = resolve_weights(weights, "yolov7", WEIGHTS, variant)
+        reference = weights.lower() == REFERENCE
+        path = resolve_weights(weights, "yolov7", {**WEIGHTS, **reference_files(FOLDER)}, variant)
         if path is None:
             with seeded():
                 network = Network(Form(variant))
@@ -67,7 +76,7 @@ class Model(BaseModel):
         form = form_of(state, str(path))
         with torch.device("meta"):  # nothing is drawn only to be overwritten
             network = Network(form)
-        return kind(network.load_checkpoint(state, str(path))).eval()
+        return kind(network.load_checkpoint(state, str(path)), reference).eval()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Find candidates.
@@ -110,13 +119,22 @@ class Model(BaseModel):
         return ["image"]
 
     def labels(self) -> list[str] | None:
-        """The names of COCO; None for a user's own classes."""
+        """The names of COCO or of the drawn shapes; None for a user's own classes."""
+        if self.reference:
+            return list(CLASSES)
         return coco_labels() if self.network.form.num_classes == COCO_CLASSES else None
 
-    @staticmethod
-    def calibration_dataset_name() -> str:
-        """A part of the COCO validation pictures."""
-        return "coco"
+    def eval_datasets(self) -> list[str]:
+        """COCO's validation pictures, or drawn scenes."""
+        return ["scenes"] if self.reference else ["coco"]
+
+    def calibration_dataset_name(self) -> str:
+        """A part of the same pictures."""
+        return self.eval_datasets()[0]
+
+    def get_evaluator(self) -> type[DetectionEvaluator]:
+        """mAP over IoU thresholds as COCO has it, or at 0.5."""
+        return DetectionEvaluator50 if self.reference else DetectionEvaluator
 
 
 class RawModel(Model):
@@ -138,6 +156,14 @@ class RawModel(Model):
     def get_output_names() -> list[str]:
         """Name of the output."""
         return ["predictions"]
+
+    def eval_datasets(self) -> list[str]:
+        """None: only decoded boxes are scored."""
+        return []
+
+    def calibration_dataset_name(self) -> str:
+        """As for `Model`."""
+        return super().eval_datasets()[0]
 
 
 def _raw(centre: torch.Tensor, half: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:

@@ -30,6 +30,7 @@ class Form:
         folded: Normalisations are part of their convolutions.
         rep_folded: Convolutions that were trained as branches are one.
         implicit: The detection layer has trained constants.
+        width: Channels as a factor of the published network's.
     """
 
     variant: Variant
@@ -37,6 +38,7 @@ class Form:
     folded: bool = False
     rep_folded: bool = False
     implicit: bool = False
+    width: float = 1.0
 
 
 class Network(nn.Module):
@@ -45,7 +47,7 @@ class Network(nn.Module):
     def __init__(self, form: Form) -> None:
         super().__init__()
         self.form = form
-        self.layout = LAYOUTS[form.variant]
+        self.layout = LAYOUTS[form.variant].scaled(form.width)
         slope = self.layout.leaky_slope
         activation = nn.SiLU() if slope is None else nn.LeakyReLU(slope)
         channels = tuple(self.layout.channels(number) for number in self.layout.outputs)
@@ -131,7 +133,14 @@ def form_of(state_dict: Mapping[str, torch.Tensor], source: str) -> Form:
         folded=not any(".bn." in name for name in state_dict),
         rep_folded=any(".rbr_reparam." in name for name in state_dict),
         implicit=any(".implicit" in name for name in state_dict),
+        width=_width(state_dict, layout),
     )
+
+
+def _width(state_dict: Mapping[str, torch.Tensor], layout: Layout) -> float:
+    """Channels of the first layer, as a factor of the published ones."""
+    first = state_dict.get(next(layout.conv_names()))
+    return first.shape[0] / layout.channels(0) if first is not None and first.ndim == 4 and len(first) else 1.0
 
 
 def _head(layout: Layout) -> str:

@@ -12,6 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from model_zoo.base.model import run_torch
+from model_zoo.datasets import load_dataset
+from model_zoo.datasets.scenes import CLASSES
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.models.yolov7.app import App
 from model_zoo.models.yolov7.demo import main
@@ -221,6 +224,25 @@ def test_variants_are_told_apart_and_others_refused(tmp_path: Path) -> None:
     torch.save(odd, tmp_path / "odd.pt")
     with pytest.raises(UserError, match=r"256 outputs .* are not 3 x"):
         Model.from_pretrained(str(tmp_path / "odd.pt"))
+
+
+def test_a_checkpoint_tells_how_wide_it_is(tmp_path: Path, picture: torch.Tensor) -> None:
+    narrow = trained(Form(TINY, num_classes=2, width=0.25))
+    torch.save(narrow.state_dict(), tmp_path / "narrow.pt")
+    model = Model.from_pretrained(str(tmp_path / "narrow.pt"), include_postprocessing=False)
+    assert model.network.form.width == 0.25 and model.labels() is None
+    with torch.no_grad():
+        torch.testing.assert_close(model(picture), expected_raw(narrow, picture), rtol=1e-4, atol=1e-4)
+
+
+def test_reference_weights_find_drawn_shapes() -> None:
+    model = Model.from_pretrained("reference")
+    assert model.labels() == list(CLASSES) and model.eval_datasets() == ["scenes"]
+    dataset, evaluator = load_dataset("scenes", model.input_spec(), "test"), model.get_evaluator()()
+    for index in range(8):
+        sample = dataset[index]
+        evaluator.add(run_torch(model, sample.inputs, model.get_output_names()), [sample.target])
+    assert evaluator.score().value > 75
 
 
 def test_published_weights_come_from_the_user_or_not_at_all(
