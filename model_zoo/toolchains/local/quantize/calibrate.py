@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from model_zoo.base.spec import Arrays
 from model_zoo.utils.errors import ModelZooError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 Ranges = dict[str, tuple[float, float]]
+Values = npt.NDArray[np.float32]
 
 
 def activation_names(model: onnx.ModelProto) -> list[str]:
@@ -42,38 +45,120 @@ def activation_names(model: onnx.ModelProto) -> list[str]:
     return [name for name in names if types[name] == TensorProto.FLOAT]
 
 
+@dataclass(frozen=True)
+class Observed:
+    """One tensor on n samples.
+
+    Args:
+        lows, highs: [n] smallest and largest value.
+        values: [n, kept] elements spread evenly over the tensor.
+        stride: Every how manieth element was kept.
+    """
+
+    lows: Values
+    highs: Values
+    values: Values
+    stride: int
+
+    def first(self, count: int) -> Observed:
+        """The same on the first samples only."""
+        return Observed(self.lows[:count], self.highs[:count], self.values[:count], self.stride)
+
+    @property
+    def size(self) -> int:
+        """Elements of the tensor, about."""
+        return int(self.values.shape[1]) * self.stride
+
+
+def observe(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arrays], kept: int) -> dict[str, Observed]:
+    """Look at each tensor on each sample, in one run of the model for each.
+
+    Args:
+        kept: Elements of each tensor and sample to keep, about; 0 keeps one.
+
+    Returns:
+        By tensor; tensors with the same values share one entry.
+
+    Raises:
+        ModelZooError: A tensor holds NaN or infinite values on a sample; names both.
+    """
+    same = _same_range(model, set(names))
+    measured = [name for name in names if name not in same]
+    session, outputs = _probed(model, measured, kept)
+    extremes: list[Values] = []
+    values: list[list[Values]] = [[] for _ in measured]
+    steps: list[int] = []
+    for number, sample in enumerate(samples):
+        found = session.run(outputs, sample)
+        row = np.array(found[: 3 * len(measured)], np.float32).reshape(-1, 3)
+        broken = np.flatnonzero(~np.isfinite(row).all(axis=1))
+        if broken.size:
+            raise ModelZooError(
+                f"tensor '{measured[broken[0]]}' holds NaN or infinite values on calibration sample {number}"
+            )
+        extremes.append(row[:, :2])
+        for index, kept_values in enumerate(found[3 * len(measured) : -len(measured)]):
+            values[index].append(kept_values)
+        steps = [int(step[0]) for step in found[-len(measured) :]]
+    both = np.stack(extremes)
+    observed = {
+        name: Observed(both[:, index, 0], both[:, index, 1], np.stack(values[index]), steps[index])
+        for index, name in enumerate(measured)
+    }
+    return {name: observed[same.get(name, name)] for name in names}
+
+
 def find_ranges(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arrays]) -> Ranges:
     """Smallest and largest value of each tensor over all samples.
 
     Raises:
         ModelZooError: A tensor holds NaN or infinite values on a sample; names both.
     """
-    from onnx import ModelProto, TensorProto, helper
+    return {
+        name: (float(each.lows.min()), float(each.highs.max()))
+        for name, each in observe(model, names, samples, 0).items()
+    }
 
-    same = _same_range(model, set(names))
-    measured = [name for name in names if name not in same]
+
+def _probed(model: onnx.ModelProto, names: Sequence[str], kept: int) -> tuple[onnxruntime.InferenceSession, list[str]]:
+    """The model with what is asked of each tensor as its outputs: three numbers each, then elements, then steps."""
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
+
     probed = ModelProto()
     probed.CopyFrom(model)
-    outputs = []
-    for index, name in enumerate(measured):
+    graph = probed.graph
+    constants = {"all": [-1], "first": [0], "last": [2**62], "twice": [2], "share": [max(kept, 1) * 2], "one": [1]}
+    for key, value in constants.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"probe.{key}"))
+    numbers, elements, steps = [], [], []
+    for index, name in enumerate(names):
         # ReduceMin and ReduceMax step over NaN on some code paths; a sum never does.
         for reduction in ("ReduceMin", "ReduceMax", "ReduceSum"):
-            outputs.append(f"probe.{reduction}.{index}")
-            probed.graph.node.append(helper.make_node(reduction, [name], outputs[-1:], keepdims=0))
-            probed.graph.output.append(helper.make_tensor_value_info(outputs[-1], TensorProto.FLOAT, []))
-    session = cpu_session(probed)
-    del probed
-    low, high = np.full(len(measured), np.inf, np.float32), np.full(len(measured), -np.inf, np.float32)
-    for number, sample in enumerate(samples):
-        row = np.array(session.run(outputs, sample), np.float32).reshape(-1, 3)
-        broken = np.flatnonzero(~np.isfinite(row).all(axis=1))
-        if broken.size:
-            raise ModelZooError(
-                f"tensor '{measured[broken[0]]}' holds NaN or infinite values on calibration sample {number}"
-            )
-        low, high = np.minimum(low, row[:, 0]), np.maximum(high, row[:, 1])
-    ranges = {name: (float(low[index]), float(high[index])) for index, name in enumerate(measured)}
-    return {name: ranges[same.get(name, name)] for name in names}
+            numbers.append(f"probe.{reduction}.{index}")
+            graph.node.append(helper.make_node(reduction, [name], numbers[-1:], keepdims=0))
+        flat, size, pairs, even, step, part = (
+            f"probe.{part}.{index}" for part in ("flat", "size", "pairs", "even", "step", "part")
+        )
+        # An odd step meets every column of a picture whose width is even.
+        graph.node.extend(
+            [
+                helper.make_node("Size", [name], [size]),
+                helper.make_node("Div", [size, "probe.share"], [pairs]),
+                helper.make_node("Mul", [pairs, "probe.twice"], [even]),
+                helper.make_node("Add", [even, "probe.one"], [step]),
+                helper.make_node("Reshape", [name, "probe.all"], [flat]),
+                helper.make_node("Slice", [flat, "probe.first", "probe.last", "probe.first", step], [part]),
+            ]
+        )
+        elements.append(part)
+        steps.append(step)
+    for outputs, kind, shape in (
+        (numbers, TensorProto.FLOAT, []),
+        (elements, TensorProto.FLOAT, [None]),
+        (steps, TensorProto.INT64, [1]),
+    ):
+        graph.output.extend(helper.make_tensor_value_info(name, kind, shape) for name in outputs)
+    return cpu_session(probed), [*numbers, *elements, *steps]
 
 
 def _same_range(model: onnx.ModelProto, names: set[str]) -> dict[str, str]:

@@ -20,8 +20,11 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, apply_passes
-from model_zoo.toolchains.local.quantize.calibrate import Ranges, activation_names, find_ranges
+from model_zoo.toolchains.local.quantize.activations import LEVELS_8BIT, LEVELS_16BIT, choose_ranges
+from model_zoo.toolchains.local.quantize.calibrate import Ranges, activation_names, observe
+from model_zoo.toolchains.local.quantize.judge import Judge, held_back
 from model_zoo.toolchains.local.quantize.mixed import Change, blocks, candidates, choose, output_noise
+from model_zoo.toolchains.local.quantize.weights import choose_weights
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -51,6 +54,10 @@ with _without_torch():
 
 #: Samples that the activations of a mixed precision are judged on; more hardly change the order.
 JUDGED_ON = 2
+#: Elements of each tensor that are looked at, of all samples together.
+_OBSERVED = 2**15
+#: Samples that weights are fitted on, and the size of one tensor on all of them.
+_FITTED, _FITTED_BYTES = 16, 2**27
 
 Overrides = dict[str, list[dict[str, Any]]]
 
@@ -78,13 +85,16 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     activations = activation_names(model)
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
-    ranges = find_ranges(model, activations, samples)
+    observed = observe(model, activations, samples, _OBSERVED // samples.count)
+    count, groups = held_back(samples.count), candidates(model, activations)
+    judged = list(islice(samples, samples.count - count if count else 0, None))
+    levels = LEVELS_8BIT if activation is QuantType.QUInt8 else LEVELS_16BIT
+    chosen = choose_ranges(model, observed, list(groups), levels, judged, count)
     assignment = Assignment(**job["assignment"]) if job["assignment"] else Assignment()
-    groups = candidates(model, activations)
     if mixed_percentage is not None:
         found = blocks(list(groups))
         changes = [Change(block) for block in found]
-        noise = output_noise(model, list(groups), ranges, changes, islice(samples, JUDGED_ON))
+        noise = output_noise(model, list(groups), chosen.ranges, changes, islice(samples, JUDGED_ON))
         assignment = Assignment(tuple(choose(found, noise, mixed_percentage)))
     overrides = _assigned(model, groups, assignment)
     config = get_qnn_qdq_config(
@@ -100,8 +110,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     if job["per_channel"]:
         # Added last: the configuration would take them for a request to widen the activations around them.
         config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
-    del model
-    _write_ranges(ranges, work_dir / "ranges.json")
+    _write_ranges(chosen.ranges, work_dir / "ranges.json")
     quantized = work_dir / "quantized.onnx"
     quantize_static(
         source,
@@ -115,8 +124,31 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         extra_options=config.extra_options,
         calibration_cache_path=work_dir / "ranges.json",
     )
-    opsets = {each.domain: each.version for each in onnx.load(quantized).opset_import}
-    return {"passes": passes, "assignment": asdict(assignment), "opset": opsets[""]}
+    result = onnx.load(quantized)
+    judge = Judge(model, judged)
+    scores = {"nearest": judge.sqnr_db(result)}
+    largest = 4 * max(each.size for each in observed.values())
+    fitted = onnx.ModelProto()
+    fitted.CopyFrom(result)
+    fit_on = min(samples.count - count, _FITTED, max(1, _FITTED_BYTES // largest))
+    if choose_weights(model, fitted, list(islice(samples, fit_on))):
+        scores["fitted"] = judge.sqnr_db(fitted)
+        if scores["fitted"] > scores["nearest"]:
+            onnx.save(fitted, quantized)
+    return {
+        "passes": passes,
+        "opset": next(each.version for each in result.opset_import if each.domain == ""),
+        "assignment": asdict(assignment),
+        "settings": {
+            "range_methods": chosen.methods,
+            "range_sqnr_db": chosen.sqnr_db,
+            "weight_rounding": max(scores, key=lambda name: scores[name]),
+            "weight_sqnr_db": scores,
+            "judged_on": len(judged),
+            "held_back": count,
+            "fitted_on": fit_on,
+        },
+    }
 
 
 def _assigned(model: onnx.ModelProto, groups: dict[str, list[str]], assignment: Assignment) -> Overrides:

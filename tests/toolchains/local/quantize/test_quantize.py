@@ -225,9 +225,9 @@ def test_memory_does_not_grow_with_samples(tmp_path: Path) -> None:
             out_dir=tmp_path,
             stem="out",
         ).peak_memory_bytes
-        for count in (2, 64)
+        for count in (32, 96)
     ]
-    assert peaks[1] - peaks[0] < 20 * 2**20  # the samples alone are 48 MiB more, their activations 127 MiB
+    assert peaks[1] - peaks[0] < 20 * 2**20  # the samples alone are 48 MiB more
 
 
 def test_input_that_is_not_finite_names_tensor_and_sample(net: Path, tmp_path: Path) -> None:

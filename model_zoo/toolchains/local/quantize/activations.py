@@ -1,0 +1,75 @@
+"""The ranges of a model's activations: chosen tensor by tensor, and kept if the whole model is better for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays
+from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges
+from model_zoo.toolchains.local.quantize.mixed import Change, output_noise
+from model_zoo.toolchains.local.quantize.ranges import MIN_MAX, apply_method, choose_method
+
+if TYPE_CHECKING:
+    import onnx
+
+LEVELS_8BIT, LEVELS_16BIT = 255, 65535
+
+
+@dataclass(frozen=True)
+class ChosenRanges:
+    """What was chosen.
+
+    Args:
+        methods: By tensor, the way its range was found.
+        sqnr_db: Of the outputs with every activation in 8 bits and float weights, by "min-max" and "chosen"; empty
+            where nothing was measured.
+    """
+
+    ranges: Ranges
+    methods: dict[str, str]
+    sqnr_db: dict[str, float]
+
+
+def choose_ranges(
+    model: onnx.ModelProto,
+    observed: dict[str, Observed],
+    rounded: Sequence[str],
+    levels: int,
+    judged: Sequence[Arrays],
+    held_back: int,
+) -> ChosenRanges:
+    """Choose each tensor's range; 8-bit ones are measured on the whole model beside min-max, and the better is kept.
+
+    In 16 bits a range costs next to nothing, so that the widest is right and there is nothing to measure.
+
+    Args:
+        rounded: Tensors to round when judging.
+        levels: Steps of the integer type.
+        judged: Samples to judge on: the last `held_back` of those observed, or all of them.
+    """
+    first = {key: each.first(len(each.lows) - held_back) for key, each in _distinct(observed).items()}
+    methods = {key: choose_method(each, levels) for key, each in first.items()}
+
+    def ranges(seen: dict[int, Observed], methods: dict[int, str]) -> Ranges:
+        found = {key: apply_method(methods[key], each, levels) for key, each in seen.items()}
+        return {name: found[id(each)] for name, each in observed.items()}
+
+    scores: dict[str, float] = {}
+    plain = dict.fromkeys(methods, MIN_MAX)
+    floats = any(value.type.tensor_type.elem_type == 1 for value in model.graph.output)
+    if levels == LEVELS_8BIT and floats:
+        for name, plan in ((MIN_MAX, plain), ("chosen", methods)):
+            (noise,) = output_noise(model, rounded, ranges(first, plan), [Change(rounded)], judged)
+            scores[name] = float(-10 * np.log10(max(noise / len(judged), 1e-20)))
+        if scores[MIN_MAX] >= scores["chosen"]:
+            methods = plain
+    named = {name: methods[id(each)] for name, each in observed.items()}
+    return ChosenRanges(ranges(_distinct(observed), methods), named, scores)
+
+
+def _distinct(observed: dict[str, Observed]) -> dict[int, Observed]:
+    return {id(each): each for each in observed.values()}
