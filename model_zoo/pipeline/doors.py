@@ -137,9 +137,10 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
         print_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
-    for error in evaluation.errors:
+    if error := evaluation.error:
         print_error(error)
-    return max((error.exit_code for error in evaluation.errors), default=0)
+        return error.exit_code
+    return 0
 
 
 def door_parser(

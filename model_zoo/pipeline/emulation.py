@@ -115,14 +115,14 @@ def choose_subset(
     """
     total = sum(draw.sizes)
     asked = width or 2 * metric.max_drop
-    needed = max(samples_for(asked, scores if losses is None else losses), _FEWEST_SAMPLES)
+    needed = samples_for(asked, scores if losses is None else losses)
     if np.isin(scores, (metric.low, metric.high)).all():
         # Each sample is right or wrong. If all are alike, only their number says how rare the others can be.
         share = min(asked / 2 / (metric.high - metric.low), 0.5)
         needed = max(needed, math.ceil(math.log(0.025) / math.log1p(-share)))
     goal = f"a 95 % interval of ±{asked / 2:g} {metric.unit}".strip()
     affordable = int(_MOST_SECONDS * workers / seconds_per_sample) if width is None else total
-    wanted = max(min(needed, affordable, total), 1)
+    wanted = max(min(max(needed, _FEWEST_SAMPLES), affordable, total), 1)
     chunks = draw.chunks_for(wanted)
     samples = sum(draw.sizes[:chunks])
     if samples == total:

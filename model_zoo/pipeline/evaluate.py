@@ -118,7 +118,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a model of the zoo on a dataset, in every place this machine has.
 
-    A drop beyond `max_drop` raises nothing: it is in the result's `errors`.
+    A drop beyond `max_drop` raises nothing: it is the result's `error`.
 
     Args:
         model: A zoo id.

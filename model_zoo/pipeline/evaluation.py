@@ -100,24 +100,23 @@ class Evaluation:
     subset: str
 
     @property
-    def errors(self) -> tuple[DropError, ...]:
-        """One for each place that lost more than `max_drop`."""
-        return tuple(
-            self._too_much(found.place, found.drop)
-            for found in self.places.values()
-            if found.drop and found.drop.value > self.max_drop
-        )
-
-    def _too_much(self, place: Place, drop: Drop) -> DropError:
-        unit, name = self.metric.unit, self.metric.name
-        lost = f"{amount(drop.value, unit)} {name}, more than the {amount(self.max_drop, unit)} that may be lost"
-        doubt = ""
-        if drop.interval and drop.interval[0] <= self.max_drop:
-            doubt = f" (its 95 % interval, {span(drop.interval, unit)}, does not rule out that it is within)"
-        another = "another --precision (w8a16)" if self.plan.precision.is_quantized else "a quantized --precision"
+    def error(self) -> DropError | None:
+        """Says which places lost more than `max_drop`; None: none did."""
+        unit, told, doubts = self.metric.unit, [], []
+        for place, found in self.places.items():
+            if found.drop is None or found.drop.value <= self.max_drop:
+                continue
+            told.append(f"{amount(found.drop.value, unit)} {self.metric.name} on the {place.label}")
+            if found.drop.interval is None or found.drop.interval[0] <= self.max_drop:
+                doubts.append(f"{place.label} ({span(found.drop.interval, unit)})")
+        if not told:
+            return None
+        doubt = f"; the 95 % interval does not rule out that it is within: {', '.join(doubts)}" if doubts else ""
+        name, precision = self.plan.source.name, self.plan.precision_name
+        lost = f"{name} in {precision} loses {' and '.join(told)}"
         return DropError(
-            f"{self.plan.source.name} in {self.plan.precision_name} on the {place.label} loses {lost}{doubt}",
-            f"try {another}, more --num-calibration-samples, or `model-zoo sensitivity {self.plan.source.name}` for "
+            f"{lost}, more than the {amount(self.max_drop, unit)} that may be lost{doubt}",
+            f"try another --precision, more --num-calibration-samples, or `model-zoo sensitivity {name}` for "
             "the layers that suffer; --max-drop inf only reports it",
         )
 
@@ -133,8 +132,8 @@ class Evaluation:
             "places": {str(place): found.to_json() for place, found in self.places.items()},
             "subset": self.subset,
             "max_drop": limit,
-            "passed": not self.errors,
-            "errors": [error.message for error in self.errors],
+            "passed": self.error is None,
+            "error": self.error.message if self.error else None,
             "host": self.host,
         }
 
