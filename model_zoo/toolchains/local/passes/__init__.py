@@ -7,26 +7,27 @@ reason it exists, so that it can go when the reason does.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from model_zoo.targets.precision import Precision
+from model_zoo.toolchains.local.passes.half_precision import edge_pad_by_concat, uint8_by_int32
 
 if TYPE_CHECKING:
     import onnx
 
 
-class _Tensor(NamedTuple):
+class Tensor(NamedTuple):
     """Element type, as ONNX numbers them, and static shape."""
 
     elem_type: int
     shape: tuple[int, ...]
 
 
-_Tensors = dict[str, _Tensor]
+Tensors = dict[str, Tensor]
 
 #: Precisions that give 16 bits to some activation or all.
 ACTIVATIONS_16BIT = (Precision.W8A16, Precision.W8A8_MIXED_INT16, Precision.W4A16, Precision.W16A16)
@@ -48,11 +49,11 @@ class GraphPass:
 
     name: str
     reason: str
-    apply: Callable[[onnx.GraphProto, _Tensors], bool]
+    apply: Callable[[onnx.GraphProto, Tensors], bool]
     precisions: tuple[Precision, ...]
 
 
-def as_strided_to_reshape(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
+def as_strided_to_reshape(graph: onnx.GraphProto, tensors: Tensors) -> bool:
     """Reshape(x, [-1]) then Gather of every element in order is a Reshape of x, or x itself."""
     from onnx import helper, numpy_helper
 
@@ -80,7 +81,7 @@ def as_strided_to_reshape(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
     return changed
 
 
-def silu_by_tanh(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
+def silu_by_tanh(graph: onnx.GraphProto, tensors: Tensors) -> bool:
     """x * sigmoid(x) is h + h * tanh(h) with h = x / 2."""
     from onnx import helper, numpy_helper
 
@@ -119,7 +120,7 @@ def silu_by_tanh(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
     return changed
 
 
-def clip_to_half(graph: onnx.GraphProto, tensors: _Tensors) -> bool:
+def clip_to_half(graph: onnx.GraphProto, tensors: Tensors) -> bool:
     """Sigmoid and Tanh of x are those of x clipped to the range of half precision: both are flat long before its ends.
 
     Only their own input is clipped, so that x * sigmoid(x) still grows with x.
@@ -171,25 +172,46 @@ PASSES = (
         clip_to_half,
         (Precision.FLOAT,),
     ),
+    GraphPass(
+        "uint8_by_int32",
+        "QAIRT 2.51 makes 1.0 of every uint8 but 0 when a half precision graph casts it to a float type: 0.1 dB from "
+        "the host CPU; by way of int32 70 dB. Quantized builds cast it rightly",
+        uint8_by_int32,
+        (Precision.FLOAT,),
+    ),
+    GraphPass(
+        "edge_pad_by_concat",
+        "QAIRT 2.51 fills the edge with numbers of no meaning when a half precision graph pads with mode=edge and no "
+        "convolution is beside it: -85 dB. Quantized builds pad rightly",
+        edge_pad_by_concat,
+        (Precision.FLOAT,),
+    ),
 )
 
 
-def apply_passes(model: onnx.ModelProto, precision: Precision) -> list[str]:
+def apply_passes(model: onnx.ModelProto, precision: Precision, without: Collection[str] = ()) -> list[str]:
     """Apply every pass that a build of this precision needs, in place.
+
+    Args:
+        without: Names of passes to leave out.
 
     Returns:
         Names of the passes that changed something.
     """
     changed = []
     for each in PASSES:
-        if precision in each.precisions and each.apply(model.graph, _static_tensors(model)):
+        if (
+            precision in each.precisions
+            and each.name not in without
+            and each.apply(model.graph, _static_tensors(model))
+        ):
             changed.append(each.name)
     if changed:
         _remove_unused(model.graph)
     return changed
 
 
-def _static_tensors(model: onnx.ModelProto) -> _Tensors:
+def _static_tensors(model: onnx.ModelProto) -> Tensors:
     from onnx import shape_inference
 
     known = {value.name for value in model.graph.value_info} | {value.name for value in model.graph.output}
@@ -200,7 +222,7 @@ def _static_tensors(model: onnx.ModelProto) -> _Tensors:
     for value in (*graph.input, *graph.value_info, *graph.output):
         kind = value.type.tensor_type
         if kind.HasField("shape") and all(size.HasField("dim_value") for size in kind.shape.dim):
-            tensors[value.name] = _Tensor(kind.elem_type, tuple(size.dim_value for size in kind.shape.dim))
+            tensors[value.name] = Tensor(kind.elem_type, tuple(size.dim_value for size in kind.shape.dim))
     return tensors
 
 

@@ -187,6 +187,18 @@ def test_assignment_is_followed(net: Path, tmp_path: Path) -> None:
         assign("relu", "sum", precision=Precision.W4A16)
 
 
+def test_file_holds_the_weights_that_were_measured(net: Path, tmp_path: Path) -> None:
+    samples = _samples(16)
+    result = quantize_onnx(net, precision=Precision.W4A16, calibration=samples, out_dir=tmp_path, stem="net")
+    scores = result.settings["weight_sqnr_db"]
+    assert result.settings["weight_rounding"] == "fitted"
+    assert scores["fitted"] > scores["nearest"] + 2.0
+    assert (result.settings["held_back"], result.settings["fitted_on"]) == (4, 12)
+    measured = sqnr_db(_outputs(net, samples[-4:]), _outputs(result.file, samples[-4:]))
+    assert measured == pytest.approx(scores["fitted"], abs=0.5)  # onnxruntime fuses operators here
+    assert set(result.settings["range_methods"]) >= {"image", "relu", "features"}
+
+
 def test_mixed_takes_the_loudest_blocks_first() -> None:
     found = [["a", "b"], ["c"], ["d", "e"]]
     assert mixed.choose(found, [3.0, 1.0, 8.0], 60) == ["a", "d", "e"]
