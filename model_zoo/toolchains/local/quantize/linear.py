@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,15 @@ class Linear:
 
 
 def find_linears(model: onnx.ModelProto) -> list[Linear]:
-    """The layers of a model in graph order, save those with a weight that another node reads too."""
+    """The layers of a model in graph order, save those without a name of their own or a weight of their own."""
     from onnx import helper
 
     weights = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    uses: dict[str, int] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            uses[name] = uses.get(name, 0) + 1
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    named = Counter(node.name for node in model.graph.node if node.name)
     found = []
     for node in model.graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in weights:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in weights or named[node.name] != 1:
             continue
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         bias = node.input[2] if len(node.input) > 2 else ""
