@@ -96,6 +96,15 @@ class BaseModel(torch.nn.Module, ABC):
         return None
 
     @staticmethod
+    def get_16bit_outputs() -> list[str]:
+        """Outputs that 8 bits are too coarse for, e.g. boxes in pixels.
+
+        Builds with 8-bit activations for QNN and ONNX work them out in 16 bits, from the last convolution or matrix
+        product on; plan and metadata.json say so.
+        """
+        return []
+
+    @staticmethod
     def get_hub_litemp_percentage(precision: Precision) -> float:
         """Percent of the activations that a mixed precision keeps in 16 bit."""
         return 30.0

@@ -59,7 +59,8 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
     _require_onnx(build)
     captured, lowered = build.captured(), build.lowered()
     # An assignment is prepared as a mixed precision is.
-    precision = Precision.W8A8_MIXED_INT16 if build.assignment else build.precision
+    in_16_bits = build.assignment or (build.facts.outputs_16bit and build.precision is Precision.W8A8)
+    precision = Precision.W8A8_MIXED_INT16 if in_16_bits else build.precision
 
     def make(folder: Path) -> dict[str, Any]:
         files = captured.file(captured.value["file"]), lowered.file(lowered.value["file"])

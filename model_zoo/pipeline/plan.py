@@ -107,6 +107,12 @@ class Plan:
         """As people name it: an automatic precision is none of `Precision`, it only starts from one."""
         return AUTO if self.options.auto else self.precision
 
+    @property
+    def widens_outputs(self) -> bool:
+        """Whether outputs that ask for it are worked out in 16 bits, in a build of 8-bit activations."""
+        in_8_bits = self.precision in (Precision.W8A8, Precision.W8A8_MIXED_INT16)
+        return in_8_bits and self.options.runtime is not TargetRuntime.TFLITE
+
     def folder(self, chipset: Chipset | None) -> Path:
         """Where the files for a chipset go."""
         parts = [
@@ -125,6 +131,7 @@ class Plan:
             "precision": self.precision_name,
             "auto": {name: asdict(planned) for name, planned in self.auto.items()},
             "searches": {name: search.to_json() for name, search in self.searches.items()},
+            "outputs_16bit": {c: list(f.outputs_16bit) for c, f in self.facts.items()} if self.widens_outputs else {},
             "chipsets": [chipset.name if chipset else None for chipset in self.chipsets],
             "inputs": {c: {n: t.to_json() for n, t in f.inputs.items()} for c, f in self.facts.items()},
             "calibration": {c: _samples_json(samples) for c, samples in self.calibration.items()},

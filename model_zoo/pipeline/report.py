@@ -41,6 +41,8 @@ def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -
         rows.append(["output", f"{prefix}{', '.join(facts.output_names) or 'precompiled'}"])
         if calibration := plan.calibration[name]:
             rows.append(["calibration", f"{prefix}{_samples(calibration)}"])
+        if facts.outputs_16bit and plan.widens_outputs:
+            rows.append(["in 16 bits", f"{prefix}{', '.join(facts.outputs_16bit)}, which 8 bits are too coarse for"])
         check = plan.check[name]
         rows.append(["checked with", f"{prefix}{_samples(check) if check else 'one sample of the model'}"])
     rows.append(["runtime", plan.options.runtime])

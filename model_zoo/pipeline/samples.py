@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -23,10 +24,12 @@ FEW_SAMPLES = 16
 DEFAULT_CALIBRATION_SAMPLES = 100
 #: Noise has nothing to teach after a few samples.
 NOISE_SAMPLES = 4
-#: Real samples to check a build with, where it has no bundled test set.
-PARITY_SAMPLES = 1
 #: Test samples to score a build with, where the test set is bundled.
 ACCURACY_SAMPLES = 360
+#: An export takes no more than this to the emulator, which is slow; `evaluate` does.
+_CHECK_BYTES = 2**21
+#: A score of fewer samples says nothing.
+_FEWEST_SCORED = 36
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,9 @@ def calibration_warnings(samples: SampleSet, spec: InputSpec) -> list[str]:
 
 
 def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | None:
-    """What a build is checked with: a bundled test set, or one real test sample; None: the model's own sample."""
+    """What a build is checked with: a bundled test set of small samples, or one real batch, which is not scored; None:
+    the model's own sample.
+    """
     from model_zoo.datasets import load_dataset
     from model_zoo.datasets.base import MissingDataError
 
@@ -210,5 +215,8 @@ def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | 
         except MissingDataError:
             continue  # the plan says that the model's own sample serves instead
         batch = next(iter(spec.values())).shape[0]
-        return dataset_samples(dataset, spec, None, ACCURACY_SAMPLES if dataset.bundled else PARITY_SAMPLES * batch)
+        size = sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape[1:]) for tensor in spec.values())
+        if dataset.bundled and (count := min(ACCURACY_SAMPLES, _CHECK_BYTES // size)) >= _FEWEST_SCORED:
+            return dataset_samples(dataset, spec, None, count)
+        return dataset_samples(dataset, spec, None, batch).first()
     return None

@@ -56,6 +56,7 @@ class ComponentFacts:
 
     Args:
         evaluator: Where the evaluator's class is, as "module:class"; None where there is none.
+        outputs_16bit: Outputs that 8 bits are too coarse for.
         unsupported: Reason by "runtime precision chipset", for what this component cannot be built for.
         precompiled: The asset to bundle, for a component without source.
     """
@@ -69,6 +70,7 @@ class ComponentFacts:
     eval_datasets: tuple[str, ...] = ()
     evaluator: str | None = None
     mixed_percentage: float = 30.0
+    outputs_16bit: tuple[str, ...] = ()
     unsupported: Mapping[str, str] | None = None
     precompiled: bool = False
 
@@ -247,6 +249,7 @@ def component_facts(component: Any, input_arguments: Mapping[str, Any]) -> Compo
         calibration_dataset=component.calibration_dataset_name(),
         eval_datasets=tuple(component.eval_datasets()) if evaluator else (),
         evaluator=f"{evaluator.__module__}:{evaluator.__qualname__}" if evaluator else None,
+        outputs_16bit=tuple(component.get_16bit_outputs()),
         mixed_percentage=float(component.get_hub_litemp_percentage(Precision.W8A8_MIXED_INT16)),
         unsupported=reasons,
     )

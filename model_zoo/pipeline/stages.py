@@ -166,6 +166,7 @@ class ComponentBuild:
             chosen,
             self.facts.mixed_percentage,
             asdict(self.assignment) if self.assignment else None,
+            list(self.facts.outputs_16bit),
             self.toolchain.versions(self.runtime),
         ]
 
@@ -180,6 +181,7 @@ class ComponentBuild:
                 mixed_percentage=self.facts.mixed_percentage,
                 stem=self.stem,
                 assignment=self.assignment,
+                outputs_16bit=self.facts.outputs_16bit,
             )
             result = self.toolchain.lower(request, folder)
             return {"file": result.file, "settings": result.settings, "peak_memory_bytes": result.peak_memory_bytes}

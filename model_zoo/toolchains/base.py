@@ -88,6 +88,7 @@ class LoweringRequest:
         calibration: Loads the calibration samples, in the layout of the file; called only for a quantized precision.
         mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bit.
         assignment: Takes the place of a percentage.
+        outputs_16bit: Outputs that an 8-bit precision works out in 16 bits, from the last linear operators on.
     """
 
     source: Path
@@ -99,6 +100,7 @@ class LoweringRequest:
     mixed_percentage: float
     stem: str
     assignment: Assignment | None = None
+    outputs_16bit: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

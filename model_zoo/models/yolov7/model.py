@@ -118,6 +118,11 @@ class Model(BaseModel):
         """What the NPU takes channel-last."""
         return ["image"]
 
+    @classmethod
+    def get_16bit_outputs(cls) -> list[str]:
+        """In 8 bits boxes move in steps of 3 pixels, and many scores are equal."""
+        return cls.get_output_names()
+
     def labels(self) -> list[str] | None:
         """The names of COCO or of the drawn shapes; None for a user's own classes."""
         if self.reference:

@@ -56,6 +56,7 @@ class LocalToolchain:
             stem=request.stem,
             mixed_percentage=request.mixed_percentage,
             assignment=request.assignment,
+            outputs_16bit=request.outputs_16bit,
         )
         return Lowered(quantized.file.name, quantized.settings, quantized.peak_memory_bytes)
 

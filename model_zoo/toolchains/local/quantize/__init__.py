@@ -110,6 +110,7 @@ def quantize_onnx(
     stem: str,
     mixed_percentage: float = 30.0,
     assignment: Assignment | None = None,
+    outputs_16bit: Sequence[str] = (),
     limits: Limits = _LIMITS,
 ) -> Quantized:
     """Quantize a float model in a child process.
@@ -126,6 +127,8 @@ def quantize_onnx(
         out_dir: Existing folder; gets `<stem>.onnx`, or nothing.
         mixed_percentage: Percent of the activations that get 16 bits; for a mixed precision only.
         assignment: Tensors that get other than 8 bits, in place of a percentage; for an 8-bit precision only.
+        outputs_16bit: Outputs that 8 bits are too coarse for: in an 8-bit precision they are worked out in 16 bits,
+            from the last linear operators on.
 
     Raises:
         UserError: The precision is float, there is no sample, the percentage is not within 0 to 100, or an assignment
@@ -140,11 +143,12 @@ def quantize_onnx(
         )
     if not 0 <= mixed_percentage <= 100:
         raise UserError(f"{mixed_percentage} percent of the activations in 16 bits: it must be within 0 to 100")
-    if assignment is not None:
-        if precision not in (Precision.W8A8, Precision.W8A8_MIXED_INT16):
-            raise UserError(f"an assignment of bits starts from w8a8, not from {precision}")
-        precision = Precision.W8A8_MIXED_INT16
+    in_8_bits = precision in (Precision.W8A8, Precision.W8A8_MIXED_INT16)
+    if assignment is not None and not in_8_bits:
+        raise UserError(f"an assignment of bits starts from w8a8, not from {precision}")
     mixed = precision is Precision.W8A8_MIXED_INT16 and assignment is None
+    if assignment is not None or (outputs_16bit and in_8_bits):
+        precision = Precision.W8A8_MIXED_INT16
     settings: dict[str, Any] = {
         **asdict(SCHEMES[precision]),
         "calibration_samples": len(calibration),
@@ -157,6 +161,7 @@ def quantize_onnx(
         "samples": len(calibration),
         "mixed_percentage": mixed_percentage if mixed else None,
         "assignment": asdict(assignment) if assignment is not None else None,
+        "outputs_16bit": list(outputs_16bit) if in_8_bits else [],
     }
     file = out_dir / f"{stem}.onnx"
     try:
@@ -172,4 +177,6 @@ def quantize_onnx(
         settings |= {"mixed_percentage": mixed_percentage}
     if precision is Precision.W8A8_MIXED_INT16:
         settings |= child.value["assignment"]
+    if outputs_16bit and in_8_bits:
+        settings |= {"outputs_16bit": list(outputs_16bit)}
     return Quantized(file, precision, settings, child.seconds, child.peak_memory_bytes)

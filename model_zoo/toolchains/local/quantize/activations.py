@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +63,7 @@ def choose_ranges(
     scores: dict[str, float] = {}
     plain = dict.fromkeys(methods, MIN_MAX)
     floats = any(value.type.tensor_type.elem_type == 1 for value in model.graph.output)
-    if levels == LEVELS_8BIT and floats:
+    if levels == LEVELS_8BIT and floats and rounded:
         for name, plan in ((MIN_MAX, plain), ("chosen", methods)):
             (noise,) = output_noise(model, rounded, ranges(first, plan), [Change(rounded)], judged)
             scores[name] = float(-10 * np.log10(max(noise / len(judged), 1e-20)))
@@ -71,6 +71,13 @@ def choose_ranges(
             methods = plain
     named = {name: methods[id(each)] for name, each in observed.items()}
     return ChosenRanges(ranges(_distinct(observed), methods), named, scores)
+
+
+def widened(chosen: ChosenRanges, observed: dict[str, Observed], names: Sequence[str]) -> ChosenRanges:
+    """The same with ranges for 16 bits for some tensors."""
+    methods = {name: choose_method(observed[name], LEVELS_16BIT) for name in names}
+    ranges = {name: apply_method(method, observed[name], LEVELS_16BIT) for name, method in methods.items()}
+    return replace(chosen, ranges={**chosen.ranges, **ranges}, methods={**chosen.methods, **methods})
 
 
 def _distinct(observed: dict[str, Observed]) -> dict[int, Observed]:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, apply_passes
-from model_zoo.toolchains.local.quantize.activations import LEVELS_8BIT, LEVELS_16BIT, choose_ranges
+from model_zoo.toolchains.local.quantize.activations import LEVELS_8BIT, LEVELS_16BIT, choose_ranges, widened
 from model_zoo.toolchains.local.quantize.calibrate import Ranges, activation_names, observe
+from model_zoo.toolchains.local.quantize.decoding import decoding
 from model_zoo.toolchains.local.quantize.judge import Judge, held_back
 from model_zoo.toolchains.local.quantize.mixed import Change, blocks, candidates, choose, output_noise
 from model_zoo.toolchains.local.quantize.weights import choose_weights
@@ -89,14 +90,18 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     count, groups = held_back(samples.count), candidates(model, activations)
     judged = list(islice(samples, samples.count - count if count else 0, None))
     levels = LEVELS_8BIT if activation is QuantType.QUInt8 else LEVELS_16BIT
-    chosen = choose_ranges(model, observed, list(groups), levels, judged, count)
-    assignment = Assignment(**job["assignment"]) if job["assignment"] else Assignment()
+    given = Assignment(**job["assignment"]) if job["assignment"] else Assignment()
+    wide = {*given.activations_16bit, *decoding(model, job["outputs_16bit"], groups)}
+    narrow = [name for name in groups if name not in wide]
+    chosen = choose_ranges(model, observed, narrow, levels, judged, count)
     if mixed_percentage is not None:
-        found = blocks(list(groups))
+        found = blocks(narrow)
         changes = [Change(block) for block in found]
-        noise = output_noise(model, list(groups), chosen.ranges, changes, islice(samples, JUDGED_ON))
-        assignment = Assignment(tuple(choose(found, noise, mixed_percentage)))
-    overrides = _assigned(model, groups, assignment)
+        noise = output_noise(model, narrow, chosen.ranges, changes, islice(samples, JUDGED_ON))
+        wide.update(choose(found, noise, mixed_percentage))
+    overrides = _assigned(model, groups, replace(given, activations_16bit=tuple(sorted(wide))))
+    chosen = widened(chosen, observed, [tensor for name in wide for tensor in groups[name]])
+    assignment = replace(given, activations_16bit=tuple(name for name in groups if name in wide))
     config = get_qnn_qdq_config(
         model,
         None,
