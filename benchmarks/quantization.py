@@ -33,7 +33,7 @@ SCHEMES = ("w8a8", "w8a16", "w4a16")
 TOOLS = ("ours", "onnxruntime", "aimet")
 
 #: In the order they run; sequential MSE is AIMET's advice for 4-bit weights, and works with min_max only.
-VARIANTS = ("min_max", "tf_enhanced", "cle+min_max", "cle+tf_enhanced")
+VARIANTS = ("min_max", "tf_enhanced", "cle+min_max")
 VARIANTS_4BIT = ("seq_mse+min_max", "cle+seq_mse+min_max")
 
 

@@ -18,11 +18,20 @@ from model_zoo.runtimes.base import read_samples
 
 
 def ours(float_onnx: Path, calibration: Path, scheme: str, out: Path) -> dict[str, Any]:
+    """As an export does it, with the outputs in 16 bits that the model asks for."""
     from model_zoo.targets.precision import Precision
     from model_zoo.toolchains.local.quantize import quantize_onnx
 
     samples = read_samples(calibration)
-    made = quantize_onnx(float_onnx, precision=Precision(scheme), calibration=samples, out_dir=out, stem="quantized")
+    wide = json.loads((float_onnx.parent / "row.json").read_text())["facts"]["outputs_16bit"]
+    made = quantize_onnx(
+        float_onnx,
+        precision=Precision(scheme),
+        calibration=samples,
+        out_dir=out,
+        stem="quantized",
+        outputs_16bit=wide,
+    )
     return made.settings
 
 
