@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,11 +109,12 @@ def test_files_stay_short() -> None:
     assert {path: count for path, count in lines.items() if count > 400} == {}
 
 
-def test_the_house_stays_small() -> None:
-    files = [
-        path
-        for suffix in ("py", "j2")
-        for path in PACKAGE.rglob(f"*.{suffix}")
-        if path.relative_to(PACKAGE).parts[0] != "models"
-    ]
-    assert sum(path.read_text("utf-8").count("\n") for path in files) < 12_000
+def test_rooms_stay_small() -> None:
+    """A room that outgrows this has two ideas in it; the whole may not grow without somebody deciding so here."""
+    sizes: Counter[str] = Counter()
+    for suffix in ("py", "j2"):
+        for path in PACKAGE.rglob(f"*.{suffix}"):
+            sizes[path.relative_to(PACKAGE).parts[0]] += path.read_text("utf-8").count("\n")
+    del sizes["models"]
+    assert {room: lines for room, lines in sizes.items() if lines > 5_000} == {}
+    assert sizes.total() < 18_000
