@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.base.spec import ColorOrder, InputSpec, IoType, TensorSpec, image_spec
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.datasets.folder import FolderDataset
-from model_zoo.pipeline.samples import calibration_samples, calibration_warnings, dataset_samples, noise_samples
+from model_zoo.pipeline.samples import (
+    calibration_samples,
+    calibration_warnings,
+    check_samples,
+    dataset_samples,
+    noise_samples,
+)
 from model_zoo.utils.errors import UserError
 
 SPEC: InputSpec = {"image": image_spec(4, 4)}
@@ -65,3 +71,11 @@ def test_a_number_that_cannot_be_is_refused(wanted: int, tmp_path: Path) -> None
     assert len(FolderDataset(tmp_path / "a.npz", SPEC)) == 40
     with pytest.raises(UserError, match=r"samples asked for|ask for at least 1"):
         calibration_samples(SPEC, None, tmp_path / "a.npz", wanted, False)
+
+
+def test_export_is_checked_with_what_the_emulator_takes_in_its_stride() -> None:
+    gray = TensorSpec((1, 1, 8, 8), "float32", IoType.IMAGE, (0.0, 1.0), ColorOrder.GRAY)
+    small = check_samples({"image": gray}, ["digits"])
+    assert small is not None and small.count == 360 and small.dataset == "digits"
+    large = check_samples({"image": image_spec(256, 256)}, ["scenes"])
+    assert large is not None and large.count == 1 and large.dataset is None
