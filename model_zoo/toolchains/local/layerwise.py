@@ -93,6 +93,7 @@ class _Sums:
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """The child's work."""
     from model_zoo.toolchains.local.quantize.calibrate import activation_names
+    from model_zoo.toolchains.local.quantize.equalize import recorded
     from model_zoo.toolchains.local.quantize.mixed import candidates
     from model_zoo.toolchains.local.quantize.worker import prepare
 
@@ -102,7 +103,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     producers = {name: node for node in model.graph.node for name in node.output}
     nodes = {name: producers[members[0]] for name, members in groups.items()}
     finals = [value.name for value in lowered.graph.output]
-    places = _places(lowered)
+    places, scaled = _places(lowered), recorded(lowered)
     shown = [name for name in nodes if name in places or name in finals]
     samples = read_samples(work_dir / "samples.npz")
 
@@ -116,6 +117,8 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         built = _outputs(lowered, extra, wanted, samples, job["options"], work_dir)
         for reference, outputs, before in zip(expected, built, plain, strict=True):
             for name in group:
+                if name in scaled:
+                    reference[name] = reference[name] * scaled[name].reshape(-1, *[1] * (reference[name].ndim - 2))
                 sums[name].add(reference[name], {place: values[name] for place, values in outputs.items()})
             for place, values in outputs.items():
                 for name in finals:

@@ -10,6 +10,7 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges
+from model_zoo.toolchains.local.quantize.judge import WORTH_DB
 from model_zoo.toolchains.local.quantize.mixed import Change, output_noise
 from model_zoo.toolchains.local.quantize.ranges import MIN_MAX, apply_method, choose_method
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     import onnx
 
 LEVELS_8BIT, LEVELS_16BIT = 255, 65535
-#: A smaller gain on a few samples may be chance.
-_WORTH_DB = 0.3
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def choose_ranges(
         for name, plan in ((MIN_MAX, plain), ("chosen", methods)):
             (noise,) = output_noise(model, rounded, ranges(first, plan), [Change(rounded)], judged)
             scores[name] = float(-10 * np.log10(max(noise / len(judged), 1e-20)))
-        if scores["chosen"] < scores[MIN_MAX] + _WORTH_DB:
+        if scores["chosen"] < scores[MIN_MAX] + WORTH_DB:
             methods = plain
     named = {name: methods[id(each)] for name, each in observed.items()}
     return ChosenRanges(ranges(_distinct(observed), methods), named, scores)

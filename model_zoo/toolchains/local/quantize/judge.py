@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _ENOUGH = 8
 #: Most samples that are held back.
 _MOST = 8
+#: A smaller gain on a few samples may be chance.
+WORTH_DB = 0.3
 
 
 def held_back(count: int) -> int:

@@ -20,10 +20,17 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, apply_passes
-from model_zoo.toolchains.local.quantize.activations import LEVELS_8BIT, LEVELS_16BIT, choose_ranges, widened
-from model_zoo.toolchains.local.quantize.calibrate import Ranges, activation_names, observe
+from model_zoo.toolchains.local.quantize.activations import (
+    LEVELS_8BIT,
+    LEVELS_16BIT,
+    ChosenRanges,
+    choose_ranges,
+    widened,
+)
+from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
 from model_zoo.toolchains.local.quantize.decoding import decoding
-from model_zoo.toolchains.local.quantize.judge import Judge, held_back
+from model_zoo.toolchains.local.quantize.equalize import equalize, find_factors, find_pairs, record, recorded
+from model_zoo.toolchains.local.quantize.judge import WORTH_DB, Judge, held_back
 from model_zoo.toolchains.local.quantize.mixed import Change, blocks, candidates, choose, output_noise
 from model_zoo.toolchains.local.quantize.weights import choose_weights
 from model_zoo.utils.errors import ModelZooError
@@ -79,67 +86,58 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Quantize `job["onnx"]` into `work_dir`/quantized.onnx. Gives what took effect."""
     tempfile.tempdir = str(work_dir)
     mixed_percentage: float | None = job["mixed_percentage"]
-    activation, weight = QuantType[job["activation_type"]], QuantType[job["weight_type"]]
+    activation = QuantType[job["activation_type"]]
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
 
     source, model, passes = prepare(Path(job["onnx"]), work_dir, Precision(job["precision"]))
     activations = activation_names(model)
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
-    observed = observe(model, activations, samples, _OBSERVED // samples.count)
     count, groups = held_back(samples.count), candidates(model, activations)
     judged = list(islice(samples, samples.count - count if count else 0, None))
     levels = LEVELS_8BIT if activation is QuantType.QUInt8 else LEVELS_16BIT
     given = Assignment(**job["assignment"]) if job["assignment"] else Assignment()
     wide = {*given.activations_16bit, *decoding(model, job["outputs_16bit"], groups)}
     narrow = [name for name in groups if name not in wide]
-    chosen = choose_ranges(model, observed, narrow, levels, judged, count)
+
+    def look(model: onnx.ModelProto) -> tuple[ChosenRanges, dict[str, Observed]]:
+        observed = observe(model, activations, samples, _OBSERVED // samples.count)
+        return choose_ranges(model, observed, narrow, levels, judged, count), observed
+
+    chosen, observed = look(model)
     if mixed_percentage is not None:
         found = blocks(narrow)
         changes = [Change(block) for block in found]
         noise = output_noise(model, narrow, chosen.ranges, changes, islice(samples, JUDGED_ON))
         wide.update(choose(found, noise, mixed_percentage))
     overrides = _assigned(model, groups, replace(given, activations_16bit=tuple(sorted(wide))))
-    chosen = widened(chosen, observed, [tensor for name in wide for tensor in groups[name]])
+    in_16_bits = [tensor for name in wide for tensor in groups[name]]
+    chosen = widened(chosen, observed, in_16_bits)
     assignment = replace(given, activations_16bit=tuple(name for name in groups if name in wide))
-    config = get_qnn_qdq_config(
-        model,
-        None,
-        calibrate_method=CalibrationMethod.MinMax,
-        activation_type=activation,
-        weight_type=weight,
-        per_channel=job["per_channel"],
-        init_overrides=overrides,
-        add_qtype_converts=bool(overrides),
-    )
-    if job["per_channel"]:
-        # Added last: the configuration would take them for a request to widen the activations around them.
-        config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
-    _write_ranges(chosen.ranges, work_dir / "ranges.json")
-    quantized = work_dir / "quantized.onnx"
-    quantize_static(
-        source,
-        quantized,
-        None,
-        calibrate_method=CalibrationMethod.MinMax,
-        activation_type=activation,
-        weight_type=weight,
-        op_types_to_quantize=config.op_types_to_quantize,
-        per_channel=config.per_channel,
-        extra_options=config.extra_options,
-        calibration_cache_path=work_dir / "ranges.json",
-    )
-    result = onnx.load(quantized)
     judge = Judge(model, judged)
+    result = _round(job, model, source, chosen.ranges, overrides, work_dir)
     scores = {"nearest": judge.sqnr_db(result)}
+    equalized: dict[str, float] = {}
+    if pairs := find_pairs(model):
+        first = islice(samples, samples.count - count)
+        factors = find_factors(model, pairs, first, for_weights=levels == LEVELS_16BIT)
+        even = equalize(model, pairs, factors)
+        onnx.save(even, work_dir / "equalized.onnx")
+        ranges = widened(*look(even), in_16_bits)
+        other = _round(job, even, work_dir / "equalized.onnx", ranges.ranges, overrides, work_dir)
+        equalized = {"plain": scores["nearest"], "equalized": judge.sqnr_db(other)}
+        if equalized["equalized"] >= equalized["plain"] + WORTH_DB:
+            model, chosen, result = even, ranges, other
+            scores = {"nearest": equalized["equalized"]}
+            record(result, pairs, factors)
     largest = 4 * max(each.size for each in observed.values())
     fitted = onnx.ModelProto()
     fitted.CopyFrom(result)
     fit_on = min(samples.count - count, _FITTED, max(1, _FITTED_BYTES // largest))
     if choose_weights(model, fitted, list(islice(samples, fit_on))):
         scores["fitted"] = judge.sqnr_db(fitted)
-        if scores["fitted"] > scores["nearest"]:
-            onnx.save(fitted, quantized)
+    rounding = max(scores, key=lambda name: scores[name])
+    onnx.save(fitted if rounding == "fitted" else result, work_dir / "quantized.onnx")
     return {
         "passes": passes,
         "opset": next(each.version for each in result.opset_import if each.domain == ""),
@@ -147,13 +145,48 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         "settings": {
             "range_methods": chosen.methods,
             "range_sqnr_db": chosen.sqnr_db,
-            "weight_rounding": max(scores, key=lambda name: scores[name]),
+            "equalized": bool(recorded(result)),
+            "equalization_sqnr_db": equalized,
+            "weight_rounding": rounding,
             "weight_sqnr_db": scores,
             "judged_on": len(judged),
             "held_back": count,
             "fitted_on": fit_on,
         },
     }
+
+
+def _round(
+    job: dict[str, Any], model: onnx.ModelProto, file: Path, ranges: Ranges, overrides: Overrides, work_dir: Path
+) -> onnx.ModelProto:
+    """The model, which is in that file too, with every weight rounded to the nearest."""
+    config = get_qnn_qdq_config(
+        model,
+        None,
+        calibrate_method=CalibrationMethod.MinMax,
+        activation_type=QuantType[job["activation_type"]],
+        weight_type=QuantType[job["weight_type"]],
+        per_channel=job["per_channel"],
+        init_overrides=overrides,
+        add_qtype_converts=bool(overrides),
+    )
+    if job["per_channel"]:
+        # Added last: the configuration would take them for a request to widen the activations around them.
+        config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
+    _write_ranges(ranges, work_dir / "ranges.json")
+    quantize_static(
+        file,
+        work_dir / "nearest.onnx",
+        None,
+        calibrate_method=CalibrationMethod.MinMax,
+        activation_type=config.activation_type,
+        weight_type=config.weight_type,
+        op_types_to_quantize=config.op_types_to_quantize,
+        per_channel=config.per_channel,
+        extra_options=config.extra_options,
+        calibration_cache_path=work_dir / "ranges.json",
+    )
+    return onnx.load(work_dir / "nearest.onnx")
 
 
 def _assigned(model: onnx.ModelProto, groups: dict[str, list[str]], assignment: Assignment) -> Overrides:
