@@ -87,7 +87,7 @@ def silu_by_tanh(graph: onnx.GraphProto, tensors: Tensors) -> bool:
     from onnx import helper, numpy_helper
 
     consumers = defaultdict(list)
-    for node in _all_nodes(graph):
+    for node in all_nodes(graph):
         for name in node.input:
             consumers[name].append(node)
     outputs = {output.name for output in graph.output}
@@ -236,17 +236,17 @@ def _static_tensors(model: onnx.ModelProto) -> Tensors:
     return tensors
 
 
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """The nodes of a graph and of the graphs inside them, which see its tensors by name."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
+                yield from all_nodes(inner)
 
 
 def _rewire(graph: onnx.GraphProto, old: str, new: str) -> None:
-    for node in _all_nodes(graph):
+    for node in all_nodes(graph):
         for index, name in enumerate(node.input):
             if name == old:
                 node.input[index] = new
@@ -255,7 +255,7 @@ def _rewire(graph: onnx.GraphProto, old: str, new: str) -> None:
 def _remove_unused(graph: onnx.GraphProto) -> None:
     outputs = {output.name for output in graph.output}
     while True:
-        used = outputs | {name for node in _all_nodes(graph) for name in node.input}
+        used = outputs | {name for node in all_nodes(graph) for name in node.input}
         dead = [node for node in graph.node if not used.intersection(node.output)]
         if not dead:
             break

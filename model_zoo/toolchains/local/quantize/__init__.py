@@ -50,9 +50,10 @@ class Quantized:
     Args:
         file: ONNX with QuantizeLinear and DequantizeLinear around every operator that QNN quantizes; float inputs and
             outputs; weights inside the file.
-        settings: What took effect: types, sample counts, passes that changed the graph, opset, the assignment of a
-            mixed precision, how each range was found, how weights were rounded ("nearest" or "fitted"), and the SQNR in
-            dB on the host CPU that decided it.
+        settings: What took effect: types, sample counts, passes that changed the graph, opset, domains of operators
+            that are not ONNX's own, the assignment of a mixed precision, how each range was found, whether channels
+            were equalized, how weights were rounded ("nearest" or "fitted"), and the SQNR in dB on the host CPU that
+            decided each.
         seconds: Wall time of the child process.
         peak_memory_bytes: Its largest resident memory.
     """
@@ -116,10 +117,10 @@ def quantize_onnx(
     """Quantize a float model in a child process.
 
     Each activation's range is found by the method that errs least on samples it did not see. 4-bit and 8-bit weights
-    are fitted layer by layer to the inputs of the quantized model. Either is kept only if the outputs come nearer to
-    the float model's; from 8 samples on the last quarter (8 at most) is held back to measure that. A mixed precision
-    gives 16 bits to the activations that cost the outputs most in 8 bits, measured on the first samples, and where the
-    operators beside them need it.
+    are fitted layer by layer to the inputs of the quantized model. Between convolutions channels are equalized. Each is
+    kept only if the outputs come nearer to the float model's; from 8 samples on the last quarter (8 at most) is held
+    back to measure that. A mixed precision gives 16 bits to the activations that cost the outputs most in 8 bits,
+    measured on the first samples, and where the operators beside them need it.
 
     Args:
         onnx: Float model with its weights inside; stays as it is.

@@ -19,7 +19,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.onnx_file import load_onnx
-from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, apply_passes
+from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, all_nodes, apply_passes
 from model_zoo.toolchains.local.quantize.activations import (
     LEVELS_8BIT,
     LEVELS_16BIT,
@@ -59,6 +59,8 @@ with _without_torch():
         save_tensors_data,
     )
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config, qnn_preprocess_model
+    from onnxruntime.quantization.fusions import FusionGelu
+    from onnxruntime.quantization.onnx_model import ONNXModel
 
 #: Samples that the activations of a mixed precision are judged on; more hardly change the order.
 JUDGED_ON = 2
@@ -66,6 +68,9 @@ JUDGED_ON = 2
 _OBSERVED = 2**15
 #: Samples that weights are fitted on, and the size of one tensor on all of them.
 _FITTED, _FITTED_BYTES = 16, 2**27
+
+#: Operators whose meaning another opset changed, and which did.
+_CHANGED = {"DFT": 20, "GridSample": 20, "GroupNormalization": 21}
 
 Overrides = dict[str, list[dict[str, Any]]]
 
@@ -140,9 +145,10 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     onnx.save(fitted if rounding == "fitted" else result, work_dir / "quantized.onnx")
     return {
         "passes": passes,
-        "opset": next(each.version for each in result.opset_import if each.domain == ""),
+        "opset": _opset(result).version,
         "assignment": asdict(assignment),
         "settings": {
+            "other_domains": sorted({node.domain for node in all_nodes(result.graph) if node.domain}),
             "range_methods": chosen.methods,
             "range_sqnr_db": chosen.sqnr_db,
             "equalized": bool(recorded(result)),
@@ -173,6 +179,8 @@ def _round(
     if job["per_channel"]:
         # Added last: the configuration would take them for a request to widen the activations around them.
         config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
+    # The quantizer itself knows where it needs them: it may raise the opset after the configuration was made.
+    config.extra_options.pop("UseQDQContribOps", None)
     _write_ranges(ranges, work_dir / "ranges.json")
     quantize_static(
         file,
@@ -226,8 +234,11 @@ def prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onn
     model = load_onnx(file)
     source = file
     passes = apply_passes(model, precision)
-    if precision in ACTIVATIONS_16BIT and _raise_opset(model):
-        passes.append("opset_21")
+    least = 21 if precision in ACTIVATIONS_16BIT else 20
+    if _raise_opset(model, least):
+        passes.append(f"opset_{least}")
+    if _fuse_gelu(model):
+        passes.append("gelu")
     if passes:
         source = work_dir / "passes.onnx"
         onnx.save(model, source)
@@ -240,19 +251,39 @@ def prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onn
     return source, model, passes
 
 
-def _raise_opset(model: onnx.ModelProto) -> bool:
-    """Take a model from opset 20 to 21, the first with 16-bit QuantizeLinear.
+def _raise_opset(model: onnx.ModelProto, least: int) -> bool:
+    """Take a model from opset 18 or later to 20, which has Gelu, or to 21, the first with 16-bit QuantizeLinear.
 
-    Opset 21 only adds types, and changes GroupNormalization. Left to itself the quantizer converts the model by
-    copying all weights several times, 900 MB for ViT-B, and by leaving ONNX's own operators for com.microsoft ones.
+    Those only add types and options, but for the operators of `_CHANGED`. Left to itself the quantizer converts the
+    model by copying all weights several times, 900 MB for ViT-B, and by leaving ONNX's own operators for com.microsoft
+    ones.
     """
-    for opset in model.opset_import:
-        if opset.domain == "" and opset.version == 20:
-            if any(node.op_type == "GroupNormalization" for node in model.graph.node):
-                return False
-            opset.version = 21
-            return True
-    return False
+    opset = _opset(model)
+    changed = {name for name, version in _CHANGED.items() if opset.version < version <= least}
+    if not 18 <= opset.version < least or any(node.op_type in changed for node in all_nodes(model.graph)):
+        return False
+    opset.version = least
+    return True
+
+
+def _opset(model: onnx.ModelProto) -> onnx.OperatorSetIdProto:
+    opset: onnx.OperatorSetIdProto = next(each for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    return opset
+
+
+def _fuse_gelu(model: onnx.ModelProto) -> bool:
+    """Make one Gelu of its single operators where ONNX has it, from opset 20 on.
+
+    There onnxruntime's own preparation finds nothing left to do, and throws away the model that it found it in.
+    """
+    fused = ONNXModel(model)
+    if _opset(model).version < 20 or not FusionGelu(fused).apply():
+        return False
+    fused.topological_sort()
+    for node in model.graph.node:
+        if (node.domain, node.op_type) == ("com.microsoft", "Gelu"):
+            node.domain = ""
+    return True
 
 
 def _layer_norm_overrides(model: onnx.ModelProto) -> Overrides:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_zoo.base.spec import Arrays
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.local.quantize import Quantized, mixed, prepare_onnx, quantize_onnx
+from model_zoo.toolchains.local.quantize import Quantized, mixed, prepare_onnx, quantize_onnx, worker
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import Limits
 from model_zoo.utils.numerics import sqnr_db
@@ -36,7 +36,9 @@ _ACTIVATIONS = {
 _WEIGHTS = {Precision.W4A16: TensorProto.INT4, Precision.W16A16: TensorProto.INT16}
 
 
-def _save(path: Path, nodes: Sequence[onnx.NodeProto], shape: list[int], weights: dict[str, np.ndarray]) -> Path:
+def _save(
+    path: Path, nodes: Sequence[onnx.NodeProto], shape: list[int], weights: dict[str, np.ndarray], opset: int = 20
+) -> Path:
     graph = helper.make_graph(
         list(nodes),
         "net",
@@ -44,7 +46,7 @@ def _save(path: Path, nodes: Sequence[onnx.NodeProto], shape: list[int], weights
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     onnx.save(onnx.shape_inference.infer_shapes(model, strict_mode=True), path)
     return path
 
@@ -138,6 +140,41 @@ def test_precision_has_its_types_and_little_error(
         assert tensors[gamma.input[0]].data_type == TensorProto.UINT8
     assert result.settings["calibration_samples"] == 4
     assert result.settings["opset"] == (20 if precision is Precision.W8A8 else 21)
+
+
+@pytest.mark.parametrize("opset", [18, 20])
+@pytest.mark.parametrize("precision", list(_FLOORS_DB))
+def test_operators_are_those_of_onnx(precision: Precision, opset: int, tmp_path: Path) -> None:
+    """With a Gelu of single operators, in which onnxruntime finds one of its own."""
+    weights = {
+        "weight": np.random.default_rng(0).normal(size=(4, 3, 1, 1)).astype(np.float32),
+        **{name: np.float32(value) for name, value in (("root", 2**0.5), ("one", 1), ("half", 0.5))},
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "weight"], ["x"], "conv"),
+        helper.make_node("Div", ["x", "root"], ["divided"], "div"),
+        helper.make_node("Erf", ["divided"], ["erf"], "erf"),
+        helper.make_node("Add", ["erf", "one"], ["sum"], "add"),
+        helper.make_node("Mul", ["x", "sum"], ["product"], "mul"),
+        helper.make_node("Mul", ["product", "half"], ["features"], "halve"),
+    ]
+    file = _save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights, opset)
+    samples = _samples(2, (1, 3, 8, 8))
+    result = quantize_onnx(file, precision=precision, calibration=samples, out_dir=tmp_path, stem="out")
+    model = onnx.load(result.file)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert "Gelu" in {node.op_type for node in model.graph.node}
+    assert result.settings["other_domains"] == []
+    assert result.settings["opset"] == (20 if precision is Precision.W8A8 else 21)
+    assert sqnr_db(_outputs(file, samples), _outputs(result.file, samples)) > 15
+
+
+def test_operators_that_another_opset_changed_keep_theirs(tmp_path: Path) -> None:
+    weights = {name: np.ones(1, np.float32) for name in ("scale", "bias")}
+    nodes = [helper.make_node("GroupNormalization", ["image", "scale", "bias"], ["features"], "norm", num_groups=1)]
+    model = onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights))
+    assert not worker._raise_opset(model, 21) and model.opset_import[0].version == 20
+    assert worker._raise_opset(onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights, 18)), 20)
 
 
 def test_more_bits_are_more_exact(quantized: dict[Precision, Quantized], net: Path) -> None:
