@@ -12,7 +12,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges
 from model_zoo.toolchains.local.quantize.judge import WORTH_DB
 from model_zoo.toolchains.local.quantize.mixed import Change, output_noise
-from model_zoo.toolchains.local.quantize.ranges import MIN_MAX, apply_method, choose_method
+from model_zoo.toolchains.local.quantize.ranges import MIN_MAX, PLAIN, apply_method, choose_method
 
 if TYPE_CHECKING:
     import onnx
@@ -26,8 +26,9 @@ class ChosenRanges:
 
     Args:
         methods: By tensor, the way its range was found.
-        sqnr_db: Of the outputs with every activation in 8 bits and float weights, by "min-max" and "chosen"; empty
-            where nothing was measured.
+        sqnr_db: Of the outputs with every activation in 8 bits and float weights, by "min-max", "chosen", where
+            clipping weighs more than rounding, and "chosen closely", where it does not; empty where nothing was
+            measured.
     """
 
     ranges: Ranges
@@ -54,20 +55,22 @@ def choose_ranges(
     """
     first = {key: each.first(len(each.lows) - held_back) for key, each in _distinct(observed).items()}
     methods = {key: choose_method(each, levels) for key, each in first.items()}
+    plain = dict.fromkeys(methods, MIN_MAX)
 
     def ranges(seen: dict[int, Observed], methods: dict[int, str]) -> Ranges:
         found = {key: apply_method(methods[key], each, levels) for key, each in seen.items()}
         return {name: found[id(each)] for name, each in observed.items()}
 
     scores: dict[str, float] = {}
-    plain = dict.fromkeys(methods, MIN_MAX)
     floats = any(value.type.tensor_type.elem_type == 1 for value in model.graph.output)
     if levels == LEVELS_8BIT and floats and rounded:
-        for name, plan in ((MIN_MAX, plain), ("chosen", methods)):
+        closely = {key: choose_method(each, levels, PLAIN) for key, each in first.items()}
+        plans = {MIN_MAX: plain, "chosen": methods, "chosen closely": closely}
+        for name, plan in plans.items():
             (noise,) = output_noise(model, rounded, ranges(first, plan), [Change(rounded)], judged)
             scores[name] = float(-10 * np.log10(max(noise / len(judged), 1e-20)))
-        if scores["chosen"] < scores[MIN_MAX] + WORTH_DB:
-            methods = plain
+        best = max(scores, key=lambda name: scores[name])
+        methods = plans[best] if scores[best] >= scores[MIN_MAX] + WORTH_DB else plain
     named = {name: methods[id(each)] for name, each in observed.items()}
     return ChosenRanges(ranges(_distinct(observed), methods), named, scores)
 

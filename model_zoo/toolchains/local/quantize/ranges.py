@@ -23,8 +23,9 @@ _MARGINS = (1.0, 2.0, 4.0, 8.0)
 #: Shares of an end that the search for the smallest error tries.
 _SHARES = np.linspace(0.3, 1.0, 29)
 
-#: What a clipped value's square error weighs: it has one sign, so that averages over positions do not cancel it.
-_CLIPPING = 16.0
+#: What a clipped value's square error weighs: it has one sign, so that averages over positions do not cancel it. Where
+#: nothing averages, as in a transformer's sums, it weighs as much as another.
+CLIPPING, PLAIN = 16.0, 1.0
 #: An error below this share of the tensor's power is no reason to clip: -60 dB.
 _NEGLIGIBLE = 1e-6
 
@@ -44,8 +45,8 @@ class _Values:
         self._nonzero = np.count_nonzero(self.sorted) / self.sorted.size
         self._stride = seen.stride
 
-    def error(self, low: Values, high: Values, levels: int) -> Values:
-        """Mean square error of rounding to `levels` steps between each low and high; what is clipped weighs more."""
+    def error(self, low: Values, high: Values, levels: int, clipping: float) -> Values:
+        """Mean square error of rounding to `levels` steps between each low and high, times `clipping` where clipped."""
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
         step = np.maximum(high - low, MINIMUM_RANGE) / levels
         count = self.sorted.size
@@ -56,15 +57,16 @@ class _Values:
         # The extremes are seldom among the elements that were kept; each stands for itself alone.
         extremes = np.square(np.maximum(low[..., None] - self.lows, 0)).sum(-1)
         extremes = extremes + np.square(np.maximum(self.highs - high[..., None], 0)).sum(-1)
-        result: Values = _CLIPPING * (clipped + extremes / self._stride) / count + self._nonzero * step * step / 12
+        result: Values = clipping * (clipped + extremes / self._stride) / count + self._nonzero * step * step / 12
         return result
 
 
-def choose_method(seen: Observed, levels: int) -> str:
+def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> str:
     """The method whose error on samples it did not see is smallest; of those with a negligible error the widest.
 
     Args:
         levels: Steps of the integer type, e.g. 255.
+        clipping: What a clipped value's square error weighs.
     """
     count = len(seen.lows)
     folds = min(_FOLDS, count)
@@ -75,7 +77,7 @@ def choose_method(seen: Observed, levels: int) -> str:
         found = _Values(seen, ~measured) if folds > 1 else values
         for name, method in _METHODS.items():
             low, high = method(found, levels)
-            errors[name] += float(values.error(np.array(low), np.array(high), levels)) / folds
+            errors[name] += float(values.error(np.array(low), np.array(high), levels, clipping)) / folds
     power = float(np.square(seen.values, dtype=np.float64).mean())
     fine = [name for name, error in errors.items() if error <= _NEGLIGIBLE * power]
     return fine[-1] if fine else min(errors, key=lambda name: errors[name])
@@ -103,13 +105,16 @@ def _margin(deviations: float) -> Callable[[_Values, int], Range]:
     return method
 
 
-def _mse(values: _Values, levels: int) -> Range:
-    low, high = values.lows.min(), values.highs.max()
-    for _ in range(2):
-        highs, lows = values.highs.max() * _SHARES, values.lows.min() * _SHARES
-        high = highs[np.argmin(values.error(np.array(low), highs, levels))]
-        low = lows[np.argmin(values.error(lows, np.array(high), levels))]
-    return low, high
+def _mse(clipping: float) -> Callable[[_Values, int], Range]:
+    def method(values: _Values, levels: int) -> Range:
+        low, high = values.lows.min(), values.highs.max()
+        for _ in range(2):
+            highs, lows = values.highs.max() * _SHARES, values.lows.min() * _SHARES
+            high = highs[np.argmin(values.error(np.array(low), highs, levels, clipping))]
+            low = lows[np.argmin(values.error(lows, np.array(high), levels, clipping))]
+        return low, high
+
+    return method
 
 
 #: The widest last.
@@ -117,6 +122,7 @@ _METHODS: dict[str, Callable[[_Values, int], Range]] = {
     MIN_MAX: _margin(0.0),
     "moving-average": lambda values, levels: (values.lows.mean(), values.highs.mean()),
     **{f"percentile-{percent}": _percentile(percent) for percent in _PERCENTILES},
-    "mse": _mse,
+    "mse": _mse(PLAIN),
+    f"mse-{CLIPPING:g}": _mse(CLIPPING),
     **{f"margin-{deviations:g}": _margin(deviations) for deviations in _MARGINS},
 }

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.toolchains.local.quantize.calibrate import Observed
 from model_zoo.toolchains.local.quantize.linear import Linear, find_linears
-from model_zoo.toolchains.local.quantize.ranges import apply_method, choose_method
+from model_zoo.toolchains.local.quantize.ranges import CLIPPING, PLAIN, apply_method, choose_method
 from model_zoo.toolchains.local.quantize.rounding import find_scales, fit
 from model_zoo.toolchains.local.quantize.stream import Stream
 from model_zoo.utils.numerics import sqnr_db
@@ -123,6 +123,12 @@ def test_one_far_value_is_clipped_in_8_bits() -> None:
     _, high = apply_method("mse", seen, 255)
     assert high < 900
     assert apply_method("min-max", seen, 255)[1] == 1000
+
+
+def test_more_is_clipped_where_clipping_weighs_less() -> None:
+    seen = _observed(np.random.default_rng(0).laplace(size=(8, 20000)))
+    widths = [np.ptp(apply_method(choose_method(seen, 255, weight), seen, 255)) for weight in (PLAIN, CLIPPING)]
+    assert widths[0] < 0.9 * widths[1]
 
 
 def test_single_sample_still_has_a_range() -> None:
