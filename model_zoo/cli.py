@@ -44,7 +44,7 @@ def _run(argv: list[str]) -> int:
         if known.model is None:
             if not {"-h", "--help"} & set(rest):
                 raise UserError(f"{command} needs a model", "run `model-zoo list` for all of them")
-            console().print(f"usage: model-zoo {command} MODEL [flags]\n\nevery model has its own flags:")
+            console().print(f"usage: model-zoo {command} MODEL \\[flags]\n\nevery model has its own flags:")
             console().print(f"  model-zoo {command} resnet18 --help")
             return 0
         return _door(command, known.model, rest)

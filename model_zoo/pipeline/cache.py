@@ -91,7 +91,8 @@ class StageCache:
             value = make(temporary)
             seconds = time.monotonic() - started
             files = {path.name: sha256_file(path) for path in sorted(temporary.iterdir())}
-            record = {"value": value, "seconds": seconds, "files": files}
+            value = json.loads(json.dumps(value))  # as it will be read back
+            record = {"value": value, "value_digest": digest(value), "seconds": seconds, "files": files}
             (temporary / _RECORD).write_text(json.dumps(record), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # another run finished the same entry first: both are equal
@@ -108,15 +109,18 @@ class StageCache:
             for name, sha256 in record["files"].items():
                 if sha256_file(folder / name) != sha256:
                     return None
+            if digest(record["value"]) != record["value_digest"]:
+                return None
             record_file.touch()
+            return Entry(folder, record["value"], float(record["seconds"]), cached=True, files=record["files"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # absent or damaged: it is made again
-        return Entry(folder, record["value"], record["seconds"], cached=True, files=record["files"])
 
     def _prune(self, keep: Path) -> None:
         for left in self.root.glob(f"*/{_UNFINISHED}*"):  # by runs that were killed
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another thread or run has just finished it
+                if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                    shutil.rmtree(left, ignore_errors=True)
         entries = []
         for record in self.root.glob(f"*/*/{_RECORD}"):
             with contextlib.suppress(FileNotFoundError):  # another thread or run is just replacing it

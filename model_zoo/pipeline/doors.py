@@ -297,7 +297,7 @@ def target_options(given: argparse.Namespace) -> ExportOptions:
         chipsets=_chipsets(given),
         precision=precision,
         auto=auto,
-        max_drop=given.max_drop if auto else None,
+        max_drop=vars(given).get("max_drop") if auto else None,
         calibration_data=given.calibration_data,
         num_calibration_samples=given.num_calibration_samples,
         use_cache=not given.no_cache,

@@ -16,10 +16,11 @@ from model_zoo.evaluators.base import Metric
 from model_zoo.evaluators.bootstrap import samples_for
 from model_zoo.pipeline.draw import Draw
 from model_zoo.runtimes.base import Emulator, TimedRun
-from model_zoo.utils.jobs import ChildFailedError
+from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
 
 #: Without an asked interval the emulator is given this long, all workers together.
 _MOST_SECONDS = 1800.0
+_ATTEMPTS = 2
 #: Fewer samples than this say little, whatever the spread.
 _FEWEST_SAMPLES = 50
 
@@ -61,25 +62,30 @@ class EmulatorPool:
 
         Raises:
             ChildFailedError: They failed twice.
+            ChildStoppedError: The whole run is being stopped.
         """
-        process = self._idle.get() or _Process(self._emulator)
-        broken = True
+        process, failure = self._idle.get(), None
         try:
-            try:
-                done = process.run(samples)
-            except ChildFailedError:
-                process.close()
-                process = _Process(self._emulator)
-                done = process.run(samples)
-            broken = False
-            return done
-        except ChildFailedError as error:
-            hint = error.hint or "try fewer --workers if memory is short, or another --precision"
-            raise ChildFailedError(f"{error.message} (twice, on the same samples)", hint, error.log) from error
+            for _ in range(_ATTEMPTS):
+                process, whole = process or _Process(self._emulator), False
+                try:
+                    done = process.run(samples)
+                    whole = True
+                    return done
+                except ChildStoppedError:
+                    raise
+                except ChildFailedError as error:
+                    failure = error
+                finally:
+                    if not whole:
+                        process.close()
+                        process = None
         finally:
-            if broken:
-                process.close()
-            self._idle.put(None if broken else process)
+            self._idle.put(process)
+        if failure is None:
+            raise ValueError("no attempt was made")
+        hint = failure.hint or "try fewer --workers if memory is short, or another --precision"
+        raise ChildFailedError(f"{failure.message} (twice, on the same samples)", hint, failure.log) from failure
 
 
 @dataclass(frozen=True)

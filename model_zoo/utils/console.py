@@ -48,12 +48,13 @@ def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[st
     """
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(Text, row))  # as it is: a path may hold what rich takes for markup
     return made
 
 

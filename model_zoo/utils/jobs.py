@@ -20,11 +20,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from weakref import WeakSet
 
 from model_zoo.utils.errors import ModelZooError
 
 _POLL_S = 0.02
 _running: set[subprocess.Popen[bytes]] = set()
+_stopped: WeakSet[subprocess.Popen[bytes]] = WeakSet()
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -51,6 +53,10 @@ class ChildFailedError(ModelZooError):
     def __init__(self, message: str, hint: str | None = None, log: str = "") -> None:
         super().__init__(message, hint)
         self.log = log
+
+
+class ChildStoppedError(ChildFailedError):
+    """The child was stopped because the whole run is: nothing may start again in its place."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +162,8 @@ class Worker:
         if status is not None and status < 0:
             name = signal.Signals(-status).name
             reason = f"{self._what}: the child process was killed by {name}"
-            raise ChildFailedError(reason, "run again with --debug", log=text)
+            kind = ChildStoppedError if self._child in _stopped else ChildFailedError
+            raise kind(reason, "run again with --debug", log=text)
         if not self._result_file.exists():
             last = text.strip().splitlines()[-1:] or ["no output"]
             raise ChildFailedError(f"{self._what}: exit status {status}: {last[0]}", log=text)
@@ -186,6 +193,7 @@ class Worker:
 def kill_children() -> None:
     """Stop every child now, so that threads waiting for one come back: for Ctrl-C."""
     for child in list(_running):
+        _stopped.add(child)
         _kill(child)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,15 @@ def test_oldest_entries_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     cache = StageCache(tmp_path)
     entries = [cache.get_or_make("stage", [number], _make(b"x" * 1000)) for number in range(4)]
     assert not entries[0].folder.exists() and entries[3].folder.exists()
+
+
+@pytest.mark.parametrize("damage", [{"value": {"figure": 42}}, {"value": None}, {"seconds": "soon"}])
+def test_a_record_that_was_changed_is_made_again(tmp_path: Path, damage: dict[str, object]) -> None:
+    cache = StageCache(tmp_path)
+    record = cache.get_or_make("stage", [], lambda folder: {"figure": 1}).folder / "entry.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), **damage}))
+    assert cache.find("stage", []) is None
+    made = cache.get_or_make("stage", [], lambda folder: {"figure": 1})
+    assert not made.cached and made.value == {"figure": 1}
+    found = cache.find("stage", [])
+    assert found is not None and found.cached

@@ -18,7 +18,7 @@ from model_zoo.pipeline.emulation import EmulatorPool, choose_subset
 from model_zoo.pipeline.places import Place
 from model_zoo.pipeline.worst_samples import rank
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.jobs import ChildFailedError
+from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
 
 SPEC = {"x": TensorSpec((1, 1))}
 TOP1 = Metric("top-1", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
@@ -110,8 +110,9 @@ def test_the_emulator_takes_as_many_as_the_interval_needs_and_time_allows() -> N
 class Flaky:
     """An emulator whose processes die after so many runs."""
 
-    def __init__(self, lives: list[int]) -> None:
+    def __init__(self, lives: list[int], death: ChildFailedError | None = None) -> None:
         self.lives, self.started, self.closed = lives, 0, 0
+        self.death = death or ChildFailedError("emulate: the child process was killed by SIGKILL")
 
     @contextmanager
     def opened(self):  # type: ignore[no-untyped-def]
@@ -122,7 +123,7 @@ class Flaky:
             nonlocal left
             left -= 1
             if left < 0:
-                raise ChildFailedError("emulate: the child process was killed by SIGKILL")
+                raise self.death
             return list(samples), 0.1
 
         yield run
@@ -136,6 +137,16 @@ def test_samples_of_a_crashed_emulator_are_run_once_more_in_a_fresh_one() -> Non
     assert emulator.started == emulator.closed == 2
     with EmulatorPool(Flaky([0, 0]), 1) as pool, pytest.raises(ChildFailedError, match=r"SIGKILL.*twice"):  # type: ignore[arg-type]
         pool.run([{"x": np.zeros(1)}])
+
+
+def test_nothing_starts_again_when_the_run_is_stopped() -> None:
+    emulator = Flaky([0, 5], ChildStoppedError("emulate: the child process was killed by SIGKILL"))
+    with EmulatorPool(emulator, 1) as pool:  # type: ignore[arg-type]
+        for _ in range(2):  # the place in the pool is free again
+            with pytest.raises(ChildStoppedError):
+                pool.run([{"x": np.zeros(1)}])
+            emulator.lives = [0]
+    assert emulator.started == emulator.closed == 2
 
 
 def test_the_worst_samples_lost_most_and_perfect_ones_are_none() -> None:
