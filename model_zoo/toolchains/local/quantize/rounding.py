@@ -14,8 +14,10 @@ from model_zoo.toolchains.local.quantize.calibrate import Values
 _CHUNK = 1024
 #: Weights rounded between two updates of all the rest.
 _BLOCK = 64
-#: Share of the mean square input added to every square input, so that directions without data stay as they were.
-_DAMPING = 0.1
+#: Share of the mean square input added to every square input, so that directions without data stay as they were: so
+#: much for each input at one position, for the fewer positions, the more of what inputs have in common is chance.
+_DAMPING = 0.6
+_LEAST_DAMPING, _MOST_DAMPING = 0.01, 1.0
 #: Scales tried for each channel, as shares of the one that clips nothing: the fewer the levels, the more clipping pays.
 _SHARES = {4: np.linspace(0.4, 1.0, 16, dtype=np.float32), 8: np.linspace(0.85, 1.0, 4, dtype=np.float32)}
 #: Smallest and largest integer.
@@ -68,7 +70,8 @@ def fit(weight: Values, inputs: Values, residual: Values, scales: Values, bits: 
         hessian = x @ transposed / np.float32(count)
         size = hessian.shape[1]
         mean_square = np.trace(hessian, axis1=1, axis2=2) / size
-        hessian += (_DAMPING * mean_square + 1e-10)[:, None, None] * np.eye(size, dtype=np.float32)
+        damping = np.float32(min(max(_DAMPING * size / count, _LEAST_DAMPING), _MOST_DAMPING))
+        hessian += (damping * mean_square + 1e-10)[:, None, None] * np.eye(size, dtype=np.float32)
         order = np.argsort(-np.diagonal(hessian, axis1=1, axis2=2), axis=1, kind="stable")
         factor = _inverse_factor(
             np.take_along_axis(np.take_along_axis(hessian, order[:, :, None], axis=1), order[:, None, :], axis=2)
