@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import shutil
 import stat
 import tarfile
@@ -9,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Self
 
 from model_zoo.utils.errors import UserError
 
@@ -19,6 +21,27 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 _MAX_RATIO = 100
 _SLACK_BYTES = 2**20
 _MAX_FILES = 2_000_000
+
+#: What the readers of archives raise for damaged ones: bz2 and gzip an OSError, a wrong size also the last two.
+DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError),
+    *(OverflowError, MemoryError),
+)
+
+
+class _Header(tarfile.TarInfo):
+    """A damaged header is an error; tarfile alone takes it for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        if len(buf) != tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it ends too early")
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if any(buf):
+                raise tarfile.ReadError(f"damaged header: {error}") from error
+            raise  # the end
 
 
 class _Member(NamedTuple):
@@ -37,6 +60,7 @@ def unpack(archive: Path, into: Path) -> int:
     Raises:
         UserError: It is damaged or no archive, holds links or devices, names a file outside of the folder or one file
             twice, or unpacks to far more than its own size.
+        OSError: The disk is full.
     """
     left = _MAX_RATIO * archive.stat().st_size + _SLACK_BYTES
     count = 0
@@ -60,8 +84,10 @@ def unpack(archive: Path, into: Path) -> int:
                 raise UserError(f"{archive} holds {member.name!r} twice", "get it again")
             with source, target.open("xb") as file:
                 shutil.copyfileobj(source, file, 2**20)
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise UserError(f"cannot unpack {archive}: {error}", "get it again") from error
+    except DAMAGED as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise UserError(f"cannot unpack {archive}: {str(error) or repr(error)}", "get it again") from error
     return count
 
 
@@ -75,7 +101,15 @@ def _members(archive: Path) -> Iterator[_Member]:
                     plain = kind in (0, stat.S_IFREG)
                     yield _Member(info.filename, info.file_size, plain, lambda info=info: packed.open(info))  # type: ignore[misc]
         return
-    with tarfile.open(archive) as tar:
+    try:
+        tar = tarfile.open(archive, tarinfo=_Header)  # noqa: SIM115
+    except tarfile.TarError as error:  # a line for each kind of compression
+        raise tarfile.ReadError("it is empty, damaged at its start, or neither zip nor tar") from error
+    with tar:
         for entry in tar:
             if not entry.isdir():
                 yield _Member(entry.name, entry.size, entry.isreg(), lambda entry=entry: tar.extractfile(entry))  # type: ignore[misc]
+        # The checksum of what is compressed is at its very end; before it come the second empty block and padding.
+        rest = tar.fileobj.read(_SLACK_BYTES) if tar.fileobj else b""
+        if not tarfile.BLOCKSIZE <= len(rest) < _SLACK_BYTES or any(rest[: tarfile.BLOCKSIZE]):
+            raise tarfile.ReadError("it does not end as an archive does")
