@@ -87,12 +87,14 @@ class Watch:
         plan: Is given the plan before anything slow runs.
         note: Is given what else there is to say, line by line.
         track: Counts samples.
+        found: Is given what was found before its page is made, which can take long and can fail.
     """
 
     stage: Reporter = silent
     plan: Callable[[Plan], None] = lambda plan: None
     note: Callable[[str], None] = lambda text: None
     track: Track = untracked
+    found: Callable[[Evaluation], None] = lambda evaluation: None
 
 
 def evaluate(
@@ -118,7 +120,7 @@ def evaluate(
 ) -> Evaluation:
     """Score a model of the zoo on a dataset, in every place this machine has.
 
-    A drop beyond `max_drop` raises nothing: it is the result's `error`.
+    A drop beyond `max_drop` raises nothing, nor does a page that cannot be made: they are the result's `error`.
 
     Args:
         model: A zoo id.
@@ -213,8 +215,17 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
             test_samples=len(dataset),
             subset=run.subset,
         )
+        watch.found(evaluation)
         if options.report_file is not None:
-            _write_page(options.report_file, run, evaluation)
+            try:
+                _write_page(options.report_file, run, evaluation)
+            except Exception as error:  # what was measured stays
+                told = error.message if isinstance(error, ModelZooError) else f"{type(error).__name__}: {error}"
+                failed = ModelZooError(f"{options.report_file} was not written: {told}", "the same command tries again")
+                failed.__cause__ = error
+                if evaluation.drop_error:  # which comes first
+                    watch.note(failed.message)
+                return replace(evaluation, page_error=failed)
         return evaluation
 
 
@@ -323,6 +334,7 @@ def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
     from model_zoo.pipeline.layers import first_wrong, layer_errors, sensitivity
     from model_zoo.pipeline.worst_samples import worst_samples
 
+    run.watch.note(f"making {file}: layers, sensitivity and the worst samples; minutes where the model is large")
     runs, build = run.runs, run.runs.build
     layers, wrong, found, notes = None, None, [], []
     if build.precision.is_quantized:

@@ -87,6 +87,7 @@ class Evaluation:
         host: The CPU that everything here ran on.
         test_samples: What the dataset's test set holds.
         subset: Why the emulator took as many samples as it did; empty: it took none.
+        page_error: Why the page that was asked for could not be made.
     """
 
     plan: Plan
@@ -98,9 +99,15 @@ class Evaluation:
     host: str
     test_samples: int
     subset: str
+    page_error: ModelZooError | None = None
 
     @property
-    def error(self) -> DropError | None:
+    def error(self) -> ModelZooError | None:
+        """What went wrong: a drop, else the page; None: nothing."""
+        return self.drop_error or self.page_error
+
+    @property
+    def drop_error(self) -> DropError | None:
         """Says which places lost more than `max_drop`; None: none did."""
         unit, told, doubts = self.metric.unit, [], []
         for place, found in self.places.items():
@@ -132,7 +139,7 @@ class Evaluation:
             "places": {str(place): found.to_json() for place, found in self.places.items()},
             "subset": self.subset,
             "max_drop": limit,
-            "passed": self.error is None,
+            "passed": self.drop_error is None,
             "error": self.error.message if self.error else None,
             "host": self.host,
         }

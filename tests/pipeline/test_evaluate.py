@@ -17,6 +17,7 @@ from PIL import Image
 
 from model_zoo.cli import main
 from model_zoo.pipeline import evaluate as evaluate_module
+from model_zoo.pipeline import evaluation_report
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.evaluate import Evaluation, Watch, evaluate
 from model_zoo.pipeline.evaluation import Drop
@@ -146,6 +147,18 @@ def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monk
     (line,) = [line for line in captured.err.splitlines() if line.startswith("error:")]
     assert "loses 2.50 % top-1 on the host CPU" in line and "1.00 %" in line and "--precision" in line
     assert "2.50 % [1.25 to 3.75]" in captured.out
+
+
+def test_a_page_that_fails_does_not_cost_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        assert len(shown) == 1  # told before the page is begun
+        raise OSError("disk full")
+
+    shown: list[Evaluation] = []
+    monkeypatch.setattr(evaluation_report, "write_report", full)
+    evaluation = digits(report_file=tmp_path / "page.html", watch=Watch(found=shown.append))
+    assert replace(evaluation, page_error=None) == shown[0] and evaluation.drop_error is None
+    assert "page.html was not written: OSError: disk full" in str(evaluation.error)
 
 
 class Page(HTMLParser):
