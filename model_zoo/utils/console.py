@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from model_zoo.utils.errors import ModelZooError, UserError
 
@@ -37,7 +38,16 @@ def console(stderr: bool = False) -> Console:
 
 def print_json(value: object) -> None:
     """Print one JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    sys.stdout.write(json.dumps(json_value(value), indent=2, allow_nan=False) + "\n")
+
+
+def json_value(value: Any) -> Any:
+    """The same with what JSON has no number for as text: "inf", "-inf" and "nan"."""
+    if isinstance(value, dict):
+        return {key: json_value(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[str, ...] = ()) -> Table:
@@ -142,10 +152,7 @@ def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
     except ModelZooError as error:
         if debug:
             raise
-        print_error(error)
-        if "--json" in argv:
-            print_json({"error": error.message, "hint": error.hint, "exit_status": error.exit_code})
-        return error.exit_code
+        return _failed(error, argv)
     except KeyboardInterrupt as stop:
         sys.stderr.write("\nstopped; nothing was left half done, the same command continues\n")
         return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
@@ -155,8 +162,16 @@ def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
         if debug:
             raise
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        sys.stderr.write(f"error: {type(error).__name__}: {text}; run again with --debug for the traceback\n")
-        return 1
+        return _failed(
+            ModelZooError(f"{type(error).__name__}: {text}", "run again with --debug for the traceback"), argv
+        )
+
+
+def _failed(error: ModelZooError, argv: Sequence[str]) -> int:
+    print_error(error)
+    if "--json" in argv:
+        print_json({"error": error.message, "hint": error.hint, "exit_status": error.exit_code})
+    return error.exit_code
 
 
 def print_error(error: ModelZooError) -> None:
