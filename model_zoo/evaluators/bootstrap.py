@@ -28,7 +28,9 @@ class Interval(NamedTuple):
 def interval(
     evaluator: BaseEvaluator, resamples: int | None = None, seed: int = 0, confidence: float = 0.95
 ) -> Interval | None:
-    """The bias-corrected percentile bootstrap interval (Efron, 1981) of a score; None with fewer than two samples.
+    """The bias-corrected percentile bootstrap interval (Efron, 1981) of a score.
+
+    None with fewer than two samples, and where all resamples give the same value: they then do not show how sure it is.
 
     Where every sample is right, or every one wrong, no resample shows anything else; the interval then reaches as far
     as the share that so many samples may miss (the exact form of the "rule of three").
@@ -41,7 +43,8 @@ def interval(
     if found is None:
         return None
     metric, unseen = evaluator.metric, _unseen(evaluator, evaluator.sample_values(), confidence)
-    return found._replace(low=max(metric.low, found.low - unseen), high=min(metric.high, found.high + unseen))
+    low, high = max(metric.low, found.low - unseen), min(metric.high, found.high + unseen)
+    return found._replace(low=low, high=high) if low < high else None
 
 
 def drop_interval(
@@ -72,7 +75,8 @@ def drop_interval(
     if found is None:
         return None
     unseen = _unseen(reference, reference.sample_values() - other.sample_values(), confidence)
-    return found._replace(low=found.low - unseen, high=found.high + unseen)
+    low, high = found.low - unseen, found.high + unseen
+    return found._replace(low=low, high=high) if low < high else None
 
 
 def samples_for(width: float, values: np.ndarray | None = None, spread: float = 50.0, confidence: float = 0.95) -> int:

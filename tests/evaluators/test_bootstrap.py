@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,12 @@ def test_what_was_never_seen_is_not_ruled_out() -> None:
     # Of 100 samples none is wrong: with 97.5 % certainty, fewer than 1 - 0.025 ** 0.01 of all are.
     assert (found.low, found.high) == (pytest.approx(96.378, abs=1e-3), 100)
     assert (drop.low, drop.high) == (pytest.approx(-3.622, abs=1e-3), pytest.approx(3.622, abs=1e-3))
+
+
+def test_no_interval_is_of_zero_width() -> None:
+    mixed = answered(np.arange(4) < 2)
+    mixed.metric = replace(mixed.metric, unit="")  # type: ignore[misc]  # no share: the exact bound does not apply
+    assert interval(mixed) is not None and drop_interval(mixed, mixed) is None
 
 
 @pytest.mark.parametrize("count", [0, 1])
