@@ -85,7 +85,10 @@ def _measured(evaluation: Evaluation) -> list[tuple[str, str]]:
         rows.append(("NPU emulator took", evaluation.subset))
     resamples = max(place.resamples for place in evaluation.places.values())
     rows += [
-        ("intervals", f"95 %, percentile bootstrap with {resamples} resamples; drops on the same resamples of both"),
+        (
+            "intervals",
+            f"95 %, bias-corrected bootstrap with {resamples} resamples; drops on the same resamples of both",
+        ),
         ("this machine", evaluation.host),
         (
             "tools",
