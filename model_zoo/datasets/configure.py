@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import os
@@ -58,7 +59,7 @@ def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
         files: Archives, folders or single files, as they were published.
 
     Returns:
-        The folder, which replaces what was there, and what was checked.
+        The folder, which replaces what was there but for optional parts that were not given, and what was checked.
 
     Raises:
         UserError: Something is absent, damaged, or not what is published.
@@ -76,12 +77,16 @@ def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
             for number, path in enumerate(paths):
                 checks += _take(path, dataset, folder, folder / f".unpacked{number}")
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(f"cannot copy what was given to {home.parent}: {reason}", _ELSEWHERE) from error
+            reason = str(error.args[0][0][2] if isinstance(error, shutil.Error) else error)  # of a folder: the first
+            hint = _ELSEWHERE if os.strerror(errno.ENOSPC) in reason else "check that this can be read and written"
+            raise UserError(f"cannot copy what was given to {home.parent}: {reason}", hint) from error
         if missing := dataset.missing(folder):
             needed = " and ".join(dict.fromkeys(str(part.download) for part in missing))
             paths_ = ", ".join(part.path for part in missing)
             raise UserError(f"nothing that was given holds {paths_}", f"give all of {name} at once; get {needed}")
+        for part in dataset.parts:  # what another dataset of the same folder needs
+            if part.optional and (home / part.path).exists() and not (folder / part.path).exists():
+                _put(home / part.path, folder / part.path)
         dataset.arrange(folder)
         checks += _samples(dataset, folder)
     return home, checks
@@ -118,12 +123,7 @@ def _take(path: Path, dataset: type[DownloadedDataset], folder: Path, unpacked: 
         parts = ", ".join(part.path for part in dataset.parts)
         raise UserError(f"{path} holds nothing of {dataset.name}", f"it is made of {parts}; {dataset.how_to_get()}")
     for part, place in found:
-        target = folder / part.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if place.is_dir():
-            shutil.copytree(place, target, copy_function=_link, ignore=_JUNK, dirs_exist_ok=True)
-        else:
-            _link(str(place), str(target))
+        _put(place, folder / part.path)
     shutil.rmtree(unpacked, ignore_errors=True)
     return checks
 
@@ -151,6 +151,14 @@ def _find(part: Part, source: Path) -> Path | None:
     if inside := sorted(source.rglob(part.path), key=lambda path: (len(path.parts), path)):
         return inside[0]
     return source if part.pattern and next(source.glob(part.pattern), None) else None
+
+
+def _put(place: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir():
+        shutil.copytree(place, target, copy_function=_link, ignore=_JUNK, dirs_exist_ok=True)
+    else:
+        _link(str(place), str(target))
 
 
 def _link(source: str, target: str) -> None:

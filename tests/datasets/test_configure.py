@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -82,6 +84,30 @@ def test_archives_are_taken_as_published(data: Path, tmp_path: Path, miniature: 
         with tarfile.open(parts[-1], "w:gz") as tar:
             tar.add(clip, f"./{clip.name}")
     configure("kinetics400", [clips / "val.csv", *parts])
+
+
+def test_what_another_dataset_of_the_folder_needs_is_kept(data: Path, tmp_path: Path, miniature: Miniature) -> None:
+    given = miniature("coco", tmp_path / "given")
+    configure("coco", [given / "val2017", given / "annotations" / "instances_val2017.json"])
+    configure("coco_keypoints", [given / "val2017", given / "annotations" / "person_keypoints_val2017.json"])
+    states = {each["dataset"]: each["state"] for each in dataset_states()}
+    assert states["coco"] == states["coco_keypoints"] == "configured"
+    assert len(load_dataset("coco", dataset_class("coco").probe, "test")) >= 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("number", "room"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_only_a_full_disk_wants_more_room(
+    number: int, room: bool, data: Path, tmp_path: Path, miniature: Miniature, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(source: str, target: str) -> None:
+        raise OSError(number, os.strerror(number), source)
+
+    given = miniature("coco", tmp_path / "given")
+    monkeypatch.setattr("model_zoo.datasets.configure._link", fails)
+    for files in ([given], [given / "annotations" / "instances_val2017.json"]):
+        with pytest.raises(UserError, match=os.strerror(number)) as caught:
+            configure("coco", files)
+        assert ("more room" in str(caught.value)) == room
 
 
 def test_imagenet_is_sorted_into_its_classes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
