@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
+from tokenize import TokenError
 from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
+from model_zoo.datasets.archives import DAMAGED
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.datasets.images import IMAGE_SUFFIXES, file_facts, image_files, image_input, image_tensor
 from model_zoo.utils.errors import UserError
@@ -70,12 +73,11 @@ def _read_npz(path: Path, spec: InputSpec) -> Arrays:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_ARRAY_BYTES:
-            raise UserError(f"{path} unpacks to {size} bytes, more than the {MAX_ARRAY_BYTES} that are allowed")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+            if size > MAX_ARRAY_BYTES:
+                raise UserError(f"{path} unpacks to {size} bytes, more than the {MAX_ARRAY_BYTES} that are allowed")
+            arrays = {each.filename.removesuffix(".npy"): _read_array(archive, each) for each in archive.infolist()}
+    except (*DAMAGED, SyntaxError, TokenError) as error:  # the last two: of a header
+        raise UserError(f"cannot read {path}: {str(error) or repr(error)}", "save it again with numpy.savez") from error
     if set(arrays) != set(spec):
         raise UserError(f"{path} holds {sorted(arrays)}, the model takes {sorted(spec)}")
     counts = {name: len(value) if value.ndim else 0 for name, value in arrays.items()}
@@ -86,6 +88,20 @@ def _read_npz(path: Path, spec: InputSpec) -> Arrays:
     for index in range(next(iter(counts.values()))):
         check_arrays({n: v[index : index + 1] for n, v in fitted.items()}, one, f"{path}, sample {index}")
     return fitted
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    """An array as long as its file: numpy takes the memory that a header asks for before it reads on."""
+    with archive.open(member) as file:
+        first = np.lib.format.read_magic(file) == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        size = member.file_size - file.tell()
+    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"'{member.filename}' holds {size} bytes, which is not {dtype}{list(shape)}")
+    with archive.open(member) as file:
+        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def _as_dtype(value: np.ndarray, name: str, tensor: TensorSpec, path: Path) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,32 @@ def test_an_npz_that_does_not_fit_is_refused(arrays: dict[str, np.ndarray], mess
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match="cannot read"):
         FolderDataset(path, TOKENS)
+
+
+@pytest.mark.parametrize("damage", ["deflate", "bzip2", "lzma", "encrypted", "huge", "negative", "no array"])
+def test_a_damaged_npz_is_refused(damage: str, tmp_path: Path) -> None:
+    path, member = tmp_path / "samples.npz", io.BytesIO()
+    np.save(member, np.random.default_rng(0).random((100, 5)))
+    content = member.getvalue()
+    wrong = {"huge": b"(100000000000, 5), }", "negative": b"(-1, 5), }"}
+    if damage in wrong:
+        start, end = content.index(b"(100, 5), }"), content.index(b"\n")
+        content = content[:start] + wrong[damage].ljust(end - start) + content[end:]
+    if damage == "no array":
+        content = b"text"
+    method = {"deflate": zipfile.ZIP_DEFLATED, "bzip2": zipfile.ZIP_BZIP2, "lzma": zipfile.ZIP_LZMA}.get(damage)
+    with zipfile.ZipFile(path, "w", method or zipfile.ZIP_STORED) as file:
+        file.writestr("mask.npy", content)
+    packed = bytearray(path.read_bytes())
+    if method:
+        packed[60:300] = bytes(240)
+    if damage == "encrypted":
+        packed[6] |= 1
+        packed[packed.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(packed)
+    with pytest.raises(UserError, match=r"cannot read .*samples\.npz: ..") as caught:
+        FolderDataset(path, {"mask": TOKENS["mask"]})
+    assert not isinstance(caught.value.__cause__, MemoryError)
 
 
 def test_pictures_follow_the_spec() -> None:
