@@ -68,6 +68,9 @@ class EvaluateOptions:
             raise UserError(f"--seed {self.seed}: a seed is 0 to {2**32 - 1}")
         if self.max_drop is not None and not self.max_drop >= 0:
             raise UserError(f"--max-drop {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any")
+        judged = self.places is None or Place.TORCH in self.places or self.target.auto  # whose search scores torch
+        if self.max_drop is not None and self.max_drop < math.inf and not judged:
+            raise UserError(f"--max-drop {self.max_drop:g}: there is no drop without torch", "add torch to --on")
         if self.interval is not None and not 0 < self.interval < math.inf:
             raise UserError(f"--interval {self.interval:g}: a width is more than 0, in the unit of the metric")
         if self.workers is not None and self.workers < 1:
@@ -321,7 +324,7 @@ class _Run:
         value = torch.value()
         drop = own.metric.drop(value, score.value)
         same = [np.load(entry.file("agreement.npy"), allow_pickle=False) for entry in entries]
-        found = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None)
+        found = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None, torch.details())
         return {**made, "drop": found.to_json(), "agreement": float(np.concatenate(same).mean())}
 
     def _compared(self, place: Place) -> bool:

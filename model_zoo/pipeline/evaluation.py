@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model_zoo.evaluators.base import Metric, Score
 from model_zoo.pipeline.places import Place
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.report import print_search
-from model_zoo.utils.console import console, table
+from model_zoo.utils.console import console, json_value, table
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -26,7 +26,8 @@ class Drop:
         samples: Those that both took, which it is worked out on.
         torch: Torch's value on these samples.
         place: The place's.
-        interval: 95 % confidence, from both places on the same resamples; None: there were too few samples.
+        interval: 95 % confidence, from both places on the same resamples; None: the samples do not show one.
+        torch_details: Torch's further figures on these samples.
     """
 
     value: float
@@ -34,6 +35,7 @@ class Drop:
     torch: float
     place: float
     interval: tuple[float, float] | None
+    torch_details: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -115,7 +117,7 @@ class Evaluation:
                 continue
             told.append(f"{amount(found.drop.value, unit)} {self.metric.name} on the {place.label}")
             if found.drop.interval is None or found.drop.interval[0] <= self.max_drop:
-                doubts.append(f"{place.label} ({span(found.drop.interval, unit)})")
+                doubts.append(f"{place.label} ({span(found.drop.interval, unit) if found.drop.interval else 'none'})")
         if not told:
             return None
         doubt = f"; the 95 % interval does not rule out that it is within: {', '.join(doubts)}" if doubts else ""
@@ -128,21 +130,25 @@ class Evaluation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; an infinite `max_drop` is text, since JSON has no number for it."""
-        limit = str(self.max_drop) if self.max_drop == float("inf") else self.max_drop
-        return {
+        """Plain JSON values; what is infinite is text, since JSON has no number for it.
+
+        "passed" is null where no place was compared with torch.
+        """
+        judged = any(found.drop for found in self.places.values())
+        made = {
             "plan": self.plan.to_json(),
             "dataset": self.dataset,
             "test_samples": self.test_samples,
             "seed": self.seed,
-            "metric": {**asdict(self.metric), "high": _finite(self.metric.high)},
+            "metric": asdict(self.metric),
             "places": {str(place): found.to_json() for place, found in self.places.items()},
             "subset": self.subset,
-            "max_drop": limit,
-            "passed": self.drop_error is None,
+            "max_drop": self.max_drop,
+            "passed": self.drop_error is None if judged else None,
             "error": self.error.message if self.error else None,
             "host": self.host,
         }
+        return {name: json_value(value) for name, value in made.items()}
 
 
 def amount(value: float, unit: str) -> str:
@@ -154,7 +160,7 @@ def amount(value: float, unit: str) -> str:
 def span(interval: tuple[float, float] | None, unit: str) -> str:
     """An interval for people."""
     if interval is None:
-        return "no interval: too few samples"
+        return "-"
     digits = 2 if unit else 4
     return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
 
@@ -184,13 +190,21 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
 
 
 def detail_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """Further figures by place: its columns and rows."""
+    """Further figures by place, and how they differ from torch's on the same samples: its columns and rows."""
     names = list(dict.fromkeys(name for found in evaluation.places.values() for name in found.score.details))
     rows = []
     for place, found in evaluation.places.items():
-        values = [f"{found.score.details[name]:.4g}" if name in found.score.details else "-" for name in names]
-        rows.append([place.label, *values, _speed(found) if place is Place.EMULATOR else "-"])
-    return ["where", *names, "emulator's speed on this machine's CPU"], rows
+        rows.append(
+            [place.label, *(_detail(found, name) for name in names), _speed(found) if place is Place.EMULATOR else "-"]
+        )
+    return ["where (change from torch)", *names, "emulator's speed on this machine's CPU"], rows
+
+
+def _detail(found: PlaceResult, name: str) -> str:
+    if name not in found.score.details:
+        return "-"
+    value, torch = found.score.details[name], found.drop.torch_details.get(name) if found.drop else None
+    return f"{value:.4g}" if torch is None else f"{value:.4g} ({value - torch:+.3g})"
 
 
 def duration(seconds: float) -> str:
@@ -213,7 +227,3 @@ def print_evaluation(evaluation: Evaluation) -> None:
     shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))
     columns, rows = detail_rows(evaluation)
     shown.print(table("", columns, rows, right=tuple(columns[1:-1])))
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) != float("inf") else None

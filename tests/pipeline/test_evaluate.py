@@ -20,7 +20,7 @@ from model_zoo.pipeline import evaluate as evaluate_module
 from model_zoo.pipeline import evaluation_report
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.evaluate import Evaluation, Watch, evaluate
-from model_zoo.pipeline.evaluation import Drop
+from model_zoo.pipeline.evaluation import Drop, detail_rows
 from model_zoo.pipeline.evaluation_report import write_report
 from model_zoo.pipeline.layers import Wrong
 from model_zoo.pipeline.places import Place
@@ -120,6 +120,9 @@ def test_drops_are_taken_on_the_samples_of_both() -> None:
     assert torch.score.samples == 112 and emulator.score.samples == 50 and "±30 %" in evaluation.subset
     assert emulator.drop is not None and emulator.drop.samples == 50
     assert emulator.drop.value == emulator.drop.torch - emulator.drop.place
+    changed = replace(emulator.drop, torch_details={"top-5": emulator.score.details["top-5"] + 1.5})
+    columns, rows = detail_rows(replace(evaluation, places={Place.EMULATOR: replace(emulator, drop=changed)}))
+    assert rows[0][columns.index("top-5")].endswith(" (-1.5)")
     assert json.loads(json.dumps(evaluation.to_json(), allow_nan=False))["places"]["emulator"]["drop"]["samples"] == 50
 
 
@@ -127,7 +130,16 @@ def test_without_torch_there_is_no_drop(capsys: pytest.CaptureFixture[str]) -> N
     assert main([*ARGUMENTS, "--skip-torch-accuracy", "--on", "cpu", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert list(found["places"]) == ["cpu"]
-    assert found["places"]["cpu"]["drop"] is None and found["places"]["cpu"]["agreement"] is None
+    assert (
+        found["passed"] is None
+        and found["places"]["cpu"]["drop"] is None
+        and found["places"]["cpu"]["agreement"] is None
+    )
+
+
+def test_a_limit_without_torch_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ARGUMENTS, "--on", "cpu", "--max-drop", "1"]) == 2
+    assert "no drop without torch" in capsys.readouterr().err
 
 
 def losing(evaluation: Evaluation, drop: Drop) -> Evaluation:
@@ -188,11 +200,14 @@ def test_the_page_needs_nothing_and_escapes_everything(tmp_path: Path) -> None:
         layers=LayerErrors((layer, layer), (), {}),
         wrong=Wrong(0, hostile),
         sensitivity=[Sensitivity(hostile, "Conv", "weights", hostile, 4, 9, 0.1)],
-        worst=[WorstSample(0, (View("input", picture), View(hostile, None, hostile), View("torch", picture, hostile)))],
+        worst=[
+            WorstSample(17, (View("input", picture), View(hostile, None, hostile), View("torch", picture, hostile)))
+        ],
         notes=[hostile],
     )
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     page = Page(text)
+    assert "Sample 17" in text and "bias-corrected bootstrap" in text
     assert {"table", "svg", "img"} <= page.tags and not page.tags & {"script", "link", "iframe", "object"}
     assert "onerror" not in page.attributes
     assert page.references and all(reference.startswith("data:image/png;base64,") for reference in page.references)
