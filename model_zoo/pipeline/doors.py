@@ -131,12 +131,11 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
         plan=lambda plan: print_plan(plan, shown, writes=False),
         note=lambda text: shown.print(f"  {text}", markup=False),
         track=sample_progress,
+        found=lambda evaluation: None if given.json else print_evaluation(evaluation),
     )
     evaluation = evaluate_source(source, options, watch)
     if given.json:
         print_json(evaluation.to_json())
-    else:
-        print_evaluation(evaluation)
     if error := evaluation.error:
         print_error(error)
         return error.exit_code

@@ -153,7 +153,12 @@ def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monk
     unsure = losing(evaluation, Drop(2.5, 80, 97.5, 95.0, (0.0, 5.0)))
     assert evaluation.error is None and replace(sure, max_drop=float("inf")).error is None
     assert "rule out" in str(unsure.error) and "rule out" not in str(sure.error)
-    monkeypatch.setattr(evaluate_module, "evaluate_source", lambda *arguments: sure)
+
+    def evaluate_source(source: object, options: object, watch: Watch) -> Evaluation:
+        watch.found(sure)
+        return sure
+
+    monkeypatch.setattr(evaluate_module, "evaluate_source", evaluate_source)
     assert main(list(ARGUMENTS)) == 1
     captured = capsys.readouterr()
     (line,) = [line for line in captured.err.splitlines() if line.startswith("error:")]
