@@ -116,7 +116,10 @@ def test_a_subset_scores_like_its_samples_alone(kind: type[BaseEvaluator], make:
     assert len(whole) == len(whole.sample_values()) == 8 and np.isfinite(whole.sample_values()).all()
     assert whole.metric.low <= whole.value() <= whole.metric.high
     found = interval(whole, resamples=50)
-    assert found is not None and whole.metric.low <= found.low <= found.high <= whole.metric.high
+    if found is None:  # equal samples do not show how sure a figure is
+        assert np.ptp(whole.sample_values()) == 0
+    else:
+        assert whole.metric.low <= found.low < found.high <= whole.metric.high
 
 
 @each
