@@ -238,7 +238,10 @@ class ScenesDataset(BaseDataset):
     def __getitem__(self, index: int) -> Sample:
         scene = draw_scene(self.split, index, self._size)
         image = image_tensor(Image.fromarray(scene.picture), self.spec[self._input])
-        return Sample({self._input: image}, Objects(scene.boxes, scene.classes, np.zeros(len(scene.classes), bool)))
+        return Sample({self._input: image}, self._target(scene))
+
+    def _target(self, scene: Scene) -> Any:
+        return Objects(scene.boxes, scene.classes, np.zeros(len(scene.classes), bool))
 
     def fingerprint(self) -> str:
         return digest(self.name, self.split, VERSION, self._size, COUNTS[self.split])

@@ -64,7 +64,8 @@ class EmulatorPool:
             ChildFailedError: They failed twice.
             ChildStoppedError: The whole run is being stopped.
         """
-        process, failure = self._idle.get(), None
+        process = self._idle.get()
+        failures: list[ChildFailedError] = []
         try:
             for _ in range(_ATTEMPTS):
                 process, whole = process or _Process(self._emulator), False
@@ -75,15 +76,14 @@ class EmulatorPool:
                 except ChildStoppedError:
                     raise
                 except ChildFailedError as error:
-                    failure = error
+                    failures.append(error)
                 finally:
                     if not whole:
                         process.close()
                         process = None
         finally:
             self._idle.put(process)
-        if failure is None:
-            raise ValueError("no attempt was made")
+        failure = failures[-1]
         hint = failure.hint or "try fewer --workers if memory is short, or another --precision"
         raise ChildFailedError(f"{failure.message} (twice, on the same samples)", hint, failure.log) from failure
 

@@ -3,7 +3,7 @@
 Example:
     python -m model_zoo.models.xlsr.train
 
-About 8 minutes on one free core with bfloat16 instructions; a GPU is used where there is one. Nothing is learned from
+36 minutes on a busy core with bfloat16 instructions; a GPU is used where there is one. Nothing is learned from
 the photographs of the test split.
 """
 

@@ -64,7 +64,7 @@ class Model(BaseModel):
             include_postprocessing: Give boxes, scores and class indices; otherwise one tensor, as the official network.
         """
         kind = cls if include_postprocessing else RawModel
-        reference = weights.lower() == REFERENCE
+        reference = str(weights).lower() == REFERENCE
         path = resolve_weights(weights, "yolov7", {**WEIGHTS, **reference_files(FOLDER)}, variant)
         if path is None:
             with seeded():

@@ -3,7 +3,7 @@
 Example:
     python -m model_zoo.models.yolov7.train
 
-About 40 minutes on two cores with bfloat16 instructions; a GPU is used where there is one. Every scene is drawn from
+48 minutes on two busy cores with bfloat16 instructions; a GPU is used where there is one. Every scene is drawn from
 its number, so anyone can make the same data. The held-out scenes are looked at once, at the end.
 """
 
