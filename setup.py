@@ -40,6 +40,7 @@ setup(
     ],
     extras_require={
         "tflite": pinned("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
+        "recover": pinned("timm", "transformers"),  # whose architectures a checkpoint may be of
         "datasets": pinned("av", "h5py", "soundfile"),  # each reads one dataset only
         "dev": pinned("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-pyyaml", "pre-commit"),
     },

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,21 @@ from model_zoo.utils.console import HouseParser, console, guarded, print_json, s
 from model_zoo.utils.errors import UserError, unknown_name
 
 _DOORS = ("export", "evaluate", "sensitivity", "demo")
-_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", *_DOORS, "new", "dataset")
+
+#: Commands that start from a file or a library instead of a model of the zoo: module and what the command does.
+_WORKBENCH = {
+    "inspect": (
+        "model_zoo.workbench.inspect.door",
+        "say everything that is in a checkpoint, without running any of it",
+    ),
+    "recover": ("model_zoo.workbench.recover.door", "turn a checkpoint into a model that loads it"),
+    "explore": ("model_zoo.workbench.explore.door", "run a checkpoint, measure it, and write reports"),
+    "discover": (
+        "model_zoo.workbench.discover.door",
+        "say which models of a library can be traced, and why others cannot",
+    ),
+}
+_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", *_DOORS, *_WORKBENCH, "new", "dataset")
 
 _EXAMPLES = """examples:
   model-zoo export digits_cnn --chipset snapdragon-8-elite --precision w8a8
@@ -40,6 +55,8 @@ def _run(argv: list[str]) -> int:
         raise unknown_name("command", argv[0], _COMMANDS, "model-zoo --help")
     known, rest = parser.parse_known_args(argv)
     command = known.command
+    if command in _WORKBENCH:
+        return int(import_module(_WORKBENCH[command][0]).run(rest))
     if command in _DOORS:
         if known.model is None:
             if not {"-h", "--help"} & set(rest):
@@ -64,8 +81,6 @@ def _door(command: str, model_id: str, rest: list[str]) -> int:
         from model_zoo.pipeline.layers_report import sensitivity_door
 
         return sensitivity_door(model_id, rest)
-    from importlib import import_module
-
     from model_zoo.base.registry import model_folder
 
     model_folder(model_id)
@@ -94,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         door = commands.add_parser(command, help=what, add_help=False)
         door.add_argument("model", nargs="?")
+    for command, (_, what) in _WORKBENCH.items():
+        commands.add_parser(command, help=what, add_help=False)
     _dataset_parsers(commands)
     new = commands.add_parser("new", help="scaffold a model's folder", epilog="example: model-zoo new my_model")
     new.add_argument("model")

@@ -17,7 +17,8 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("__init__",),
-    ("scripts", "hub", "workbench"),
+    ("scripts",),
+    ("hub", "workbench"),
     ("models",),
     ("pipeline",),
     ("toolchains",),
@@ -25,6 +26,7 @@ FLOORS = (
     ("datasets", "evaluators"),
     ("base",),
     ("targets",),
+    ("checkpoints",),
     ("utils",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,1 @@
+"""From a file or a library to a model: inspect, recover, explore, discover."""
