@@ -19,6 +19,7 @@ class Format(StrEnum):
     PT2 = "exported program"
     SAFETENSORS = "safetensors"
     SAFETENSORS_SHARDED = "sharded safetensors"
+    TORCH_SHARDED = "sharded torch"
     NPZ = "npz"
     ONNX = "ONNX"
     TFLITE = "TensorFlow Lite"
@@ -33,12 +34,15 @@ class TensorInfo:
         dtype: Name of the torch dtype, e.g. "float32", "float8_e4m3fn"; what the format calls it where torch has none.
         nbytes: Of its values, as stored.
         problem: Why its values cannot be read; None if they can.
+        quantization: Of a quantized tensor: "scheme", "scale" and "zero_point", and "axis" where there is one for each
+            channel. Its values are the integers that are stored.
     """
 
     shape: tuple[int, ...]
     dtype: str
     nbytes: int
     problem: str | None = None
+    quantization: Mapping[str, Any] | None = None
 
     @property
     def numel(self) -> int:
@@ -62,8 +66,12 @@ class Contents:
         is_module: Those that were whole pickled modules: the class, by path.
         config: Of the architecture, where the file or a config.json beside it brings one.
         metadata: What else is said: epochs, versions, hyperparameters, inputs and outputs of a graph …; JSON values.
-        refused: Every global that a pickle names and that was not looked up, "module.name".
+        refused: Every global that a pickle names and that was not looked up, "module.name". A name that the reader
+            knows the meaning of, e.g. that of a tensor, is not among them.
+        calls: What the file wanted to be done with code, and was not: most are in `refused`, too. An instance of a
+            class is none of them.
         problems: What is damaged or missing, one line each, with byte ranges where they are known.
+        notes: What is whole but worth knowing, e.g. that a file has another suffix than its format.
     """
 
     path: Path
@@ -75,7 +83,9 @@ class Contents:
     config: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> StateDictInfo:

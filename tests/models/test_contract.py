@@ -12,10 +12,10 @@ import torch
 
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import Arrays, InputSpec, image_spec
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared import contract
 from model_zoo.models._shared.contract import ModelContract
 from model_zoo.models._shared.random_weights import seeded
-from model_zoo.utils.checkpoint import load_strict, read_state_dict
 from model_zoo.utils.errors import ModelZooError, UserError
 
 

@@ -11,10 +11,10 @@ from torch import nn
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import ColorOrder, InputSpec, IoType, TensorSpec
 from model_zoo.base.weights import resolve_weights
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.models._shared.reference import REFERENCE, reference_files
-from model_zoo.utils.checkpoint import load_strict, read_state_dict
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from model_zoo.base.weights import resolve_weights
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.models._shared.reference import REFERENCE, reference_files
 from model_zoo.models._shared.super_resolution.model import SuperResolutionModel
-from model_zoo.utils.checkpoint import load_strict, read_state_dict
 
 FOLDER = Path(__file__).resolve().parent
 

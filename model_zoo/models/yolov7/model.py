@@ -10,6 +10,7 @@ import torch
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.checkpoints.state_dict import read_state_dict
 from model_zoo.datasets.scenes import CLASSES
 from model_zoo.evaluators.detection import DetectionEvaluator, DetectionEvaluator50
 from model_zoo.models._shared.object_detection.labels import coco_labels
@@ -18,7 +19,6 @@ from model_zoo.models._shared.reference import REFERENCE, reference_files
 from model_zoo.models.yolov7.layers import STRIDES
 from model_zoo.models.yolov7.layout import Variant
 from model_zoo.models.yolov7.network import COCO_CLASSES, Form, Network, form_of
-from model_zoo.utils.checkpoint import read_state_dict
 from model_zoo.utils.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent

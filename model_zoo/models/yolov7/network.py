@@ -10,10 +10,10 @@ from typing import Self
 import torch
 from torch import nn
 
+from model_zoo.checkpoints.state_dict import load_strict
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded
 from model_zoo.models.yolov7.layers import STRIDES, Concat, Conv, Detect, Level, Pyramid, RepConv
 from model_zoo.models.yolov7.layout import IMAGE, LAYOUTS, Layer, Layout, Variant
-from model_zoo.utils.checkpoint import load_strict
 from model_zoo.utils.errors import UserError
 
 COCO_CLASSES = 80

@@ -14,10 +14,10 @@ from torchvision.models import WeightsEnum
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.models._shared.imagenet_classifier.labels import imagenet_labels
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
-from model_zoo.utils.checkpoint import load_strict, read_state_dict
 from model_zoo.utils.errors import UserError
 
 #: What the networks were trained with: mean and standard deviation of R, G and B in 0..1.

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model_zoo.utils.checkpoint import load_strict, read_state_dict
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.utils.errors import UserError
 
 STATE = {

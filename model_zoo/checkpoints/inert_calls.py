@@ -1,0 +1,257 @@
+"""Stand-ins for the few functions that a pickle of tensors calls: none of them is torch's or Python's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
+from model_zoo.checkpoints.inert_values import (
+    Global,
+    Inert,
+    InertPickleError,
+    OddTensor,
+    Quantizer,
+    Storage,
+    TensorView,
+    printable,
+)
+
+_MOST_DIMENSIONS = 64
+_MOST_KEY_PARTS = 16
+
+STORAGE_DTYPES = {
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "DoubleStorage": "float64",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+    "QInt8Storage": "qint8",
+    "QUInt8Storage": "quint8",
+    "QInt32Storage": "qint32",
+    "UntypedStorage": None,
+}
+
+
+def as_count(value: object) -> int:
+    """A size.
+
+    Raises:
+        InertPickleError: It is no integer from 0 to 2^63.
+    """
+    if not isinstance(value, int) or not 0 <= value < 2**63:
+        raise InertPickleError(f"a tensor has {_short(value)} where a size belongs")
+    return int(value)
+
+
+def as_sequence(value: object) -> list[object] | tuple[object, ...]:
+    """A list or tuple.
+
+    Raises:
+        InertPickleError: It is neither.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise InertPickleError("damaged: a list is expected")
+    return value
+
+
+def as_key(value: object) -> object:
+    """What may be a key of a dictionary. Python's hashes of numbers and tuples are known to an attacker, who could make
+    thousands collide, and a deeply nested tuple overflows the C stack: so integers stay small, and tuples become text.
+
+    Raises:
+        InertPickleError: It is no plain value.
+    """
+    if isinstance(value, tuple) and len(value) <= _MOST_KEY_PARTS and all(map(_is_small, value)):
+        return repr(value)
+    if not _is_small(value) and not isinstance(value, (str, bytes, Global, Inert, TensorView)):
+        raise InertPickleError("damaged: a dictionary has a key that is no plain value")
+    return value
+
+
+def _is_small(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) < 2**60
+    return value is None or isinstance(value, float) or (isinstance(value, str) and len(value) <= 200)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, int):
+        return str(value) if abs(value) < 2**64 else "a huge number"
+    return f"a value of type {type(value).__name__}"
+
+
+def _counts(value: object) -> tuple[int, ...]:
+    if not isinstance(value, tuple) or len(value) > _MOST_DIMENSIONS:
+        raise InertPickleError("a tensor has no short tuple where its sizes belong")
+    return tuple(as_count(item) for item in value)
+
+
+def persistent(identity: object) -> Storage | Global:
+    """What a persistent id stands for.
+
+    Raises:
+        InertPickleError: It is not that of a tensor's storage.
+    """
+    match identity:
+        case ("module", Global() as cls, *_):  # legacy files carry the source code of module classes
+            return cls
+        case ("storage", Global("torch" | "torch.storage", name), str(key), str(), int(numel), *rest):
+            if not (key.isascii() and key.isalnum()):
+                raise InertPickleError(f"a storage has the key '{printable(key)}'")
+            if name not in STORAGE_DTYPES:
+                raise InertPickleError(f"tensors of torch.{printable(name)} are not supported")
+            if rest not in ([], [None]):
+                raise InertPickleError("views of storages, as torch before 0.4 wrote them, are not supported")
+            return Storage(key, as_count(numel), STORAGE_DTYPES[name])
+    raise InertPickleError("a persistent id is not that of a tensor's storage")
+
+
+def _tensor(storage: object, offset: object, size: object, stride: object, *_rest: object) -> TensorView:
+    if not isinstance(storage, Storage) or storage.dtype is None:
+        raise InertPickleError("a tensor has no typed storage")
+    return TensorView(storage, storage.dtype, as_count(offset), _counts(size), _counts(stride))
+
+
+def _tensor_with_dtype(
+    storage: object,
+    offset: object,
+    size: object,
+    stride: object,
+    _grad: object,
+    _hooks: object,
+    dtype: object,
+    *_: object,
+) -> TensorView:
+    if not isinstance(storage, Storage) or not isinstance(dtype, Global) or dtype.module != "torch":
+        raise InertPickleError("a tensor has no storage or no dtype")
+    return TensorView(storage, dtype.name, as_count(offset), _counts(size), _counts(stride))
+
+
+def _quantized(
+    storage: object, offset: object, size: object, stride: object, quantizer: object, *_rest: object
+) -> TensorView:
+    view = _tensor(storage, offset, size, stride)
+    match quantizer:
+        case (Global("torch", scheme), float(scale), int(zero_point)):
+            made = Quantizer(scheme, scale, zero_point)
+        case (Global("torch", scheme), TensorView() as scales, TensorView() as zero_points, int(axis)):
+            made = Quantizer(scheme, scales, zero_points, axis)
+        case _:
+            raise InertPickleError("a quantized tensor has no scale and zero point")
+    return TensorView(view.storage, view.dtype, view.offset, view.size, view.stride, made)
+
+
+def _sparse(layout: object, *_rest: object) -> OddTensor:
+    return OddTensor(
+        f"a sparse tensor ({layout if isinstance(layout, Global) else 'of an unknown layout'}) is not read"
+    )
+
+
+def _meta(dtype: object, size: object, *_rest: object) -> OddTensor:
+    name = dtype.name if isinstance(dtype, Global) else "unknown"
+    return OddTensor("was saved from the meta device, without values", printable(name), _counts(size))
+
+
+def _parameter(data: object, *_rest: object) -> object:
+    return data
+
+
+def _ordered_dict(items: object = (), /) -> dict[object, object]:
+    result: dict[object, object] = {}
+    for item in as_sequence(items):
+        key, value = as_sequence(item)
+        result[as_key(key)] = value
+    return result
+
+
+def _default_dict(_factory: object = None) -> dict[object, object]:
+    return {}
+
+
+def as_set(items: object = (), /) -> set[object]:
+    """A set of plain values."""
+    return {as_key(item) for item in as_sequence(items)}
+
+
+def _bound_method(owner: object, name: object) -> Inert:
+    """How an instance attribute that holds a method is pickled. The method is not looked up."""
+    if not isinstance(owner, Inert) or not isinstance(name, str):
+        raise RefusedCallError("builtins.getattr")
+    return Inert(f"{owner.type_name}.{printable(name)}")
+
+
+class RefusedCallError(Exception):
+    """A stand-in was given what its namesake could do harm with.
+
+    Args:
+        name: Of the function.
+    """
+
+
+def _encode(text: object, encoding: object = "utf-8", *_rest: object) -> object:
+    """How old protocols write bytes; every other encoding stays undone."""
+    if isinstance(text, str) and encoding == "latin1":
+        return text.encode("latin-1")
+    return Inert("_codecs.encode")
+
+
+def _opaque(name: str) -> Callable[..., Inert]:
+    """A value that no state dict needs."""
+    return lambda *arguments: Inert(name, arguments)
+
+
+def _last_but_type(value: object, _type: object = None) -> object:
+    return value
+
+
+#: The only names that a pickle may call, and what is done instead.
+CALLS: dict[tuple[str, str], Callable[..., object]] = {
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _tensor_with_dtype,
+    ("torch._utils", "_rebuild_qtensor"): _quantized,
+    ("torch._utils", "_rebuild_sparse_tensor"): _sparse,
+    ("torch._utils", "_rebuild_meta_tensor_no_storage"): _meta,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch", "Size"): lambda sizes=(), /: _counts(tuple(as_sequence(sizes))),
+    ("torch", "device"): _opaque("torch.device"),
+    ("torch.serialization", "_get_layout"): lambda name, /: Global("torch", name if isinstance(name, str) else "?"),
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("collections", "defaultdict"): _default_dict,
+    ("_codecs", "encode"): _encode,
+    **{(module, name): as_set for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
+    **{(module, "getattr"): _bound_method for module in ("builtins", "__builtin__")},
+    **{
+        (f"numpy.{core}.multiarray", name): _opaque(f"numpy.{name}")
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    },
+    ("numpy", "dtype"): _opaque("numpy.dtype"),
+    **{
+        ("torch.jit._pickle", f"build_{kind}list"): lambda items, /: list(as_sequence(items))
+        for kind in ("int", "double", "bool", "tensor")
+    },
+    ("torch.jit._pickle", "restore_type_tag"): _last_but_type,
+}
+
+_TORCH_NAMES = {
+    *STORAGE_DTYPES,
+    *ITEM_SIZES,
+    *QUANTIZED,
+    *("per_tensor_affine", "per_channel_affine", "per_channel_affine_float_qparams", "strided", "sparse_coo"),
+}
+
+
+def is_known(name: Global) -> bool:
+    """Whether the reader knows what a name means, so that it need not be looked up."""
+    if (name.module, name.name) in CALLS:
+        return True
+    return name.module in ("torch", "torch.storage") and name.name in _TORCH_NAMES

@@ -1,0 +1,99 @@
+"""What a pickle becomes when it is read as data: names, instances of unknown classes, and tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class InertPickleError(Exception):
+    """The pickle is damaged, or a part of it makes no sense."""
+
+
+@dataclass(frozen=True)
+class Global:
+    """The name of a class or function."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.module}.{self.name}")
+
+
+@dataclass(eq=False, slots=True)
+class Inert:
+    """Stands for an instance of a class that was not imported, or for the result of a call that was not made.
+
+    Args:
+        type_name: Of the class or function.
+        arguments: What the call would have been given.
+        state: The attributes the instance had.
+        raw_state: Its state where that is no dictionary.
+    """
+
+    type_name: str
+    arguments: tuple[object, ...] = ()
+    state: dict[object, object] = field(default_factory=dict)
+    raw_state: object = None
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A block of numbers kept outside the pickle.
+
+    Args:
+        dtype: Name of the torch dtype; None if the views tell it, and `numel` then counts bytes.
+    """
+
+    key: str
+    numel: int
+    dtype: str | None
+
+
+@dataclass(frozen=True)
+class TensorView:
+    """A tensor: a window on a storage. Offset and strides count elements."""
+
+    storage: Storage
+    dtype: str
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    quantizer: Quantizer | None = None
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """How the integers of a quantized tensor become numbers: one scale for all, or one for each index of `axis`."""
+
+    scheme: str
+    scale: float | TensorView
+    zero_point: int | TensorView
+    axis: int | None = None
+
+
+@dataclass(frozen=True)
+class OddTensor:
+    """A tensor of which only this much is known.
+
+    Args:
+        problem: Why its values cannot be read.
+    """
+
+    problem: str
+    dtype: str = "unknown"
+    size: tuple[int, ...] = ()
+
+
+#: A pickled value that is a tensor.
+AnyTensor = TensorView | OddTensor
+#: JSON values.
+Json = Mapping[str, Any] | list[Any] | str | int | float | bool | None
+
+
+def printable(text: str) -> str:
+    """Text of a file as it may be shown: on one line, without control characters, of 200 characters at most."""
+    shown = text if text.isprintable() and text.isascii() else text.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"

@@ -1,0 +1,216 @@
+"""The state dicts, modules and plain values inside whatever a pickle holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from model_zoo.checkpoints.inert_values import AnyTensor, Global, Inert, Json, OddTensor, Storage, TensorView, printable
+
+#: Where a training run keeps its model, best first: averaged weights are what the official loaders take.
+MODEL_KEYS = (
+    *("ema", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema"),
+    *("model", "state_dict", "model_state_dict", "model_state", "module", "net", "params", "weights"),
+)
+_MAX_DEPTH = 64
+#: Values that are looked at: a pickle can refer to one list a billion times.
+_MAX_VALUES = 500_000
+_ENDLESS = "holds modules or values that are nested without end"
+
+
+@dataclass
+class Found:
+    """What the walk found.
+
+    Args:
+        state_dicts: By path; "" for tensors at the top.
+        modules: Class of the modules among them, by path.
+        optimizers: Paths of those that are states of optimizers.
+        values: All else, as JSON values in the same nesting.
+    """
+
+    state_dicts: dict[str, dict[str, AnyTensor]] = field(default_factory=dict)
+    modules: dict[str, str] = field(default_factory=dict)
+    optimizers: set[str] = field(default_factory=set)
+    values: Json = None
+    problems: list[str] = field(default_factory=list)
+
+
+def find_state_dicts(value: object) -> Found:
+    """Sort the content of a pickle."""
+    walk = _Walk()
+    walk.found.values = walk.visit(value, "", 0)
+    if walk.cut:
+        walk.found.problems.append(walk.cut)
+    return walk.found
+
+
+def main_path(state_dicts: Mapping[str, object], start: str = "") -> str | None:
+    """Which state dict the official loaders take: the first under a known key, else the one at `start`."""
+    for key in MODEL_KEYS:
+        inner = join(start, key)
+        if any(path == inner or path.startswith(f"{inner}.") for path in state_dicts):
+            found = main_path(state_dicts, inner)
+            if found is not None:
+                return found
+    return start if start in state_dicts else None
+
+
+def join(path: str, name: object) -> str:
+    """The path of something inside what `path` names."""
+    text = name if isinstance(name, str) else str(name)
+    return f"{path}.{text}" if path else text
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.found = Found()
+        self.left = _MAX_VALUES
+        self.cut: str | None = None
+        self._open: set[int] = set()
+
+    def visit(self, value: object, path: str, depth: int, names: str | None = None) -> Json:
+        """Give the plain part of a value, and put its tensors where they belong.
+
+        Args:
+            names: Inside an optimizer's state: what stands before the names of tensors, which all belong to one dict.
+        """
+        self.left -= 1
+        if isinstance(value, (TensorView, OddTensor)):
+            self._keep(path, "tensor" if names is None else names.removesuffix("."), value)
+            return None
+        if not isinstance(value, (dict, list, tuple, set, Inert)):
+            return plain(value)
+        if depth > _MAX_DEPTH or self.left < 0 or id(value) in self._open:
+            self.cut = _ENDLESS
+            return "…"
+        self._open.add(id(value))
+        try:
+            return self._visit_container(value, path, depth, names)
+        finally:
+            self._open.discard(id(value))
+
+    def _visit_container(self, value: object, path: str, depth: int, names: str | None) -> Json:
+        if isinstance(value, Inert):
+            return self._visit_inert(value, path, depth, names)
+        if isinstance(value, dict):
+            if names is None and {"state", "param_groups"} <= value.keys():
+                self.found.optimizers.add(path)
+                names = ""
+            return self._visit_items(value, path, depth, names)
+        items = list(value) if isinstance(value, (list, tuple)) else sorted(value, key=str)  # type: ignore[call-overload]
+        rest = self._visit_items(dict(enumerate(items)), path, depth, names, in_order=True)
+        return list(rest.values())
+
+    def _visit_items(
+        self, items: Mapping[object, object], path: str, depth: int, names: str | None, in_order: bool = False
+    ) -> dict[str, Json]:
+        rest: dict[str, Json] = {}
+        for key, item in items.items():
+            name = plain_name(key)
+            if isinstance(item, (TensorView, OddTensor)):
+                self._keep(path, name if names is None else names + name, item)
+                self.left -= 1
+                if self.left < 0:
+                    self.cut = _ENDLESS
+                    break
+            elif names is None:
+                inner = self.visit(item, join(path, name), depth + 1)
+                if not self._only_tensors(item, inner):
+                    rest[name] = inner
+            else:
+                inner = self.visit(item, path, depth + 1, f"{names}{name}.")
+                if not self._only_tensors(item, inner):
+                    rest[name] = inner
+        return rest
+
+    @staticmethod
+    def _only_tensors(item: object, rest: Json) -> bool:
+        """Whether nothing of a container is left once its tensors are told elsewhere."""
+        return isinstance(item, (dict, list, tuple)) and bool(item) and not rest
+
+    def _visit_inert(self, value: Inert, path: str, depth: int, names: str | None) -> Json:
+        if names is None and (tensors := dict(self._parameters_of(value))):
+            self.found.state_dicts[path] = tensors
+            self.found.modules[path] = value.type_name
+            told = {key: item for key, item in value.state.items() if not str(key).startswith("_")}
+            children = set(_group(value, "_modules")) | {key for key, item in told.items() if isinstance(item, Inert)}
+            kept = {key: item for key, item in told.items() if key not in children and not is_tensor(item)}
+            return {"class": value.type_name, **self._visit_items(kept, path, depth, None)}
+        if (number := numpy_number(value)) is not None:
+            return number
+        made: dict[str, Json] = {"class": value.type_name}
+        if value.arguments:
+            made["arguments"] = self.visit(value.arguments, join(path, "arguments"), depth + 1, names)
+        return {**made, **self._visit_items(value.state, path, depth, names)}
+
+    def _keep(self, path: str, name: str, tensor: AnyTensor) -> None:
+        self.found.state_dicts.setdefault(path, {})[name] = tensor
+
+    def _parameters_of(self, module: Inert) -> Iterator[tuple[str, AnyTensor]]:
+        """Walk a pickled module as `Module.state_dict` would; one of TorchScript has its tensors as attributes."""
+        waiting: list[tuple[str, Inert, int]] = [("", module, 0)]
+        while waiting:
+            prefix, current, depth = waiting.pop()
+            self.left -= 1
+            if depth > _MAX_DEPTH or self.left < 0:
+                self.cut = _ENDLESS
+                return
+            is_script = current.type_name.startswith("__torch__")
+            skipped = current.state.get("_non_persistent_buffers_set")
+            groups = [current.state] if is_script else [_group(current, "_parameters"), _group(current, "_buffers")]
+            for group in groups:
+                for name, tensor in group.items():
+                    if is_tensor(tensor) and not (isinstance(skipped, set) and name in skipped):
+                        self.left -= 1
+                        yield prefix + plain_name(name), tensor  # type: ignore[misc]
+            below = current.state if is_script else _group(current, "_modules")
+            children = [(plain_name(name), child) for name, child in below.items() if isinstance(child, Inert)]
+            waiting.extend((f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children))
+
+
+def is_tensor(value: object) -> bool:
+    """Whether a pickled value is a tensor."""
+    return isinstance(value, (TensorView, OddTensor))
+
+
+def _group(module: Inert, group: str) -> dict[object, object]:
+    items = module.state.get(group)
+    return items if isinstance(items, dict) else {}
+
+
+def plain_name(key: object) -> str:
+    """A key as text."""
+    if isinstance(key, str):
+        return key
+    return str(key) if isinstance(key, (int, float, Global)) else printable(repr(key))
+
+
+def plain(value: object) -> Json:
+    """A value that holds no others, as JSON has it."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return value if abs(value) < 2**63 else f"an integer of {value.bit_length()} bits"
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case bytes() | bytearray():
+            return f"{len(value)} bytes"
+        case Storage():
+            return f"a storage of {value.numel} values"
+    return printable(str(value))
+
+
+def numpy_number(value: Inert) -> Json:
+    """A numpy scalar, as best figures in checkpoints are."""
+    match value:
+        case Inert("numpy.scalar", (Inert("numpy.dtype", (str(code), *_)), bytes(content))):
+            import numpy as np
+
+            try:
+                return plain(np.frombuffer(content, np.dtype(code).newbyteorder("<"), 1)[0].item())
+            except (ValueError, TypeError):
+                return None
+    return None

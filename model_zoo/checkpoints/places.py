@@ -1,0 +1,142 @@
+"""Where the values of a tensor lie, and whether they are all there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_zoo.checkpoints.contents import Contents, TensorInfo
+from model_zoo.checkpoints.dtypes import ITEM_SIZES
+
+#: Dimensions of a tensor that torch can hold.
+_MAX_DIMENSIONS = 64
+
+
+class UnreadableError(Exception):
+    """What is wrong with a file, to be said after its name.
+
+    Args:
+        hint: What to do about it.
+    """
+
+    def __init__(self, message: str, hint: str = "give a file that holds a model") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class FileBytes:
+    """Bytes of a file as they are on disk.
+
+    Args:
+        size: How many there should be.
+        available: How many of them the file has.
+    """
+
+    path: Path
+    begin: int
+    size: int
+    available: int
+
+
+@dataclass(frozen=True)
+class UnpackedBytes:
+    """Bytes that must be worked out first, e.g. because they are compressed.
+
+    Args:
+        size: How many there will be.
+        read: Works them out.
+    """
+
+    size: int
+    read: Callable[[], bytes]
+
+    @property
+    def available(self) -> int:
+        return self.size
+
+
+@dataclass(frozen=True)
+class Place:
+    """The values of one tensor: a window on bytes, counted in values.
+
+    Args:
+        dtype: Name of the torch dtype of what is stored.
+        stride: None for values that lie row by row.
+        offset: The first value.
+    """
+
+    source: FileBytes | UnpackedBytes
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...] | None = None
+    offset: int = 0
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """In values, one for each dimension."""
+        return row_major(self.shape) if self.stride is None else self.stride
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is in a file, and where the values of its tensors are.
+
+    Args:
+        places: As `contents.state_dicts`, without the tensors that cannot be read.
+    """
+
+    contents: Contents
+    places: Mapping[str, Mapping[str, Place]]
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of values that lie row by row."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= max(size, 1)
+    return tuple(reversed(strides))
+
+
+def file_bytes(path: Path, begin: int, size: int, file_size: int) -> FileBytes:
+    """Bytes of a file that may end too early."""
+    return FileBytes(path, begin, size, max(0, min(size, file_size - begin)))
+
+
+def describe(place: Place, dtype: str | None = None, quantization: Mapping[str, Any] | None = None) -> TensorInfo:
+    """A tensor as it is shown, with why it cannot be read if so.
+
+    Args:
+        dtype: If it is called otherwise than what is stored.
+    """
+    nbytes = math.prod(place.shape) * ITEM_SIZES.get(place.dtype, 0)
+    return TensorInfo(place.shape, dtype or place.dtype, nbytes, _problem(place), quantization)
+
+
+def _problem(place: Place) -> str | None:
+    shape, strides, source = place.shape, place.strides, place.source
+    item = ITEM_SIZES.get(place.dtype)
+    if item is None:
+        return f"values of the type '{place.dtype[:40]}' are not read"
+    if len(shape) > _MAX_DIMENSIONS or len(strides) != len(shape):
+        return f"{len(shape)} dimensions with {len(strides)} strides"
+    if place.offset < 0 or min(shape, default=0) < 0 or min(strides, default=0) < 0:
+        return "negative sizes"
+    count = math.prod(shape)
+    if count == 0:
+        return None
+    last = place.offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
+    if count > source.size // item or (last + 1) * item > source.size:
+        return f"needs more than the {source.size // item} values of its storage"
+    if (last + 1) * item > source.available:
+        first = place.offset * item
+        missing = max(source.available, first)
+        if isinstance(source, FileBytes):
+            begin, end = source.begin + missing, source.begin + (last + 1) * item
+            return f"bytes {begin} to {end} lie beyond the end of {source.path.name}"
+        return f"bytes {missing} to {(last + 1) * item} are missing"
+    return None

@@ -1,0 +1,114 @@
+"""safetensors: a JSON header with a place for each tensor, then their bytes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
+from model_zoo.checkpoints.dtypes import ITEM_SIZES, SAFETENSORS
+from model_zoo.checkpoints.inert_values import printable
+from model_zoo.checkpoints.places import Opened, Place, UnreadableError, describe, file_bytes
+from model_zoo.checkpoints.untrusted_json import parse_json
+
+#: As in the reference implementation.
+MAX_HEADER_BYTES = 100_000_000
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file that begins so is meant to be safetensors."""
+    return head[8:9] == b"{" and not head.startswith((b"PK", b"\x80"))
+
+
+def open_safetensors(path: Path) -> Opened:
+    """Read a safetensors file.
+
+    Raises:
+        UnreadableError: Its header cannot be read.
+    """
+    file_size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > file_size - 8:
+            raise UnreadableError(
+                f"is no whole safetensors file: its header would end at byte {length + 8} of {file_size}"
+            )
+        if length > MAX_HEADER_BYTES:
+            raise UnreadableError(f"is no safetensors file: a header of {length} bytes is more than the format allows")
+        header = parse_json(file.read(length), "its safetensors header")
+    if not isinstance(header, dict):
+        raise UnreadableError("is no safetensors file: its header is no JSON object")
+    begin = 8 + length
+    metadata = header.pop("__metadata__", {})
+    infos: dict[str, TensorInfo] = {}
+    places: dict[str, Place] = {}
+    spans: list[tuple[int, int, str]] = []
+    for name, entry in header.items():
+        place, stored = _place(path, entry, begin, file_size)
+        if isinstance(place, str):
+            infos[name] = TensorInfo((), stored, 0, place)
+            continue
+        infos[name] = describe(place, stored)
+        if infos[name].problem is None:
+            places[name] = place
+        spans.append((place.source.begin, place.source.begin + place.source.size, name))  # type: ignore[union-attr]
+    contents = Contents(
+        path=path,
+        format=Format.SAFETENSORS,
+        nbytes=file_size,
+        state_dicts={"": infos} if infos else {},
+        main="" if infos else None,
+        config=_config(metadata),
+        metadata=metadata if isinstance(metadata, dict) else {},
+        problems=tuple(
+            [f"'{printable(n)}' {i.problem}" for n, i in infos.items() if i.problem] + _gaps(spans, begin, file_size)
+        ),
+    )
+    return Opened(contents, {"": places})
+
+
+def _place(path: Path, entry: object, begin: int, file_size: int) -> tuple[Place | str, str]:
+    """Where a tensor is, or what is wrong with it; and its type."""
+    match entry:
+        case {"dtype": str(stored), "shape": list(shape), "data_offsets": [int(first), int(end)]} if (
+            all(type(size) is int and size >= 0 for size in shape) and 0 <= first <= end < 2**63
+        ):
+            dtype = SAFETENSORS.get(stored, stored)
+        case _:
+            return "has no type, shape and place", "unknown"
+    item = ITEM_SIZES.get(dtype)
+    if item is not None and math.prod(shape) * item != end - first:
+        return f"has {end - first} bytes where {stored} {shape} has {math.prod(shape) * item}", dtype
+    return Place(file_bytes(path, begin + first, end - first, file_size), dtype, tuple(shape)), printable(dtype)
+
+
+def _gaps(spans: list[tuple[int, int, str]], begin: int, file_size: int) -> list[str]:
+    """The format wants each byte to belong to one tensor."""
+    ordered = sorted(spans)
+    found = [
+        f"'{printable(after)}' overlaps '{printable(before)}' at byte {start}"
+        for (_, end, before), (start, _, after) in pairwise(ordered)
+        if start < end
+    ]
+    ends = [begin, *(end for _, end, _ in ordered)]
+    found += [
+        f"bytes {end} to {start} belong to no tensor"
+        for end, start in zip(ends, [*(start for start, _, _ in ordered), file_size], strict=True)
+        if end < start
+    ]
+    return found
+
+
+def _config(metadata: object) -> Mapping[str, Any] | None:
+    """Some writers put the configuration into the header, as JSON in a string."""
+    if isinstance(metadata, dict) and isinstance(text := metadata.get("config"), str):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+    return None

@@ -1,0 +1,89 @@
+"""Checkpoints in, state dicts out: what the models of the zoo load their weights with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_zoo.checkpoints.contents import Format
+from model_zoo.checkpoints.reader import open_checkpoint
+from model_zoo.utils.errors import ModelZooError, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+_TAKEN = (Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.SAFETENSORS, Format.SAFETENSORS_SHARDED, Format.TORCH_SHARDED)
+_HINT = "give a .safetensors, .pt or .pth file"
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint by name, without importing or running anything in it.
+
+    Takes safetensors and what torch saves, as zip or in the older format: a state dict, one nested under `ema`, `model`
+    or `state_dict` (the first that holds tensors), or a pickled module. A `module.` before every name is taken off.
+
+    Returns:
+        Tensors on the CPU; half precision becomes float32. The others are mapped: the file must stay as it is.
+
+    Raises:
+        UserError: The file is missing, damaged, no checkpoint, holds no tensors, or asks for code to be run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is a folder, not a checkpoint" if path.is_dir() else f"no checkpoint at {path}")
+    checkpoint = open_checkpoint(path)
+    contents = checkpoint.contents
+    if contents.calls:
+        raise UserError(f"{path}: refuses to call {', '.join(contents.calls)}", _HINT)
+    if contents.format not in _TAKEN:
+        raise UserError(f"{path}: is a {contents.format} program, not a checkpoint", _HINT)
+    if contents.problems:
+        raise UserError(f"{path} is truncated or damaged: {contents.problems[0]}", "copy or download it again")
+    if contents.main is None:
+        raise UserError(f"{path}: holds no tensors", _HINT)
+    if sum(info.nbytes for info in contents.tensors.values()) > 4 * contents.nbytes + 2**20:
+        raise UserError(f"{path}: declares far more tensors than the file has bytes", _HINT)
+    if odd := next((name for name in contents.tensors if not name.isprintable()), None):
+        raise UserError(f"{path}: has a tensor with the name {odd[:40]!r}", _HINT)
+    try:
+        tensors = checkpoint.load()
+    except ModelZooError as error:
+        raise UserError(error.message, error.hint) from error
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return {name: tensor.float() if _is_half(tensor) else tensor for name, tensor in tensors.items()}
+
+
+def _is_half(tensor: torch.Tensor) -> bool:
+    import torch
+
+    return tensor.dtype in (torch.float16, torch.bfloat16)
+
+
+def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load a state dict that must fit exactly.
+
+    Args:
+        source: Where the state dict came from, for the message.
+
+    Raises:
+        UserError: Lists every name that is missing, extra, or has another shape, and every tensor with a NaN.
+    """
+    import torch
+
+    own = module.state_dict()
+    problems = {
+        "missing": [name for name in own if name not in state_dict],
+        "extra": [name for name in state_dict if name not in own],
+        "of another shape": [
+            f"{name} {list(state_dict[name].shape)} instead of {list(tensor.shape)}"
+            for name, tensor in own.items()
+            if name in state_dict and state_dict[name].shape != tensor.shape
+        ],
+        "not finite": [name for name, tensor in state_dict.items() if not bool(torch.isfinite(tensor).all())],
+    }
+    found = [f"{len(names)} {problem}: {', '.join(names)}" for problem, names in problems.items() if names]
+    if found:
+        raise UserError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
+    module.load_state_dict(state_dict)

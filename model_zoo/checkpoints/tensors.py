@@ -1,0 +1,89 @@
+"""From places in files to torch tensors: mapped into memory, not copied, where they lie as they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_zoo.checkpoints.dtypes import ITEM_SIZES
+from model_zoo.checkpoints.places import FileBytes, Place, UnpackedBytes
+from model_zoo.utils.errors import ModelZooError, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+def load_tensors(places: Mapping[str, Place], what: str) -> dict[str, torch.Tensor]:
+    """Tensors on the CPU in the type they are stored in. Changing one does not change the file.
+
+    Args:
+        places: Each was found whole.
+        what: Names the file in messages.
+
+    Raises:
+        UserError: What cannot be mapped needs more memory than is free.
+    """
+    check_memory(places, what)
+    blocks = _Blocks()
+    return {name: _tensor(place, blocks) for name, place in places.items()}
+
+
+def check_memory(places: Mapping[str, Place], what: str) -> None:
+    """Refuse tensors that must be unpacked into more memory than is free.
+
+    Raises:
+        UserError: With the size that is needed.
+    """
+    import psutil
+
+    unpacked = {place.source for place in places.values() if not isinstance(place.source, FileBytes)}
+    needed, free = sum(source.size for source in unpacked), int(psutil.virtual_memory().available)
+    if needed > free:
+        raise UserError(
+            f"{what} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free",
+            "convert it to safetensors, which is read in place, or use a larger machine",
+        )
+
+
+class _Blocks:
+    """The bytes behind tensors, so that those that share a storage go on sharing it."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, np.ndarray[Any, Any]] = {}
+        self._blocks: dict[tuple[FileBytes | UnpackedBytes, str], torch.Tensor] = {}
+
+    def values(self, place: Place) -> torch.Tensor:
+        """All values of the place's source, in one row."""
+        import torch
+
+        key = (place.source, place.dtype)
+        if key not in self._blocks:
+            raw = self._raw(place.source)
+            item = ITEM_SIZES[place.dtype]
+            raw = raw[: raw.size // item * item]
+            if raw.ctypes.data % item:
+                raw = raw.copy()  # vector code expects whole values at whole addresses
+            self._blocks[key] = torch.from_numpy(raw).view(getattr(torch, place.dtype))
+        return self._blocks[key]
+
+    def _raw(self, source: FileBytes | UnpackedBytes) -> np.ndarray[Any, Any]:
+        import numpy as np
+
+        if not isinstance(source, FileBytes):
+            content = source.read()
+            if len(content) != source.size:
+                raise ModelZooError(f"{len(content)} bytes were unpacked instead of {source.size}")
+            return np.frombuffer(bytearray(content), np.uint8)
+        if source.path not in self._files:
+            self._files[source.path] = np.memmap(source.path, np.uint8, mode="c")  # private: changes stay in memory
+        return self._files[source.path][source.begin : source.begin + source.available]
+
+
+def _tensor(place: Place, blocks: _Blocks) -> torch.Tensor:
+    import torch
+
+    if 0 in place.shape:
+        return torch.empty(place.shape, dtype=getattr(torch, place.dtype))
+    return blocks.values(place).as_strided(place.shape, place.strides, place.offset)
