@@ -34,6 +34,7 @@ class TensorInfo:
         dtype: Name of the torch dtype, e.g. "float32", "float8_e4m3fn"; what the format calls it where torch has none.
         nbytes: Of its values, as stored.
         problem: Why its values cannot be read; None if they can.
+        unsupported: The problem is no damage: values of this type or layout are not read.
         quantization: Of a quantized tensor: "scheme", "scale" and "zero_point", and "axis" where there is one for each
             channel. Its values are the integers that are stored.
     """
@@ -42,6 +43,7 @@ class TensorInfo:
     dtype: str
     nbytes: int
     problem: str | None = None
+    unsupported: bool = False
     quantization: Mapping[str, Any] | None = None
 
     @property

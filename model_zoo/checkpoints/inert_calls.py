@@ -149,14 +149,13 @@ def _quantized(
 
 
 def _sparse(layout: object, *_rest: object) -> OddTensor:
-    return OddTensor(
-        f"a sparse tensor ({layout if isinstance(layout, Global) else 'of an unknown layout'}) is not read"
-    )
+    kind = str(layout) if isinstance(layout, Global) else "unknown"
+    return OddTensor(f"is sparse, in the layout {kind}: only dense tensors are read", unsupported=True)
 
 
 def _meta(dtype: object, size: object, *_rest: object) -> OddTensor:
     name = dtype.name if isinstance(dtype, Global) else "unknown"
-    return OddTensor("was saved from the meta device, without values", printable(name), _counts(size))
+    return OddTensor("was saved from the meta device, without values", True, printable(name), _counts(size))
 
 
 def _parameter(data: object, *_rest: object) -> object:

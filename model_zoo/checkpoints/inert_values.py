@@ -80,9 +80,11 @@ class OddTensor:
 
     Args:
         problem: Why its values cannot be read.
+        unsupported: It is whole, but of a kind that is not read.
     """
 
     problem: str
+    unsupported: bool = False
     dtype: str = "unknown"
     size: tuple[int, ...] = ()
 
@@ -93,7 +95,14 @@ AnyTensor = TensorView | OddTensor
 Json = Mapping[str, Any] | list[Any] | str | int | float | bool | None
 
 
+def escaped(text: str) -> str:
+    """Text of a file as it may be shown: whole, on one line, without characters that steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def printable(text: str) -> str:
-    """Text of a file as it may be shown: on one line, without control characters, of 200 characters at most."""
+    """The same for messages: in ASCII, and of 200 characters at most."""
     shown = text if text.isprintable() and text.isascii() else text.encode("unicode_escape").decode("ascii")
     return shown if len(shown) <= 200 else f"{shown[:200]}…"

@@ -11,7 +11,7 @@ from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
 from model_zoo.checkpoints.inert_pickle import Pickled
 from model_zoo.checkpoints.inert_values import AnyTensor, Json, OddTensor, Quantizer, Storage, TensorView, printable
 from model_zoo.checkpoints.nested import find_state_dicts, main_path
-from model_zoo.checkpoints.places import FileBytes, Opened, Place, UnpackedBytes, describe
+from model_zoo.checkpoints.places import FileBytes, Opened, Place, UnpackedBytes, describe, tensor_problems
 
 FindStorage = Callable[[Storage], FileBytes | UnpackedBytes | str]
 
@@ -52,7 +52,7 @@ def open_pickled(
             infos["constants"], places["constants"] = _locate(tensors, constants[1])
         problems += [*constants[0].problems, *more.problems]
         names, calls = names | constants[0].names, calls | constants[0].calls
-    problems += _missing(infos)
+    damaged, unsupported = tensor_problems(infos)
     candidates = [where for where in infos if where not in nested.optimizers and where != "constants"]
     main, notes = _main(infos, candidates)
     values = nested.values if isinstance(nested.values, dict) else {} if not nested.values else {"value": nested.values}
@@ -67,8 +67,8 @@ def open_pickled(
         metadata={**metadata, **values},
         refused=tuple(names),
         calls=tuple(calls),
-        problems=tuple(problems),
-        notes=notes,
+        problems=(*problems, *damaged),
+        notes=(*notes, *unsupported),
     )
     return Opened(contents, places)
 
@@ -87,15 +87,6 @@ def _main(infos: Mapping[str, Mapping[str, TensorInfo]], candidates: list[str]) 
     return largest, (f"which of its {len(others)} state dicts is the model is not said: '{largest}' is the largest",)
 
 
-def _missing(infos: Mapping[str, Mapping[str, TensorInfo]]) -> list[str]:
-    return [
-        f"{f'{where}: ' if where else ''}'{printable(name)}' {info.problem}"
-        for where, tensors in infos.items()
-        for name, info in tensors.items()
-        if info.problem
-    ]
-
-
 def _config(values: Mapping[str, Json]) -> Mapping[str, Any] | None:
     for key in _CONFIG_KEYS:
         if isinstance(found := values.get(key), dict) and found:
@@ -108,7 +99,7 @@ def _locate(tensors: Mapping[str, AnyTensor], find: FindStorage) -> tuple[dict[s
     places: dict[str, Place] = {}
     for name, tensor in tensors.items():
         if isinstance(tensor, OddTensor):
-            infos[name] = TensorInfo(tensor.size, tensor.dtype, 0, tensor.problem)
+            infos[name] = TensorInfo(tensor.size, tensor.dtype, 0, tensor.problem, tensor.unsupported)
             continue
         place = _place(tensor, find)
         if isinstance(place, str):

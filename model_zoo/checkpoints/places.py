@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_zoo.checkpoints.contents import Contents, TensorInfo
+from model_zoo.checkpoints.contents import Contents, StateDictInfo, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
+from model_zoo.checkpoints.inert_values import escaped, printable
 
 #: Dimensions of a tensor that torch can hold.
 _MAX_DIMENSIONS = 64
@@ -92,6 +93,13 @@ class Opened:
     contents: Contents
     places: Mapping[str, Mapping[str, Place]]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that values come from; the one that was opened first."""
+        first = {self.contents.path: None} if self.contents.path.is_file() else {}
+        sources = (place.source for places in self.places.values() for place in places.values())
+        return tuple({**first, **{source.path: None for source in sources if isinstance(source, FileBytes)}})
+
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The strides of values that lie row by row."""
@@ -113,15 +121,28 @@ def describe(place: Place, dtype: str | None = None, quantization: Mapping[str, 
     Args:
         dtype: If it is called otherwise than what is stored.
     """
-    nbytes = math.prod(place.shape) * ITEM_SIZES.get(place.dtype, 0)
-    return TensorInfo(place.shape, dtype or place.dtype, nbytes, _problem(place), quantization)
-
-
-def _problem(place: Place) -> str | None:
-    shape, strides, source = place.shape, place.strides, place.source
     item = ITEM_SIZES.get(place.dtype)
     if item is None:
-        return f"values of the type '{place.dtype[:40]}' are not read"
+        problem = f"values of the type {printable(place.dtype)} are not read"
+        return TensorInfo(place.shape, dtype or printable(place.dtype), place.source.size, problem, unsupported=True)
+    nbytes = math.prod(place.shape) * item
+    return TensorInfo(place.shape, dtype or place.dtype, nbytes, _problem(place, item), quantization=quantization)
+
+
+def tensor_problems(state_dicts: Mapping[str, StateDictInfo]) -> tuple[list[str], list[str]]:
+    """One line for each tensor that cannot be read: those that are damaged, and those of a kind that is not read."""
+    problems: list[str] = []
+    notes: list[str] = []
+    for path, tensors in state_dicts.items():
+        for name, info in tensors.items():
+            if info.problem:
+                line = f"{f'{escaped(path)}: ' if path else ''}'{escaped(name)}' {info.problem}"
+                (notes if info.unsupported else problems).append(line)
+    return problems, notes
+
+
+def _problem(place: Place, item: int) -> str | None:
+    shape, strides, source = place.shape, place.strides, place.source
     if len(shape) > _MAX_DIMENSIONS or len(strides) != len(shape):
         return f"{len(shape)} dimensions with {len(strides)} strides"
     if place.offset < 0 or min(shape, default=0) < 0 or min(strides, default=0) < 0:

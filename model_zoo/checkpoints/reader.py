@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.contents import Contents, Format
+from model_zoo.checkpoints.exported_program import exported_prefix, open_exported
+from model_zoo.checkpoints.hugging_face import open_folder, read_config
+from model_zoo.checkpoints.npz_file import is_npz, open_npz
+from model_zoo.checkpoints.onnx_file import open_onnx
 from model_zoo.checkpoints.places import Opened, UnreadableError
 from model_zoo.checkpoints.safetensors_file import is_safetensors, open_safetensors
 from model_zoo.checkpoints.sharded import is_index, open_sharded
+from model_zoo.checkpoints.tflite_file import TFLITE_MARK, open_tflite
 from model_zoo.checkpoints.torch_file import open_torch_legacy, open_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
@@ -19,6 +24,9 @@ from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 if TYPE_CHECKING:
     import torch
 
+    from model_zoo.checkpoints.values import ValueFigures
+
+_UNKNOWN = "is not a checkpoint"
 _KINDS = "give a .pt, .pth, .ckpt, .safetensors, .onnx, .tflite, .npz or .pt2 file, or a Hugging Face folder"
 
 #: Suffixes that each format is usually given.
@@ -34,6 +42,10 @@ _SUFFIXES = {
 }
 
 
+#: Formats that say nothing of the architecture themselves.
+_BARE = (Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.TORCH_SHARDED, Format.SAFETENSORS, Format.SAFETENSORS_SHARDED)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A model file: what it says of itself, and a way to its tensors.
@@ -44,6 +56,31 @@ class Checkpoint:
 
     contents: Contents
     _opened: Opened
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that values come from."""
+        return self._opened.files
+
+    def figures(self, which: str) -> Iterator[tuple[str, ValueFigures]]:
+        """What the values of each readable tensor are like, one tensor after the other, without torch.
+
+        Args:
+            which: One of `contents.state_dicts`.
+
+        Raises:
+            UserError: They need more memory than is free.
+            ModelZooError: Compressed values are damaged.
+        """
+        from model_zoo.checkpoints.memory import check_memory
+        from model_zoo.checkpoints.values import value_figures
+
+        for name, place in self._opened.places[which].items():
+            check_memory([place], f"{self.contents.path}, '{name}'")
+            try:
+                yield name, value_figures(place)
+            except UnreadableError as error:
+                raise ModelZooError(f"{self.contents.path}: '{name}': {error}") from error
 
     def load(self, which: str | None = None, partial: bool = False) -> dict[str, torch.Tensor]:
         """Tensors by name, on the CPU, as they are stored: mapped into memory where the format allows.
@@ -75,7 +112,10 @@ class Checkpoint:
                 f"{contents.path}: {len(bad)} of {len(infos)} tensors cannot be read: {'; '.join(bad)}",
                 "copy or download it again",
             )
-        return load_tensors(self._opened.places[where], str(contents.path))
+        try:
+            return load_tensors(self._opened.places[where], str(contents.path))
+        except UnreadableError as error:
+            raise ModelZooError(f"{contents.path}: {error}", "copy or download it again") from error
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -87,18 +127,28 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     path = Path(path)
     try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise UnreadableError("is a folder, not a file" if stat.S_ISDIR(mode) else "is no plain file")
-        opened = open_file(path)
+        opened = open_folder(path, open_file) if path.is_dir() else open_file(path)
     except UnreadableError as error:
         raise UserError(f"{path}: {error}", error.hint) from error
     except FileNotFoundError as error:
         raise UserError(f"no file at {path}", _KINDS) from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    contents = replace(opened.contents, path=path, notes=(*opened.contents.notes, *_suffix_note(path, opened)))
+    contents = replace(opened.contents, notes=(*opened.contents.notes, *_suffix_note(path, opened)))
+    if contents.config is None and contents.format in _BARE:
+        contents = _with_config_beside(contents)
     return Checkpoint(contents, opened)
+
+
+def _with_config_beside(contents: Contents) -> Contents:
+    """Weights often lie beside the config.json that they were made from."""
+    if not (contents.path.parent / "config.json").exists():
+        return contents
+    try:
+        config = read_config(contents.path.parent, "config.json")
+    except UnreadableError as error:
+        return replace(contents, notes=(*contents.notes, f"config.json beside it: {error}"))
+    return replace(contents, config=config if isinstance(config, dict) else None)
 
 
 def _suffix_note(path: Path, opened: Opened) -> list[str]:
@@ -109,14 +159,18 @@ def _suffix_note(path: Path, opened: Opened) -> list[str]:
 
 
 def open_file(path: Path) -> Opened:
-    """Read one plain file.
+    """Read one file, or the index of several.
 
     Raises:
         UnreadableError: It holds no model.
         OSError: It cannot be read at all.
     """
-    if is_index(path):
-        return open_sharded(path, open_file)
+    return open_sharded(path, _open_single) if is_index(path) else _open_single(path)
+
+
+def _open_single(path: Path) -> Opened:
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
+        raise UnreadableError("is no plain file", _KINDS)
     with path.open("rb") as file:
         head = file.read(1024)
     return _opener(head)(path)
@@ -134,17 +188,26 @@ def _opener(head: bytes) -> Callable[[Path], Opened]:
         return _open_zip
     if head.startswith(b"\x80"):
         return open_torch_legacy
-    raise UnreadableError(_what_else(head), _KINDS)
+    offset, mark = TFLITE_MARK
+    if head[offset : offset + len(mark)] == mark:
+        return open_tflite
+    said = _what_else(head)
+    if said != _UNKNOWN:
+        raise UnreadableError(said, _KINDS)
+    return open_onnx  # which has no mark: it says itself whether it is one
 
 
 def _open_zip(path: Path) -> Opened:
     archive = read_zip(path)
-    prefix = torch_prefix(archive)
-    if prefix is None:
-        raise UnreadableError(
-            "; ".join(["is a zip file, but no checkpoint: there is no data.pkl in it", *archive.problems])
-        )
-    return open_torch_zip(archive, prefix)
+    if (prefix := exported_prefix(archive)) is not None:
+        return open_exported(archive, prefix)
+    if (prefix := torch_prefix(archive)) is not None:
+        return open_torch_zip(archive, prefix)
+    if is_npz(archive):
+        return open_npz(archive)
+    raise UnreadableError(
+        "; ".join(["is a zip file, but no checkpoint: there is no data.pkl in it", *archive.problems])
+    )
 
 
 def _what_else(head: bytes) -> str:
@@ -159,4 +222,4 @@ def _what_else(head: bytes) -> str:
         character.isprintable() or character.isspace() for character in text
     ):
         return f"is a text file, not a checkpoint: it begins '{text.strip().splitlines()[0][:40]}'"
-    return "is not a checkpoint"
+    return _UNKNOWN

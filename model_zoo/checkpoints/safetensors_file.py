@@ -12,16 +12,18 @@ from typing import Any
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, SAFETENSORS
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import Opened, Place, UnreadableError, describe, file_bytes
+from model_zoo.checkpoints.places import Opened, Place, UnreadableError, describe, file_bytes, tensor_problems
 from model_zoo.checkpoints.untrusted_json import parse_json
 
-#: As in the reference implementation.
-MAX_HEADER_BYTES = 100_000_000
+#: Enough for some 300,000 tensors; parsed, JSON takes up to twenty times its bytes.
+MAX_HEADER_BYTES = 32 * 2**20
+#: A file whose first number is larger than that is something else.
+_MOST_LENGTH = 2**48
 
 
 def is_safetensors(head: bytes) -> bool:
     """Whether a file that begins so is meant to be safetensors."""
-    return head[8:9] == b"{" and not head.startswith((b"PK", b"\x80"))
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MOST_LENGTH
 
 
 def open_safetensors(path: Path) -> Opened:
@@ -38,7 +40,9 @@ def open_safetensors(path: Path) -> Opened:
                 f"is no whole safetensors file: its header would end at byte {length + 8} of {file_size}"
             )
         if length > MAX_HEADER_BYTES:
-            raise UnreadableError(f"is no safetensors file: a header of {length} bytes is more than the format allows")
+            raise UnreadableError(
+                f"has a safetensors header of {length} bytes, more than the {MAX_HEADER_BYTES} that are read"
+            )
         header = parse_json(file.read(length), "its safetensors header")
     if not isinstance(header, dict):
         raise UnreadableError("is no safetensors file: its header is no JSON object")
@@ -56,6 +60,7 @@ def open_safetensors(path: Path) -> Opened:
         if infos[name].problem is None:
             places[name] = place
         spans.append((place.source.begin, place.source.begin + place.source.size, name))  # type: ignore[union-attr]
+    problems, notes = tensor_problems({"": infos})
     contents = Contents(
         path=path,
         format=Format.SAFETENSORS,
@@ -64,9 +69,8 @@ def open_safetensors(path: Path) -> Opened:
         main="" if infos else None,
         config=_config(metadata),
         metadata=metadata if isinstance(metadata, dict) else {},
-        problems=tuple(
-            [f"'{printable(n)}' {i.problem}" for n, i in infos.items() if i.problem] + _gaps(spans, begin, file_size)
-        ),
+        problems=(*problems, *_gaps(spans, begin, file_size)),
+        notes=tuple(notes),
     )
     return Opened(contents, {"": places})
 

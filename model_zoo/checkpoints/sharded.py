@@ -8,10 +8,10 @@ from pathlib import Path
 
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import Opened, Place, UnreadableError
+from model_zoo.checkpoints.places import Opened, Place, UnreadableError, tensor_problems
 from model_zoo.checkpoints.untrusted_json import read_json
 
-_MAX_INDEX_BYTES = 64 * 2**20
+MAX_INDEX_BYTES = 32 * 2**20
 _MOST_SHARDS = 10_000
 
 
@@ -54,7 +54,7 @@ def open_sharded(index: Path, open_file: Callable[[Path], Opened]) -> Opened:
     Raises:
         UnreadableError: The index cannot be read.
     """
-    content = read_json(index, _MAX_INDEX_BYTES)
+    content = read_json(index, MAX_INDEX_BYTES)
     names = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(names, dict) or not all(isinstance(file, str) for file in names.values()):
         raise UnreadableError("is no index of a sharded checkpoint: it has no weight_map")
@@ -68,7 +68,6 @@ def open_sharded(index: Path, open_file: Callable[[Path], Opened]) -> Opened:
             opened[file] = open_file(member(index.parent, file))
         except UnreadableError as error:
             bad[file] = str(error)
-    problems = [f"{printable(file)}: {reason}" for file, reason in bad.items()]
     infos: dict[str, TensorInfo] = {}
     places: dict[str, Place] = {}
     for name, file in names.items():
@@ -80,13 +79,17 @@ def open_sharded(index: Path, open_file: Callable[[Path], Opened]) -> Opened:
                 places[name] = opened[file].places[main][name]
         elif file in opened:
             infos[name] = TensorInfo((), "unknown", 0, f"is not in {printable(file)}, where the index puts it")
-            problems.append(f"'{printable(name)}' {infos[name].problem}")
         else:
             infos[name] = TensorInfo((), "unknown", 0, f"is in {printable(file)}, which cannot be read")
-            problems.append(f"'{printable(name)}' {infos[name].problem}")
-    notes = []
+    missing = {
+        name: infos[name] for name, file in names.items() if file in bad or name not in opened[file].contents.tensors
+    }
+    problems = [f"{printable(file)}: {reason}" for file, reason in bad.items()]
+    problems += tensor_problems({"": missing})[0]
+    notes: list[str] = []
     for file, part in opened.items():
         problems += [f"{printable(file)}: {problem}" for problem in part.contents.problems]
+        notes += [f"{printable(file)}: {note}" for note in part.contents.notes]
         extra = [name for name in part.contents.tensors if names.get(name) != file]
         notes += [f"'{printable(name)}' of {printable(file)} is not in the index" for name in extra]
     about = content.get("metadata")

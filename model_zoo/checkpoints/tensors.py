@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.places import FileBytes, Place, UnpackedBytes
-from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.checkpoints.memory import check_memory
+from model_zoo.checkpoints.places import FileBytes, Place, UnpackedBytes, UnreadableError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,27 +24,11 @@ def load_tensors(places: Mapping[str, Place], what: str) -> dict[str, torch.Tens
 
     Raises:
         UserError: What cannot be mapped needs more memory than is free.
+        UnreadableError: Compressed values are damaged.
     """
-    check_memory(places, what)
+    check_memory(places.values(), what)
     blocks = _Blocks()
     return {name: _tensor(place, blocks) for name, place in places.items()}
-
-
-def check_memory(places: Mapping[str, Place], what: str) -> None:
-    """Refuse tensors that must be unpacked into more memory than is free.
-
-    Raises:
-        UserError: With the size that is needed.
-    """
-    import psutil
-
-    unpacked = {place.source for place in places.values() if not isinstance(place.source, FileBytes)}
-    needed, free = sum(source.size for source in unpacked), int(psutil.virtual_memory().available)
-    if needed > free:
-        raise UserError(
-            f"{what} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free",
-            "convert it to safetensors, which is read in place, or use a larger machine",
-        )
 
 
 class _Blocks:
@@ -74,7 +58,7 @@ class _Blocks:
         if not isinstance(source, FileBytes):
             content = source.read()
             if len(content) != source.size:
-                raise ModelZooError(f"{len(content)} bytes were unpacked instead of {source.size}")
+                raise UnreadableError(f"{len(content)} bytes were unpacked instead of {source.size}")
             return np.frombuffer(bytearray(content), np.uint8)
         if source.path not in self._files:
             self._files[source.path] = np.memmap(source.path, np.uint8, mode="c")  # private: changes stay in memory

@@ -85,6 +85,23 @@ class ZipRecords:
             file.seek(record.begin)
             return file.read(record.size)
 
+    def head(self, name: str, size: int) -> bytes:
+        """The first bytes of a record, once unpacked.
+
+        Raises:
+            UnreadableError: It is missing or damaged.
+        """
+        record = self._record(name)
+        with self.path.open("rb") as file:
+            file.seek(record.begin)
+            start = file.read(min(size, record.packed))
+        if not record.deflated:
+            return start
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, size)
+        except zlib.error as error:
+            raise UnreadableError(f"its record {printable(name)} is damaged: {error}") from error
+
     def _record(self, name: str) -> Record:
         record = self.records.get(name)
         if record is None:

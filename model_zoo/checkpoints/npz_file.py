@@ -1,0 +1,92 @@
+"""npz: a zip file of numpy arrays."""
+
+from __future__ import annotations
+
+import io
+
+from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
+from model_zoo.checkpoints.dtypes import ITEM_SIZES
+from model_zoo.checkpoints.inert_values import printable
+from model_zoo.checkpoints.places import (
+    FileBytes,
+    Opened,
+    Place,
+    UnpackedBytes,
+    UnreadableError,
+    describe,
+    file_bytes,
+    row_major,
+    tensor_problems,
+)
+from model_zoo.checkpoints.zip_records import ZipRecords
+
+#: Of the header before each array; numpy itself allows 10,000 bytes of text in it.
+_MOST_HEADER_BYTES = 16_384
+_MAX_TEXT = 10_000
+
+
+def is_npz(archive: ZipRecords) -> bool:
+    """Whether a zip file holds numpy arrays."""
+    return any(name.endswith(".npy") for name in archive.records)
+
+
+def open_npz(archive: ZipRecords) -> Opened:
+    """Read the arrays of a zip file. Arrays of Python objects are pickles, and stay unread."""
+    infos: dict[str, TensorInfo] = {}
+    places: dict[str, Place] = {}
+    notes: list[str] = []
+    for record in archive.records:
+        if not record.endswith(".npy"):
+            notes.append(f"{printable(record)} is no array")
+            continue
+        name = record.removesuffix(".npy")
+        try:
+            infos[name], place = _array(archive, record)
+        except UnreadableError as error:
+            infos[name], place = TensorInfo((), "unknown", 0, str(error)), None
+        if place is not None and infos[name].problem is None:
+            places[name] = place
+    problems, unsupported = tensor_problems({"": infos})
+    contents = Contents(
+        path=archive.path,
+        format=Format.NPZ,
+        nbytes=archive.file_size,
+        state_dicts={"": infos} if infos else {},
+        main="" if infos else None,
+        problems=(*archive.problems, *problems),
+        notes=(*notes, *unsupported),
+    )
+    return Opened(contents, {"": places})
+
+
+def _array(archive: ZipRecords, record: str) -> tuple[TensorInfo, Place | None]:
+    from numpy.lib import format as npy
+
+    stream = io.BytesIO(archive.head(record, _MOST_HEADER_BYTES))
+    try:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, by_column, dtype = read(stream, max_header_size=_MAX_TEXT)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+        raise UnreadableError(f"is no numpy array: {printable(str(error))}") from error
+    source = _behind(archive, record, stream.tell())
+    if dtype.hasobject:
+        problem = "holds Python objects, which only running a pickle would make"
+        return TensorInfo(tuple(shape), "object", source.size, problem, unsupported=True), None
+    name = dtype.name
+    if name not in ITEM_SIZES or not dtype.isnative:
+        kind = printable(str(dtype) if dtype.isnative else f"{dtype} (big-endian)")
+        return TensorInfo(tuple(shape), kind, source.size, f"values of the type {kind} are not read", True), None
+    stride = tuple(reversed(row_major(tuple(reversed(shape))))) if by_column else None
+    place = Place(source, name, tuple(shape), stride)
+    return describe(place), place
+
+
+def _behind(archive: ZipRecords, record: str, header: int) -> FileBytes | UnpackedBytes:
+    """The bytes of a record behind its header."""
+    source = archive.source(record)
+    size = max(0, source.size - header)
+    if isinstance(source, FileBytes):
+        return file_bytes(source.path, source.begin + header, size, archive.file_size)
+    read = source.read
+    return UnpackedBytes(size, lambda: read()[header:])

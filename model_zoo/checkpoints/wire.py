@@ -1,0 +1,118 @@
+"""The wire format of protocol buffers, read in place: nothing is copied, and no length is believed.
+
+The official parser takes a whole message or none, and copies it; a model cut short still has most of its tensors.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model_zoo.checkpoints.places import UnreadableError
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MOST_BYTES_OF_VARINT = 10
+#: Text that is shown.
+_MAX_TEXT = 1_000_000
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a message.
+
+    Args:
+        value: Of a number; of bytes, how many there should be.
+        begin: Of bytes: where they are in the file.
+        end: Where they end, or the file does.
+    """
+
+    number: int
+    kind: int
+    value: int
+    begin: int
+    end: int
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether it is a string, a message or packed numbers."""
+        return self.kind == _BYTES
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its bytes are there."""
+        return not self.is_bytes or self.end - self.begin == self.value
+
+
+def fields(content: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
+    """The fields of the message in a range of bytes. One that is cut off by the end comes last and is not `whole`.
+
+    Raises:
+        UnreadableError: It is no message.
+    """
+    position = begin
+    while position < end:
+        key, position = varint(content, position, end)
+        number, kind = key >> 3, key & 7
+        if number == 0:
+            raise UnreadableError(f"byte {position} is no field of a message")
+        if kind == _VARINT:
+            value, position = varint(content, position, end)
+            yield Field(number, kind, value, position, position)
+        elif kind in (_FIXED64, _FIXED32):
+            size = 8 if kind == _FIXED64 else 4
+            if position + size > end:
+                raise UnreadableError(f"a number at byte {position} is cut off")
+            yield Field(number, kind, int.from_bytes(content[position : position + size], "little"), position, position)
+            position += size
+        elif kind == _BYTES:
+            size, position = varint(content, position, end)
+            yield Field(number, kind, size, position, min(position + size, end))
+            position += size
+        else:
+            raise UnreadableError(f"byte {position} is no field of a message")
+
+
+def varint(content: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+    """A number of variable length, and where the next byte is.
+
+    Raises:
+        UnreadableError: It does not end.
+    """
+    value = 0
+    for shift in range(0, 7 * _MOST_BYTES_OF_VARINT, 7):
+        if position >= end:
+            raise UnreadableError(f"a number at byte {position} is cut off")
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value & (2**64 - 1), position
+    raise UnreadableError(f"the number before byte {position} has no end")
+
+
+def signed(value: int) -> int:
+    """A number as int64 has it."""
+    return value - 2**64 if value >= 2**63 else value
+
+
+def text(content: mmap.mmap, field: Field) -> str:
+    """A string.
+
+    Raises:
+        UnreadableError: It is longer than anything that is shown.
+    """
+    if field.end - field.begin > _MAX_TEXT:
+        raise UnreadableError(f"a text of {field.end - field.begin} bytes at byte {field.begin} is too long")
+    return content[field.begin : field.end].decode("utf-8", "replace")
+
+
+def varints(content: mmap.mmap, field: Field) -> Iterator[int]:
+    """Numbers of a repeated field, packed or one by one."""
+    if not field.is_bytes:
+        yield field.value
+        return
+    position = field.begin
+    while position < field.end:
+        value, position = varint(content, position, field.end)
+        yield value

@@ -1,0 +1,1 @@
+"""`model-zoo inspect`: everything that is in a checkpoint."""

@@ -1,0 +1,85 @@
+"""`model-zoo inspect FILE`: say everything that is in a checkpoint, without running any of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from model_zoo.checkpoints.reader import Checkpoint, open_checkpoint
+from model_zoo.utils.console import HouseParser, console, print_json, spinner
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.hashing import sha256_file
+from model_zoo.workbench.inspect.report import Figures, Inspected
+
+#: Digests of larger files are worked out only when asked for: sha256 takes a second for each 1.5 GiB or so.
+_UNASKED_DIGEST_BYTES = 2**30
+
+_EXAMPLES = f"""examples:
+  model-zoo inspect model.safetensors
+  model-zoo inspect checkpoint.pt --values      # also what the values are like, and how many are not finite
+  model-zoo inspect llama/ --json > llama.json
+
+Reads .pt, .pth, .ckpt, TorchScript, .safetensors (also sharded), .onnx, .tflite, .npz, .pt2 and Hugging Face folders;
+which of them a file is, is told by its content. The sha256 of files larger than {_UNASKED_DIGEST_BYTES // 2**30} GiB
+is worked out only with --sha256.
+
+exit status: 0 whole, 1 damaged (what could be read was printed), 2 no such file or no model
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: 0 whole, 1 damaged.
+    """
+    given = _parser().parse_args(argv)
+    checkpoint = open_checkpoint(given.file)
+    with spinner(f"reading {given.file.name}"):
+        inspected = Inspected(
+            contents=checkpoint.contents,
+            digests=_digests(checkpoint, given.sha256),
+            figures=_figures(checkpoint) if given.values else None,
+        )
+    if given.json:
+        print_json(inspected.to_json())
+    else:
+        from model_zoo.workbench.inspect.show import tables
+
+        out = console()
+        for each in tables(inspected):
+            out.print(each)
+    return 1 if checkpoint.contents.problems else 0
+
+
+def _digests(checkpoint: Checkpoint, asked: bool) -> dict[Path, str] | None:
+    size = sum(path.stat().st_size for path in checkpoint.files)
+    if size > _UNASKED_DIGEST_BYTES and not asked:
+        return None
+    return {path: sha256_file(path) for path in checkpoint.files}
+
+
+def _figures(checkpoint: Checkpoint) -> Figures:
+    contents = checkpoint.contents
+    declared = sum(info.nbytes for tensors in contents.state_dicts.values() for info in tensors.values())
+    if declared > 4 * contents.nbytes + 2**20:
+        raise UserError(
+            f"{contents.path} declares far more values than it has: {declared:,} bytes out of {contents.nbytes:,}",
+            "inspect it without --values",
+        )
+    return {path: dict(checkpoint.figures(path)) for path in contents.state_dicts}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = HouseParser(
+        prog="model-zoo inspect",
+        description="Say everything that is in a checkpoint. Nothing in it is run.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="a file, the index of a sharded one, or a folder")
+    parser.add_argument("--values", action="store_true", help="read all values: least, greatest, mean, not finite")
+    parser.add_argument("--sha256", action="store_true", help="work out the sha256 however large the file is")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
