@@ -242,7 +242,7 @@ class Geometry:
             rises = rises or bool(depthwise and behind and behind.weight[0] > behind.weight[1])
             usual.append(fixed)
             grows.append(2 if rises else fixed)
-            every.append(2 if side > 1 and (layer.weight[1] > 1 or place == 0) else 1)
+            every.append(2 if side > 1 and (up or layer.weight[1] > 1 or place == 0) else 1)
         first = [2 if place == 0 and s == 1 and layers[0].kernel[0] > 1 else s for place, s in enumerate(usual)]
         both = [2 if place == 0 and layers[0].kernel[0] > 1 else s for place, s in enumerate(grows)]
         ones = [1] * len(layers)

@@ -24,6 +24,8 @@ ACTIVATIONS = {
     "sigmoid": "nn.Sigmoid",
     "softmax": "partial(nn.Softmax, dim=1)",
     "log_softmax": "partial(nn.LogSoftmax, dim=1)",
+    "softmax_last": "partial(nn.Softmax, dim=-1)",
+    "log_softmax_last": "partial(nn.LogSoftmax, dim=-1)",
     "none": "nn.Identity",
 }
 
@@ -89,6 +91,24 @@ def to_vector(kind: str, size: tuple[int, ...]) -> nn.Module:
 def make_norm(kind: str, width: int, eps: float) -> nn.Module:
     """Normalisation with a weight and no bias."""
     return nn.RMSNorm(width, eps=eps) if kind == "rms" else nn.LayerNorm(width, eps=eps, bias=False)
+''',
+    "make_upsampling": '''
+def make_upsampling(mode: str, dimensions: int) -> nn.Module:
+    """Doubles the size."""
+    if mode == "nearest":
+        return nn.Upsample(scale_factor=2, mode="nearest")
+    linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[dimensions]
+    return nn.Upsample(scale_factor=2, mode=linear, align_corners=mode == "bilinear_aligned")
+''',
+    "summarize": '''
+def summarize(x: Tensor, state: Tensor | tuple[Tensor, Tensor] | None, how: str, directions: int) -> Tensor:
+    """What a head takes of [batch, steps, width]; "hidden": the final states of all directions, side by side."""
+    if how == "all":
+        return x
+    if how == "hidden":
+        hidden = state[0] if isinstance(state, tuple) else state
+        return torch.cat(list(hidden[-directions:]), -1)
+    return {"first": x[:, 0], "last": x[:, -1], "mean": x.mean(1), "max": x.amax(1), "sum": x.sum(1)}[how]
 ''',
     "attend": '''
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, causal: bool = False) -> Tensor:
