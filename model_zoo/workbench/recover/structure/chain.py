@@ -34,6 +34,8 @@ class Flow:
         dimensions: Of pictures; 0 for vectors.
         pending: Whether an activation is due.
         convs: How many convolutions came so far.
+        unpooled: Number of the convolution that pooling may follow; -1 where none may.
+        entered: Whether the decoder has begun.
     """
 
     width: int | None = None
@@ -41,6 +43,7 @@ class Flow:
     pending: bool = False
     convs: int = 0
     unpooled: int = -1
+    entered: bool = False
 
 
 @dataclass
@@ -138,10 +141,12 @@ class ChainWriter:
             run.call(call)
         elif node.indexed:
             first = self._first(node)
+            self.flow.pending = self.flow.pending and first.path not in self.geometry.leading_norms
             self._settle(plan, run, first)
             self.sequence(node)
             run.call(call)
         elif node.path in self.blocks:
+            self.flow.pending = self.flow.pending and not self.blocks[node.path].preactivated
             self._settle(plan, run, self._first(node))
             self.block(self.blocks[node.path])
             run.call(call)
@@ -156,7 +161,17 @@ class ChainWriter:
 
     def _settle(self, plan: ClassPlan, run: Pass, following: Layer) -> None:
         """Call what is due between two parts of a class: activation, pooling, flattening."""
-        if self.flow.pending:
+        between = "dec" in following.path.lower() and self.flow.entered is False
+        self.flow.entered = self.flow.entered or "dec" in following.path.lower()
+        if self.flow.pending and between:
+            meaning = "Whether an activation stands between the encoder and the decoder."
+            bare = self.design.choose(
+                "activation_between", (bool(self.flow.dimensions), not self.flow.dimensions), meaning
+            )
+            self._attribute(plan, "between", f"{self.activation()} if {bare} else nn.Identity()")
+            run.call("self.between")
+            self.flow.pending = False
+        elif self.flow.pending:
             self._attribute(plan, "activation", self.activation())
             run.call("self.activation")
             self.flow.pending = False
@@ -273,7 +288,7 @@ class ChainWriter:
             assert short is not None
             flow.width = entry
             self._shortcut(short)
-            name = f"self.{short.name}(x)"
+            name = f"self.{short.name}({self._shortcut_entry(block, plan, run)})"
         else:
             name = "x"
         if flow.width != width:
@@ -295,6 +310,16 @@ class ChainWriter:
             run.lines.append("return self.after_sum(x)")
         else:
             run.lines.append("return x")
+
+    def _shortcut_entry(self, block: Block, plan: ClassPlan, run: Pass) -> str:
+        """What the shortcut starts from: in preactivated blocks that is open."""
+        if not block.preactivated:
+            return "x"
+        meaning = "Whether shortcuts start from the normalised and activated input of their block."
+        plan.attributes["activated_shortcut"] = self.design.choose("activated_shortcut", (True, False), meaning)
+        norm = next(path for path in self.geometry.leading_norms if path.startswith(f"{block.node.path}."))
+        entry = f"self.activation(self.{_dotted(norm, block.node.path)}(x))"
+        return f"{entry} if self.activated_shortcut else x"
 
     def _residual(self) -> str:
         known = any(block.shortcut for block in self.blocks.values())
@@ -338,9 +363,15 @@ class ChainWriter:
         if flow.width not in (None, width):
             raise NoDraftError(f"'{layer.path}' normalises {width} features, but there are {flow.width} before it")
         flow.width = width
-        if flow.pending is False and layer.path in self.geometry.leading_norms:
+        if flow.pending is False and self._activated(layer):
             flow.pending = True
         return self._norm(layer)
+
+    def _activated(self, layer: Layer) -> bool:
+        """Whether a normalisation that no convolution precedes is followed by an activation: in preactivated networks."""
+        outside = not any(layer.path.startswith(f"{path}.") for path in self.blocks)
+        preactivated = any(block.preactivated for block in self.blocks.values())
+        return layer.path in self.geometry.leading_norms or (preactivated and outside)
 
     def _conv(self, layer: Layer) -> str:
         flow = self.flow

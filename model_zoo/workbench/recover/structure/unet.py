@@ -102,7 +102,7 @@ def find_order(stages: Sequence[Stage]) -> list[tuple[Stage, Action]]:
                     return [(stage, action), *rest]
         return None
 
-    for first in stages:
+    for first in sorted(stages, key=lambda stage: stage.width[0]):
         if not first.up:
             found = search(_State(first.width[1]), [stage for stage in stages if stage is not first])
             if found:
@@ -163,12 +163,13 @@ class UNetWriter:
         stages = self._stages()
         self.dimensions = len(stages[0].convs[0].kernel)
         self.design.classes[""] = self.plan
-        levels = self._wire(stages)
+        steps = find_order(stages)
+        levels = self._wire(steps)
         choose = self.design.choose
         output = choose("output_activation", ("none", "sigmoid", "softmax", "tanh"), "What comes after the last layer.")
         self.plan.attributes["output_activation"] = f"ACTIVATIONS[{output}]()"
         self.lines.append("return self.output_activation(x)")
-        channels = stages[0].width[0]
+        channels = steps[0][0].width[0]
         size = max(2**levels, 32 if self.dimensions < 3 else 16)
         return f"U-Net of {levels} levels", (ExampleInput("image", (1, channels, *[size] * self.dimensions)),)
 
@@ -227,9 +228,8 @@ class UNetWriter:
 
     # -- the wiring
 
-    def _wire(self, stages: Sequence[Stage]) -> int:
+    def _wire(self, steps: Sequence[tuple[Stage, Action]]) -> int:
         """Write the forward pass; gives the number of levels."""
-        steps = find_order(stages)
         self._call(steps[0][0], "x", False)
         levels, halved, skips = 0, False, [0]
         for stage, action in steps[1:]:
