@@ -1,4 +1,4 @@
-"""Recover models from the names and shapes of their checkpoints alone, then settle what is open by inputs and outputs."""
+"""Recover models from the names and shapes of their checkpoints, then settle what is open by inputs and outputs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def cases() -> dict[str, Case]:
     bert = transformers.BertConfig(hidden_size=48, num_attention_heads=3, **tiny)
     labels = transformers.BertConfig(hidden_size=32, num_attention_heads=8, num_labels=5, hidden_act="relu", **tiny)
     gpt2 = transformers.GPT2Config(
-        n_embd=36, n_layer=2, n_head=6, vocab_size=97, n_positions=40, bos_token_id=1, eos_token_id=2
+        n_embd=36, n_layer=2, n_head=6, vocab_size=97, n_positions=40, bos_token_id=1, eos_token_id=2, use_cache=False
     )
     vit = transformers.ViTConfig(
         hidden_size=48, num_hidden_layers=2, num_attention_heads=6, intermediate_size=64, image_size=24, patch_size=6,
@@ -75,8 +75,11 @@ def cases() -> dict[str, Case]:
     picture, ids = torch.randn(2, 3, 32, 32), torch.randint(3, 97, (2, 14))
     timm_vit = {"img_size": 48, "patch_size": 16, "embed_dim": 60, "depth": 2, "num_heads": 5, "num_classes": 8}
     return {
-        "Sequential": ("MLP", nn.Sequential(nn.Linear(9, 32), nn.GELU(), nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 4)),
-                       (torch.randn(4, 9),)),
+        "Sequential": (
+            "MLP",
+            nn.Sequential(nn.Linear(9, 32), nn.GELU(), nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 4)),
+            (torch.randn(4, 9),),
+        ),
         "fc and bn": ("MLP", NamedMLP(), (torch.randn(4, 20),)),
         "blocks": ("MLP", BlocksMLP(), (torch.randn(4, 12),)),
         "autoencoder": ("MLP", LinearAutoencoder(), (torch.randn(4, 30),)),
@@ -194,9 +197,8 @@ def _loads(draft: Draft, state: dict[str, Tensor]) -> bool:
 def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, dict) or hasattr(value, "to_tuple"):
-        value = value.to_tuple()
-    return [tensor for part in value for tensor in _tensors(part) if isinstance(part, Tensor | tuple | list)]
+    parts = value.values() if isinstance(value, dict) else value
+    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ class WideBlock(nn.Module):
     def __init__(self, width: int, out: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), nn.SiLU(), nn.Conv2d(out, out, 3, 1, 1), nn.BatchNorm2d(out)
+            nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), nn.SiLU(),
+            nn.Conv2d(out, out, 3, 1, 1), nn.BatchNorm2d(out),
         )  # fmt: skip
         self.project = nn.Conv2d(width, out, 1, stride) if width != out else nn.Identity()
 

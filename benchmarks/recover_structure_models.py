@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 
@@ -28,10 +29,7 @@ class BlocksMLP(nn.Module):
         super().__init__()
         widths = [12, 40, 40, 24]
         self.layers = nn.Sequential(
-            *[
-                nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.SiLU())
-                for a, b in zip(widths, widths[1:], strict=False)
-            ]
+            *[nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.SiLU()) for a, b in itertools.pairwise(widths)]
         )
         self.head = nn.Linear(24, 3)
 
