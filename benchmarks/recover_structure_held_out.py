@@ -84,7 +84,7 @@ class VolumeUNet(nn.Module):
 class StackedRecurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.emb = nn.Embedding(90, 16)
+        self.emb = nn.Embedding(97, 16)
         self.lstm1 = nn.LSTM(16, 24, batch_first=True, bidirectional=True)
         self.lstm2 = nn.LSTM(48, 20, batch_first=True)
         self.norm = nn.LayerNorm(20)

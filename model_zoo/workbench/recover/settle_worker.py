@@ -221,7 +221,7 @@ def by_likelihood(sizes: Sequence[int]) -> Iterator[Variant]:
 
 
 def _watch_pooling(model: torch.nn.Module) -> list[str]:
-    """A list that fills, while the model runs, with the adaptive poolings to more than one cell that do change a size."""
+    """A list that fills, while the model runs, with adaptive poolings to several cells that change a size."""
     changed: list[str] = []
 
     def hook(module: torch.nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 
 from model_zoo.workbench.recover.recovery import ExampleInput
+from model_zoo.workbench.recover.structure.blocks import dotted
+from model_zoo.workbench.recover.structure.flow import Flow, Pass
 from model_zoo.workbench.recover.structure.geometry import Geometry
 from model_zoo.workbench.recover.structure.layers import (
     Kind,
@@ -25,41 +26,6 @@ ACTIVATIONS = (*_PLAIN, "selu", "relu6", "hardswish", "mish", "gelu_tanh", "soft
 OUTPUTS = ("none", "sigmoid", "softmax", "tanh", "log_softmax", "relu")
 
 
-@dataclass
-class Flow:
-    """Where the data is while layers are written down.
-
-    Args:
-        width: Channels or features; None before the first layer.
-        dimensions: Of pictures; 0 for vectors.
-        pending: Whether an activation is due.
-        convs: How many convolutions came so far.
-        unpooled: Number of the convolution that pooling may follow; -1 where none may.
-        entered: Whether the decoder has begun.
-    """
-
-    width: int | None = None
-    dimensions: int = 0
-    pending: bool = False
-    convs: int = 0
-    unpooled: int = -1
-    entered: bool = False
-
-
-@dataclass
-class Pass:
-    """Lines of a forward pass on `x`."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def call(self, function: str) -> None:
-        """Apply a function to x, in the line before if it still fits."""
-        if self.lines and self.lines[-1].startswith("x = ") and len(self.lines[-1]) < 60 and "+" not in self.lines[-1]:
-            self.lines[-1] = f"x = {function}({self.lines[-1].removeprefix('x = ')})"
-        else:
-            self.lines.append(f"x = {function}(x)")
-
-
 class ChainWriter:
     """Writes the whole model as a chain, part by part.
 
@@ -76,6 +42,8 @@ class ChainWriter:
         self.blocks = find_blocks(design.root, self.layers)
         self.geometry = Geometry(design, self.order, self.blocks)
         self.flow = Flow(dimensions=self.geometry.dimensions if self.order and self.geometry.starts_with_conv else 0)
+
+    _in_block = False
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
         """Write everything; gives a title and the inputs.
@@ -132,7 +100,7 @@ class ChainWriter:
 
     def _part(self, node: Node, plan: ClassPlan, run: Pass) -> None:
         """A part of a class that is written line by line."""
-        call = f"self.{_dotted(node.path, self._owner(node))}"
+        call = f"self{dotted(node.path, self._owner(node))}"
         if node.path in self.layers:
             layer = self.layers[node.path]
             if not layer.is_norm:
@@ -219,11 +187,20 @@ class ChainWriter:
             else:
                 self._plain(child)
             before = index
-        inside = "." in node.path and self._last_of(node).path != self.last
-        if inside and self.flow.pending:
-            fillers[before + 1] = self.activation()
-            self.flow.pending = False
+        if "." in node.path and not self._in_block and self._last_of(node).path != self.last:
+            self._close(fillers, before + 1)
         self.design.fillers[node.path] = fillers
+
+    def _close(self, fillers: dict[int, str], index: int) -> None:
+        """What a nested nn.Sequential may hold behind its last layer: an activation, pooling."""
+        if self.flow.pending:
+            fillers[index] = self.activation()
+            self.flow.pending = False
+            index += 1
+        pool = self.geometry.pool(self.flow.unpooled) if self.flow.unpooled >= 0 else ""
+        if pool:
+            fillers[index] = pool
+        self.flow.unpooled = -1
 
     def _last_of(self, node: Node) -> Layer:
         return [layer for layer in self.weighted if layer.path.startswith(f"{node.path}.")][-1]
@@ -279,9 +256,11 @@ class ChainWriter:
         plan = ClassPlan("Block", "Convolutions whose result is added to their input.", run.lines)
         self.design.classes[node.path] = plan
         convs = flow.convs
+        self._in_block = True
         for child in node.children.values():
             if child.path != block.shortcut:
                 self._part(child, plan, run)
+        self._in_block = False
         flow.pending, flow.unpooled, width = False, -1, flow.width
         if block.shortcut:
             short = node.at(block.shortcut.removeprefix(f"{node.path}."))
@@ -318,7 +297,7 @@ class ChainWriter:
         meaning = "Whether shortcuts start from the normalised and activated input of their block."
         plan.attributes["activated_shortcut"] = self.design.choose("activated_shortcut", (True, False), meaning)
         norm = next(path for path in self.geometry.leading_norms if path.startswith(f"{block.node.path}."))
-        entry = f"self.activation(self.{_dotted(norm, block.node.path)}(x))"
+        entry = f"self.activation(self{dotted(norm, block.node.path)}(x))"
         return f"{entry} if self.activated_shortcut else x"
 
     def _residual(self) -> str:
@@ -368,7 +347,7 @@ class ChainWriter:
         return self._norm(layer)
 
     def _activated(self, layer: Layer) -> bool:
-        """Whether a normalisation that no convolution precedes is followed by an activation: in preactivated networks."""
+        """Whether an activation follows a normalisation that no convolution precedes: in preactivated networks."""
         outside = not any(layer.path.startswith(f"{path}.") for path in self.blocks)
         preactivated = any(block.preactivated for block in self.blocks.values())
         return layer.path in self.geometry.leading_norms or (preactivated and outside)
@@ -404,12 +383,3 @@ class ChainWriter:
 
 def _joined(texts: list[str]) -> str:
     return texts[0] if len(texts) == 1 else f"nn.Sequential({', '.join(texts)})"
-
-
-def _dotted(path: str, owner: str) -> str:
-    """The access to a node from the class that owns it: indices in brackets."""
-    relative = path.removeprefix(f"{owner}.") if owner else path
-    text = ""
-    for part in relative.split("."):
-        text += f"[{part}]" if part.isdigit() else f".{part}"
-    return text.removeprefix(".")

@@ -249,7 +249,10 @@ class Geometry:
         second = [2 if place % 2 and layers[place].kernel[0] > 1 else 1 for place in range(len(layers))]
         ends = [1 if place == len(layers) - 1 else s for place, s in enumerate(usual)]
         starts = [1 if place == 0 else s for place, s in enumerate(usual)]
-        order: list[list[int]] = [usual, grows, both, every, first, ends, starts, second, ones]
+        risen = next((place for place, step in enumerate(grows) if step != usual[place]), -1)
+        later = [usual[place] if place == risen else step for place, step in enumerate(grows)]
+        later_both = [first[0], *later[1:]] if later else []
+        order: list[list[int]] = [usual, grows, both, every, first, ends, starts, second, ones, later_both, later]
         if any(self.is_transposed(layer) for layer in layers):
             order = [every, *order]
         elif not self.blocks and all(not self._free_after(x) or (self._free_after(x) or 0) < 2 for x in layers):

@@ -144,7 +144,11 @@ class Design:
         node = self.root.at(path) if path else self.root
         assert node is not None
         plan = self.classes[path]
-        lines = [f"self.{name} = {self._expression(child)}" for name, child in node.children.items()]
+        if node.indexed:
+            lines = [f"super().__init__([{', '.join(self._entries(node))}])"]
+        else:
+            lines = ["super().__init__()"]
+            lines += [f"self.{name} = {self._expression(child)}" for name, child in node.children.items()]
         for name, info in node.tensors.items():
             value = tensor_code(name, info.shape, info.dtype)
             buffer = not value.startswith("nn.Parameter")
@@ -190,9 +194,7 @@ class Design:
         if node.path in self.layers:
             return self.layers[node.path]
         if node.indexed:
-            parts = {int(name): self._expression(child) for name, child in node.children.items()}
-            parts |= self.fillers.get(node.path, {})
-            each = [parts.get(index, "nn.Identity()") for index in range(max(parts) + 1)]
+            each = self._entries(node)
             kind = "nn.ModuleList" if node.path in self.lists else "nn.Sequential"
             if len(each) > 1 and len(set(each)) == 1:
                 repeated = f"({each[0]} for _ in range({len(each)}))"
@@ -203,6 +205,12 @@ class Design:
             raise NoDraftError(f"no part of a template takes '{node.path}'")
         parts_ = {name: self._expression(child) for name, child in node.children.items()} | own
         return f"Group({', '.join(f'{name}={text}' for name, text in parts_.items())})"
+
+    def _entries(self, node: Node) -> list[str]:
+        """What stands at each index of a list of layers."""
+        parts = {int(name): self._expression(child) for name, child in node.children.items()}
+        parts |= self.fillers.get(node.path, {})
+        return [parts.get(index, "nn.Identity()") for index in range(max(parts) + 1)]
 
     def _class_text(self, written: _Written) -> str:
         parameters = written.parameters()
@@ -217,9 +225,9 @@ class Design:
         uses = [f"{name}: {_annotation(self.choices[name].value)}" for name in self._uses(written)]
         signature = ", ".join(["self", *typed, *(["*", *uses] if uses else [])])
         plan = written.plan
-        text = [f"class {written.name}(nn.Module):", f'    """{plan.doc}"""', ""]
+        base = "nn.ModuleList" if written.lines[0].startswith("super().__init__([") else "nn.Module"
+        text = [f"class {written.name}({base}):", f'    """{plan.doc}"""', ""]
         text += fold(f"    def __init__({signature}) -> None:")
-        text += ["        super().__init__()"]
         for line in lines:
             text += fold(f"        {line}")
         text += ["", *fold(f"    def forward(self, {plan.arguments}) -> {plan.returns}:")]
