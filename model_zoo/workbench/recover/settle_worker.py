@@ -91,7 +91,7 @@ class _Runner:
             with torch.inference_mode():
                 outputs = _flat(model(*self._inputs))
         except Exception as error:  # whatever torch has against this variant: it is out, and the reason is kept
-            self.reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             return float("inf"), False
         return self._compare(outputs), not misfits
 

@@ -187,7 +187,10 @@ class ChainWriter:
             else:
                 self._plain(child)
             before = index
-        if "." in node.path and not self._in_block and self._last_of(node).path != self.last:
+        parent = node.path.rpartition(".")[0]
+        above = self.design.root.at(parent) if parent else self.design.root
+        nested = node.path and above is not None and above.indexed
+        if nested and not self._in_block and self._last_of(node).path != self.last:
             self._close(fillers, before + 1)
         self.design.fillers[node.path] = fillers
 

@@ -1,4 +1,4 @@
-"""Modules written from names and shapes: they take the checkpoint as it is and run; wild names end in one clear error."""
+"""Modules written from names and shapes take the checkpoint as it is and run; wild names end in one clear error."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ FAMILIES: dict[str, Any] = {
         encoder=nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), decoder=nn.Sequential(nn.ConvTranspose2d(4, 1, 3))
     ),
     "residual": lambda: named(
-        conv1=nn.Conv2d(3, 8, 3), layer1=nn.Sequential(block(8, 8)), layer2=nn.Sequential(block(8, 12)), fc=nn.Linear(12, 2)
+        conv1=nn.Conv2d(3, 8, 3), layer1=nn.Sequential(block(8, 8)), layer2=nn.Sequential(block(8, 12)),
+        fc=nn.Linear(12, 2),
     ),
     "U-Net": lambda: named(
         ups=nn.ModuleList([nn.ConvTranspose2d(8, 4, 2, 2), double(8, 4)]),
@@ -117,7 +118,8 @@ def test_heads_are_all_divisors_that_give_a_plausible_size() -> None:
 
 
 HOSTILE = [
-    "a b.weight", "x;import os.weight", "__class__.weight", "0)+exit(.weight", "def.weight", "forward.weight", "é.weight",
+    "a b.weight", "x;import os.weight", "__class__.weight", "0)+exit(.weight", "def.weight", "forward.weight",
+    "é.weight",
     "layers.99999.weight", "layers.01.weight", "a..weight", ".weight", "a.b\n.weight", "x" * 500 + ".weight", "to.bias",
     '"""+__import__("os").system("true")+""".weight', "⟦a=1⟧.weight", "a.weight\0",
 ]  # fmt: skip
