@@ -61,7 +61,7 @@ def find_layers(root: Node) -> dict[str, Layer]:
     """All layers by path, in the order of the file; nodes with other tensors of their own are left out."""
     found: dict[str, Layer] = {}
     for node in root.walk():
-        if node.path and not any(node.path.startswith(f"{path}.") for path in found):
+        if node.path and node.path.rpartition(".")[0] not in found:  # only nn.MultiheadAttention holds a layer itself
             layer = layer_of(node)
             if layer:
                 found[node.path] = layer

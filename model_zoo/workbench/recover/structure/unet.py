@@ -25,6 +25,7 @@ from model_zoo.workbench.recover.structure.tree import Node, NoDraftError
 _ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "elu", "leaky_relu_0.1", "leaky_relu_0.2", "mish", "selu")
 #: Wirings that are tried.
 _MAX_STEPS = 20_000
+_MAX_STAGES = 100
 _UPWARDS = re.compile(r"up|trans|deconv", re.IGNORECASE)
 
 
@@ -88,6 +89,8 @@ def find_order(stages: Sequence[Stage]) -> list[tuple[Stage, Action]]:
     Raises:
         NoDraftError: There is none in which every stage gets its channels and everything that came down is joined.
     """
+    if len(stages) > _MAX_STAGES:
+        raise NoDraftError(f"{len(stages)} stages are more than a U-Net has")
     learned = any(stage.up or stage.upsampled for stage in stages)
     budget = [_MAX_STEPS]
 
