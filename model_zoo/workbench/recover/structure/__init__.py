@@ -1,0 +1,38 @@
+"""A module from the names and shapes of a checkpoint alone, where no known architecture has them."""
+
+from __future__ import annotations
+
+from model_zoo.checkpoints.contents import StateDictInfo
+from model_zoo.workbench.recover.recovery import Draft
+from model_zoo.workbench.recover.structure.tree import NoDraftError, read_tree
+
+__all__ = ["NoDraftError", "draft_by_structure"]
+
+
+def draft_by_structure(tensors: StateDictInfo) -> list[Draft]:
+    """Write a module of its own for a checkpoint that no known architecture fits; torch is not needed for it.
+
+    Nothing of a draft has run: load the checkpoint into it and call it, in a child process, before it is believed.
+
+    Args:
+        tensors: By name. Names are untrusted: one that cannot be an attribute in Python ends it.
+
+    Returns:
+        The best first; all of them take every tensor.
+
+    Raises:
+        NoDraftError: No template fits; the message says what each one stumbled over.
+    """
+    from model_zoo.workbench.recover.structure.families import FAMILIES
+
+    _, prefix = read_tree(tensors)
+    drafts, reasons = [], []
+    for name, write in FAMILIES.items():
+        root, _ = read_tree(tensors)
+        try:
+            drafts.append(write(root, prefix))
+        except NoDraftError as error:
+            reasons.append(f"{name}: {error.message}")
+    if not drafts:
+        raise NoDraftError(f"no template fits this checkpoint: {'; '.join(reasons)}")
+    return drafts

@@ -1,0 +1,39 @@
+"""In a child process: runs an ONNX file on random inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(double)": np.float64,
+}
+
+
+def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """Write in.npz and out.npz; sizes that the file leaves open are those of the inputs that are expected."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(job["path"], providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(job["seed"])
+    given = session.get_inputs()
+    if len(given) != len(job["inputs"]):
+        raise ValueError(f"it takes {len(given)} inputs, not {len(job['inputs'])}")
+    feeds = {}
+    for value, expected in zip(given, job["inputs"], strict=True):
+        if value.type not in _TYPES or len(value.shape) != len(expected["shape"]):
+            raise ValueError(f"its input '{value.name}' is {value.type} of shape {value.shape}")
+        shape = [n if isinstance(n, int) and n > 0 else m for n, m in zip(value.shape, expected["shape"], strict=True)]
+        kind = _TYPES[value.type]
+        whole = np.issubdtype(kind, np.integer)
+        drawn = rng.integers(0, expected["high"] or 2, shape) if whole else rng.standard_normal(shape)
+        feeds[value.name] = drawn.astype(kind)
+    outputs = session.run(None, feeds)
+    np.savez(work_dir / "in.npz", *feeds.values())
+    np.savez(work_dir / "out.npz", *outputs)
+    return {}
