@@ -103,6 +103,9 @@ def _torchvision(name: str, model: torch.nn.Module) -> tuple[list[Any], str]:
     if kind == "VideoClassification":
         frames = max(_FRAMES, weights.meta.get("min_temporal_size", 1))
         return [(1, 3, frames, *transforms.crop_size)], f"{source}, {frames} frames"
+    own_size = getattr(model, "image_size", None)  # of vision transformers: without weights it may be another
+    if isinstance(own_size, int):
+        return [(1, 3, own_size, own_size)], "its own image_size"
     size = list(transforms.crop_size if hasattr(transforms, "crop_size") else transforms.resize_size)
     return [(1, 3, size[0], size[-1])], source
 

@@ -54,8 +54,8 @@ def _warm_up(stage: Stage) -> None:
     import torch
 
     example = Example((torch.zeros(1, 1, 4, 4, device=_META if stage is Stage.FX else "cpu"),), "")
-    convolution = torch.nn.Conv2d(1, 1, 1, device=example.arguments[0].device)
-    _run(stage, convolution.eval(), example, None, time.monotonic())
+    layer = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU()).to(example.arguments[0].device).eval()
+    _run(stage, layer, example, None, time.monotonic())
 
 
 def _local_sources() -> dict[str, str]:
@@ -123,10 +123,12 @@ def _build(library: Library, library_name: str, name: str, device: str) -> torch
     # Not `with torch.device("meta")`: constructors that count with tensors need values.
     hook = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
     try:
-        module = _module(build())
+        built = build()
+    except Exception:
+        built = None  # a constructor may run its own layers; one that fails for another reason fails again below
     finally:
         hook.remove()
-    return module.to(_META).eval()
+    return _module(build() if built is None else built).to(_META).eval()
 
 
 def _module(built: Any) -> torch.nn.Module:
