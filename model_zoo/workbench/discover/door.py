@@ -73,6 +73,8 @@ def run(argv: list[str]) -> int:
             names = {candidate.name for candidate in listing.candidates}
             gone = [] if given.test_model else sorted(set(stored.claims) - names)
             chosen = [candidate for candidate in chosen if candidate.name in stored.claims]
+            if given.test_model and not chosen:
+                raise UserError(f"{given.check} says nothing of {given.test_model}", "leave --check out to test it")
         findings = _findings(survey, chosen, given)
     if stored:
         return _checked(given, request, stored, findings, gone)

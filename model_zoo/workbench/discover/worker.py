@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -31,7 +30,6 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
         A function from `{"list": True}` to candidates, what is left out and the digests of local sources; and from a
         `model`, a `stage` and, where its ONNX is wanted, a `file`, to an `input` and a `verdict`.
     """
-    os.environ["HF_HUB_OFFLINE"] = "1"
     refuse_network()
     import torch
 
