@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 from weakref import WeakSet
@@ -131,12 +131,17 @@ class Worker:
                 self._child.stdin.close()
         _running.discard(self._child)
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
         """Send a request and wait for its answer. After a failure the worker is of no more use.
+
+        Args:
+            seconds: The limit from this request on, in place of the one before.
 
         Raises:
             ChildFailedError: With the reason, in one line, and the child's output.
         """
+        if seconds is not None:
+            self._limits = replace(self._limits, seconds=seconds)
         self._started = time.monotonic()
         self._result_file.unlink(missing_ok=True)
         if self._child.stdin:

@@ -1,0 +1,121 @@
+"""Why a model failed: the class of the reason, the message in one line, and the line of the model's code."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from model_zoo.workbench.discover.verdict import Reason, Stage, Verdict
+
+_LONGEST = 300
+_PYTHON = Path(traceback.__file__).parent
+_OURS = Path(__file__).resolve().parents[2]
+_TRACERS = ("torch", "onnx", "onnx_ir", "onnxscript")
+_BRANCHES = ("control flow", "data-dependent", "cannot be iterated", "GuardOnDataDependent")
+_CAUSED_BY = re.compile(r"Caused by: \((?P<file>\S+):(?P<line>\d+) in (?P<function>[^)]+)\)")
+
+
+class NetworkRefusedError(BaseException):
+    """Somebody asked for the network. Not an Exception, so that nobody's retries catch it."""
+
+
+def refuse_network() -> None:
+    """Make every attempt of this process to reach the network fail at once, for good; local sockets still work."""
+    sys.addaudithook(_refuse)
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        raise NetworkRefusedError(f"it asks for {_text(arguments[0])}, and nothing is fetched here")
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        raise NetworkRefusedError(f"it connects to {_text(arguments[1][0])}, and nothing is fetched here")
+
+
+def _text(host: object) -> str:
+    return host.decode(errors="replace") if isinstance(host, bytes) else str(host)
+
+
+def failure(error: BaseException, seconds: float, containers: bool) -> Verdict:
+    """The verdict that an exception means.
+
+    Args:
+        containers: Whether the model takes lists or dicts.
+    """
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    root = next((each for each in chain if isinstance(each, NetworkRefusedError | ImportError)), chain[-1])
+    if isinstance(error, NotImplementedError | TypeError) or type(error).__module__.startswith("torch.fx"):
+        root = error
+    message = _one_line(root)
+    return Verdict(seconds, _reason(root, message, containers), message, _where(error) or _where(root))
+
+
+def _reason(error: BaseException, message: str, containers: bool) -> Reason:
+    if isinstance(error, NetworkRefusedError):
+        return Reason.NETWORK
+    if isinstance(error, ImportError):
+        return Reason.PACKAGE
+    if isinstance(error, MemoryError):
+        return Reason.MEMORY
+    if "cannot be iterated" in message and containers:
+        return Reason.CONTAINERS
+    if any(text in message or text in type(error).__name__ for text in _BRANCHES):
+        return Reason.CONTROL_FLOW
+    if "Proxy" in message or "symbolic tracing" in message or "symbolically traced" in message:
+        return Reason.NON_TENSOR
+    return Reason.OTHER
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _where(error: BaseException) -> str:
+    """The last line of code that belongs neither to torch nor to us."""
+    if named := _CAUSED_BY.search(str(error)):
+        frames = [(named["file"], int(named["line"]), named["function"])]
+    else:
+        frames = [(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(error.__traceback__)]
+    for file, line, function in reversed(frames):
+        if not _is_of_the_model(file):
+            continue
+        code = linecache.getline(file, line).strip()
+        return f"{_short(file)}:{line} in {function}" + (f": {code}" if code else "")
+    return ""
+
+
+def _is_of_the_model(file: str) -> bool:
+    """Whether a file belongs neither to Python, nor to what traces, nor to us."""
+    if file.startswith("<") or Path(file).is_relative_to(_OURS):
+        return False
+    if "site-packages" in file:
+        return _short(file).split("/")[0] not in _TRACERS
+    return not Path(file).is_relative_to(_PYTHON)
+
+
+def _short(file: str) -> str:
+    parts = Path(file).parts
+    return "/".join(parts[parts.index("site-packages") + 1 :] if "site-packages" in parts else parts[-2:])
+
+
+def child_failure(message: str, seconds: float) -> Verdict:
+    """The verdict on a model in whose child process something broke, from what `utils.jobs` says."""
+    text = message.split(": ", 1)[-1]
+    if "ran longer than" in text:
+        reason = Reason.TIME
+    elif "of memory" in text:
+        reason = Reason.MEMORY
+    else:
+        reason, text = Reason.CRASH, text if "killed" in text else f"the child process ended itself: {text}"
+    return Verdict(seconds, reason, text)
+
+
+def not_tried(stage: Stage) -> Verdict:
+    """The verdict on a stage that starts from one that failed."""
+    return Verdict(0.0, Reason.EARLIER, f"not tried: {stage.label} failed")
