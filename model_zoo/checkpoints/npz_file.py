@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from tokenize import TokenError
 
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
@@ -67,7 +68,7 @@ def _array(archive: ZipRecords, record: str) -> tuple[TensorInfo, Place | None]:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_column, dtype = read(stream, max_header_size=_MAX_TEXT)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError) as error:
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError) as error:
         raise UnreadableError(f"is no numpy array: {printable(str(error))}") from error
     source = _behind(archive, record, stream.tell())
     if dtype.hasobject:
