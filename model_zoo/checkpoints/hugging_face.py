@@ -57,13 +57,15 @@ def open_folder(folder: Path, open_file: Callable[[Path], Opened]) -> Opened:
             f"is a folder without weights: no file in it ends in {kinds}", "give the folder of a model"
         )
     found = _Found()
+    opened: dict[str, Opened] = {}
     for name in weights:
         try:
-            opened = open_file(member(folder, name))
+            opened[name] = open_file(member(folder, name))
         except UnreadableError as error:
             found.problems.append(f"{printable(name)}: {error}")
-            continue
-        _add(found, name, opened, alone=len(weights) == 1)
+    alone = sum(bool(each.contents.state_dicts) for each in opened.values()) == 1
+    for name, each in opened.items():
+        _add(found, name, each, alone)
     config = _configs(folder, found)
     contents = Contents(
         path=folder,

@@ -14,6 +14,9 @@ from model_zoo.workbench.inspect.report import Figures, Inspected
 #: Digests of larger files are worked out only when asked for: sha256 takes a second for each 1.5 GiB or so.
 _UNASKED_DIGEST_BYTES = 2**30
 
+#: The widest that a table becomes where nobody looks at it.
+_MOST_COLUMNS = 500
+
 _EXAMPLES = f"""examples:
   model-zoo inspect model.safetensors
   model-zoo inspect checkpoint.pt --values      # also what the values are like, and how many are not finite
@@ -44,10 +47,16 @@ def run(argv: list[str]) -> int:
     if given.json:
         print_json(inspected.to_json())
     else:
+        from rich.measure import Measurement
+
         from model_zoo.workbench.inspect.show import tables
 
         out = console()
+        narrow = out.width
         for each in tables(inspected):
+            if not out.is_terminal:  # in a file or a pipe each row stays on one line, so that it can be searched
+                widest = Measurement.get(out, out.options.update(max_width=_MOST_COLUMNS), each).maximum
+                out.width = max(narrow, min(widest, _MOST_COLUMNS))
             out.print(each)
     return 1 if checkpoint.contents.problems else 0
 
