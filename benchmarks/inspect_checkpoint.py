@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measure import run
 
-#: The bar: seconds, and MB.
+#: The bar: seconds of the processor, which other processes do not change, and MB.
 _MOST_SECONDS, _MOST_MB = 2.0, 300 * 2**20 / 1e6
 
 

@@ -218,8 +218,10 @@ def _what_else(head: bytes) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not a checkpoint: the download went wrong"
     text = head.decode("utf-8", errors="ignore")
-    if len(text.encode()) >= len(head) - 3 and all(
-        character.isprintable() or character.isspace() for character in text
+    if (
+        text.strip()
+        and len(text.encode()) >= len(head) - 3
+        and all(character.isprintable() or character.isspace() for character in text)
     ):
         return f"is a text file, not a checkpoint: it begins '{text.strip().splitlines()[0][:40]}'"
     return _UNKNOWN

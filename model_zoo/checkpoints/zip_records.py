@@ -21,6 +21,8 @@ _MOST_RECORDS = 200_000
 _LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
+#: Stands for a size that is told elsewhere.
+_LARGE = 0xFFFFFFFF
 #: What deflate can do at best; a record that promises more is lying.
 _MOST_RATIO = 1032
 
@@ -187,6 +189,8 @@ def _scan(content: mmap.mmap, begin: int, end: int) -> Iterator[Record]:
         if data > end:
             return
         name = content[position + _LOCAL_HEADER.size : data - extra_length].decode("utf-8", "replace")
+        if _LARGE in (packed, size):
+            packed, size = _large_sizes(content[data - extra_length : data], packed, size)
         if flags & _SIZES_FOLLOW and not packed:
             packed, size = _described(content, data, end)
         deflated = method == zipfile.ZIP_DEFLATED
@@ -194,6 +198,13 @@ def _scan(content: mmap.mmap, begin: int, end: int) -> Iterator[Record]:
         yield Record(name, data, packed, size if deflated else packed, deflated, problem)
         position = min(data + packed, end)
     raise UnreadableError(f"has more than {_MOST_RECORDS} records")
+
+
+def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
+    """Sizes of a record as zip64 has them, in the first extra field."""
+    if len(extra) >= 20 and extra[:2] == b"\x01\x00":
+        size, packed = struct.unpack_from("<2Q", extra, 4)
+    return packed, size
 
 
 def _described(content: mmap.mmap, data: int, end: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from model_zoo.checkpoints.reader import Checkpoint, open_checkpoint
@@ -54,6 +55,9 @@ def run(argv: list[str]) -> int:
         out = console()
         narrow = out.width
         for each in tables(inspected):
+            if isinstance(each, str):
+                sys.stdout.write(f"{each}\n")
+                continue
             if not out.is_terminal:  # in a file or a pipe each row stays on one line, so that it can be searched
                 widest = Measurement.get(out, out.options.update(max_width=_MOST_COLUMNS), each).maximum
                 out.width = max(narrow, min(widest, _MOST_COLUMNS))

@@ -14,8 +14,15 @@ from model_zoo.utils.console import table
 from model_zoo.workbench.inspect.report import Inspected, dtypes, parameters
 
 
+#: rich takes a millisecond for a row; longer tables are lined up without it.
+_MOST_RICH_ROWS = 500
+
+
 def tables(inspected: Inspected) -> Iterator[RenderableType]:
-    """One after the other: summary, state dicts, configuration, metadata, names, notes and problems."""
+    """One after the other: summary, state dicts, configuration, metadata, names, notes and problems.
+
+    A table that is very long comes as plain text, lined up, to be written as it is.
+    """
     contents = inspected.contents
     yield _summary(inspected)
     for path, tensors in contents.state_dicts.items():
@@ -84,7 +91,22 @@ def _state_dict(inspected: Inspected, path: str, tensors: Mapping[str, TensorInf
     title = f"state dict {_title(path)}: {len(tensors):,} tensors, {parameters(tensors):,} values"
     title += f", a pickled {escaped(kind)}" if kind else ""
     right = ("values", "bytes", "min", "max", "mean", "not finite")
-    return table(title, [*columns, ""] if noted else columns, rows, right)
+    columns = [*columns, ""] if noted else columns
+    return (
+        table(title, columns, rows, right) if len(rows) <= _MOST_RICH_ROWS else _lined_up(title, columns, rows, right)
+    )
+
+
+def _lined_up(title: str, columns: list[str], rows: list[list[str]], right: tuple[str, ...]) -> str:
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+        )
+        for row in (columns, *rows)
+    ]
+    return "\n".join([title, "", *lines, ""])
 
 
 def _number(value: float | None) -> str:

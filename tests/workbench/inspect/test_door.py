@@ -33,6 +33,19 @@ def test_everything_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "a test" in printed
 
 
+def test_a_long_table_says_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = safetensors(tmp_path / "x.safetensors", ["a", "b.long"])
+    lines = []
+    for most in (500, 1):
+        monkeypatch.setattr("model_zoo.workbench.inspect.show._MOST_RICH_ROWS", most)
+        assert main(["inspect", str(file), "--values"]) == 0
+        lines.append([line.split() for line in capsys.readouterr().out.splitlines()])
+    assert ["b.long", "[2]", "float32", "2", "8", "-2", "1.5", "-0.25", "0"] in lines[1]
+    assert [line for line in lines[1] if line not in lines[0]] == []
+
+
 def test_json_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = safetensors(tmp_path / "x.safetensors", ["a", "b"], (1.5, float("nan")))
     assert main(["inspect", str(file), "--json", "--values"]) == 0
