@@ -51,6 +51,20 @@ class TensorInfo:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True)
+class ValueFigures:
+    """What the values of one tensor are like; None where there is no finite value, or where they are no numbers.
+
+    Args:
+        non_finite: How many are NaN or infinite.
+    """
+
+    non_finite: int
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+
+
 #: Tensors by their names in a state dict, in the order of the file.
 StateDictInfo = Mapping[str, TensorInfo]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_zoo.checkpoints.contents import Contents, Format
+from model_zoo.checkpoints.contents import Contents, Format, ValueFigures
 from model_zoo.checkpoints.exported_program import exported_prefix, open_exported
 from model_zoo.checkpoints.hugging_face import open_folder, read_config
 from model_zoo.checkpoints.npz_file import is_npz, open_npz
@@ -23,8 +23,6 @@ from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
 if TYPE_CHECKING:
     import torch
-
-    from model_zoo.checkpoints.values import ValueFigures
 
 _UNKNOWN = "is not a checkpoint"
 _KINDS = "give a .pt, .pth, .ckpt, .safetensors, .onnx, .tflite, .npz or .pt2 file, or a Hugging Face folder"
@@ -62,15 +60,16 @@ class Checkpoint:
         """Every file that values come from."""
         return self._opened.files
 
-    def figures(self, which: str) -> Iterator[tuple[str, ValueFigures]]:
+    def figures(self, which: str) -> Iterator[tuple[str, ValueFigures | str]]:
         """What the values of each readable tensor are like, one tensor after the other, without torch.
+
+        That compressed values are damaged shows only now: then there is what is wrong instead of figures.
 
         Args:
             which: One of `contents.state_dicts`.
 
         Raises:
             UserError: They need more memory than is free.
-            ModelZooError: Compressed values are damaged.
         """
         from model_zoo.checkpoints.memory import check_memory
         from model_zoo.checkpoints.values import value_figures
@@ -80,7 +79,7 @@ class Checkpoint:
             try:
                 yield name, value_figures(place)
             except UnreadableError as error:
-                raise ModelZooError(f"{self.contents.path}: '{name}': {error}") from error
+                yield name, str(error)
 
     def load(self, which: str | None = None, partial: bool = False) -> dict[str, torch.Tensor]:
         """Tensors by name, on the CPU, as they are stored: mapped into memory where the format allows.
@@ -113,7 +112,7 @@ class Checkpoint:
                 "copy or download it again",
             )
         try:
-            return load_tensors(self._opened.places[where], str(contents.path))
+            return load_tensors(self._opened.places[where], str(contents.path), partial)
         except UnreadableError as error:
             raise ModelZooError(f"{contents.path}: {error}", "copy or download it again") from error
 

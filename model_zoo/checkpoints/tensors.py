@@ -15,20 +15,28 @@ if TYPE_CHECKING:
     import torch
 
 
-def load_tensors(places: Mapping[str, Place], what: str) -> dict[str, torch.Tensor]:
+def load_tensors(places: Mapping[str, Place], what: str, partial: bool) -> dict[str, torch.Tensor]:
     """Tensors on the CPU in the type they are stored in. Changing one does not change the file.
 
     Args:
         places: Each was found whole.
         what: Names the file in messages.
+        partial: Leave out compressed values that turn out to be damaged.
 
     Raises:
         UserError: What cannot be mapped needs more memory than is free.
-        UnreadableError: Compressed values are damaged.
+        UnreadableError: Compressed values are damaged; names the tensor.
     """
     check_memory(places.values(), what)
     blocks = _Blocks()
-    return {name: _tensor(place, blocks) for name, place in places.items()}
+    tensors: dict[str, torch.Tensor] = {}
+    for name, place in places.items():
+        try:
+            tensors[name] = _tensor(place, blocks)
+        except UnreadableError as error:
+            if not partial:
+                raise UnreadableError(f"'{name}': {error}") from error
+    return tensors
 
 
 class _Blocks:

@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from model_zoo.checkpoints.contents import ValueFigures
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, numpy_dtype
 from model_zoo.checkpoints.places import FileBytes, Place
 
 #: Values that are looked at at once.
 _CHUNK = 2**20
-
-
-@dataclass(frozen=True)
-class ValueFigures:
-    """What the values of one tensor are like; None where there is no finite value, or where they are no numbers.
-
-    Args:
-        non_finite: How many are NaN or infinite.
-    """
-
-    non_finite: int
-    minimum: float | None
-    maximum: float | None
-    mean: float | None
 
 
 def read_values(place: Place) -> np.ndarray[Any, Any]:

@@ -209,6 +209,7 @@ def test_figures(tmp_path: Path) -> None:
     large[5] = torch.nan
     torch.save({"w": large.reshape(1, -1), "b": torch.tensor([True, False]), "e": torch.zeros(0)}, tmp_path / "x.pt")
     figures = dict(open_checkpoint(tmp_path / "x.pt").figures(""))
+    assert not any(isinstance(found, str) for found in figures.values())
     assert figures["w"].non_finite == 1
     assert figures["w"].minimum == -1
     assert figures["w"].maximum == 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from model_zoo.checkpoints.contents import Contents, ValueFigures
 from model_zoo.checkpoints.reader import Checkpoint, open_checkpoint
 from model_zoo.utils.console import HouseParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError
@@ -40,11 +42,8 @@ def run(argv: list[str]) -> int:
     given = _parser().parse_args(argv)
     checkpoint = open_checkpoint(given.file)
     with spinner(f"reading {given.file.name}"):
-        inspected = Inspected(
-            contents=checkpoint.contents,
-            digests=_digests(checkpoint, given.sha256),
-            figures=_figures(checkpoint) if given.values else None,
-        )
+        contents, figures = _figures(checkpoint) if given.values else (checkpoint.contents, None)
+        inspected = Inspected(contents, _digests(checkpoint, given.sha256), figures)
     if given.json:
         print_json(inspected.to_json())
     else:
@@ -62,7 +61,7 @@ def run(argv: list[str]) -> int:
                 widest = Measurement.get(out, out.options.update(max_width=_MOST_COLUMNS), each).maximum
                 out.width = max(narrow, min(widest, _MOST_COLUMNS))
             out.print(each)
-    return 1 if checkpoint.contents.problems else 0
+    return 1 if contents.problems else 0
 
 
 def _digests(checkpoint: Checkpoint, asked: bool) -> dict[Path, str] | None:
@@ -72,7 +71,8 @@ def _digests(checkpoint: Checkpoint, asked: bool) -> dict[Path, str] | None:
     return {path: sha256_file(path) for path in checkpoint.files}
 
 
-def _figures(checkpoint: Checkpoint) -> Figures:
+def _figures(checkpoint: Checkpoint) -> tuple[Contents, Figures]:
+    """Figures of all values, and the contents with the damage that only reading them shows."""
     contents = checkpoint.contents
     declared = sum(info.nbytes for tensors in contents.state_dicts.values() for info in tensors.values())
     if declared > 4 * contents.nbytes + 2**20:
@@ -80,7 +80,16 @@ def _figures(checkpoint: Checkpoint) -> Figures:
             f"{contents.path} declares far more values than it has: {declared:,} bytes out of {contents.nbytes:,}",
             "inspect it without --values",
         )
-    return {path: dict(checkpoint.figures(path)) for path in contents.state_dicts}
+    found: dict[str, dict[str, ValueFigures]] = {}
+    damaged: list[str] = []
+    for path in contents.state_dicts:
+        found[path] = {}
+        for name, figures in checkpoint.figures(path):
+            if isinstance(figures, str):
+                damaged.append(f"{f'{path}: ' if path else ''}'{name}': {figures}")
+            else:
+                found[path][name] = figures
+    return replace(contents, problems=(*contents.problems, *damaged)), found
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model_zoo.checkpoints.contents import Contents, TensorInfo
-from model_zoo.checkpoints.values import ValueFigures
+from model_zoo.checkpoints.contents import Contents, TensorInfo, ValueFigures
 
 Figures = Mapping[str, Mapping[str, ValueFigures]]
 

@@ -13,7 +13,6 @@ from model_zoo.checkpoints.inert_values import escaped
 from model_zoo.utils.console import table
 from model_zoo.workbench.inspect.report import Inspected, dtypes, parameters
 
-
 #: rich takes a millisecond for a row; longer tables are lined up without it.
 _MOST_RICH_ROWS = 500
 
