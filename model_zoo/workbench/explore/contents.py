@@ -1,0 +1,86 @@
+"""What a model file is and how it would be run, told from its content."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_zoo.checkpoints.contents import Format
+from model_zoo.utils.errors import UserError
+
+#: What runs a format, as the child process names it, and the packages that it takes.
+RUNNERS: dict[Format, tuple[str, tuple[str, ...]]] = {
+    Format.ONNX: ("onnx", ("onnxruntime", "onnx")),
+    Format.TFLITE: ("tflite", ("ai-edge-litert",)),
+    Format.PT2: ("program", ("torch",)),
+    Format.TORCHSCRIPT: ("torchscript", ("torch",)),
+}
+#: What runs any file of weights: the code of a folder.
+SOURCE_RUNNER = ("source", ("torch",))
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file is.
+
+    Args:
+        problems: What is damaged or was refused.
+    """
+
+    format: Format
+    tensors: int | None
+    parameters: int | None
+    problems: tuple[str, ...]
+
+
+def read_facts(file: Path) -> FileFacts:
+    """Look into a model file; nothing of it is run.
+
+    Raises:
+        UserError: It holds no model.
+    """
+    with file.open("rb") as opened:
+        head = opened.read(16)
+    if head[4:8] == b"TFL3":
+        return FileFacts(Format.TFLITE, None, None, ())
+    if head.startswith(b"PK"):
+        names = zipfile.ZipFile(file).namelist()
+        if any(name.endswith("/models/model.json") or "/data/weights/" in name for name in names):
+            return FileFacts(Format.PT2, None, None, ())
+        if any(name.endswith("/constants.pkl") for name in names):
+            return FileFacts(Format.TORCHSCRIPT, None, None, ())
+    if file.suffix == ".onnx":
+        return FileFacts(Format.ONNX, None, None, ())
+    from model_zoo.utils.checkpoint import read_state_dict
+
+    tensors = read_state_dict(file)
+    if not tensors:
+        raise UserError(f"{file} holds no tensors")
+    total = sum(tensor.numel() for tensor in tensors.values())
+    return FileFacts(Format.SAFETENSORS if file.suffix == ".safetensors" else Format.TORCH_ZIP, len(tensors), total, ())
+
+
+def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: bool) -> None:
+    """Refuse a file that cannot be run as it is.
+
+    Args:
+        trust: The user says that the code in the file may be run.
+
+    Raises:
+        UserError: It holds weights only and there is no code, or code of its own and no trust.
+    """
+    if source is not None:
+        if facts.format in (Format.ONNX, Format.TFLITE):
+            raise UserError(f"{file} is {facts.format}, which runs by itself", "leave --source out")
+        return
+    if facts.format not in RUNNERS:
+        raise UserError(
+            f"{file} holds weights, not the code that runs them",
+            f"give --source DIR with a model.py, or make one: model-zoo recover {file} -o DIR",
+        )
+    if facts.format is Format.TORCHSCRIPT and not trust:
+        raise UserError(
+            f"{file} is a TorchScript archive: running it runs the code in it",
+            "give --trust if you trust where it comes from",
+        )
