@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_zoo.checkpoints.contents import Format
+from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import UserError
 
 #: What runs a format, as the child process names it, and the packages that it takes.
@@ -52,13 +53,12 @@ def read_facts(file: Path) -> FileFacts:
             return FileFacts(Format.TORCHSCRIPT, None, None, ())
     if file.suffix == ".onnx":
         return FileFacts(Format.ONNX, None, None, ())
-    from model_zoo.utils.checkpoint import read_state_dict
-
-    tensors = read_state_dict(file)
-    if not tensors:
-        raise UserError(f"{file} holds no tensors")
-    total = sum(tensor.numel() for tensor in tensors.values())
-    return FileFacts(Format.SAFETENSORS if file.suffix == ".safetensors" else Format.TORCH_ZIP, len(tensors), total, ())
+    contents = open_checkpoint(file).contents
+    problems = [*contents.problems, *contents.notes, *(f"refused to run {call}" for call in contents.calls)]
+    if not contents.tensors:
+        raise UserError("; ".join([f"{file} holds no tensors", *contents.problems]), f"model-zoo inspect {file}")
+    total = sum(tensor.numel for tensor in contents.tensors.values())
+    return FileFacts(contents.format, len(contents.tensors), total, tuple(problems))
 
 
 def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: bool) -> None:

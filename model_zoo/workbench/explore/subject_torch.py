@@ -19,6 +19,7 @@ from model_zoo.workbench.explore.subject import Port, Subject
 from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
 
 ENTRY = "model.py"
+_LONGEST_REASON = 600
 
 
 class TorchSubject(Subject):
@@ -78,6 +79,10 @@ class _Flat(torch.nn.Module):
         super().__init__()
         self.module = module
 
+    def train(self, mode: bool = True) -> _Flat:
+        """Stay as it is: the module is in evaluation mode, and an exported program refuses to be asked."""
+        return self
+
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the module."""
         return tuple(flatten(self.module(*tensors)).values())
@@ -108,13 +113,13 @@ def from_source(source: Path, weights: Path, device: str) -> TorchSubject:
     Raises:
         ModelZooError: The code fails, or the checkpoint does not fit.
     """
-    from model_zoo.workbench.explore.weights import read_weights
+    from model_zoo.checkpoints.state_dict import read_state_dict
 
     build = _load_entry(source)
     module = build()
     if not isinstance(module, torch.nn.Module):
         raise ModelZooError(f"build_model() of {source / ENTRY} gives {type(module).__name__}, no torch module")
-    _load(module.eval(), read_weights(weights), weights)
+    _load(module.eval(), read_state_dict(weights), weights)
     ports, told_by = declared_ports(module, source)
     return TorchSubject(module, ports, told_by, device)
 
@@ -185,22 +190,12 @@ def _load_entry(source: Path) -> Callable[[], Any]:
 
 
 def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor], file: Path) -> None:
-    own = module.state_dict()
-    missing = [name for name in own if name not in weights]
-    extra = [name for name in weights if name not in own]
-    shapes = [
-        f"{name} {list(weights[name].shape)} instead of {list(tensor.shape)}"
-        for name, tensor in own.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    found = [
-        f"{len(names)} {what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
-        for what, names in (("missing", missing), ("extra", extra), ("of another shape", shapes))
-        if names
-    ]
-    if found:
-        raise ModelZooError(f"{file.name} does not fit {type(module).__name__}: {'; '.join(found)}")
-    module.load_state_dict(weights)
+    """Load strictly. Weights that are not finite are loaded too: what comes of them is what is explored."""
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise ModelZooError(f"{file.name} does not fit the module: {reason[:_LONGEST_REASON]}") from error
 
 
 def _device(asked: str) -> str:
