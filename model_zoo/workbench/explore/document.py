@@ -166,6 +166,8 @@ def show(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{value:,}"
+    if isinstance(value, str):
+        return value.rstrip(".")
     if isinstance(value, list | tuple):
         return ", ".join(map(show, value))
     if isinstance(value, dict):

@@ -160,7 +160,9 @@ def _times(outputs: Outputs) -> Iterator[Section]:
             outputs,
             "run.json",
             "",
-            ("runtime", "device", "place", "threads", "runs_asked", "estimate_s", "outputs_repeat"),
+            ("runtime", "device", "place", "threads", "runs_asked", "load",
+                "is_busy",
+                "estimate_s", "outputs_repeat"),
         )
     ]
     if outputs.has("run.json: cold"):
@@ -298,7 +300,8 @@ def target_table(outputs: Outputs) -> Table | None:
         )
         for each in rows
     )
-    return Table(("target", "wanted", "found", "verdict", "measured on, or why not"), cells, "targets.json: judgements")
+    columns = ("target", "wanted", "found", "verdict", "measured on, or why not")
+    return Table(columns, cells, "targets.json: judgements", ("found",))
 
 
 def tensor_table(rows: Sequence[Any], reference: str, what: str) -> Table:

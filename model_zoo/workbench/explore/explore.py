@@ -260,6 +260,8 @@ def _not_loaded(error: ChildFailedError, runs: int, measurement: Measurement) ->
         outputs_repeat=None,
         cold=None,
         latency=None,
+        load=None,
+        is_busy=False,
         estimate_s=None,
         runs_asked=runs,
         batches=(),

@@ -46,7 +46,7 @@ def guess_ports(module: nn.Module) -> tuple[list[Port], str]:
         except Exception as error:  # whatever the model does with a shape that is not its own
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             continue
-        why = f"tried: shape {number} of {len(candidates)} that fit the first layer, {layer} ({type(kind).__name__})"
+        why = f"a trial: shape {number} of {len(candidates)} that fit the first layer, {layer} ({type(kind).__name__})"
         return [port], why
     raise ModelZooError(f"none of {len(candidates)} shapes for the first layer, {layer}, runs: {reason}", give)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -98,7 +99,10 @@ class Measurement:
             kept: Where the samples are for the child.
         """
         write_samples(kept, samples)
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anything of this runs
         found: dict[str, Any] = {
+            "load": None if load is None else round(load, 2),
+            "is_busy": load is not None and load > (os.cpu_count() or 1) / 2,
             "latency": None,
             "batches": (),
             "best_batch": None,

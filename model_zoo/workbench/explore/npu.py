@@ -14,7 +14,7 @@ from model_zoo.toolchains.base import CompileRequest, LoweringRequest
 from model_zoo.toolchains.local.placement import NotWholeError
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.workbench.explore.records import Fit, Npu, Npus, OnCpu
+from model_zoo.workbench.explore.records import Fit, Group, Npu, Npus, OnCpu
 
 #: Generations of the NPU that are checked unless chipsets are named.
 _GENERATIONS = (68, 73, 75, 79, 81)
@@ -72,14 +72,19 @@ def check_npus(
         compiler=compiler,
         calibration=calibration,
         checks=tuple(checks),
-        whole=tuple(_title(check) for check in checks if check.fit is Fit.WHOLE),
-        not_whole=tuple(_title(check) for check in checks if check.fit is Fit.PARTS),
+        whole=_grouped(checks, Fit.WHOLE),
+        not_whole=_grouped(checks, Fit.PARTS),
         problem=None,
     )
 
 
-def _title(check: Npu) -> str:
-    return f"{check.chipset.removeprefix('qualcomm-')} ({check.generation}) in {check.precision}"
+def _grouped(checks: Sequence[Npu], fit: Fit) -> tuple[Group, ...]:
+    by_precision: dict[str, list[str]] = {}
+    for check in checks:
+        if check.fit is fit:
+            name = f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})"
+            by_precision.setdefault(check.precision, []).append(name)
+    return tuple(Group(precision=name, chipsets=tuple(chips)) for name, chips in by_precision.items())
 
 
 def _check_precision(

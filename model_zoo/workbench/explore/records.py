@@ -289,6 +289,8 @@ class Run(Record):
     Args:
         place: Processor that the figures are of.
         estimate_s: What all runs were estimated to take, before they were started.
+        load: Mean number of other runnable processes in the minute before; None where the system does not tell.
+        is_busy: Whether they take more than half of the cores, so that times are too long.
         runs_asked: As on the command line; fewer are done where they would take too long.
     """
 
@@ -303,6 +305,8 @@ class Run(Record):
     outputs_repeat: bool | None
     cold: Cold | None
     latency: Latency | None
+    load: float | None
+    is_busy: bool
     estimate_s: float | None
     runs_asked: int
     batches: tuple[Batch, ...]
@@ -423,6 +427,13 @@ class Npu(Part):
     reason: str | None
 
 
+class Group(Part):
+    """Chipsets that are alike at one precision, each with the generation of its NPU."""
+
+    precision: str
+    chipsets: tuple[str, ...]
+
+
 class Npus(Record):
     """On which NPUs the whole graph fits, as the QNN compiler says on this machine.
 
@@ -435,8 +446,8 @@ class Npus(Record):
     compiler: str
     calibration: str
     checks: tuple[Npu, ...]
-    whole: tuple[str, ...]
-    not_whole: tuple[str, ...]
+    whole: tuple[Group, ...]
+    not_whole: tuple[Group, ...]
     problem: str | None
 
 

@@ -74,12 +74,12 @@ def _what(outputs: Outputs) -> Iterator[Sentence]:
 def _interface(outputs: Outputs) -> Iterator[Sentence]:
     if "inputs.json" not in outputs.files:
         return
-    yield outputs.say("What it takes was told by {told}.", told="inputs.json: shapes_from")
+    yield outputs.say("What it takes is known from {told}.", told="inputs.json: shapes_from")
     if outputs.has("inputs.json: real"):
         yield outputs.say("It was run on real inputs, {origin}.", origin="inputs.json: origin")
         yield outputs.say("How these were prepared: {how}.", how="inputs.json: preparation")
     else:
-        yield outputs.say("No real inputs were there, so it was run on {origin}.", origin="inputs.json: origin")
+        yield outputs.say("There were no real inputs; what it was run on is {origin}.", origin="inputs.json: origin")
     if outputs.has("inputs.json: chosen"):
         yield outputs.say("Sizes that it leaves open were taken as {sizes}.", sizes="inputs.json: chosen")
 
@@ -153,10 +153,14 @@ def _npu(outputs: Outputs) -> Iterator[Sentence]:
     if outputs.has("npu.json: problem"):
         yield outputs.say("Whether it fits on an NPU was not checked: {problem}.", problem="npu.json: problem")
         return
-    if outputs.has("npu.json: whole"):
-        yield outputs.say("The whole graph fits on the NPU of {targets}.", targets="npu.json: whole")
-    if outputs.has("npu.json: not_whole"):
-        yield outputs.say("Only parts of it fit on the NPU of {targets}.", targets="npu.json: not_whole")
+    said_of = {
+        "whole": "In {precision}, the whole graph fits on the NPU of {chipsets}.",
+        "not_whole": "In {precision}, only parts of the graph fit on the NPU of {chipsets}.",
+    }
+    for key, template in said_of.items():
+        for index in range(len(outputs.get(f"npu.json: {key}", []))):
+            place = f"npu.json: {key}[{index}]"
+            yield outputs.say(template, precision=f"{place}.precision", chipsets=f"{place}.chipsets")
     if outputs.has("npu.json: checks"):
         yield outputs.say(
             "The compiler said so on this machine ({compiler}); the quantized graph was calibrated with {calibration}.",
@@ -201,11 +205,10 @@ def _npu_table(outputs: Outputs) -> Iterator[Table]:
 
 
 def _npu_card(outputs: Outputs) -> Iterator[Card]:
-    for key, mark in (("whole", "good"), ("not_whole", "bad")):
-        if outputs.has(f"npu.json: {key}"):
-            label = "whole on the NPU" if key == "whole" else "only in parts on the NPU"
-            value = outputs.say("{targets}", targets=f"npu.json: {key}")
-            yield Card(label, value, mark)
+    for key, label, mark in (("whole", "whole on the NPU", "good"), ("not_whole", "in parts on the NPU", "bad")):
+        for index, group in enumerate(outputs.get(f"npu.json: {key}", [])):
+            value = outputs.say("{chipsets}", chipsets=f"npu.json: {key}[{index}].chipsets")
+            yield Card(f"{label}, {group['precision']}", value, mark)
 
 
 def _targets(outputs: Outputs) -> Iterator[Sentence]:
@@ -249,6 +252,14 @@ def _risks(outputs: Outputs) -> Iterator[Sentence]:
         )
     for index in range(len(outputs.get("identity.json: problems", []))):
         yield outputs.say("About the file: {problem}.", problem=f"identity.json: problems[{index}]")
+    if outputs.has("run.json: is_busy"):
+        yield outputs.say(
+            "This machine was busy, with {load} other processes running on {cores} cores (busy: {busy}): times are "
+            "longer than on one that is idle.",
+            load="run.json: load",
+            cores="environment.json: cores",
+            busy="run.json: is_busy",
+        )
     if outputs.get("run.json: latency.spread", 0) >= _UNEVEN:
         yield outputs.say(
             "Times are uneven: the slowest percent takes {spread} times the median.", spread="run.json: latency.spread"
@@ -279,8 +290,8 @@ def _input_risks(outputs: Outputs) -> Iterator[Sentence]:
             origin="inputs.json: origin",
             real="inputs.json: real",
         )
-    if str(outputs.get("inputs.json: shapes_from", "")).startswith("tried"):
-        yield outputs.say("Its input shape is no more than what runs: {told}.", told="inputs.json: shapes_from")
+    if str(outputs.get("inputs.json: shapes_from", "")).startswith("a trial"):
+        yield outputs.say("Nothing declares the shape of its input; it is no more than one that runs, from {told}.", told="inputs.json: shapes_from")
     if outputs.get("inputs.json: preparation", "").startswith("pictures"):
         yield outputs.say(
             "How the model wants its pictures prepared is not known; done was: {how}.", how="inputs.json: preparation"
@@ -303,8 +314,10 @@ def _recommendation(outputs: Outputs) -> Iterator[Sentence]:
         return
     if outputs.has("npu.json: whole"):
         yield outputs.say(
-            "Go on with {target}: export it there and compare its outputs with those of this machine on real inputs.",
-            target="npu.json: whole[0]",
+            "Go on with {precision} for {chipset}: export it there, and compare its outputs with those of this machine "
+            "on real inputs.",
+            precision="npu.json: whole[0].precision",
+            chipset="npu.json: whole[0].chipsets[0]",
         )
     elif outputs.has("npu.json: not_whole"):
         index = next(i for i, check in enumerate(outputs.value("npu.json: checks")) if check["on_cpu"])

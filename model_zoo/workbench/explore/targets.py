@@ -177,7 +177,7 @@ def _latencies(targets: Targets, run: Run | None) -> Iterator[Judgement]:
             limit = getattr(target, name)
             if limit is None:
                 continue
-            wanted, what = f"at most {limit:g} ms", f"latency {name}"
+            wanted, what = f"at most {limit:,.15g} ms", f"latency {name}"
             if target.device is not None:
                 reason = f"not measured here: {target.device} is another machine"
                 yield _unmeasured(f"{what} on {target.device}", wanted, "ms", reason)
@@ -203,7 +203,7 @@ def _figures(targets: Targets, identity: Identity, run: Run | None, layers: Laye
         if limit is None:
             continue
         least = name == "throughput"
-        wanted = f"{'at least' if least else 'at most'} {limit:g}{f' {unit}' if unit else ''}"
+        wanted = f"{'at least' if least else 'at most'} {limit:,.15g}{f' {unit}' if unit else ''}"
         if value is None or not math.isfinite(value):
             yield _unmeasured(name, wanted, unit, "there is no figure")
         else:
