@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from model_zoo.checkpoints.contents import Format
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import UserError
+from model_zoo.workbench.explore.program import check_program
 
 #: What runs a format, as the child process names it, and the packages that it takes.
 RUNNERS: dict[Format, tuple[str, tuple[str, ...]]] = {
@@ -41,24 +41,12 @@ def read_facts(file: Path) -> FileFacts:
     Raises:
         UserError: It holds no model.
     """
-    with file.open("rb") as opened:
-        head = opened.read(16)
-    if head[4:8] == b"TFL3":
-        return FileFacts(Format.TFLITE, None, None, ())
-    if head.startswith(b"PK"):
-        names = zipfile.ZipFile(file).namelist()
-        if any(name.endswith("/models/model.json") or "/data/weights/" in name for name in names):
-            return FileFacts(Format.PT2, None, None, ())
-        if any(name.endswith("/constants.pkl") for name in names):
-            return FileFacts(Format.TORCHSCRIPT, None, None, ())
-    if file.suffix == ".onnx":
-        return FileFacts(Format.ONNX, None, None, ())
     contents = open_checkpoint(file).contents
     problems = [*contents.problems, *contents.notes, *(f"refused to run {call}" for call in contents.calls)]
-    if not contents.tensors:
+    if not contents.tensors and contents.format not in RUNNERS:
         raise UserError("; ".join([f"{file} holds no tensors", *contents.problems]), f"model-zoo inspect {file}")
-    total = sum(tensor.numel for tensor in contents.tensors.values())
-    return FileFacts(contents.format, len(contents.tensors), total, tuple(problems))
+    total = sum(tensor.numel for tensor in contents.tensors.values()) or None
+    return FileFacts(contents.format, len(contents.tensors) or None, total, tuple(problems))
 
 
 def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: bool) -> None:
@@ -79,6 +67,8 @@ def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: boo
             f"{file} holds weights, not the code that runs them",
             f"give --source DIR with a model.py, or make one: model-zoo recover {file} -o DIR",
         )
+    if facts.format is Format.PT2 and not trust:
+        check_program(file)
     if facts.format is Format.TORCHSCRIPT and not trust:
         raise UserError(
             f"{file} is a TorchScript archive: running it runs the code in it",

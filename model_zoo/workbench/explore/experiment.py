@@ -160,9 +160,7 @@ def _times(outputs: Outputs) -> Iterator[Section]:
             outputs,
             "run.json",
             "",
-            ("runtime", "device", "place", "threads", "runs_asked", "load",
-                "is_busy",
-                "estimate_s", "outputs_repeat"),
+            ("runtime", "device", "place", "threads", "runs_asked", "load", "is_busy", "estimate_s", "outputs_repeat"),
         )
     ]
     if outputs.has("run.json: cold"):

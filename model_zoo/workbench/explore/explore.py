@@ -128,6 +128,7 @@ class Exploration:
             "file": str(self.file.resolve()),
             "source": None if self.source is None else str(self.source),
             "device": self.request.device,
+            "trust": self.request.trust,
         }
         scratch = self.workspace.folder("logs") / "child"
         shutil.rmtree(scratch, ignore_errors=True)

@@ -30,7 +30,9 @@ def guess_ports(module: nn.Module) -> tuple[list[Port], str]:
     give = "give --input FILE.npz with one array for each of " + (", ".join(names) or "its inputs")
     if len(names) != 1:
         raise ModelZooError(f"the model takes {len(names)} inputs, whose shapes nothing declares", give)
-    first = next(((n, m) for n, m in module.named_modules() if not any(m.children()) and any(True for _ in m.parameters())), None)
+    first = next(
+        ((n, m) for n, m in module.named_modules() if not any(m.children()) and any(True for _ in m.parameters())), None
+    )
     if first is None:
         raise ModelZooError("the model has no layer with weights that would tell its input", give)
     layer, kind = first

@@ -291,7 +291,10 @@ def _input_risks(outputs: Outputs) -> Iterator[Sentence]:
             real="inputs.json: real",
         )
     if str(outputs.get("inputs.json: shapes_from", "")).startswith("a trial"):
-        yield outputs.say("Nothing declares the shape of its input; it is no more than one that runs, from {told}.", told="inputs.json: shapes_from")
+        yield outputs.say(
+            "Nothing declares the shape of its input; it is no more than one that runs, from {told}.",
+            told="inputs.json: shapes_from",
+        )
     if outputs.get("inputs.json: preparation", "").startswith("pictures"):
         yield outputs.say(
             "How the model wants its pictures prepared is not known; done was: {how}.", how="inputs.json: preparation"

@@ -14,6 +14,7 @@ import torch
 
 from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.workbench.explore.program import check_pickles
 from model_zoo.workbench.explore.records import Layers
 from model_zoo.workbench.explore.subject import Port, Subject
 from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
@@ -124,8 +125,14 @@ def from_source(source: Path, weights: Path, device: str) -> TorchSubject:
     return TorchSubject(module, ports, told_by, device)
 
 
-def from_program(file: Path, device: str) -> TorchSubject:
-    """Read an exported program that was checked to be data."""
+def from_program(file: Path, device: str, trust: bool) -> TorchSubject:
+    """Read an exported program, whose description was checked to name nothing but operators.
+
+    Args:
+        trust: Its pickles may hold anything.
+    """
+    if not trust:
+        check_pickles(file)
     program: torch.export.ExportedProgram = torch.export.load(file)
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}

@@ -24,7 +24,7 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
     """Answer requests about one model. The first one must be "load".
 
     Args:
-        job: "kind", "file", "source", "device", and "started": the time when the process was asked for.
+        job: "kind", "file", "source", "device", "trust", and "started": the time when the process was asked for.
     """
     begun = time.time()
     subject: Subject | None = None
@@ -66,7 +66,7 @@ def _load(job: dict[str, Any], work_dir: Path) -> tuple[Subject, dict[str, float
 
         make = {
             "source": lambda: torch_kinds.from_source(Path(job["source"]), file, device),
-            "program": lambda: torch_kinds.from_program(file, device),
+            "program": lambda: torch_kinds.from_program(file, device, job["trust"]),
             "torchscript": lambda: torch_kinds.from_torchscript(file, device),
         }[kind]
     imported, memory = time.perf_counter(), peak_memory_bytes()
