@@ -204,7 +204,7 @@ class Exploration:
     def _wanted(self, targets: Targets) -> list[tuple[Chipset, Precision]]:
         chips = [find_chipset(name) for name in self.request.chipsets] or representatives()
         wanted = [(chip, precision) for precision in PRECISIONS for chip in chips]
-        asked = [(find_chipset(each.chipset), Precision.parse(each.precision)) for each in targets.npu]
+        asked = [(find_chipset(each.chipset), each.precision) for each in targets.npu]
         return list(dict.fromkeys([*wanted, *asked]))
 
     def _judge(self, targets: Targets, run: Run) -> None:

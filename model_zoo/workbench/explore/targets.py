@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import pydantic
 import yaml
 
-from model_zoo.targets.chipset import find_chipset
+from model_zoo.base.info import ChipsetName, PrecisionName
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.explore.records import (
@@ -52,18 +52,8 @@ class LatencyTarget(_Strict):
 class NpuTarget(_Strict):
     """The whole graph runs on the NPU of a chipset."""
 
-    chipset: str
-    precision: str = "w8a8"
-
-    @pydantic.field_validator("chipset")
-    @classmethod
-    def _known_chipset(cls, name: str) -> str:
-        return find_chipset(name).name
-
-    @pydantic.field_validator("precision")
-    @classmethod
-    def _known_precision(cls, name: str) -> str:
-        return str(Precision.parse(name))
+    chipset: ChipsetName
+    precision: PrecisionName = Precision.W8A8
 
 
 class Targets(_Strict):
