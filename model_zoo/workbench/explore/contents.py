@@ -50,23 +50,18 @@ def read_facts(file: Path) -> FileFacts:
 
 
 def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: bool) -> None:
-    """Refuse a file that cannot be run as it is.
+    """Refuse a file that may not be run as it is. One of weights alone may: its model is recovered first.
 
     Args:
         trust: The user says that the code in the file may be run.
 
     Raises:
-        UserError: It holds weights only and there is no code, or code of its own and no trust.
+        UserError: It holds code of its own and there is no trust, or it needs no code and gets some.
     """
     if source is not None:
         if facts.format in (Format.ONNX, Format.TFLITE):
             raise UserError(f"{file} is {facts.format}, which runs by itself", "leave --source out")
         return
-    if facts.format not in RUNNERS:
-        raise UserError(
-            f"{file} holds weights, not the code that runs them",
-            f"give --source DIR with a model.py, or make one: model-zoo recover {file} -o DIR",
-        )
     if facts.format is Format.PT2 and not trust:
         check_program(file)
     if facts.format is Format.TORCHSCRIPT and not trust:

@@ -32,6 +32,7 @@ from model_zoo.workbench.explore.records import (
     Requirements,
     Run,
 )
+from model_zoo.workbench.explore.recovered import RECOVERED, recover
 from model_zoo.workbench.explore.requirements import check_requirements
 from model_zoo.workbench.explore.samples import Chosen, choose_samples, ports_of_file
 from model_zoo.workbench.explore.subject import Port
@@ -75,6 +76,12 @@ class Exploration:
         """What runs the file, as the child process names it."""
         return (SOURCE_RUNNER if self.source else RUNNERS[self.facts.format])[0]
 
+    @property
+    def weights(self) -> Path:
+        """What the child loads: a recovery has renamed the tensors to those of its module."""
+        recovered = self.workspace.root / RECOVERED
+        return recovered / "weights.safetensors" if self.source == recovered else self.file
+
     def run(self) -> None:
         """All steps that are not done yet. Environment and packages are looked at each time.
 
@@ -82,6 +89,9 @@ class Exploration:
             MissingPackagesError: Before anything is run.
             ModelFailedError: The model does not load or run; everything else is recorded.
         """
+        if self.source is None and self.facts.format not in RUNNERS:
+            self.tell("recover the model from its weights")
+            self.source = recover(self.file, self.workspace, Limits(seconds=self.request.timeout_s))
         self._step(Identity, lambda: identify(self.file, self.facts, self.source, self.request.origin))
         environment = describe_environment(*self.environments, Path(sys.prefix))
         self.workspace.write(environment)
@@ -125,7 +135,7 @@ class Exploration:
     def _measurement(self, place: str) -> Measurement:
         job = {
             "kind": self.kind,
-            "file": str(self.file.resolve()),
+            "file": str(self.weights.resolve()),
             "source": None if self.source is None else str(self.source),
             "device": self.request.device,
             "trust": self.request.trust,

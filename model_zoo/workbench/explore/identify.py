@@ -15,8 +15,9 @@ from model_zoo.workbench.explore.records import Identity, Said
 
 ENTRY = "model.py"
 _RECOVERY = "recovery.json"
-_WEIGHTS = ("*.safetensors", "*.pt", "*.pth", "*.ckpt", "*.bin", "*.onnx", "*.tflite", "*.pt2")
+_WEIGHTS = ("*.safetensors", "*.pt", "*.pth", "*.ckpt", "*.bin", "*.onnx", "*.tflite", "*.pt2", "*.npz")
 _MAX_TEXT = 2**20
+_MOST_NAMES = 8
 _URL = re.compile(r"https?://(?:www\.)?(?:github\.com|gitlab\.com|huggingface\.co|arxiv\.org)/[\w./@%+~-]+")
 _COMMIT = re.compile(r"\bcommit[ :=]+`?([0-9a-f]{7,40})\b", re.IGNORECASE)
 #: What a config.json says of the architecture, and a report repeats.
@@ -91,6 +92,7 @@ def identify(file: Path, facts: FileFacts, source: Path | None, origin: str | No
     problems = list(facts.problems)
     config = _read_json(file.parent / "config.json", problems)
     recovery = _read_json(source / _RECOVERY, problems) if source else {}
+    problems += _not_recovered(recovery)
     names = [*_recovered(recovery), *_configured(config), *_from_name(file)]
     claimed = [Said(text=origin, where="--origin")] if origin else []
     return Identity(
@@ -104,7 +106,7 @@ def identify(file: Path, facts: FileFacts, source: Path | None, origin: str | No
         origin=(*claimed, *_claims(folders, config)),
         config={key: config[key] for key in _CONFIG_KEYS if key in config},
         code=None if source is None else str(source / ENTRY),
-        recovered=recovery.get("title"),
+        recovered=_model(recovery).get("title"),
         choices=tuple(_assumed(recovery)),
         problems=tuple(problems),
     )
@@ -112,8 +114,21 @@ def identify(file: Path, facts: FileFacts, source: Path | None, origin: str | No
 
 def _recovered(recovery: dict[str, Any]) -> Iterator[Said]:
     for key in ("title", "constructor"):
-        if isinstance(recovery.get(key), str):
-            yield Said(text=recovery[key], where=f"{_RECOVERY}: {key}")
+        if isinstance(text := _model(recovery).get(key), str):
+            yield Said(text=text, where=f"{_RECOVERY}: {key}")
+
+
+def _model(recovery: dict[str, Any]) -> dict[str, Any]:
+    model = recovery.get("model")
+    return model if isinstance(model, dict) else {}
+
+
+def _not_recovered(recovery: dict[str, Any]) -> Iterator[str]:
+    left = recovery.get("not_recovered")
+    for what, names in left.items() if isinstance(left, dict) else ():
+        if isinstance(names, list) and names:
+            shown = ", ".join(map(str, names[:_MOST_NAMES]))
+            yield f"recovered in part: {what} tensors: {shown}{' …' if len(names) > _MOST_NAMES else ''}"
 
 
 def _assumed(recovery: dict[str, Any]) -> Iterator[str]:
