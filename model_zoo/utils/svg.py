@@ -98,6 +98,60 @@ def line_chart(
     return _svg(bottom + 46, title, parts)
 
 
+def histogram(values: Sequence[float], unit: str, title: str, marks: Mapping[str, float]) -> str:
+    """How often each value was seen: vertical bars over a line of values.
+
+    Args:
+        values: Finite, at least one. Those beyond three times their median are counted in the last bar.
+        unit: Of the values, e.g. "ms".
+        marks: Values to point out, by name, e.g. percentiles.
+
+    Returns:
+        An `<svg>` element. All text in it is escaped.
+    """
+    ordered = sorted(values)
+    low, most = ordered[0], min(ordered[-1], 3 * ordered[len(ordered) // 2])
+    high = most if most > low else low + abs(low) * 0.05 + 1e-9
+    bins = max(8, min(40, math.isqrt(len(ordered)) * 3))
+    counts = [0] * bins
+    for value in ordered:
+        counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
+    left, right, top, bottom = 60.0, _WIDTH - 20, 76.0, 260.0
+    step = (right - left) / bins
+    _, tallest, tick = _axis(counts)
+    tick = max(1.0, tick)
+
+    def x(value: float) -> float:
+        return left + (min(value, high) - low) / (high - low) * (right - left)
+
+    parts = [_text(left - 6, top - 12, "runs", anchor="end")]
+    for index in range(int(tallest / tick) + 1):
+        level = bottom - index * tick / tallest * (bottom - top)
+        line = f'<line x1="{left:.0f}" x2="{right:.0f}" y1="{level:.1f}" y2="{level:.1f}"'
+        parts += [
+            f'{line} stroke="currentColor" opacity="0.2"/>',
+            _text(left - 6, level + 4, f"{index * tick:g}", "end"),
+        ]
+    for index, count in enumerate(counts):
+        height = count / tallest * (bottom - top)
+        begin, end = (low + (index + place) * (high - low) / bins for place in (0, 1))
+        beyond = " and more" if index == bins - 1 and ordered[-1] > high else ""
+        told = _tooltip(f"{_number(begin)} to {_number(end)} {unit}{beyond}: {count}")
+        place = f'x="{left + index * step + 1:.1f}" y="{bottom - height:.1f}" width="{max(step - 2, 1):.1f}"'
+        parts.append(f'<rect {place} height="{height:.1f}" fill="{_COLOURS[0]}">{told}</rect>')
+    for number, (name, value) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
+        line = f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{top - 6:.0f}" y2="{bottom:.0f}"'
+        parts.append(f'{line} stroke="{_COLOURS[1]}" stroke-width="2" stroke-dasharray="5 4"/>')
+        anchor = "end" if x(value) > right - 150 else "start"
+        parts.append(
+            _text(x(value), top - 12 - 14 * (number % 3), f"{name} {_number(value)} {unit}", anchor, _COLOURS[1])
+        )
+    parts.append(_text(left, bottom + 18, f"{_number(low)} {unit}"))
+    last = f"{_number(high)} {unit}{' and more' if ordered[-1] > high else ''}"
+    parts.append(_text(right, bottom + 18, last, anchor="end"))
+    return _svg(bottom + 30, title, parts)
+
+
 def _axis(values: Sequence[float]) -> tuple[float, float, float]:
     """Round ends that hold zero and all finite values, and the step between about five marks."""
     finite = [value for value in values if math.isfinite(value)]
