@@ -218,7 +218,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _peak_memory_bytes() -> int:
+def peak_memory_bytes() -> int:
+    """The most memory that this process has had resident so far; 0 where the system does not tell."""
     if os.name != "posix":
         return 0
     # ru_maxrss starts at what the parent had when it forked; Linux keeps the child's own peak here.
@@ -245,7 +246,7 @@ def _main(work_dir: Path) -> None:
 
             traceback.print_exc()
             result = {"error": (str(error) or type(error).__name__).strip().splitlines()[0]}
-        result["peak_memory_bytes"] = _peak_memory_bytes()
+        result["peak_memory_bytes"] = peak_memory_bytes()
         temporary = work_dir / "result.json.part"
         temporary.write_text(json.dumps(result), encoding="utf-8")
         temporary.replace(work_dir / "result.json")
