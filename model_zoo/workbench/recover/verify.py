@@ -53,19 +53,6 @@ class Output:
 
 
 @dataclass(frozen=True)
-class PairResult:
-    """How far the module's outputs are from those that were given.
-
-    Args:
-        largest_error: Absolute.
-        sqnr_db: Signal to error ratio; None where they are equal.
-    """
-
-    largest_error: float
-    sqnr_db: float | None
-
-
-@dataclass(frozen=True)
 class Verification:
     """What was tried, on the host CPU. A step that was not reached is None.
 
@@ -79,7 +66,6 @@ class Verification:
         first_seconds: The first one.
         peak_memory_bytes: Of the whole child process, torch and two modules included.
         threads: Of torch.
-        pair: Beside the outputs that were given, if any.
     """
 
     loads: bool
@@ -93,7 +79,6 @@ class Verification:
     runs: int | None = None
     peak_memory_bytes: int | None = None
     threads: int | None = None
-    pair: PairResult | None = None
 
     @property
     def passed(self) -> bool:
@@ -164,14 +149,11 @@ class Trial:
         self._worker.ask({"step": "write_weights"})
         return self._folder / "weights.safetensors"
 
-    def verify(
-        self, source: str, pair: tuple[Path, Path] | None, estimated: Callable[[Estimate], None]
-    ) -> Verification:
+    def verify(self, source: str, estimated: Callable[[Estimate], None]) -> Verification:
         """Write model.py and try it with the weights that were written.
 
         Args:
             source: Of model.py.
-            pair: Inputs and the outputs they should give, as .npz.
             estimated: Told what is known before the forward pass.
 
         Returns:
@@ -183,12 +165,11 @@ class Trial:
         """
         check_source(source)
         (self._folder / "model.py").write_text(source, encoding="utf-8", newline="\n")
-        files = [str(file.resolve()) for file in pair] if pair else None
         estimate = None
         try:
             estimate = Estimate(**self._worker.ask({"step": "load"}))
             estimated(estimate)
-            answer = self._worker.ask({"step": "run", "pair": files})
+            answer = self._worker.ask({"step": "run"})
         except ChildStoppedError:
             raise
         except ChildFailedError as error:
@@ -196,5 +177,4 @@ class Trial:
         answer["outputs"] = tuple(
             Output(each["name"], tuple(each["shape"]), each["dtype"]) for each in answer["outputs"]
         )
-        answer["pair"] = PairResult(**answer["pair"]) if answer["pair"] else None
         return Verification(loads=True, estimate=estimate, **answer)

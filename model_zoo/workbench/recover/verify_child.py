@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -32,13 +31,8 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
     if job["threads"]:
         torch.set_num_threads(job["threads"])
     trial = _Trial(job)
-
-    def answer(request: dict[str, Any]) -> dict[str, Any]:
-        if request["step"] == "write_weights":
-            return trial.write_weights()
-        return trial.load() if request["step"] == "load" else trial.run(request["pair"])
-
-    return answer
+    steps = {"write_weights": trial.write_weights, "load": trial.load, "run": trial.run}
+    return lambda request: steps[request["step"]]()
 
 
 class _Trial:
@@ -70,7 +64,7 @@ class _Trial:
             "weights_bytes": self._weights.stat().st_size,
         }
 
-    def run(self, pair: list[str] | None) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Run the module, save and load it, and compare."""
         samples = {each["name"]: random_input(each) for each in self._job["inputs"]}
         times: list[float] = []
@@ -93,7 +87,6 @@ class _Trial:
             "runs": len(times),
             "peak_memory_bytes": peak_memory_bytes(),
             "threads": torch.get_num_threads(),
-            "pair": self._beside_pair(pair) if pair else None,
         }
 
     def _loaded_module(self) -> nn.Module:
@@ -126,19 +119,6 @@ class _Trial:
             return None, None
         operations = counter.get_total_flops()
         return operations // 2, operations / _operations_per_second()
-
-    def _beside_pair(self, pair: list[str]) -> dict[str, Any]:
-        given, wanted = (dict(np.load(file, allow_pickle=False)) for file in pair)
-        outputs = forward(self._module, {name: torch.from_numpy(array) for name, array in given.items()})
-        got = [outputs[name] for name in wanted] if wanted.keys() <= outputs.keys() else list(outputs.values())
-        if [tuple(tensor.shape) for tensor in got[: len(wanted)]] != [array.shape for array in wanted.values()]:
-            raise ValueError(f"the outputs {[list(t.shape) for t in got]} have other shapes than those that were given")
-        pairs = [(t.double().numpy(), array.astype(np.float64)) for t, array in zip(got, wanted.values(), strict=False)]
-        error = max(float(np.abs(a - b).max(initial=0.0)) for a, b in pairs)
-        noise, signal = (
-            sum(float((x * x).sum()) for x in each) for each in ([a - b for a, b in pairs], [b for _, b in pairs])
-        )
-        return {"largest_error": error, "sqnr_db": 10 * math.log10(signal / noise) if noise and signal else None}
 
 
 def build_function(path: Path) -> Callable[[], nn.Module]:

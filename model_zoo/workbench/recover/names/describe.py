@@ -47,7 +47,7 @@ def describe(made: Library, library_name: str, name: str) -> Architecture:
 
 
 def _describe(made: Library, library_name: str, name: str, device: str) -> Architecture:
-    with torch.device(device), uninitialized():
+    with torch.device(device), uninitialized(device):
         model = made.build(name, {})
         shapes = shapes_of(model)
         options = []
@@ -95,16 +95,21 @@ def shapes_of(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     }
 
 
+#: What weights are drawn with, beside torch.nn.init; without effect on tensors that have no memory.
+_DRAWING = ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_")
+
+
 @contextmanager
-def uninitialized() -> Iterator[None]:
+def uninitialized(device: str = "meta") -> Iterator[None]:
     """Skip the drawing of weights, which takes most of the time of building a model without memory."""
 
     def leave(tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
         return tensor
 
     init = torch.nn.init
-    functions = [name for name in vars(init) if name.endswith("_") and not name.startswith("_")]
     with ExitStack() as patches:
-        for name in functions:
+        for name in [name for name in vars(init) if name.endswith("_") and not name.startswith("_")]:
             patches.enter_context(mock.patch.object(init, name, leave))
+        for name in _DRAWING if device == "meta" else ():
+            patches.enter_context(mock.patch.object(torch.Tensor, name, leave))
         yield

@@ -31,8 +31,8 @@ class Index:
     """All architectures of a library.
 
     Args:
-        arrays: As `arrange` makes them. `counts` are the tensors of each, batch counters left out; `failures` say why one
-            could not be built, by name.
+        arrays: As `arrange` makes them. `counts` are the tensors of each, batch counters left out; `failures` say by
+            name why an architecture could not be built.
     """
 
     def __init__(self, library: str, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
