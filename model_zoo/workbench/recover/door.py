@@ -146,10 +146,10 @@ def find(contents: Contents, by: str, libraries: Sequence[str]) -> tuple[list[Ca
     if by != "structure":
         result = search(contents.tensors, contents.config, libraries, _index_progress)
         named, searched = [_candidate(each) for each in result.drafts], list(result.searched)
-        if any(each.constructors and len(each.constructors) > 1 for each in named[:1]):
+        if named and len(named[0].constructors) > 1:
+            rule = f"libraries in the order {', '.join(LIBRARIES)}, then the shortest name"
             notes.append(
-                f"several constructors give these tensors; {named[0].draft.title} is taken unless a pair tells: libraries "
-                f"in the order {', '.join(LIBRARIES)}, then the shortest name"
+                f"several constructors give these tensors; without a pair {named[0].draft.title} is taken: {rule}"
             )
     if by == "name" or any(each.draft.is_exact for each in named):
         return named, searched, notes

@@ -8,7 +8,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from model_zoo.checkpoints.reader import open_checkpoint
+from model_zoo.models._shared.named_outputs import named_tensors
 from model_zoo.utils.jobs import peak_memory_bytes
 from model_zoo.workbench.recover.names.signature import is_counter
 
@@ -56,6 +57,7 @@ class _Trial:
         """Build the module and load what was kept."""
         self._build_model = build_function(self._folder / "model.py")
         self._module = self._loaded_module()
+        self._keep_counters()
         adds, seconds = self._expected()
         return {
             "parameters": sum(parameter.numel() for parameter in self._module.parameters()),
@@ -105,6 +107,15 @@ class _Trial:
             raise ValueError(f"does not load: missing {missing[:3]}, unexpected {result.unexpected_keys[:3]}")
         return module.eval()
 
+    def _keep_counters(self) -> None:
+        """Keep the counters of batch normalisation that the checkpoint lacks: then anything loads it strictly."""
+        from safetensors.torch import load_file, save_file
+
+        kept = load_file(self._weights)
+        lacking = {n: t for n, t in self._module.state_dict().items() if is_counter(n) and n not in kept}
+        if lacking:
+            save_file(kept | lacking, self._weights)
+
     def _expected(self) -> tuple[int | None, float | None]:
         """Multiply-adds of one sample, counted without memory, and how long they take at least."""
         from torch.utils.flop_counter import FlopCounterMode
@@ -146,18 +157,7 @@ def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> Tensors:
     known = inspect.signature(module.forward).parameters
     with torch.inference_mode():
         result = module(**samples) if samples.keys() <= known.keys() else module(*samples.values())
-    return dict(_tensors(result, ""))
-
-
-def _tensors(value: object, path: str) -> Iterator[tuple[str, torch.Tensor]]:
-    if isinstance(value, torch.Tensor):
-        yield path or "output", value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _tensors(item, f"{path}.{key}".lstrip("."))
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from _tensors(item, f"{path}.{number}".lstrip("."))
+    return dict(named_tensors(result))
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

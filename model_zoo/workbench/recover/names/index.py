@@ -107,7 +107,7 @@ def load_index(library: str) -> Index | None:
     try:
         with np.load(index_path(library), allow_pickle=False) as arrays:
             return Index(library, dict(arrays))
-    except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile):
+    except (FileNotFoundError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 
 

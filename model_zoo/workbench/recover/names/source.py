@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -58,9 +59,10 @@ def draft(match: Match, others: Sequence[Match] = ()) -> Draft:
         after = "".join(f"    {line}\n" for line in _after(match))
         text += _ONE.format(package=_package(match), call=written_call(match), after=after)
     else:
-        text += _SEVERAL.format(default=repr(title))
+        text += _SEVERAL.format(default=json.dumps(title))
         for number, (name, each) in enumerate(named.items()):
-            text += f"    {'elif' if number else 'if'} architecture == {name!r}:\n        import {_package(each)}\n\n"
+            text += f"    {'elif' if number else 'if'} architecture == {json.dumps(name)}:\n"
+            text += f"        import {_package(each)}\n\n"
             text += "".join(f"        {line}\n" for line in (f"model = {written_call(each)}", *_after(each)))
         text += "    else:\n"
         text += '        raise ValueError(f"unknown architecture {architecture!r}")\n    return model.eval()\n'
