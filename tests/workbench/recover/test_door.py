@@ -90,6 +90,14 @@ def test_a_part_is_written_and_named_and_values_are_judged(
     assert "evil" not in (tmp_path / "out" / "model.py").read_text()
 
 
+def test_by_structure_where_no_name_fits(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_ZOO_CACHE", str(cache))
+    own = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    status, found = recover(tmp_path, own.state_dict())
+    assert (status, found["model"]["found_by"], found["model"]["constructor"]) == (0, "structure", None)
+    assert {choice["settled_by"] for choice in found["choices"]} <= {"assumed", "shapes", "names"}
+
+
 def test_wrong_requests(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(cache))
     file, mine = tmp_path / "file.pt", tmp_path / "mine"
