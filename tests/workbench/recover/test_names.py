@@ -84,7 +84,7 @@ def test_a_head_that_disagrees_with_itself_is_not_recovered() -> None:
 
 def test_without_its_head() -> None:
     match = best(infos(without(shapes(), "fc."), "encoder."))
-    assert (match.headless, match.is_exact) == ("fc", True)
+    assert (match.headless, match.is_exact) == (("fc",), True)
     assert draft(match).constructor == "timm.make('net', num_classes=0)"
     other = draft(best(infos(without(shapes(), "fc.")), net(where="torchvision")))
     assert "model.fc = torch.nn.Identity()" in other.source

@@ -39,7 +39,7 @@ class Match:
     Args:
         prefix: What stands before the names of the module in the checkpoint.
         options: Values of the arguments that the shapes tell.
-        headless: The sub-module that the checkpoint lacks and that is left out, e.g. "fc"; "" for none.
+        headless: Sub-modules that the checkpoint lacks and that are left out, e.g. "fc".
         tensors: Name in the checkpoint, by name in the module.
         missing: Of the module, not in the checkpoint or of another shape.
         unused: Of the checkpoint, not in the module or of another shape.
@@ -49,7 +49,7 @@ class Match:
     architecture: Architecture
     prefix: str
     options: Mapping[str, int]
-    headless: str
+    headless: tuple[str, ...]
     tensors: Mapping[str, str]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
@@ -73,7 +73,8 @@ class Match:
 def find_matches(tensors: StateDictInfo, indexes: Sequence[Index]) -> list[Match]:
     """Every architecture that fits the checkpoint or a large part of it, best first.
 
-    The order is that of `score`, then that of `LIBRARIES`, then the shorter name, then the alphabet.
+    The order is that of `score`; then whole modules before those without a head, and the whole checkpoint before a part;
+    then that of `LIBRARIES`, then the shorter name, then the alphabet.
     """
     shapes = {name: info.shape for name, info in tensors.items()}
     total = sum(map(math.prod, shapes.values()))
@@ -87,7 +88,11 @@ def find_matches(tensors: StateDictInfo, indexes: Sequence[Index]) -> list[Match
                 match = _fit(architecture, prefix, shapes)
                 if match.score >= _LEAST_PARTIAL or not match.missing:
                     found.append(match)
-    return sorted(found, key=lambda match: (-match.score, *preference(match.architecture)))
+    return sorted(found, key=_order)
+
+
+def _order(match: Match) -> tuple[float | int | str, ...]:
+    return -match.score, len(match.headless), len(match.prefix), *preference(match.architecture)
 
 
 def preference(architecture: Architecture) -> tuple[int, int, str]:
@@ -143,9 +148,9 @@ def _fit(architecture: Architecture, prefix: str, shapes: Shapes) -> Match:
     expected = _resized(architecture, options)
     same = {name: prefix + name for name, shape in expected.items() if given.get(name) == shape}
     missing = [name for name in expected if name not in same and not is_counter(name)]
-    headless = _head(architecture, missing, same)
+    headless = _heads(architecture, missing, same)
     if headless:
-        expected = {name: shape for name, shape in expected.items() if not name.startswith(f"{headless}.")}
+        expected = {name: shape for name, shape in expected.items() if not _is_under(name, headless)}
         missing = []
         options = {name: value for name, value in options.items() if name not in _CLASSES}
     taken = set(same.values())
@@ -185,10 +190,16 @@ def _resized(architecture: Architecture, options: Mapping[str, int]) -> dict[str
     return {name: tuple(shape) for name, shape in shapes.items()}
 
 
-def _head(architecture: Architecture, missing: Sequence[str], same: Mapping[str, str]) -> str:
-    """The sub-module that holds all that is missing, if it is a classification head and nothing of it is there."""
+def _heads(architecture: Architecture, missing: Sequence[str], same: Mapping[str, str]) -> tuple[str, ...]:
+    """The sub-modules that hold all that is missing, if they are classification heads and nothing of them is there."""
     sized = {size.tensor for option in architecture.options if option.name in _CLASSES for size in option.sizes}
     if not sized & set(missing):
-        return ""
-    shared = ".".join(common_root(missing))
-    return "" if any(name.startswith(f"{shared}.") for name in same) else shared
+        return ()
+    whole = ".".join(common_root(missing))
+    heads = (whole,) if whole else tuple(sorted({name.rpartition(".")[0] for name in sized}))
+    others = any(_is_under(name, heads) for name in same)
+    return heads if all(heads) and not others and all(_is_under(name, heads) for name in missing) else ()
+
+
+def _is_under(name: str, modules: Sequence[str]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)

@@ -108,10 +108,10 @@ def _written(function: str, arguments: Sequence[str], keywords: Mapping[str, str
 
 def _after(match: Match) -> list[str]:
     """Statements that the model needs after it was constructed."""
-    if match.headless and match.architecture.library != "timm":
-        path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in match.headless.split("."))
-        return [f"model{path} = torch.nn.Identity()  # the checkpoint has no such layers"]
-    return []
+    if match.architecture.library == "timm":  # it leaves a head out by itself
+        return []
+    paths = ["".join(f"[{p}]" if p.isdigit() else f".{p}" for p in head.split(".")) for head in match.headless]
+    return [f"model{path} = torch.nn.Identity()  # the checkpoint has no such layers" for path in paths]
 
 
 def _package(match: Match) -> str:
@@ -121,7 +121,7 @@ def _package(match: Match) -> str:
 
 def title_of(match: Match) -> str:
     """Library and name, and what is left out."""
-    without = f" without its {match.headless}" if match.headless else ""
+    without = f" without its {' and '.join(match.headless)}" if match.headless else ""
     return f"{match.architecture.library} {match.architecture.name}{without}"
 
 
