@@ -73,7 +73,7 @@ class Match:
 def find_matches(tensors: StateDictInfo, indexes: Sequence[Index]) -> list[Match]:
     """Every architecture that fits the checkpoint or a large part of it, best first.
 
-    The order is that of `score`; then whole modules before those without a head, and the whole checkpoint before a part;
+    The order is that of `score`; then whole modules before those without a head, the whole checkpoint before a part;
     then that of `LIBRARIES`, then the shorter name, then the alphabet.
     """
     shapes = {name: info.shape for name, info in tensors.items()}
