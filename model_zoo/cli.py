@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     new = commands.add_parser("new", help="scaffold a model's folder", epilog="example: model-zoo new my_model")
     new.add_argument("model")
     new.add_argument("--task", default="tensor", help="image_classification, object_detection or tensor")
+    new.add_argument("--from-recovery", type=Path, metavar="DIR", help="start from what `model-zoo recover` wrote")
     new.add_argument("--json", action="store_true", help="print JSON")
     new.add_argument("--debug", action="store_true", help="show tracebacks")
     new.set_defaults(run=_new)
@@ -253,7 +254,7 @@ def _configure(given: argparse.Namespace) -> int:
 def _new(given: argparse.Namespace) -> int:
     from model_zoo.scripts.new_model import new_model
 
-    folder = new_model(given.model, given.task)
+    folder = new_model(given.model, given.task, given.from_recovery)
     if given.json:
         print_json({"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())})
     else:

@@ -117,7 +117,8 @@ def test_rooms_stay_small() -> None:
     for suffix in ("py", "j2"):
         for path in PACKAGE.rglob(f"*.{suffix}"):
             room, *inner = path.relative_to(PACKAGE).parts
-            room = f"{room}/{inner[0]}" if room == "workbench" else room  # a bench is as large as a room
+            if room == "workbench":  # a bench is as large as a room, and each way of recovery is a bench
+                room = "/".join([room, *inner[: 2 if len(inner) > 2 else 1]])
             sizes[room] += path.read_text("utf-8").count("\n")
     del sizes["models"]
     assert {room: lines for room, lines in sizes.items() if lines > 5_000} == {}

@@ -11,12 +11,13 @@ import keyword
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # run by its path: the clone it lies in is meant
 
 from model_zoo.base.registry import VALID_ID, models_folder
-from model_zoo.scripts import run_codegen
+from model_zoo.scripts import from_recovery, run_codegen
 from model_zoo.utils.console import guarded
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
@@ -32,18 +33,19 @@ TASKS = {
 MAX_ID = 40
 
 
-def new_model(model_id: str, task: str) -> Path:
+def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
     """Write the folder of a new model.
 
     Args:
         model_id: Lower snake case.
         task: One of `TASKS`.
+        recovery: Start from what `model-zoo recover` wrote: its network, weights and interface.
 
     Returns:
         The folder. After an error there is none.
 
     Raises:
-        UserError: The id is not valid or taken, there is no such task, or this is no clone.
+        UserError: The id is not valid or taken, there is no such task, this is no clone, or the recovery is not whole.
     """
     if task not in TASKS:
         raise unknown_name("task", task, TASKS, "model-zoo new --help")
@@ -58,10 +60,18 @@ def new_model(model_id: str, task: str) -> Path:
     if folder.exists():
         raise UserError(f"{folder} exists already", "choose another id")
     domain, use_case = TASKS[task]
-    facts = {"id": model_id, "name": model_id.replace("_", " ").title(), "domain": domain, "use_case": use_case}
+    facts: dict[str, Any] = {
+        "id": model_id,
+        "name": model_id.replace("_", " ").title(),
+        "domain": domain,
+        "use_case": use_case,
+    }
+    if recovery is not None:
+        facts |= from_recovery.recovery_facts(recovery)
+    kind = task if recovery is None else from_recovery.TEMPLATES
     templates = [
         *(run_codegen.TEMPLATES / "new_model").glob("*.j2"),
-        *(run_codegen.TEMPLATES / "new_model" / task).glob("*.j2"),
+        *(run_codegen.TEMPLATES / "new_model" / kind).glob("*.j2"),
     ]
     with atomic_folder(folder) as temporary:
         for template in templates:
@@ -69,6 +79,8 @@ def new_model(model_id: str, task: str) -> Path:
                 run_codegen.environment().get_template(str(template.relative_to(run_codegen.TEMPLATES))).render(facts)
             )
             (temporary / template.stem).write_text(text, encoding="utf-8", newline="\n")
+        if recovery is not None:
+            from_recovery.copy_files(recovery, temporary)
     try:
         run_codegen.write(model_id)
     except BaseException:
@@ -82,14 +94,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Start a model folder that already passes its generated tests.")
     parser.add_argument("id", help="lower snake case, e.g. my_model")
     parser.add_argument("--task", default="tensor", metavar="TASK", help=f"{', '.join(TASKS)} (default: %(default)s)")
+    parser.add_argument("--from-recovery", type=Path, metavar="DIR", help="start from what `model-zoo recover` wrote")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = sys.argv[1:] if argv is None else argv
     arguments = parser.parse_args(given)
-    return guarded(lambda: _new(arguments.id, arguments.task), given)
+    return guarded(lambda: _new(arguments.id, arguments.task, arguments.from_recovery), given)
 
 
-def _new(model_id: str, task: str) -> int:
-    folder = new_model(model_id, task)
+def _new(model_id: str, task: str, recovery: Path | None) -> int:
+    folder = new_model(model_id, task, recovery)
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))}")
     print("next: replace the network in model.py, the texts in info.yaml, the sample in demo.py; then")
     print(f"  python model_zoo/scripts/run_codegen.py -m {model_id}")

@@ -1,0 +1,180 @@
+"""Try a draft: its module is built in a child process, loads the checkpoint, runs, is saved and loaded again."""
+
+from __future__ import annotations
+
+import ast
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker
+from model_zoo.workbench.recover.recovery import Draft
+
+#: One step: to load everything, and to run it.
+_LIMITS = Limits(seconds=900.0)
+_CHILD = "model_zoo.workbench.recover.verify_child"
+
+#: What a recovered module may import.
+_PACKAGES = frozenset(
+    {"__future__", "collections", "dataclasses", "functools", "math", "typing"}
+    | {"model_zoo", "timm", "torch", "torchvision", "transformers"}
+)
+_FORBIDDEN_CALLS = frozenset({"__import__", "compile", "delattr", "eval", "exec", "globals", "open", "vars"})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known before the first forward pass.
+
+    Args:
+        parameters: Of the module.
+        multiply_adds: Of one sample; None where the module does not run without memory.
+        at_least_seconds: One sample at the speed of a matrix product on this host CPU; None likewise.
+        weights_bytes: Size of weights.safetensors.
+    """
+
+    parameters: int
+    multiply_adds: int | None
+    at_least_seconds: float | None
+    weights_bytes: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of the forward pass."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was tried, on the host CPU. A step that was not reached is None.
+
+    Args:
+        loads: Whether `load_state_dict` took the weights: strictly for an exact draft, else all that were recovered.
+        problem: What failed, in one line; None if nothing did.
+        estimate: Made before the forward pass.
+        finite: Whether every value of every output is.
+        reload_equal: Whether a second module with the saved weights gives the same outputs, bit for bit.
+        seconds: Median of one sample after the first.
+        first_seconds: The first one.
+        peak_memory_bytes: Of the whole child process, torch and two modules included.
+        threads: Of torch.
+    """
+
+    loads: bool
+    problem: str | None = None
+    estimate: Estimate | None = None
+    outputs: tuple[Output, ...] | None = None
+    finite: bool | None = None
+    reload_equal: bool | None = None
+    seconds: float | None = None
+    first_seconds: float | None = None
+    runs: int | None = None
+    peak_memory_bytes: int | None = None
+    threads: int | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the module loads, runs, gives finite values, and gives them again after it was saved."""
+        return self.loads and self.problem is None and bool(self.finite) and bool(self.reload_equal)
+
+
+def check_source(source: str) -> None:
+    """Refuse the text of a module that does anything but build networks: a second lock before it is run.
+
+    Raises:
+        ModelZooError: With the line.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise ModelZooError(f"the recovered module is no Python: {error}") from error
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] not in _PACKAGES]
+        elif isinstance(node, ast.ImportFrom):
+            names = [] if (node.module or "").split(".")[0] in _PACKAGES else [node.module or "."]
+        elif isinstance(node, ast.Name) and node.id in _FORBIDDEN_CALLS:
+            names = [node.id]
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("__") and node.attr != "__init__":
+            names = [node.attr]
+        if names:
+            line = getattr(node, "lineno", 0)
+            raise ModelZooError(f"the recovered module uses {names[0]!r} in line {line}; it is not run")
+
+
+class Trial:
+    """A draft under trial in a child process of its own.
+
+    Args:
+        which: The state dict of the checkpoint that the draft is of.
+        folder: Existing; model.py and weights.safetensors are written to it. The weights have the module's names.
+        threads: Of torch; None for its own choice.
+    """
+
+    def __init__(self, draft: Draft, checkpoint: Path, which: str | None, folder: Path, threads: int | None) -> None:
+        self._folder, self._stack = folder, ExitStack()
+        job: dict[str, Any] = {
+            "folder": str(folder.resolve()),
+            "checkpoint": str(checkpoint.resolve()),
+            "which": which,
+            "tensors": dict(draft.tensors),
+            "complete": not draft.missing,
+            "inputs": [asdict(example) for example in draft.inputs],
+            "threads": threads,
+        }
+        work_dir = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        self._worker = self._stack.enter_context(Worker(_CHILD, job, work_dir, _LIMITS, "verification"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def write_weights(self) -> Path:
+        """Write the tensors under the names that they have in the module.
+
+        Raises:
+            ChildFailedError: They cannot be read or written.
+        """
+        self._worker.ask({"step": "write_weights"})
+        return self._folder / "weights.safetensors"
+
+    def verify(self, source: str, estimated: Callable[[Estimate], None]) -> Verification:
+        """Write model.py and try it with the weights that were written.
+
+        Args:
+            source: Of model.py.
+            estimated: Told what is known before the forward pass.
+
+        Returns:
+            What held. A failure of the module is told in `problem`, it is not raised.
+
+        Raises:
+            ModelZooError: The text does what it may not.
+            ChildStoppedError: The run was stopped.
+        """
+        check_source(source)
+        (self._folder / "model.py").write_text(source, encoding="utf-8", newline="\n")
+        estimate = None
+        try:
+            estimate = Estimate(**self._worker.ask({"step": "load"}))
+            estimated(estimate)
+            answer = self._worker.ask({"step": "run"})
+        except ChildStoppedError:
+            raise
+        except ChildFailedError as error:
+            return Verification(loads=estimate is not None, estimate=estimate, problem=error.message)
+        answer["outputs"] = tuple(
+            Output(each["name"], tuple(each["shape"]), each["dtype"]) for each in answer["outputs"]
+        )
+        return Verification(loads=True, estimate=estimate, **answer)
