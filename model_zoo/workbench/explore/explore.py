@@ -16,22 +16,11 @@ from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore.contents import RUNNERS, SOURCE_RUNNER, FileFacts
 from model_zoo.workbench.explore.environment import Found, describe_environment
+from model_zoo.workbench.explore.figures import Inputs, Judgements, Layers, Npus, Run
 from model_zoo.workbench.explore.identify import ENTRY, identify
 from model_zoo.workbench.explore.measure import Measurement, no_layers
 from model_zoo.workbench.explore.npu import PRECISIONS, check_npus, representatives
-from model_zoo.workbench.explore.records import (
-    Environment,
-    Identity,
-    Inputs,
-    Judgements,
-    Layers,
-    Npus,
-    Outcome,
-    Record,
-    Request,
-    Requirements,
-    Run,
-)
+from model_zoo.workbench.explore.records import Environment, Identity, Outcome, Record, Request, Requirements
 from model_zoo.workbench.explore.recovered import RECOVERED, recover
 from model_zoo.workbench.explore.requirements import check_requirements
 from model_zoo.workbench.explore.samples import Chosen, choose_samples, ports_of_file
@@ -258,7 +247,7 @@ def finish(workspace: Workspace, work: Callable[[], None], report: Callable[[], 
 
 def _not_loaded(error: ChildFailedError, runs: int, measurement: Measurement) -> Run:
     loaded = measurement.loaded
-    from model_zoo.workbench.explore.records import Failure
+    from model_zoo.workbench.explore.figures import Failure
 
     return Run(
         runtime=loaded.get("runtime", ""),

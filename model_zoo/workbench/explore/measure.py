@@ -15,16 +15,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
-from model_zoo.workbench.explore.records import (
-    Batch,
-    Cold,
-    Failure,
-    Latency,
-    Layers,
-    Memory,
-    Run,
-    Tensor,
-)
+from model_zoo.workbench.explore.figures import Batch, Cold, Failure, Latency, Layers, Memory, Run, Tensor
 from model_zoo.workbench.explore.subject import Port
 from model_zoo.workbench.explore.worker import observe
 

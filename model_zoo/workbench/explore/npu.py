@@ -14,7 +14,7 @@ from model_zoo.toolchains.base import CompileRequest, LoweringRequest
 from model_zoo.toolchains.local.placement import NotWholeError
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.workbench.explore.records import Fit, Group, Npu, Npus, OnCpu
+from model_zoo.workbench.explore.figures import Fit, Group, Npu, Npus, OnCpu
 
 #: Generations of the NPU that are checked unless chipsets are named.
 _GENERATIONS = (68, 73, 75, 79, 81)

@@ -159,8 +159,8 @@ def _npu(outputs: Outputs) -> Iterator[Sentence]:
     }
     for key, template in said_of.items():
         for index in range(len(outputs.get(f"npu.json: {key}", []))):
-            place = f"npu.json: {key}[{index}]"
-            yield outputs.say(template, precision=f"{place}.precision", chipsets=f"{place}.chipsets")
+            group = f"npu.json: {key}[{index}]"
+            yield outputs.say(template, precision=f"{group}.precision", chipsets=f"{group}.chipsets")
     if outputs.has("npu.json: checks"):
         yield outputs.say(
             "The compiler said so on this machine ({compiler}); the quantized graph was calibrated with {calibration}.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_zoo.base.spec import Arrays
-from model_zoo.workbench.explore.records import Layers
+from model_zoo.workbench.explore.figures import Layers
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def shared_layers(layers: Sequence[tuple[str, str, float | None, int | None, int
     Args:
         layers: Name, kind, milliseconds, MACs and parameters of each.
     """
-    from model_zoo.workbench.explore.records import Layer
+    from model_zoo.workbench.explore.figures import Layer
 
     total = sum(ms for _, _, ms, _, _ in layers if ms is not None)
     return tuple(

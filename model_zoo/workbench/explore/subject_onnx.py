@@ -14,7 +14,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.onnx import plain_message
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.workbench.explore.records import Layers
+from model_zoo.workbench.explore.figures import Layers
 from model_zoo.workbench.explore.subject import Port, Subject, shared_layers
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import torch
 
 from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.workbench.explore.figures import Layers
 from model_zoo.workbench.explore.program import check_pickles
-from model_zoo.workbench.explore.records import Layers
 from model_zoo.workbench.explore.subject import Port, Subject
 from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
 

@@ -14,16 +14,8 @@ import yaml
 from model_zoo.base.info import ChipsetName, PrecisionName
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.explore.records import (
-    Fit,
-    Identity,
-    Judgement,
-    Judgements,
-    Layers,
-    Npus,
-    Run,
-    Verdict,
-)
+from model_zoo.workbench.explore.figures import Fit, Judgement, Judgements, Layers, Npus, Run, Verdict
+from model_zoo.workbench.explore.records import Identity
 
 EXAMPLE = "latency_ms: {p50: 20, p90: 30}"
 _MAX_BYTES = 2**16

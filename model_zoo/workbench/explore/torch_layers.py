@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model_zoo.workbench.explore.records import Layers
+from model_zoo.workbench.explore.figures import Layers
 from model_zoo.workbench.explore.subject import shared_layers
 
 _COUNTED = "matrix products, convolutions and attention, half of the operations that torch counts"

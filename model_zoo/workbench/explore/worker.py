@@ -13,7 +13,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import peak_memory_bytes
-from model_zoo.workbench.explore.records import Tensor
+from model_zoo.workbench.explore.figures import Tensor
 from model_zoo.workbench.explore.subject import Subject
 
 _WARM_UP_RUNS = 3

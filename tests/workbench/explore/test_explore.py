@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from model_zoo.cli import main
-from model_zoo.workbench.explore.records import RECORDS, Npus, Run
+from model_zoo.workbench.explore.figures import RECORDS, Npus, Run
 from model_zoo.workbench.explore.workspace import FOLDERS
 
 MODEL = """

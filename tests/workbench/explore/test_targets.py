@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from model_zoo.utils.errors import UserError
+from model_zoo.workbench.explore.figures import Run, Verdict
 from model_zoo.workbench.explore.measure import summarise
-from model_zoo.workbench.explore.records import Identity, Run, Verdict
+from model_zoo.workbench.explore.records import Identity
 from model_zoo.workbench.explore.targets import Targets, judge, read_targets
 
 IDENTITY = Identity(
