@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,4 +87,11 @@ def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor],
     found = [f"{len(names)} {problem}: {', '.join(names)}" for problem, names in problems.items() if names]
     if found:
         raise UserError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
-    module.load_state_dict(state_dict)
+    module.load_state_dict(versioned(module, state_dict))
+
+
+def versioned(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> OrderedDict[str, torch.Tensor]:
+    """Tensors as a state dict of this module's own version: some modules, e.g. MNASNet, load no other."""
+    made = OrderedDict(tensors)
+    made._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # as torch calls it
+    return made

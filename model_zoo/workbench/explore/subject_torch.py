@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from model_zoo.base.spec import Arrays, TensorSpec
+from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.figures import Layers
 from model_zoo.workbench.explore.program import check_pickles
@@ -199,7 +200,7 @@ def _load_entry(source: Path) -> Callable[[], Any]:
 def _load(module: torch.nn.Module, weights: dict[str, torch.Tensor], file: Path) -> None:
     """Load strictly. Weights that are not finite are loaded too: what comes of them is what is explored."""
     try:
-        module.load_state_dict(weights)
+        module.load_state_dict(versioned(module, weights))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ModelZooError(f"{file.name} does not fit the module: {reason[:_LONGEST_REASON]}") from error

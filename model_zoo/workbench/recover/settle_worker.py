@@ -8,12 +8,14 @@ import importlib.util
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from model_zoo.checkpoints.state_dict import versioned
+from model_zoo.workbench.recover.uninitialized import uninitialized
 
 #: Where a variant's error is as good as another's: rounding alone makes such differences.
 _ROUNDING = 5e-7
@@ -84,9 +86,9 @@ class _Runner:
     def _run(self, variant: Variant) -> tuple[float, bool]:
         values = {name: self._values[place][variant[place]] for place, name in enumerate(self._names)}
         try:
-            with _no_initialisation():
+            with uninitialized():
                 model = self._build(**values)
-            model.load_state_dict(self._weights, strict=self._strict, assign=True)
+            model.load_state_dict(versioned(model, self._weights), strict=self._strict, assign=True)
             misfits = _watch_pooling(model.eval())
             with torch.inference_mode():
                 outputs = _flat(model(*self._inputs))
@@ -232,20 +234,6 @@ def _watch_pooling(model: torch.nn.Module) -> list[str]:
         if type(module).__name__.startswith("Adaptive"):
             module.register_forward_hook(hook)
     return changed
-
-
-@contextmanager
-def _no_initialisation() -> Iterator[None]:
-    """Leave new parameters as they are: a checkpoint takes their place at once."""
-    names = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
-    kept = {name: getattr(torch.nn.init, name) for name in names}
-    try:
-        for name in names:
-            setattr(torch.nn.init, name, lambda tensor, *arguments, **more: tensor)
-        yield
-    finally:
-        for name, function in kept.items():
-            setattr(torch.nn.init, name, function)
 
 
 def _arrays(path: Path) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from model_zoo.checkpoints.reader import open_checkpoint
+from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.models._shared.named_outputs import named_tensors
 from model_zoo.utils.jobs import peak_memory_bytes
 from model_zoo.workbench.recover.names.signature import is_counter
@@ -101,7 +102,7 @@ class _Trial:
         wrong = [n for n, t in kept.items() if n in own and t.is_floating_point() != own[n].is_floating_point()]
         if wrong:
             raise ValueError(f"{len(wrong)} tensors are integers where the module has none, or the reverse: {wrong[0]}")
-        result = module.load_state_dict(kept, strict=False)
+        result = module.load_state_dict(versioned(module, kept), strict=False)
         missing = [name for name in result.missing_keys if not is_counter(name)]
         if result.unexpected_keys or (missing and self._job["complete"]):
             raise ValueError(f"does not load: missing {missing[:3]}, unexpected {result.unexpected_keys[:3]}")

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from model_zoo.workbench.recover.names.architecture import Architecture
-from model_zoo.workbench.recover.names.describe import shapes_of, uninitialized
+from model_zoo.workbench.recover.names.describe import shapes_of
 from model_zoo.workbench.recover.names.transformers_models import example_inputs, model_class
+from model_zoo.workbench.recover.uninitialized import uninitialized
 
 #: Settings that name code or files elsewhere, or how numbers are kept; none of them changes which tensors there are.
 _DROPPED = frozenset(
@@ -47,7 +48,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 def _describe(name: str, settings: Mapping[str, Any]) -> Architecture:
     made = model_class(name)
     config = made.config_class.from_dict(cleaned(settings))
-    with torch.device("meta"), uninitialized():
+    with torch.device("meta"), uninitialized(on_meta=True):
         model = made(config)
     literal = pprint.pformat(cleaned(config.to_diff_dict()), width=108, sort_dicts=False)
     ast.literal_eval(literal)  # plain values only: it becomes part of a module's text

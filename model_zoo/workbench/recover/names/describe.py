@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 
 from model_zoo.workbench.recover.names.architecture import Architecture, Option, SizedBy
 from model_zoo.workbench.recover.names.libraries import Library, library
 from model_zoo.workbench.recover.names.signature import common_root
+from model_zoo.workbench.recover.uninitialized import uninitialized
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -47,7 +46,7 @@ def describe(made: Library, library_name: str, name: str) -> Architecture:
 
 
 def _describe(made: Library, library_name: str, name: str, device: str) -> Architecture:
-    with torch.device(device), uninitialized(device):
+    with torch.device(device), uninitialized(on_meta=device == "meta"):
         model = made.build(name, {})
         shapes = shapes_of(model)
         options = []
@@ -93,23 +92,3 @@ def shapes_of(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {
         name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if isinstance(tensor, torch.Tensor)
     }
-
-
-#: What weights are drawn with, beside torch.nn.init; without effect on tensors that have no memory.
-_DRAWING = ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_")
-
-
-@contextmanager
-def uninitialized(device: str = "meta") -> Iterator[None]:
-    """Skip the drawing of weights, which takes most of the time of building a model without memory."""
-
-    def leave(tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
-        return tensor
-
-    init = torch.nn.init
-    with ExitStack() as patches:
-        for name in [name for name in vars(init) if name.endswith("_") and not name.startswith("_")]:
-            patches.enter_context(mock.patch.object(init, name, leave))
-        for name in _DRAWING if device == "meta" else ():
-            patches.enter_context(mock.patch.object(torch.Tensor, name, leave))
-        yield

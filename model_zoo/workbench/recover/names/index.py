@@ -22,7 +22,14 @@ from model_zoo.workbench.recover.names.architecture import Architecture
 from model_zoo.workbench.recover.names.signature import Hashes, is_counter, key_hashes, tensor_hashes
 
 #: Whose text decides what an entry holds.
-_CODE = ("architecture.py", "describe.py", "libraries.py", "signature.py", "transformers_models.py")
+_CODE = (
+    "architecture.py",
+    "describe.py",
+    "libraries.py",
+    "signature.py",
+    "transformers_models.py",
+    "../uninitialized.py",
+)
 
 _Numbers = npt.NDArray[np.int64]
 
