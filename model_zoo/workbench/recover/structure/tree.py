@@ -12,7 +12,7 @@ from model_zoo.utils.errors import ModelZooError
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,3}")
-_MAX_TENSORS, _MAX_DEPTH, _MAX_DIMENSIONS, _MAX_SIZE = 50_000, 24, 8, 2**40
+_MAX_TENSORS, _MAX_DEPTH, _MAX_DIMENSIONS, _MAX_SIZE = 6_000, 24, 8, 2**40
 
 #: More layers without tensors than this never follow each other: a larger gap is no nn.Sequential.
 _MAX_GAP = 8
