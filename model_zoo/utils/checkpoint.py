@@ -87,7 +87,8 @@ def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor],
     found = [f"{len(names)} {problem}: {', '.join(names)}" for problem, names in problems.items() if names]
     if found:
         raise UserError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
-    module.load_state_dict(state_dict)
+    own.update(state_dict)
+    module.load_state_dict(own)  # with its `_metadata`: some modules load by the version that they find there
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
