@@ -34,7 +34,7 @@ setup(
     package_data={"model_zoo": ["**/*.yaml", "**/*.j2", "**/*.json", "**/*.safetensors", "**/*.txt", "**/*.md"]},
     install_requires=[
         *pinned("torch", "torchvision", "numpy", "onnx", "onnxscript", "onnxruntime", "pillow", "safetensors"),
-        *pinned("pydantic", "pyyaml", "ruamel-yaml", "jinja2", "rich", "platformdirs", "psutil", "httpx"),
+        *pinned("pydantic", "pyyaml", "ruamel-yaml", "jinja2", "rich", "platformdirs", "psutil", "httpx", "packaging"),
         *pinned("scikit-learn", "scikit-image", "scipy", "filelock", "torchmetrics", "faster-coco-eval", "jiwer"),
         f"onnxruntime-qnn{PINS['onnxruntime-qnn']} ; {QNN_MACHINES}",
     ],
