@@ -16,7 +16,7 @@ from model_zoo.utils.errors import UserError, unknown_name
 
 _DOORS = ("export", "evaluate", "sensitivity", "demo")
 
-#: Commands that start from a file or a library instead of a model of the zoo: module and what the command does.
+#: Commands of the workbench: module and what the command does.
 _WORKBENCH = {
     "inspect": (
         "model_zoo.workbench.inspect.door",
@@ -24,6 +24,7 @@ _WORKBENCH = {
     ),
     "recover": ("model_zoo.workbench.recover.door", "turn a checkpoint into a model that loads it"),
     "explore": ("model_zoo.workbench.explore.door", "run a checkpoint, measure it, and write reports"),
+    "scorecard": ("model_zoo.workbench.scorecard.door", "build models for many targets, and keep what came of it"),
     "discover": (
         "model_zoo.workbench.discover.door",
         "say which models of a library can be traced, and why others cannot",
