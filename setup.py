@@ -35,16 +35,8 @@ setup(
     install_requires=[
         *pinned("torch", "torchvision", "numpy", "onnx", "onnxscript", "onnxruntime", "pillow", "safetensors"),
         *pinned("pydantic", "pyyaml", "ruamel-yaml", "jinja2", "rich", "platformdirs", "psutil", "packaging", "httpx"),
-        *pinned(
-            "scikit-learn",
-            "scikit-image",
-            "scipy",
-            "filelock",
-            "ml-dtypes",
-            "torchmetrics",
-            "faster-coco-eval",
-            "jiwer",
-        ),
+        *pinned("scikit-learn", "scikit-image", "scipy", "filelock", "ml-dtypes"),
+        *pinned("torchmetrics", "faster-coco-eval", "jiwer"),
         f"onnxruntime-qnn{PINS['onnxruntime-qnn']} ; {QNN_MACHINES}",
     ],
     extras_require={

@@ -16,7 +16,7 @@ from model_zoo.utils.errors import UserError, unknown_name
 
 _DOORS = ("export", "evaluate", "sensitivity", "demo")
 
-#: Commands that start from a file or a library instead of a model of the zoo: module and what the command does.
+#: Commands of the workbench: module and what the command does.
 _WORKBENCH = {
     "inspect": (
         "model_zoo.workbench.inspect.door",
@@ -24,12 +24,13 @@ _WORKBENCH = {
     ),
     "recover": ("model_zoo.workbench.recover.door", "turn a checkpoint into a model that loads it"),
     "explore": ("model_zoo.workbench.explore.door", "run a checkpoint, measure it, and write reports"),
+    "scorecard": ("model_zoo.workbench.scorecard.door", "build models for many targets, and keep what came of it"),
     "discover": (
         "model_zoo.workbench.discover.door",
         "say which models of a library can be traced, and why others cannot",
     ),
 }
-_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", *_DOORS, *_WORKBENCH, "new", "dataset")
+_COMMANDS = ("list", "info", "chipsets", "devices", "runtimes", *_DOORS, *_WORKBENCH, "install", "new", "dataset")
 
 _EXAMPLES = """examples:
   model-zoo export digits_cnn --chipset snapdragon-8-elite --precision w8a8
@@ -112,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
     for command, (_, what) in _WORKBENCH.items():
         commands.add_parser(command, help=what, add_help=False)
     _dataset_parsers(commands)
+    install = _listing(commands, "install", "the packages that one model needs besides the zoo's", _install)
+    install.description = "Show what a model needs and what would be installed, ask, and install it."
+    install.epilog = "example: model-zoo install whisper_tiny --dry-run"
+    install.add_argument("model")
+    install.add_argument("--dry-run", action="store_true", help="show the plan and stop")
+    install.add_argument("--yes", action="store_true", help="do not ask")
     new = commands.add_parser("new", help="scaffold a model's folder", epilog="example: model-zoo new my_model")
     new.add_argument("model")
     new.add_argument("--task", default="tensor", help="image_classification, object_detection or tensor")
@@ -249,6 +256,45 @@ def _configure(given: argparse.Namespace) -> int:
         print_json({"dataset": given.name, "folder": str(folder), "checks": records})
         return 0
     return _show(given, f"{given.name} is at {folder}", records)
+
+
+def _install(given: argparse.Namespace) -> int:
+    from model_zoo.base.registry import code_gen
+    from model_zoo.base.requirements import install_command, install_packages, needs_of
+
+    needs = needs_of(given.model)
+    records = [{"package": n.requirement, "installed": n.installed, "action": n.action} for n in needs]
+    due = [need for need in needs if not need.fits]
+    command = install_command(given.model) if due else []
+    shown = console(stderr=given.json)
+    if given.json:
+        print_json({"model": given.model, "packages": records, "command": command})
+    elif needs:
+        _show(given, f"{given.model} needs {len(needs)} packages", records)
+    if not due:
+        shown.print(f"{given.model}: nothing to install")
+        return 0
+    if code_gen(given.model).global_requirements_incompatible:
+        shown.print("these versions are not the zoo's own: take an environment of its own for this model")
+    shown.print(f"command: {' '.join(command)}", markup=False, soft_wrap=True)
+    if given.dry_run:
+        return 0
+    if not given.yes and not _agreed(f"install {len(due)} packages into {sys.prefix}?"):
+        raise UserError(
+            "nothing was installed", f"run `model-zoo install {given.model} --yes` to install without asking"
+        )
+    install_packages(given.model, command)
+    shown.print(f"{given.model}: installed {', '.join(need.requirement for need in due)}")
+    return 0
+
+
+def _agreed(question: str) -> bool:
+    """Ask on a terminal; elsewhere nobody can answer."""
+    if not sys.stdin.isatty():
+        return False
+    from rich.prompt import Confirm
+
+    return Confirm.ask(question, console=console(stderr=True), default=False)
 
 
 def _new(given: argparse.Namespace) -> int:

@@ -75,6 +75,17 @@ def test_rooms_import_downwards() -> None:
     assert not found, "\n".join(found)
 
 
+def test_models_do_not_know_each_other() -> None:
+    """So that what was made of a model depends on its own folder and `_shared` alone."""
+    found = []
+    for path in (PACKAGE / "models").rglob("*.py"):
+        own = path.relative_to(PACKAGE / "models").parts[0]
+        names = [name.split(".") for name in imports(ast.parse(path.read_text("utf-8")))]
+        others = {parts[2] for parts in names if parts[:2] == ["model_zoo", "models"] and len(parts) > 2}
+        found += [f"{path.name} of {own} imports {other}" for other in others - {own, "_shared"}]
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize(
     ("file", "source", "allowed"),
     [

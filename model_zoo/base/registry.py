@@ -114,7 +114,9 @@ def _load(model_id: str, module: str, attribute: str) -> Any:
         requirements = folder / "requirements.txt"
         if (error.name or "").partition(".")[0] == "model_zoo" or not requirements.exists():
             raise
-        raise ModelZooError(f"{model_id} needs the package {error.name}", f"pip install -r {requirements}") from error
+        raise ModelZooError(
+            f"{model_id} needs the package {error.name}", f"run `model-zoo install {model_id}`"
+        ) from error
     try:
         return getattr(loaded, attribute)
     except AttributeError:

@@ -181,7 +181,7 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
         }
 
     model_folder(model_id)
-    key = [model_id, code_digest(), installed_versions("torch", "torchvision")]
+    key = [model_id, code_digest(model_id), installed_versions("torch", "torchvision")]
     with open_cache(use_cache) as cache:
         found = cache.get_or_make("flags", key, make).value
     return [Flag.from_json(flag) for flag in found["model"]], [Flag.from_json(flag) for flag in found["input"]]

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 #: A finished model's packages: another version may give other numbers.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_MODEL_PACKAGES = ("torch", "torchvision", "numpy")
+_MODEL_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
+
+#: In a model's folder: what was measured of it. Changing it changes nothing else.
+RECORD = "scorecard.yaml"
 
 
 def installed_versions(*packages: str) -> dict[str, str]:
@@ -43,10 +46,23 @@ def installed_versions(*packages: str) -> dict[str, str]:
 
 
 @cache
-def code_digest() -> str:
-    """Digest of the whole package: code, tables, and weights that lie in it."""
+def code_digest(model_id: str | None = None) -> str:
+    """Digest of the package: code, tables, and weights that lie in it.
+
+    Args:
+        model_id: The one model whose folder counts: models know nothing of each other, so that a change of one leaves
+            what was made of the others in the cache.
+    """
     root = Path(str(resources.files("model_zoo")))
-    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml", ".safetensors", ".json"))
+    folders = [path for path in (root / "models").iterdir() if path.name not in ("_shared", model_id)]
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix in (".py", ".yaml", ".safetensors", ".json")
+        and path.name != RECORD
+        and path.is_file()
+        and not any(path.is_relative_to(folder) for folder in folders)
+    )
     return digest([[str(path.relative_to(root)), sha256_file(path)] for path in files])
 
 
@@ -131,7 +147,9 @@ class ZooSource(ModelSource):
         self.model_arguments = dict(model_arguments)
         self.input_arguments = dict(input_arguments)
         files = [sha256_file(path) for path in map(_as_file, self.model_arguments.values()) if path]
-        key = digest(code_digest(), model_id, _plain(self.model_arguments), files, installed_versions(*_MODEL_PACKAGES))
+        key = digest(
+            code_digest(model_id), model_id, _plain(self.model_arguments), files, installed_versions(*_MODEL_PACKAGES)
+        )
         super().__init__(model_id, key)
 
     @cached_property

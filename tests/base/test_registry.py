@@ -128,7 +128,7 @@ def test_a_wrong_code_gen_file_names_the_key(models: Path, text: str, message: s
 def test_a_missing_package_or_class_is_said(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (models / "net/requirements.txt").write_text("nowhere==1.0\n")
     for text, message in (
-        ("import nowhere.at_all", r"net needs the package nowhere.* \(pip install -r .*net/requirements.txt\)"),
+        ("import nowhere.at_all", r"net needs the package nowhere.* \(run `model-zoo install net`\)"),
         ("class Network: ...", "model.py defines no class Model"),
     ):
         (models / "net/model.py").write_text(text)

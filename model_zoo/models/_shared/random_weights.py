@@ -17,6 +17,17 @@ def seeded(seed: int = 0) -> Iterator[None]:
         yield
 
 
+def draw_switched_off(model: nn.Module) -> None:
+    """Draw the weights that training starts at zero or next to it: heads of transformers, scales of residual branches.
+
+    Without them the outputs are all equal, or whole branches count for nothing, and a check of numerics sees neither.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1 and parameter.abs().max() < 1e-5:
+                parameter.normal_(std=0.1)
+
+
 def varied_pictures(count: int, size: int) -> torch.Tensor:
     """Random RGB pictures [count, 3, size, size] in 0..1: a quarter is plain noise, the others have structure at every
     scale, which keeps deep features as different from each other as real pictures do.
@@ -36,6 +47,8 @@ def estimate_batch_norm(model: nn.Module, *inputs: torch.Tensor) -> None:
     activations die out or grow with depth, and a check of numerics would compare noise with noise.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        return
     was_training, momenta = model.training, [layer.momentum for layer in layers]
     model.eval()
     for layer in layers:

@@ -17,7 +17,7 @@ from model_zoo.base.weights import WeightsFile, resolve_weights
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.models._shared.imagenet_classifier.labels import imagenet_labels
-from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import draw_switched_off, estimate_batch_norm, seeded, varied_pictures
 from model_zoo.utils.errors import UserError
 
 #: What the networks were trained with: mean and standard deviation of R, G and B in 0..1.
@@ -30,17 +30,19 @@ MIN_SIZE = 32
 class ImagenetClassifier(BaseModel):
     """A torchvision classifier that takes RGB in 0..1 and normalises it itself.
 
-    Subclasses set the three class variables.
+    Subclasses set the first three class variables.
 
     Args:
         network: The torchvision network; takes normalised RGB, gives logits.
     """
 
     model_id: ClassVar[str]
-    #: The torchvision function; `staticmethod`, or it would be taken for a method.
+    #: The torchvision function; `staticmethod`, or it would be taken for a method. A `functools.partial` needs none.
     builder: ClassVar[Callable[..., nn.Module]]
     #: The published checkpoints.
     published: ClassVar[type[WeightsEnum]]
+    #: How tensors begin that published checkpoints hold for training only.
+    training_only: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -59,12 +61,15 @@ class ImagenetClassifier(BaseModel):
         if path is None:
             with seeded():
                 model = cls(cls.builder()).eval()
+                draw_switched_off(model)
                 estimate_batch_norm(model, varied_pictures(8, 128))
             return model
-        state = read_state_dict(path)
+        state = {
+            name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(cls.training_only)
+        }
         if any(name.startswith("network.") for name in state):  # written by this class, not by torchvision
             state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
-        model = cls(cls.builder(num_classes=_class_count(cls.builder, state)))
+        model = cls(_fitting(cls.builder, state))
         # Checkpoints from before 2018 lack this counter, which evaluation does not use.
         counters = {n: t for n, t in model.network.state_dict().items() if n.endswith("num_batches_tracked")}
         load_strict(model.network, {**counters, **state}, str(path))
@@ -73,7 +78,7 @@ class ImagenetClassifier(BaseModel):
     @property
     def num_classes(self) -> int:
         """How many classes there are: 1000, or what the user's checkpoint has."""
-        return next(m for m in reversed(list(self.network.modules())) if isinstance(m, nn.Linear)).out_features
+        return len(_head(self.network)[1].weight)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Classify pictures.
@@ -95,9 +100,7 @@ class ImagenetClassifier(BaseModel):
             height: Height of the picture in pixels, at least 32.
             width: Width of the picture in pixels, at least 32.
         """
-        if min(height, width) < MIN_SIZE:
-            raise UserError(f"height {height}, width {width}: the network needs at least {MIN_SIZE} pixels each")
-        return {"image": image_spec(height, width, batch_size)}
+        return picture_spec(batch_size, height, width)
 
     @staticmethod
     def get_output_names() -> list[str]:
@@ -130,6 +133,17 @@ class ImagenetClassifier(BaseModel):
         return ClassificationEvaluator
 
 
+def picture_spec(batch_size: int, height: int, width: int, least: int = MIN_SIZE) -> InputSpec:
+    """The spec of a network that takes pictures of any size from `least` on.
+
+    Raises:
+        UserError: They are smaller.
+    """
+    if min(height, width) < least:
+        raise UserError(f"height {height}, width {width}: the network needs at least {least} pixels each")
+    return {"image": image_spec(height, width, batch_size)}
+
+
 class Normalize(nn.Module):
     """(x - mean) / std by channel, as one multiplication and one addition.
 
@@ -157,9 +171,16 @@ def published_files(weights: type[WeightsEnum]) -> dict[str, WeightsFile]:
     return files
 
 
-def _class_count(builder: Callable[..., nn.Module], state: Mapping[str, torch.Tensor]) -> int:
-    """The rows of the last linear layer; 1000 if it is not there, which the strict loader then reports."""
-    with torch.device("meta"):
-        layers = [name for name, module in builder().named_modules() if isinstance(module, nn.Linear)]
-    weight = state.get(f"{layers[-1]}.weight")
-    return weight.shape[0] if weight is not None and weight.ndim == 2 and len(weight) else 1000
+def _head(network: nn.Module) -> tuple[str, nn.Module]:
+    """The layer that gives the logits, by name: the last one; in SqueezeNet a convolution."""
+    return [(n, m) for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
+
+
+def _fitting(builder: Callable[..., nn.Module], state: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The network with as many classes as the last layer of a checkpoint has rows."""
+    network = builder()
+    name, layer = _head(network)
+    weight = state.get(f"{name}.weight")
+    if weight is None or weight.ndim != layer.weight.ndim or len(weight) in (0, len(layer.weight)):
+        return network  # what is missing or has another shape, the strict loader reports
+    return builder(num_classes=len(weight))

@@ -12,8 +12,9 @@ import torch
 from torchvision.transforms.v2.functional import normalize
 
 from model_zoo.base.registry import load_app_class, load_model_class
+from model_zoo.models._shared.contract import small_spec
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, ImagenetClassifier
-from model_zoo.models._shared.random_weights import seeded, varied_pictures
+from model_zoo.models._shared.random_weights import draw_switched_off, seeded, varied_pictures
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -30,10 +31,10 @@ class ImagenetClassifierTests:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def pictures(cls) -> torch.Tensor:
-        """Two pictures [2, 3, 96, 96]."""
+    def pictures(cls, model: ImagenetClassifier) -> torch.Tensor:
+        """Two pictures [2, 3, H, W], as small as the model takes them."""
         with seeded(1):
-            return varied_pictures(2, 96)
+            return varied_pictures(2, max(96, small_spec(model)["image"].shape[-1]))
 
     def test_task(self, model: ImagenetClassifier, pictures: torch.Tensor) -> None:
         with torch.inference_mode():
@@ -47,6 +48,7 @@ class ImagenetClassifierTests:
         model_class = load_model_class(self.model_id)
         with seeded(2):
             network = model_class.builder(num_classes=7).eval()
+            draw_switched_off(network)
         state = {name: value for name, value in network.state_dict().items() if "num_batches" not in name}
         path = tmp_path / "own.pth"
         torch.save(state, path)

@@ -1,0 +1,108 @@
+"""What a model needs besides the packages of the zoo, and what is installed of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from model_zoo.base.registry import model_folder
+from model_zoo.utils.errors import ModelZooError, UserError
+
+
+@dataclass(frozen=True)
+class Need:
+    """One package that a model needs.
+
+    Args:
+        requirement: As the model's requirements.txt pins it.
+        installed: The version that is there; None if there is none.
+        fits: Whether nothing has to be done.
+    """
+
+    package: str
+    requirement: str
+    installed: str | None
+    fits: bool
+
+    @property
+    def action(self) -> str:
+        """What an installation does about it."""
+        if self.fits:
+            return "keep"
+        return "install" if self.installed is None else f"replace {self.installed}"
+
+
+def requirements_file(model_id: str) -> Path:
+    """Where a model's own packages are pinned; the file is missing for a model that needs none.
+
+    Raises:
+        UserError: There is no such model.
+    """
+    return model_folder(model_id) / "requirements.txt"
+
+
+def needs_of(model_id: str) -> list[Need]:
+    """Every package of a model's requirements.txt that concerns this machine.
+
+    Raises:
+        UserError: There is no such model, or a line does not pin a package.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    path = requirements_file(model_id)
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement as error:
+            raise UserError(f"{path}:{number}: '{text}' is no requirement: {str(error).splitlines()[0]}") from error
+        if [specifier.operator for specifier in requirement.specifier] != ["=="]:
+            raise UserError(f"{path}:{number}: '{text}' is not pinned", f"write {requirement.name}==VERSION")
+        if requirement.marker is not None and not requirement.marker.evaluate():
+            continue
+        try:
+            installed = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            installed = None
+        fits = installed is not None and requirement.specifier.contains(installed, prereleases=True)
+        found.append(Need(requirement.name, str(requirement), installed, fits))
+    return found
+
+
+def install_packages(model_id: str, command: list[str]) -> None:
+    """Run what `install_command` gave; its output goes to standard error.
+
+    Raises:
+        ModelZooError: It failed, or a package is still not there.
+    """
+    status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False).returncode
+    importlib.invalidate_caches()
+    missing = [need.requirement for need in needs_of(model_id) if not need.fits]
+    if status or missing:
+        raise ModelZooError(
+            f"the installation ended with exit status {status}; still missing: {', '.join(missing) or 'nothing'}",
+            f"see what {Path(command[0]).name} said, then run `model-zoo install {model_id}` again",
+        )
+
+
+def install_command(model_id: str) -> list[str]:
+    """The command that installs a model's packages into this environment: pip's, or uv's where there is no pip.
+
+    Raises:
+        UserError: There is no such model.
+        ModelZooError: There is neither.
+    """
+    path = str(requirements_file(model_id))
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install", "-r", path]
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install", "--python", sys.executable, "-r", path]
+    raise ModelZooError("this environment has neither pip nor uv", f"install what {path} lists by other means")

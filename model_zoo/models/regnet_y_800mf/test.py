@@ -1,0 +1,11 @@
+"""What holds for RegNet-Y-800MF."""
+
+from __future__ import annotations
+
+from model_zoo.models._shared.imagenet_classifier.testing import ImagenetClassifierTests
+
+
+class TestModel(ImagenetClassifierTests):
+    """Every test is inherited."""
+
+    model_id = "regnet_y_800mf"

@@ -1,0 +1,112 @@
+"""The summary of all scorecards, as a page of the documentation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from model_zoo.base.registry import model_info, models_folder
+from model_zoo.targets.chipset import chipsets
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils.files import atomic_write
+from model_zoo.workbench.scorecard.rows import Row, Scorecard
+
+_HEAD = """# What every model does on every target
+
+Written by `model-zoo scorecard`; run it again instead of editing this page. Every figure was measured on the machine
+that ran it, with random weights unless a model brings its own: seconds and memory are the host's, dB is the SQNR of the
+worst output against torch, on the host CPU and on the NPU emulator. Nothing here was measured on a device.
+
+"on NPU" counts nodes of the graph. A build whose emulated outputs are too far from torch gives no file, and has failed.
+"""
+
+
+def page_file() -> Path:
+    """Where the page is in a clone."""
+    return models_folder().parents[1] / "docs" / "scorecard.md"
+
+
+def write_page(cards: Sequence[Scorecard]) -> Path:
+    """Write the page; gives its path."""
+    with atomic_write(page_file()) as temporary:
+        temporary.write_text(page(cards), encoding="utf-8")
+    return page_file()
+
+
+def page(cards: Sequence[Scorecard]) -> str:
+    """The whole page, in Markdown."""
+    rows = [(card.model_id, row) for card in cards for row in card.rows]
+    lines = [_HEAD, *_summary(cards), ""]
+    cases: dict[str, list[str]] = {}
+    for card in cards:
+        if card.rows:
+            cases.setdefault(model_info(card.model_id).use_case, []).extend(_model(card))
+    for case in sorted(cases):
+        lines += [f"## {case}", "", *_HEADER, *cases[case], ""]
+    failures = [(model_id, row) for model_id, row in rows if not row.passed]
+    if failures:
+        lines += ["## What fails, and why", ""]
+        lines += [f"- {model_id}, {row.target.name}: {_plain(row.error or '')}" for model_id, row in failures]
+        lines.append("")
+    return "\n".join(lines)
+
+
+_HEADER = (
+    "| model | runtime | precision | NPUs | on NPU | MB | host dB | emulator dB | capture s | quantize s | compile s "
+    "| emulate s | peak MB |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def _summary(cards: Sequence[Scorecard]) -> Iterator[str]:
+    rows = [row for card in cards for row in card.rows]
+    passed = Counter(row.target.runtime for row in rows if row.passed)
+    asked = Counter(row.target.runtime for row in rows)
+    measured = [card for card in cards if card.rows]
+    yield f"{len(measured)} of {len(cards)} models were measured."
+    yield ""
+    yield "| runtime | builds that pass | builds tried |"
+    yield "|---|---|---|"
+    for runtime in TargetRuntime:
+        if asked[runtime]:
+            yield f"| {runtime} | {passed[runtime]} | {asked[runtime]} |"
+
+
+def _model(card: Scorecard) -> Iterator[str]:
+    """One line for a runtime and precision: what holds on several chipsets is said once, with the ranges."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in card.rows:
+        if row.passed:
+            groups.setdefault((row.target.runtime, row.target.precision), []).append(row)
+    for (runtime, precision), rows in groups.items():
+        nodes = " " if rows[0].nodes is None else f"{min(r.npu_nodes or 0 for r in rows)} / {rows[0].nodes}"
+        cells = [
+            f"[{card.model_id}](../model_zoo/models/{card.model_id}/README.md)",
+            runtime,
+            precision,
+            " ".join(f"v{chipsets()[row.target.chipset].htp}" for row in rows if row.target.chipset),
+            nodes,
+            _range([row.size_bytes for row in rows], 1e6),
+            _range([row.host_db for row in rows]),
+            _range([row.emulator_db for row in rows]),
+            *(
+                _range([getattr(row, name) for row in rows])
+                for name in ("capture_seconds", "quantize_seconds", "compile_seconds", "emulate_seconds")
+            ),
+            _range([row.peak_memory_bytes for row in rows], 1e6, digits=0),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _range(values: Sequence[float | None], unit: float = 1.0, digits: int = 1) -> str:
+    known = [value / unit for value in values if value is not None]
+    if not known:
+        return ""
+    low, high = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _plain(text: str) -> str:
+    """Without what Markdown takes for markup."""
+    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,87 @@
+"""Measures one model, row by row, in a process of its own (see `utils/jobs.py`)."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from model_zoo.pipeline.cache import Entry
+from model_zoo.pipeline.export import open_cache, run_plan
+from model_zoo.pipeline.plan import ExportOptions, make_plan
+from model_zoo.pipeline.result import ComponentResult
+from model_zoo.pipeline.source import ZooSource
+from model_zoo.targets.chipset import find_chipset
+from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.hashing import digest
+from model_zoo.workbench.scorecard.rows import Row, Target
+
+
+def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Load a model once, then answer one target after the other; its capture serves them all."""
+    source = ZooSource(job["model"], {"weights": "random"} if job["random"] else {}, {})
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        target = Row.from_json({**request, "key": "", "date": ""}).target
+        return measure(source, target, work_dir).to_json()
+
+    return answer
+
+
+def row_key(source_key: str, target: Target) -> str:
+    """Names everything that a row depends on."""
+    return digest("scorecard", source_key, target.name, LocalToolchain().versions(target.runtime))[:16]
+
+
+def measure(source: ZooSource, target: Target, folder: Path) -> Row:
+    """Export a model for one target, and say what came of it."""
+    seconds: dict[str, float] = {}
+    peaks = [0]
+
+    def report(title: str, work: Callable[[], Entry]) -> Entry:
+        entry = work()  # what was cached says what making it took
+        seconds[title.split(" for ")[0]] = entry.seconds
+        peaks.append(entry.value.get("peak_memory_bytes", 0))
+        return entry
+
+    key, date = row_key(source.key, target), datetime.datetime.now(datetime.UTC).date().isoformat()
+    options = ExportOptions(
+        runtime=target.runtime,
+        precision=target.precision,
+        chipsets=(find_chipset(target.chipset),) if target.chipset else (),
+        skip_profiling=True,
+        output_dir=folder / "build",
+    )
+    try:
+        with open_cache(True) as cache:
+            (made,) = run_plan(make_plan(source, options, LocalToolchain(), cache), cache, report).targets
+        error, components = made.error, made.components
+    except ModelZooError as failed:
+        error, components = failed, ()
+    compiled = [component.compiled for component in components if component.compiled]
+    placed = [each for each in compiled if each.nodes is not None]
+    return Row(
+        target,
+        key,
+        date,
+        error=" ".join(error.message.split()) if error else None,
+        npu_nodes=sum(each.npu_nodes or 0 for each in placed) if placed else None,
+        nodes=sum(each.nodes or 0 for each in placed) if placed else None,
+        size_bytes=sum(component.size_bytes for component in components) if components else None,
+        capture_seconds=seconds.get("capture"),
+        quantize_seconds=seconds.get("quantize", seconds.get("lower")),
+        compile_seconds=sum(each.compile_seconds for each in compiled) if placed else None,
+        emulate_seconds=sum(each.emulate_seconds for each in compiled) if placed else None,
+        peak_memory_bytes=max(peaks) or None,
+        host_db=_worst(components, "host"),
+        emulator_db=_worst(components, "npu"),
+    )
+
+
+def _worst(components: tuple[ComponentResult, ...], place: str) -> float | None:
+    """The least dB of all floating point outputs at a place; one that equals torch's bit for bit has none."""
+    found = [getattr(parity, place) for c in components for parity in c.parity if parity.unit == "dB"]
+    return min((value for value in found if value is not None and math.isfinite(value)), default=None)
