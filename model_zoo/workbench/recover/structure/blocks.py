@@ -121,6 +121,8 @@ def read_block(node: Node, layers: Sequence[Layer]) -> Parts:
         else:
             parts.feed.append(layer)
             index += 1
+    if not parts.attentions:
+        raise NoDraftError(f"'{node.path}' has a query, but no key, value and output that go with it")
     _own_tensors(parts, {layer.path for layer in layers})
     if len(parts.norms) != len(parts.attentions) + 1:
         raise NoDraftError(f"'{node.path}' has {len(parts.norms)} normalisations, {len(parts.attentions)} attentions")

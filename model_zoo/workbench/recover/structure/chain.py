@@ -190,7 +190,7 @@ class ChainWriter:
         parent = node.path.rpartition(".")[0]
         above = self.design.root.at(parent) if parent else self.design.root
         nested = node.path and above is not None and above.indexed
-        if nested and not self._in_block and self._last_of(node).path != self.last:
+        if nested and not self._in_block and not self.last.startswith(f"{node.path}."):
             self._close(fillers, before + 1)
         self.design.fillers[node.path] = fillers
 
@@ -204,9 +204,6 @@ class ChainWriter:
         if pool:
             fillers[index] = pool
         self.flow.unpooled = -1
-
-    def _last_of(self, node: Node) -> Layer:
-        return [layer for layer in self.weighted if layer.path.startswith(f"{node.path}.")][-1]
 
     def _fill(self, fillers: dict[int, str], before: int, index: int, following: Layer) -> None:
         """What stands at the indices between two layers."""
@@ -245,7 +242,7 @@ class ChainWriter:
         self.design.classes[node.path] = plan
         for child in node.children.values():
             self._part(child, plan, run)
-        if self.flow.pending and self._last_of(node).path != self.last:
+        if self.flow.pending and not self.last.startswith(f"{node.path}."):
             self._attribute(plan, "activation", self.activation())
             run.call("self.activation")
             self.flow.pending = False
