@@ -20,7 +20,7 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
 #: Where a training run keeps its model, best first: averaged weights are what the official loaders take.
-_MODEL_KEYS = ("ema", "model", "state_dict")
+_MODEL_KEYS = ("ema", "model", "state_dict", "params_ema", "params")
 
 _MAX_PICKLE_BYTES = 64 * 2**20
 _MAX_SAFETENSORS_HEADER = 100_000_000
@@ -38,8 +38,8 @@ class _CheckpointError(Exception):
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint by name, without importing or running anything in it.
 
-    Takes safetensors and what torch saves, as zip or in the older format: a state dict, one nested under `ema`, `model`
-    or `state_dict` (the first that holds tensors), or a pickled module. A `module.` before every name is taken off.
+    Takes safetensors and what torch saves, as zip or in the older format: a state dict, one nested under a key of
+    `_MODEL_KEYS` (the first that holds tensors), or a pickled module. A `module.` before every name is taken off.
 
     Returns:
         Tensors on the CPU; half precision becomes float32.
