@@ -37,7 +37,8 @@ def draw_kept_variance(model: nn.Module, slope: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=slope)
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def varied_pictures(count: int, size: int) -> torch.Tensor:

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from model_zoo.datasets.noisy_photos import with_noise
 from model_zoo.datasets.photos import photos
 from model_zoo.models._shared.demo import Shown, image_demo
 from model_zoo.models._shared.restoration.app import RestorationApp
-
-#: Standard deviation of the noise on the demo's own picture, of 255: the level that papers show most.
-SIGMA = 25
 
 
 def denoise_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
@@ -23,9 +21,7 @@ def denoise_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
 
 def noisy_photo() -> Image.Image:
     """A photograph with Gaussian noise, the same each time."""
-    pixels = np.asarray(photos("test")[0], np.float64)
-    noise = np.random.RandomState(0).normal(scale=SIGMA, size=pixels.shape)
-    return Image.fromarray((pixels + noise).round().clip(0, 255).astype(np.uint8))
+    return with_noise(photos("test")[0], seed=0)
 
 
 def _show(app: RestorationApp, picture: Image.Image, given: argparse.Namespace) -> Shown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.evaluators.restoration import RestorationEvaluator
 from model_zoo.models._shared.published import PublishedModel
 from model_zoo.utils.errors import UserError
 
@@ -42,3 +43,18 @@ class RestorationModel(PublishedModel):
     def get_channel_last_outputs() -> list[str]:
         """What the NPU gives channel-last."""
         return ["restored"]
+
+    @staticmethod
+    def eval_datasets() -> list[str]:
+        """Photographs that come with the packages, with Gaussian noise."""
+        return ["noisy_photos"]
+
+    @staticmethod
+    def calibration_dataset_name() -> str:
+        """Other photographs with such noise."""
+        return "noisy_photos"
+
+    @classmethod
+    def get_evaluator(cls) -> type[RestorationEvaluator]:
+        """Peak signal-to-noise ratio."""
+        return RestorationEvaluator
