@@ -51,7 +51,7 @@ class QuickSRNet(PublishedModel, SuperResolutionModel):
     """Berger et al., QuickSRNet: Plain Single-Image Super-Resolution Architecture for Faster Inference on Mobile
     Platforms, CVPR workshops 2023. Layers and names are those of the checkpoints of Qualcomm's AIMET model zoo.
 
-    It starts as the paper says: each layer passes its input on, so that the whole repeats pixels.
+    Fresh weights are those of the paper: drawn, with a one where a layer passes its input on.
     """
 
     channels: ClassVar[int]
