@@ -20,6 +20,7 @@ _CLASSES = {
     "imagenet": "model_zoo.datasets.imagenet:ImagenetDataset",
     "kinetics400": "model_zoo.datasets.kinetics:KineticsDataset",
     "librispeech": "model_zoo.datasets.librispeech:LibrispeechDataset",
+    "noisy_photos": "model_zoo.datasets.noisy_photos:NoisyPhotosDataset",
     "nyu_depth_v2": "model_zoo.datasets.nyu_depth:NyuDepthDataset",
     "photos": "model_zoo.datasets.photos:PhotosDataset",
     "scenes": "model_zoo.datasets.scenes:ScenesDataset",

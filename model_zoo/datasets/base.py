@@ -26,6 +26,7 @@ TARGETS = {
     "object detection": "boxes and classes",
     "semantic segmentation": "class of each pixel",
     "super-resolution": "picture",
+    "denoising": "picture",
     "depth estimation": "metres of each pixel",
     "pose estimation": "keypoints",
     "video classification": "class index",

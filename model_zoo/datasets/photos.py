@@ -59,16 +59,18 @@ class PhotosDataset(BaseDataset):
     name: ClassVar[str] = "photos"
     task: ClassVar[str] = "super-resolution"
     bundled: ClassVar[bool] = True
+    #: How many times larger the target is than the input.
+    scale: ClassVar[int] = SCALE
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
         super().__init__(spec, split)
         self._input, tensor = image_input(spec, self.name)
         self._height, self._width = tensor.shape[2:]
         images = photos(split)
-        height, width = (min(picture.size[axis] for picture in images) // SCALE for axis in (1, 0))
+        height, width = (min(picture.size[axis] for picture in images) // self.scale for axis in (1, 0))
         if self._height > height or self._width > width:
             raise UserError(
-                f"photos are too small for inputs of {self._height} x {self._width}", f"at most {height} x {width}"
+                f"{self.name} are too small for inputs of {self._height} x {self._width}", f"at most {height} x {width}"
             )
 
     def __len__(self) -> int:
@@ -76,11 +78,16 @@ class PhotosDataset(BaseDataset):
 
     def __getitem__(self, index: int) -> Sample:
         photo = photos(self.split)[self.stratum(index)]
-        height, width = SCALE * self._height, SCALE * self._width
+        height, width = self.scale * self._height, self.scale * self._width
         row, column = divmod(index % _CROPS, _COLUMNS)
         top, left = (photo.height - height) * row // (_ROWS - 1), (photo.width - width) * column // (_COLUMNS - 1)
         crop = photo.crop((left, top, left + width, top + height))
-        return Sample({self._input: image_tensor(shrink(crop), self.spec[self._input])}, image_to_array(crop)[0])
+        spoilt = image_tensor(self.spoil(crop, index), self.spec[self._input])
+        return Sample({self._input: spoilt}, image_to_array(crop)[0])
+
+    def spoil(self, crop: Image.Image, index: int) -> Image.Image:
+        """The input of sample `index`, whose target is this crop."""
+        return shrink(crop)
 
     def stratum(self, index: int) -> int:
         """The number of the photograph."""

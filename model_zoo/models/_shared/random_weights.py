@@ -28,6 +28,19 @@ def draw_switched_off(model: nn.Module) -> None:
                 parameter.normal_(std=0.1)
 
 
+def draw_kept_variance(model: nn.Module, slope: float) -> None:
+    """Draw the weights of a plain stack of convolutions so that it neither dies out nor grows (He et al., 2015).
+
+    Args:
+        slope: Of the rectifiers on their negative side.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=slope)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def varied_pictures(count: int, size: int) -> torch.Tensor:
     """Random RGB pictures [count, 3, size, size] in 0..1: a quarter is plain noise, the others have structure at every
     scale, which keeps deep features as different from each other as real pictures do.

@@ -12,7 +12,6 @@ from PIL import Image
 
 from model_zoo.datasets.photos import photos, shrink
 from model_zoo.models._shared.reference import held_out_score
-from model_zoo.models._shared.super_resolution.app import MARGIN
 from model_zoo.models.xlsr import demo
 from model_zoo.models.xlsr.app import App
 from model_zoo.models.xlsr.model import Model
@@ -37,7 +36,8 @@ def test_tiles_leave_no_seam(model: Model) -> None:
     picture = shrink(photos("test")[1])
     with torch.inference_mode():
         whole = model(torch.from_numpy(image_to_array(picture)))[0].permute(1, 2, 0).numpy()
-    inner = np.s_[4 * MARGIN : -4 * MARGIN, 4 * MARGIN : -4 * MARGIN]
+    edge = 4 * App.margin
+    inner = np.s_[edge:-edge, edge:-edge]
     tiled = np.asarray(App(model).predict(picture))
     assert np.abs(tiled[inner] - 255 * whole[inner]).max() <= 0.51
 
@@ -51,7 +51,7 @@ def test_pictures_of_any_kind_and_size(model: Model, mode: str, size: tuple[int,
 def test_what_cannot_be_enlarged(model: Model) -> None:
     with pytest.raises(UserError, match="too large to enlarge"):
         App(model).predict(Image.new("1", (5000, 4000)))
-    with pytest.raises(ModelZooError, match=r"gives \[1, 3, 256, 256\], this model gave \[1, 3, 64, 64\]"):
+    with pytest.raises(ModelZooError, match=r"pictures \[1, 3, 256, 256\], this one gave \[1, 3, 64, 64\]"):
         App(lambda image: image).predict(Image.new("RGB", (9, 9)))
     with pytest.raises(ModelZooError, match="NaN"):
         App(lambda image: torch.full((1, 3, 256, 256), torch.nan)).predict(Image.new("RGB", (9, 9)))

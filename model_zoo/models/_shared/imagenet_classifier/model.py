@@ -1,9 +1,9 @@
-"""What every ImageNet classifier of torchvision shares; a model names its builder and its weights."""
+"""What every ImageNet classifier shares; a model of torchvision names its builder and its weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -28,25 +28,28 @@ MIN_SIZE = 32
 
 
 class ImagenetClassifier(BaseModel):
-    """A torchvision classifier that takes RGB in 0..1 and normalises it itself.
+    """A classifier that takes RGB in 0..1 and normalises it itself.
 
-    Subclasses set the first three class variables.
+    Those of torchvision set the first three class variables; `TimmClassifier` is for those of timm.
 
     Args:
-        network: The torchvision network; takes normalised RGB, gives logits.
+        network: The library's network; takes normalised RGB, gives logits.
     """
 
     model_id: ClassVar[str]
-    #: The torchvision function; `staticmethod`, or it would be taken for a method. A `functools.partial` needs none.
+    #: The library's function; `staticmethod`, or it would be taken for a method. A `functools.partial` needs none.
     builder: ClassVar[Callable[..., nn.Module]]
-    #: The published checkpoints.
+    #: The published checkpoints of torchvision.
     published: ClassVar[type[WeightsEnum]]
     #: How tensors begin that published checkpoints hold for training only.
     training_only: ClassVar[tuple[str, ...]] = ()
+    #: Height and width of the pictures that set the statistics of random weights.
+    estimated_at: ClassVar[int] = 128
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.normalize = Normalize(IMAGENET_MEAN, IMAGENET_STD)
+        mean, std = self.mean_and_std()
+        self.normalize = Normalize(mean, std) if any(mean) or set(std) != {1.0} else nn.Identity()
         self.network = network
 
     @classmethod
@@ -54,31 +57,37 @@ class ImagenetClassifier(BaseModel):
         """Load a published checkpoint, or your own with any number of classes.
 
         Args:
-            weights: DEFAULT, the name of a torchvision checkpoint (e.g. IMAGENET1K_V1), the path of a checkpoint whose
-                names are those of torchvision, or `random`.
+            weights: DEFAULT, the name of a published checkpoint (e.g. IMAGENET1K_V1), the path of a checkpoint whose
+                names are those of the published ones, or `random`.
         """
-        path = resolve_weights(weights, cls.model_id, published_files(cls.published), cls.published.DEFAULT.name)
-        if path is None:
-            with seeded():
-                model = cls(cls.builder()).eval()
-                draw_switched_off(model)
-                estimate_batch_norm(model, varied_pictures(8, 128))
-            return model
-        state = {
-            name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(cls.training_only)
-        }
-        if any(name.startswith("network.") for name in state):  # written by this class, not by torchvision
-            state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
-        model = cls(_fitting(cls.builder, state))
-        # Checkpoints from before 2018 lack this counter, which evaluation does not use.
-        counters = {n: t for n, t in model.network.state_dict().items() if n.endswith("num_batches_tracked")}
-        load_strict(model.network, {**counters, **state}, str(path))
-        return model.eval()
+        path = resolve_weights(weights, cls.model_id, *cls.checkpoints())
+        if path is not None:
+            return cls(read_network(cls.builder, path, cls.training_only, cls.deployed)).eval()
+        with seeded():
+            model = cls(cls.deployed(cls.builder())).eval()
+            draw_switched_off(model)
+            estimate_batch_norm(model, varied_pictures(8, cls.estimated_at))
+        return model
+
+    @classmethod
+    def checkpoints(cls) -> tuple[dict[str, WeightsFile], str]:
+        """The published checkpoints by name, and which of them is DEFAULT."""
+        return published_files(cls.published), cls.published.DEFAULT.name
+
+    @classmethod
+    def mean_and_std(cls) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Of R, G and B in 0..1, as the network was trained with."""
+        return IMAGENET_MEAN, IMAGENET_STD
+
+    @staticmethod
+    def deployed(network: nn.Module) -> nn.Module:
+        """The same function, with those layers merged that are apart only for training, where there are any."""
+        return network
 
     @property
     def num_classes(self) -> int:
         """How many classes there are: 1000, or what the user's checkpoint has."""
-        return len(_head(self.network)[1].weight)
+        return class_count(self.network)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Classify pictures.
@@ -148,17 +157,21 @@ class Normalize(nn.Module):
     """(x - mean) / std by channel, as one multiplication and one addition.
 
     Not as a 1 x 1 depthwise convolution: the NPU computes that with 23 dB less than these in w16a16.
+
+    Args:
+        axes: How many there are behind the channels: 2 for pictures, 3 for clips.
     """
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], axes: int = 2) -> None:
         super().__init__()
-        scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(1, -1, 1, 1)
-        shift = -torch.tensor(mean, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
+        shape = (1, -1, *[1] * axes)
+        scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(shape)
+        shift = -torch.tensor(mean, dtype=torch.float64).reshape(shape) * scale
         self.register_buffer("scale", scale.float(), persistent=False)
         self.register_buffer("shift", shift.float(), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Normalise [B, C, H, W]."""
+        """Normalise [B, C, H, W], or [B, C, T, H, W]."""
         return image * self.scale + self.shift
 
 
@@ -169,6 +182,40 @@ def published_files(weights: type[WeightsEnum]) -> dict[str, WeightsFile]:
         filename = PurePosixPath(urlsplit(entry.url).path)
         files[entry.name] = WeightsFile(entry.url, filename.stem.rpartition("-")[2], filename.name)
     return files
+
+
+def read_network(
+    builder: Callable[..., nn.Module],
+    path: Path,
+    training_only: tuple[str, ...] = (),
+    deployed: Callable[[nn.Module], nn.Module] = lambda network: network,
+) -> nn.Module:
+    """A library's network with the weights of a checkpoint, and as many classes as it has.
+
+    Args:
+        builder: Makes the network; takes `num_classes`.
+        training_only: How tensors begin that are left out.
+        deployed: Merges what is apart only for training.
+
+    Raises:
+        UserError: The file is no checkpoint, or it is one of another network.
+    """
+    state = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(training_only)}
+    merged = any(name.startswith("network.") for name in state)
+    if merged:  # written by a class of the zoo
+        state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
+        network = _fitting(lambda **arguments: deployed(builder(**arguments).eval()), state)
+    else:
+        network = _fitting(builder, state).eval()
+    # Checkpoints from before 2018 lack this counter, which evaluation does not use.
+    counters = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
+    load_strict(network, {**counters, **state}, str(path))
+    return network if merged else deployed(network)
+
+
+def class_count(network: nn.Module) -> int:
+    """How many classes a network of a library tells apart."""
+    return len(_head(network)[1].weight)
 
 
 def _head(network: nn.Module) -> tuple[str, nn.Module]:

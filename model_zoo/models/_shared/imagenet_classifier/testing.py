@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from model_zoo.base.registry import load_app_class, load_model_class
 from model_zoo.models._shared.contract import small_spec
-from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, ImagenetClassifier
+from model_zoo.models._shared.imagenet_classifier.model import ImagenetClassifier
 from model_zoo.models._shared.random_weights import draw_switched_off, seeded, varied_pictures
 from model_zoo.utils.errors import ModelZooError
 
@@ -43,7 +43,7 @@ class ImagenetClassifierTests:
         assert logits.std() > 0.001, "the activations died out"
         assert (logits[0] - logits[1]).abs().max() > 0.01 * logits.std(), "the picture makes no difference"
 
-    def test_own_checkpoint_gives_what_torchvision_gives(self, pictures: torch.Tensor, tmp_path: Path) -> None:
+    def test_own_checkpoint_gives_what_the_library_gives(self, pictures: torch.Tensor, tmp_path: Path) -> None:
         """With its own number of classes, and without the counters that old checkpoints lack."""
         model_class = load_model_class(self.model_id)
         with seeded(2):
@@ -54,7 +54,7 @@ class ImagenetClassifierTests:
         torch.save(state, path)
         model = model_class.from_pretrained(weights=str(path))
         with torch.inference_mode():
-            expected = network(normalize(pictures, IMAGENET_MEAN, IMAGENET_STD))
+            expected = network(normalize(pictures, *map(list, model_class.mean_and_std())))
             torch.testing.assert_close(model(pictures), expected, rtol=1e-4, atol=1e-5)
         assert model.num_classes == 7 and model.labels() is None
         best = load_app_class(self.model_id)(model).predict(pictures[0].movedim(0, -1).numpy(), top_k=1)[0]

@@ -1,0 +1,46 @@
+"""Networks of our own writing that have one published checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import torch
+
+from model_zoo.base.model import BaseModel
+from model_zoo.base.weights import DEFAULT, WeightsFile, resolve_weights
+from model_zoo.models._shared.random_weights import draw_switched_off, estimate_batch_norm, seeded, varied_pictures
+from model_zoo.utils.checkpoint import load_strict, read_state_dict
+
+
+class PublishedModel(BaseModel):
+    """Takes one picture and is built without arguments; its tensors have the names of the published file."""
+
+    model_id: ClassVar[str]
+    published: ClassVar[WeightsFile]
+
+    @classmethod
+    def from_pretrained(cls, weights: str = "DEFAULT") -> Self:
+        """Load the published checkpoint or your own.
+
+        Args:
+            weights: DEFAULT, the path of a checkpoint with the names of the published one, or `random`.
+        """
+        path = resolve_weights(weights, cls.model_id, {DEFAULT: cls.published}, DEFAULT)
+        with seeded():
+            model = cls().eval()
+            if path is None:
+                model.draw()
+        if path is not None:
+            load_strict(model, cls.as_deployed(read_state_dict(path)), str(path))
+        return model
+
+    def draw(self) -> None:
+        """Turn fresh weights into random ones that keep activations alive."""
+        draw_switched_off(self)
+        estimate_batch_norm(self, varied_pictures(4, 64))
+
+    @classmethod
+    def as_deployed(cls, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The tensors of this module, of those of a checkpoint; override where training has other layers."""
+        return state

@@ -1,0 +1,20 @@
+"""Tell what each pixel of a picture belongs to with DeepLabV3-MobileNetV3-Large.
+
+Example:
+    python -m model_zoo.models.deeplabv3_mobilenet.demo --image picture.jpg
+"""
+
+from __future__ import annotations
+
+import sys
+
+from model_zoo.models._shared.segmentation.demo import segmentation_demo
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with these arguments, by default those of the command line; gives the exit code."""
+    return segmentation_demo("deeplabv3_mobilenet", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

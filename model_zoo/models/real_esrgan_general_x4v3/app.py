@@ -1,0 +1,11 @@
+"""Enlarge a picture with Real-ESRGAN-General-x4v3."""
+
+from __future__ import annotations
+
+from model_zoo.models._shared.super_resolution.app import SuperResolutionApp
+
+
+class App(SuperResolutionApp):
+    """Enlarges pictures four times with Real-ESRGAN-General-x4v3."""
+
+    margin = 16
