@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -64,21 +64,13 @@ class ImagenetClassifier(BaseModel):
                 draw_switched_off(model)
                 estimate_batch_norm(model, varied_pictures(8, 128))
             return model
-        state = {
-            name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(cls.training_only)
-        }
-        if any(name.startswith("network.") for name in state):  # written by this class, not by torchvision
-            state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
-        model = cls(_fitting(cls.builder, state))
-        # Checkpoints from before 2018 lack this counter, which evaluation does not use.
-        counters = {n: t for n, t in model.network.state_dict().items() if n.endswith("num_batches_tracked")}
-        load_strict(model.network, {**counters, **state}, str(path))
+        model = cls(read_network(cls.builder, path, cls.training_only))
         return model.eval()
 
     @property
     def num_classes(self) -> int:
         """How many classes there are: 1000, or what the user's checkpoint has."""
-        return len(_head(self.network)[1].weight)
+        return class_count(self.network)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Classify pictures.
@@ -148,17 +140,21 @@ class Normalize(nn.Module):
     """(x - mean) / std by channel, as one multiplication and one addition.
 
     Not as a 1 x 1 depthwise convolution: the NPU computes that with 23 dB less than these in w16a16.
+
+    Args:
+        axes: How many there are behind the channels: 2 for pictures, 3 for clips.
     """
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], axes: int = 2) -> None:
         super().__init__()
-        scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(1, -1, 1, 1)
-        shift = -torch.tensor(mean, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
+        shape = (1, -1, *[1] * axes)
+        scale = 1 / torch.tensor(std, dtype=torch.float64).reshape(shape)
+        shift = -torch.tensor(mean, dtype=torch.float64).reshape(shape) * scale
         self.register_buffer("scale", scale.float(), persistent=False)
         self.register_buffer("shift", shift.float(), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Normalise [B, C, H, W]."""
+        """Normalise [B, C, H, W], or [B, C, T, H, W]."""
         return image * self.scale + self.shift
 
 
@@ -169,6 +165,31 @@ def published_files(weights: type[WeightsEnum]) -> dict[str, WeightsFile]:
         filename = PurePosixPath(urlsplit(entry.url).path)
         files[entry.name] = WeightsFile(entry.url, filename.stem.rpartition("-")[2], filename.name)
     return files
+
+
+def read_network(builder: Callable[..., nn.Module], path: Path, training_only: tuple[str, ...] = ()) -> nn.Module:
+    """A torchvision network with the weights of a checkpoint, and as many classes as it has.
+
+    Args:
+        builder: Makes the network; takes `num_classes`.
+        training_only: How tensors begin that are left out.
+
+    Raises:
+        UserError: The file is no checkpoint, or it is one of another network.
+    """
+    state = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(training_only)}
+    if any(name.startswith("network.") for name in state):  # written by a class of the zoo, not by torchvision
+        state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
+    network = _fitting(builder, state)
+    # Checkpoints from before 2018 lack this counter, which evaluation does not use.
+    counters = {n: t for n, t in network.state_dict().items() if n.endswith("num_batches_tracked")}
+    load_strict(network, {**counters, **state}, str(path))
+    return network
+
+
+def class_count(network: nn.Module) -> int:
+    """How many classes a classifier of torchvision tells apart."""
+    return len(_head(network)[1].weight)
 
 
 def _head(network: nn.Module) -> tuple[str, nn.Module]:
