@@ -40,8 +40,8 @@ class ObjectDetectorTests:
         with torch.inference_mode():
             boxes, scores, classes = model(pictures)
         assert len(boxes) == len(scores) == len(classes) == 2 and boxes.shape[1:] == (scores.shape[1], 4)
-        assert classes.dtype == torch.int32 and 0 <= classes.min() and classes.max() < model.num_classes == 80
-        assert 0 <= scores.min() and scores.max() <= 1 and scores.std() > 1e-5
+        assert classes.dtype == torch.int32 and classes.min() >= 0 and classes.max() < model.num_classes == 80
+        assert scores.min() >= 0 and scores.max() <= 1 and scores.std() > 1e-5
         assert (boxes[..., 2:] >= boxes[..., :2]).all() and boxes.std() > 1
         assert (scores[0] - scores[1]).abs().max() > 1e-4, "the picture makes no difference"
         assert model.labels()[:2] == ["person", "bicycle"] and model.labels()[79:] == ["toothbrush"]
