@@ -82,9 +82,7 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
 
 def test_published_weights_are_never_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path))
-    with pytest.raises(
-        ModelZooError, match=r"yolox_tiny\.pth is not downloaded"
-    ):
+    with pytest.raises(ModelZooError, match=r"yolox_tiny\.pth is not downloaded"):
         Model.from_pretrained(variant="yolox_tiny")
 
 
