@@ -16,8 +16,8 @@ from model_zoo.models._shared.hub_network import HubNetwork
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from model_zoo.models._shared.pose.decode import keypoints_of
 
-#: What the position embeddings were made for, and pixels between the cells of a heatmap.
-HEIGHT, WIDTH, STRIDE = 256, 192, 4
+#: What the position embeddings were made for.
+HEIGHT, WIDTH = 256, 192
 
 
 def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -44,7 +44,7 @@ HUB = HubNetwork(
     "vitpose",
     VitPoseForPoseEstimation,
     VitPoseConfig,
-    {"backbone_config": _backbone(768, 12), "num_labels": POINTS, "scale_factor": STRIDE, "use_simple_decoder": True},
+    {"backbone_config": _backbone(768, 12), "num_labels": POINTS, "scale_factor": 4, "use_simple_decoder": True},
     published="usyd-community/vitpose-base-simple",
     told=_told,
 )
@@ -85,7 +85,7 @@ class Model(BaseModel):
         Returns:
             keypoints [B, 17, 2] as x, y in pixels of the input, in COCO's order, and scores [B, 17], about 0..1.
         """
-        return keypoints_of(self.network(self.normalize(image)).heatmaps, STRIDE)
+        return keypoints_of(self.network(self.normalize(image)).heatmaps, HEIGHT, WIDTH)
 
     @staticmethod
     def get_input_spec(batch_size: int = 1) -> InputSpec:
