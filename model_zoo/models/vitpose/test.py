@@ -21,7 +21,6 @@ from model_zoo.models.vitpose.demo import main
 from model_zoo.models.vitpose.model import HUB, Model, _backbone
 from model_zoo.utils.errors import UserError
 
-
 #: Cells of a heatmap in a pixel of the input, in x and y.
 _CELLS = torch.tensor([47 / 191, 63 / 255])
 

@@ -35,8 +35,9 @@ def _one_hot(values: torch.Tensor) -> torch.Tensor:
 
 
 def _peak(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
-    """Where a parabola through the largest of values [B, K, n] and its two neighbours is highest, [B, K]; at an edge, where
-    one is missing, the place of the largest.
+    """Where a parabola through the largest of values [B, K, n] and its two neighbours is highest, [B, K].
+
+    At an edge, where one neighbour is missing, it is the place of the largest.
 
     Args:
         at: [B, K, n]: 1 where the largest is.
