@@ -1,4 +1,4 @@
-"""What all picture classifiers share: picture in, ranked labels out."""
+"""What all classifiers share: a picture or something else in, ranked labels out."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Prediction:
         return asdict(self)
 
 
-class ClassifierApp(ABC):
-    """Runs a classifier on a picture.
+class RankingApp(ABC):
+    """Runs a classifier of anything.
 
     Args:
-        model: Takes one image tensor, gives logits [1, classes]: a model of the zoo, or one that `load_compiled` gave.
+        model: Takes one tensor, gives logits [1, classes]: a model of the zoo, or one that `load_compiled` gave.
         labels: Names of the classes; default: the model's, or those of the task, or `class 0`, `class 1`, …
             where these do not fit.
     """
@@ -41,6 +41,47 @@ class ClassifierApp(ABC):
         own = getattr(model, "labels", None)
         labels = labels if labels is not None or own is None else own()
         self.labels = list(labels) if labels is not None else None
+
+    def rank(self, inputs: torch.Tensor, top_k: int = 5) -> list[Prediction]:
+        """The most probable classes of one sample, best first.
+
+        Args:
+            inputs: What the model takes, for one sample.
+            top_k: How many classes to give at most.
+
+        Raises:
+            UserError: The labels do not fit the model.
+            ModelZooError: The model gives something other than finite logits.
+        """
+        if top_k < 1:
+            raise UserError(f"top_k is {top_k}, must be at least 1")
+        with torch.inference_mode():
+            logits = self.model(inputs)
+        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != 1:
+            shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise ModelZooError(f"a classifier gives logits [1, classes], this model gave {shape}")
+        if not bool(torch.isfinite(logits).all()):
+            raise ModelZooError("the model gave NaN or infinite logits")
+        labels = self._labels_for(logits.shape[1])
+        best = logits[0].float().softmax(dim=0).topk(min(top_k, len(labels)))
+        ranked = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        return [Prediction(labels[index], probability, index) for probability, index in ranked]
+
+    @abstractmethod
+    def default_labels(self) -> list[str]:
+        """Class names of the task."""
+
+    def _labels_for(self, classes: int) -> list[str]:
+        if self.labels is None:
+            default = self.default_labels()
+            return default if len(default) == classes else [f"class {index}" for index in range(classes)]
+        if len(self.labels) != classes:
+            raise UserError(f"{len(self.labels)} labels were given, the model has {classes} classes")
+        return self.labels
+
+
+class ClassifierApp(RankingApp):
+    """Runs a classifier on a picture; the model takes one image tensor."""
 
     def predict(self, image: ImageSource, top_k: int = 5) -> list[Prediction]:
         """Name what is in a picture.
@@ -56,35 +97,11 @@ class ClassifierApp(ABC):
             UserError: The picture cannot be read, or the labels do not fit the model.
             ModelZooError: The model gives something other than finite logits.
         """
-        if top_k < 1:
-            raise UserError(f"top_k is {top_k}, must be at least 1")
-        with torch.inference_mode():
-            logits = self.model(self.prepare(load_image(image)))
-        if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != 1:
-            shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise ModelZooError(f"a classifier gives logits [1, classes], this model gave {shape}")
-        if not bool(torch.isfinite(logits).all()):
-            raise ModelZooError("the model gave NaN or infinite logits")
-        labels = self._labels_for(logits.shape[1])
-        best = logits[0].float().softmax(dim=0).topk(min(top_k, len(labels)))
-        ranked = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        return [Prediction(labels[index], probability, index) for probability, index in ranked]
+        return self.rank(self.prepare(load_image(image)), top_k)
 
     @abstractmethod
     def prepare(self, picture: Image.Image) -> torch.Tensor:
         """The model's input tensor for an RGB picture."""
-
-    @abstractmethod
-    def default_labels(self) -> list[str]:
-        """Class names of the task."""
-
-    def _labels_for(self, classes: int) -> list[str]:
-        if self.labels is None:
-            default = self.default_labels()
-            return default if len(default) == classes else [f"class {index}" for index in range(classes)]
-        if len(self.labels) != classes:
-            raise UserError(f"{len(self.labels)} labels were given, the model has {classes} classes")
-        return self.labels
 
 
 def image_size(model: object, default: tuple[int, int]) -> tuple[int, int]:

@@ -1,10 +1,10 @@
-"""What every demo on a picture shares: its flags, loading, the saved picture and the printed table."""
+"""What every demo shares that saves a picture: its flags, loading, the saved picture and the printed table."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,32 @@ from model_zoo.runtimes import load_compiled
 from model_zoo.utils.console import console, guarded, print_json, table
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write, make_folder
-from model_zoo.utils.images import ImageSource, load_image
+from model_zoo.utils.images import load_image
 
 #: Smaller pictures are enlarged, so that a label on them can be read.
 _MIN_SHOWN = 256
 
 
 @dataclass(frozen=True)
+class Medium:
+    """What a demo runs on.
+
+    Args:
+        name: As a person calls it; also the flag that takes the path of one.
+        load: Makes what `show` gets of what the flag names, or of what the default makes.
+    """
+
+    name: str
+    flag: str
+    load: Callable[[Any], Any]
+
+
+PICTURE = Medium("picture", "image", load_image)
+
+
+@dataclass(frozen=True)
 class Shown:
-    """What a demo shows of one picture.
+    """What a demo shows of one picture, clip or whatever it runs on.
 
     Args:
         picture: With the result drawn on it.
@@ -39,71 +56,96 @@ class Shown:
 
 def image_demo(
     model_id: str,
-    show: Callable[[Any, Image.Image, argparse.Namespace], Shown],
-    default_image: Callable[[], ImageSource],
+    show: Callable[[Any, Any, argparse.Namespace], Shown],
+    default: Callable[[], Any],
     argv: Sequence[str] | None = None,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+    medium: Medium = PICTURE,
 ) -> int:
-    """Run the demo of a model on a picture.
+    """Run the demo of a model on a picture, or on another medium of which a picture is saved.
 
     Args:
-        show: Gets the app, the picture and all flags.
-        default_image: Makes the picture that is used without `--image`.
+        show: Gets the app, the loaded picture and all flags.
+        default: Makes what is loaded without `--image`.
         argv: Default: the command line's.
         add_arguments: Adds flags of this demo alone.
+        medium: What the model takes.
 
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong request.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(model_id, show, default_image, arguments, add_arguments), arguments)
+    return guarded(lambda: _run(model_id, show, default, arguments, add_arguments, medium), arguments)
 
 
 def _run(
     model_id: str,
-    show: Callable[[Any, Image.Image, argparse.Namespace], Shown],
-    default_image: Callable[[], ImageSource],
+    show: Callable[[Any, Any, argparse.Namespace], Shown],
+    default: Callable[[], Any],
     argv: list[str],
     add_arguments: Callable[[argparse.ArgumentParser], None] | None,
+    medium: Medium,
 ) -> int:
-    model_flags, _ = model_flags_of(model_id)
-    program = f"python -m model_zoo.models.{model_id}.demo"
-    parser = HouseParser(prog=program, description=f"Run {model_id} on a picture.", allow_abbrev=False)
-    add_flags(parser.add_argument_group("model"), model_flags)
-    parser.add_argument("--compiled", type=Path, metavar="PATH", help="run this exported file instead of torch")
-    parser.add_argument("--image", metavar="PATH", help="default: a picture that comes with the demo")
-    parser.add_argument("--output-dir", type=Path, default=Path("build", model_id, "demo"), help="default: %(default)s")
+    parser = demo_parser(model_id, f"Run {model_id} on a {medium.name}.")
+    parser.add_argument(f"--{medium.flag}", metavar="PATH", help=f"default: a {medium.name} that comes with the demo")
     if add_arguments:
         add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     given = parser.parse_args(argv)
-    picture = load_image(given.image if given.image is not None else default_image())
+    source = getattr(given, medium.flag)
+    loaded = medium.load(source if source is not None else default())
     make_folder(given.output_dir)
-    if given.compiled is not None:
-        changed = [flag.option for flag in model_flags if getattr(given, flag.name) != flag.default]
-        if changed:
-            raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
-        model = load_compiled(given.compiled)
-    else:
-        model = load_model_class(model_id).from_pretrained(**{f.name: getattr(given, f.name) for f in model_flags})
-    shown = show(load_app_class(model_id)(model), picture, given)
+    model = demo_model(model_id, given)
+    shown = show(load_app_class(model_id)(model), loaded, given)
     path = given.output_dir / f"{model_id}.png"
     with atomic_write(path) as temporary:
         shown.picture.save(temporary, format="PNG")
-    _print(model_id, shown.rows, path, given.json)
+    _print(model_id, medium.name, shown.rows, path, given.json)
     return 0
 
 
-def _print(model_id: str, rows: list[dict[str, Any]], path: Path, as_json: bool) -> None:
+def demo_parser(model_id: str, description: str) -> argparse.ArgumentParser:
+    """The flags of every demo: those of the model, a compiled file, the folder, JSON and tracebacks."""
+    model_flags, _ = model_flags_of(model_id)
+    parser = HouseParser(
+        prog=f"python -m model_zoo.models.{model_id}.demo", description=description, allow_abbrev=False
+    )
+    add_flags(parser.add_argument_group("model"), model_flags)
+    parser.add_argument("--compiled", type=Path, metavar="PATH", help="run this exported file instead of torch")
+    parser.add_argument("--output-dir", type=Path, default=Path("build", model_id, "demo"), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def demo_model(model_id: str, given: argparse.Namespace, apart: Collection[str] = ()) -> Any:
+    """The model that the flags name, in torch or compiled.
+
+    Args:
+        given: What `demo_parser` read.
+        apart: Arguments of the model that a compiled file does not bring, such as its tokenizer.
+
+    Raises:
+        UserError: A compiled file was given with arguments that it does bring.
+    """
+    model_flags, _ = model_flags_of(model_id)
+    if given.compiled is None:
+        return load_model_class(model_id).from_pretrained(**{f.name: getattr(given, f.name) for f in model_flags})
+    brought = [flag for flag in model_flags if flag.name not in apart]
+    changed = [flag.option for flag in brought if getattr(given, flag.name) != flag.default]
+    if changed:
+        raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
+    return load_compiled(given.compiled)
+
+
+def _print(model_id: str, medium: str, rows: list[dict[str, Any]], path: Path, as_json: bool) -> None:
     if as_json:
         print_json({"model": model_id, "picture": str(path), "found": rows})
         return
     if rows:
         cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-        console().print(table(f"{model_id}: what is in the picture", list(rows[0]), cells))
+        console().print(table(f"{model_id}: what is in the {medium}", list(rows[0]), cells))
     else:
-        console().print(f"{model_id}: nothing found in the picture")
+        console().print(f"{model_id}: nothing found in the {medium}")
     console().print(f"saved: {path}", soft_wrap=True)
 
 

@@ -13,7 +13,7 @@ from model_zoo.models._shared.depth.model import DepthModel
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from model_zoo.models._shared.random_weights import draw_kept_variance, seeded
 from model_zoo.models._shared.renamed import with_todays_names
-from model_zoo.utils.checkpoint import load_strict, read_state_dict
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.utils.errors import UserError
 
 _PATCH = 14

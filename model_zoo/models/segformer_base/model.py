@@ -15,7 +15,7 @@ from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded,
 from model_zoo.models._shared.renamed import with_todays_names
 from model_zoo.models._shared.segmentation.labels import ade20k_labels
 from model_zoo.models._shared.segmentation.model import SegmentationModel
-from model_zoo.utils.checkpoint import load_strict, read_state_dict
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 
 FILE = WeightsFile(
     "https://huggingface.co/nvidia/segformer-b0-finetuned-ade-512-512/resolve/main/model.safetensors",

@@ -7,18 +7,17 @@ from typing import Self
 
 import torch
 
-from model_zoo.base.model import BaseModel
-from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.base.spec import InputSpec
 from model_zoo.base.weights import WeightsFile, resolve_weights
 from model_zoo.checkpoints.state_dict import read_state_dict
 from model_zoo.datasets.scenes import CLASSES
 from model_zoo.evaluators.detection import DetectionEvaluator, DetectionEvaluator50
-from model_zoo.models._shared.object_detection.labels import coco_labels
+from model_zoo.models._shared.object_detection.model import ObjectDetector, picture_spec
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.models._shared.reference import REFERENCE, reference_files
 from model_zoo.models.yolov7.layers import STRIDES
 from model_zoo.models.yolov7.layout import Variant
-from model_zoo.models.yolov7.network import COCO_CLASSES, Form, Network, form_of
+from model_zoo.models.yolov7.network import Form, Network, form_of
 from model_zoo.utils.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
@@ -37,7 +36,7 @@ WEIGHTS: dict[str, WeightsFile] = {
 }
 
 
-class Model(BaseModel):
+class Model(ObjectDetector):
     """Finds objects in a picture. The outputs are candidates: an app drops the weak and the overlapping ones.
 
     Args:
@@ -100,34 +99,18 @@ class Model(BaseModel):
             height: Height of the picture in pixels, a multiple of 32.
             width: Width of the picture in pixels, a multiple of 32.
         """
-        step = STRIDES[-1]
-        for name, size in (("height", height), ("width", width)):
-            if size < step or size % step:
-                below = size // step * step
-                near = f"{below} or {below + step}" if below >= step else f"{step}"
-                raise UserError(f"{name} {size} is no multiple of {step}", f"take {near}")
-        return {"image": image_spec(height, width, batch_size)}
+        return picture_spec(batch_size, height, width, STRIDES[-1])
 
-    @staticmethod
-    def get_output_names() -> list[str]:
-        """Names of the outputs."""
-        return ["boxes", "scores", "class_idx"]
-
-    @staticmethod
-    def get_channel_last_inputs() -> list[str]:
-        """What the NPU takes channel-last."""
-        return ["image"]
-
-    @classmethod
-    def get_16bit_outputs(cls) -> list[str]:
-        """In 8 bits boxes move in steps of 3 pixels, and many scores are equal."""
-        return cls.get_output_names()
+    @property
+    def num_classes(self) -> int:
+        """How many classes the scores are of."""
+        return self.network.form.num_classes
 
     def labels(self) -> list[str] | None:
         """The names of COCO or of the drawn shapes; None for a user's own classes."""
         if self.reference:
             return list(CLASSES)
-        return coco_labels() if self.network.form.num_classes == COCO_CLASSES else None
+        return super().labels()
 
     def eval_datasets(self) -> list[str]:
         """COCO's validation pictures, or drawn scenes."""

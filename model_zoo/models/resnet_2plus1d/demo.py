@@ -1,0 +1,20 @@
+"""Run ResNet (2+1)D on a clip.
+
+Example:
+    python -m model_zoo.models.resnet_2plus1d.demo --clip clip.mp4
+"""
+
+from __future__ import annotations
+
+import sys
+
+from model_zoo.models._shared.video_classifier.demo import video_demo
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with these arguments, by default those of the command line; gives the exit code."""
+    return video_demo("resnet_2plus1d", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,15 @@
+"""ResNet (2+1)D for Kinetics-400, as torchvision publishes it."""
+
+from __future__ import annotations
+
+from torchvision.models import video
+
+from model_zoo.models._shared.video_classifier.model import TorchvisionVideoClassifier
+
+
+class Model(TorchvisionVideoClassifier):
+    """ResNet (2+1)D: A Closer Look at Spatiotemporal Convolutions for Action Recognition, https://arxiv.org/abs/1711.11248."""
+
+    model_id = "resnet_2plus1d"
+    builder = staticmethod(video.r2plus1d_18)
+    published = video.R2Plus1D_18_Weights

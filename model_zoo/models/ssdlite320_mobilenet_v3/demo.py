@@ -1,0 +1,20 @@
+"""Run SSDLite320-MobileNetV3-Large on a picture.
+
+Example:
+    python -m model_zoo.models.ssdlite320_mobilenet_v3.demo --image picture.jpg
+"""
+
+from __future__ import annotations
+
+import sys
+
+from model_zoo.models._shared.object_detection.demo import detection_demo
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with these arguments, by default those of the command line; gives the exit code."""
+    return detection_demo("ssdlite320_mobilenet_v3", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
