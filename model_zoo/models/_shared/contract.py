@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -22,6 +24,8 @@ from model_zoo.utils.errors import UserError
 
 #: Heights and widths to try, until the model takes one.
 SMALL_SIZES = (64, 96, 128, 160, 192, 224)
+#: Tokens of a small text.
+SMALL_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,13 @@ class ModelContract:
     """Subclass with a `model_id`; every test is inherited."""
 
     model_id: ClassVar[str]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def few_layers(cls) -> Iterator[None]:
+        """Large models say how they are reduced: nothing that is asked here depends on the number of layers."""
+        with getattr(load_model_class(cls.model_id), "reduced", nullcontext)():
+            yield
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -99,7 +110,7 @@ class ModelContract:
             for parameter in trained.parameters():
                 parameter.mul_(0.9)
         path = tmp_path / "weights.safetensors"
-        save_file({key: value.contiguous() for key, value in trained.state_dict().items()}, path)
+        save_file({key: value.contiguous().clone() for key, value in trained.state_dict().items()}, path)
         loaded = model_class.from_pretrained(weights=str(path))
         message = "from_pretrained(weights=PATH) with the model's own state dict gives other outputs"
         assert_equal(run(trained, part.sample), run(loaded, part.sample), message)
@@ -138,6 +149,8 @@ def small_spec(component: BaseModel) -> InputSpec:
                     return component.input_spec(height=size, width=size)
                 except UserError:
                     continue
+    if "sequence_length" in arguments:
+        return component.input_spec(sequence_length=SMALL_LENGTH)
     return component.input_spec()
 
 

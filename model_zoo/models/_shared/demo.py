@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,33 +66,59 @@ def _run(
     argv: list[str],
     add_arguments: Callable[[argparse.ArgumentParser], None] | None,
 ) -> int:
-    model_flags, _ = model_flags_of(model_id)
-    program = f"python -m model_zoo.models.{model_id}.demo"
-    parser = HouseParser(prog=program, description=f"Run {model_id} on a picture.", allow_abbrev=False)
-    add_flags(parser.add_argument_group("model"), model_flags)
-    parser.add_argument("--compiled", type=Path, metavar="PATH", help="run this exported file instead of torch")
+    parser = demo_parser(model_id, f"Run {model_id} on a picture.")
     parser.add_argument("--image", metavar="PATH", help="default: a picture that comes with the demo")
-    parser.add_argument("--output-dir", type=Path, default=Path("build", model_id, "demo"), help="default: %(default)s")
     if add_arguments:
         add_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     given = parser.parse_args(argv)
     picture = load_image(given.image if given.image is not None else default_image())
     make_folder(given.output_dir)
-    if given.compiled is not None:
-        changed = [flag.option for flag in model_flags if getattr(given, flag.name) != flag.default]
-        if changed:
-            raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
-        model = load_compiled(given.compiled)
-    else:
-        model = load_model_class(model_id).from_pretrained(**{f.name: getattr(given, f.name) for f in model_flags})
+    model = demo_model(model_id, given)
     shown = show(load_app_class(model_id)(model), picture, given)
     path = given.output_dir / f"{model_id}.png"
     with atomic_write(path) as temporary:
         shown.picture.save(temporary, format="PNG")
     _print(model_id, shown.rows, path, given.json)
     return 0
+
+
+def demo_parser(model_id: str, description: str) -> argparse.ArgumentParser:
+    """The flags of every demo: those of the model, a compiled file, the folder, JSON and tracebacks."""
+    model_flags, _ = model_flags_of(model_id)
+    parser = HouseParser(
+        prog=f"python -m model_zoo.models.{model_id}.demo", description=description, allow_abbrev=False
+    )
+    add_flags(parser.add_argument_group("model"), model_flags)
+    parser.add_argument(
+        "--compiled",
+        type=Path,
+        metavar="PATH",
+        help="run this exported file instead of torch",
+    )
+    parser.add_argument("--output-dir", type=Path, default=Path("build", model_id, "demo"), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def demo_model(model_id: str, given: argparse.Namespace, apart: Collection[str] = ()) -> Any:
+    """The model that the flags name, in torch or compiled.
+
+    Args:
+        given: What `demo_parser` read.
+        apart: Arguments of the model that a compiled file does not bring, such as its tokenizer.
+
+    Raises:
+        UserError: A compiled file was given with arguments that it does bring.
+    """
+    model_flags, _ = model_flags_of(model_id)
+    if given.compiled is None:
+        return load_model_class(model_id).from_pretrained(**{f.name: getattr(given, f.name) for f in model_flags})
+    brought = [flag for flag in model_flags if flag.name not in apart]
+    changed = [flag.option for flag in brought if getattr(given, flag.name) != flag.default]
+    if changed:
+        raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
+    return load_compiled(given.compiled)
 
 
 def _print(model_id: str, rows: list[dict[str, Any]], path: Path, as_json: bool) -> None:

@@ -28,6 +28,18 @@ def draw_switched_off(model: nn.Module) -> None:
                 parameter.normal_(std=0.1)
 
 
+def draw_vectors(model: nn.Module, std: float = 0.02) -> None:
+    """Move every bias and every scale of a normalisation off the value that all of them start at.
+
+    Tensors that are equal are stored once in an ONNX file, so that the bias of a linear layer and that of a
+    normalisation become one. After training no two are equal.
+    """
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(torch.randn_like(parameter), alpha=std)
+
+
 def varied_pictures(count: int, size: int) -> torch.Tensor:
     """Random RGB pictures [count, 3, size, size] in 0..1: a quarter is plain noise, the others have structure at every
     scale, which keeps deep features as different from each other as real pictures do.

@@ -1,0 +1,108 @@
+"""Networks of transformers, built from their published hyperparameters: nothing is asked of any hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.models._shared.random_weights import draw_vectors, seeded
+from model_zoo.utils.checkpoint import load_strict, read_state_dict
+
+#: How TensorFlow called the two tensors of a layer normalisation, in checkpoints converted long ago.
+_OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}
+#: What configurations call the number of layers.
+_LAYERS = ("num_hidden_layers", "n_layers", "encoder_layers", "decoder_layers")
+
+
+@dataclass
+class HubNetwork:
+    """A network and where its weights are published.
+
+    Args:
+        model_id: Names the folder of the weights.
+        build_network: From a configuration.
+        config_class: Of the configuration.
+        settings: The published hyperparameters; those of parts are dicts.
+        published: Owner and name on the Hugging Face hub.
+        other_tasks: How tensors begin that the published checkpoint holds for other tasks.
+    """
+
+    model_id: str
+    build_network: Callable[[PreTrainedConfig], PreTrainedModel]
+    config_class: type[PreTrainedConfig]
+    settings: dict[str, Any]
+    published: str
+    other_tasks: tuple[str, ...] = ()
+
+    def build(self) -> PreTrainedModel:
+        """The network with freshly drawn weights, in evaluation mode."""
+        return self.build_network(self.config_class(**self.settings, attn_implementation="eager")).eval()
+
+    def load(self, weights: str) -> tuple[PreTrainedModel, Path | None]:
+        """The network with the weights that a user asks for.
+
+        Args:
+            weights: DEFAULT, the path of a checkpoint whose names are those of transformers, or `random`.
+
+        Returns:
+            The network, and the file that was read; None for `random`.
+
+        Raises:
+            UserError: There is no such file, or it does not fit exactly.
+        """
+        url = f"https://huggingface.co/{self.published}/resolve/main/model.safetensors"  # which gives no checksums
+        path = resolve_weights(weights, self.model_id, {"HUB": WeightsFile(url, None, "model.safetensors")}, "HUB")
+        with seeded():
+            network = self.build()
+            if path is None:
+                draw_vectors(network)
+        if path is not None:
+            load_strict(network, fitting(read_state_dict(path), network, self.other_tasks), str(path))
+        return network, path
+
+    @contextmanager
+    def reduced(self) -> Iterator[None]:
+        """Two layers inside the block, for tests."""
+        whole = self.settings
+        self.settings = _reduced(whole)
+        try:
+            yield
+        finally:
+            self.settings = whole
+
+
+def fitting(
+    state: Mapping[str, torch.Tensor], network: PreTrainedModel, other_tasks: tuple[str, ...] = ()
+) -> dict[str, torch.Tensor]:
+    """A published state dict, with the names that the network has today.
+
+    Args:
+        state: As published, or as our own classes write it: with `network.` before each name.
+        other_tasks: How tensors begin that this network has no use for.
+    """
+    found = {}
+    for name, tensor in state.items():
+        name = name.removeprefix("network.")
+        for old, new in _OLD_NAMES.items():
+            name = name.removesuffix(old) + new if name.endswith(old) else name
+        if not name.endswith("position_ids") and not name.startswith(other_tasks):
+            found[name] = tensor
+    # One tensor under two names is published once.
+    for name, source in (network.all_tied_weights_keys or {}).items():
+        if name not in found and source in found:
+            found[name] = found[source]
+    return found
+
+
+def _reduced(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _reduced(value) if isinstance(value, dict) else min(value, 2) if key in _LAYERS else value
+        for key, value in settings.items()
+    }
