@@ -32,6 +32,9 @@ class HubNetwork:
         settings: The published hyperparameters; those of parts are dicts.
         published: Owner and name on the Hugging Face hub.
         other_tasks: How tensors begin that the published checkpoint holds for other tasks.
+        filename: Of the published checkpoint.
+        computed: How tensors end that the network works out by itself; a checkpoint may leave them out.
+        convert: From the published tensors to those of a network that was changed to fit the NPU.
     """
 
     model_id: str
@@ -40,6 +43,9 @@ class HubNetwork:
     settings: dict[str, Any]
     published: str
     other_tasks: tuple[str, ...] = ()
+    filename: str = "model.safetensors"
+    computed: tuple[str, ...] = ()
+    convert: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict
 
     def build(self) -> PreTrainedModel:
         """The network with freshly drawn weights, in evaluation mode."""
@@ -57,14 +63,16 @@ class HubNetwork:
         Raises:
             UserError: There is no such file, or it does not fit exactly.
         """
-        url = f"https://huggingface.co/{self.published}/resolve/main/model.safetensors"  # which gives no checksums
-        path = resolve_weights(weights, self.model_id, {"HUB": WeightsFile(url, None, "model.safetensors")}, "HUB")
+        url = f"https://huggingface.co/{self.published}/resolve/main/{self.filename}"  # which gives no checksums
+        path = resolve_weights(weights, self.model_id, {"HUB": WeightsFile(url, None, self.filename)}, "HUB")
         with seeded():
             network = self.build()
             if path is None:
                 draw_vectors(network)
         if path is not None:
-            load_strict(network, fitting(read_state_dict(path), network, self.other_tasks), str(path))
+            own = {name: value for name, value in network.state_dict().items() if name.endswith(self.computed)}
+            given = self.convert(fitting(read_state_dict(path), network, self.other_tasks))
+            load_strict(network, own | given, str(path))
         return network, path
 
     @contextmanager

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from model_zoo.base.collection import CollectionModel
 from model_zoo.base.registry import load_app_class
 from model_zoo.models._shared.demo import demo_model, demo_parser
 from model_zoo.models._shared.text.words import NumberedWords
@@ -50,7 +51,7 @@ def rows_demo(
             print_json(report | {"saved": str(path)})
             return 0
         cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-        console().print(table(model_id, list(rows[0]), cells))
+        console().print(table(model_id, list(rows[0]), cells) if rows else f"{model_id}: nothing found")
         if note:
             console().print(f"note: {note}")
         console().print(f"saved: {path}", soft_wrap=True)
@@ -66,8 +67,11 @@ def app_of(model_id: str, model: Any, given: argparse.Namespace) -> tuple[Any, s
         The app, and what to say of the tokenizer.
     """
     app_class = load_app_class(model_id)
+    if not hasattr(given, "tokenizer"):
+        return app_class(model), None
     known = given.tokenizer or getattr(model, "tokenizer_path", lambda: None)()
     if known or given.weights != "random":
         return app_class(model, known), None
-    ids = model.input_spec()["input_ids"]
+    parts = model.components.values() if isinstance(model, CollectionModel) else [model]
+    ids = next(spec["input_ids"] for part in reversed(list(parts)) if "input_ids" in (spec := part.input_spec()))
     return app_class(model, NumberedWords(int(ids.value_range[1]) + 1)), NumberedWords.NOTE
