@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -78,6 +79,10 @@ class BaseModel(torch.nn.Module, ABC):
 
     def labels(self) -> list[str] | None:
         """Class names, written into metadata.json; None where there are none."""
+        return None
+
+    def tokenizer_path(self) -> Path | None:
+        """The file that turns text into this model's token ids; None where it takes none, or none is known."""
         return None
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_zoo.utils.errors import unknown_name
@@ -49,11 +50,14 @@ def dataset_class(name: str) -> type[BaseDataset]:
     return found
 
 
-def load_dataset(name: str, spec: InputSpec, split: Split) -> BaseDataset:
+def load_dataset(name: str, spec: InputSpec, split: Split, tokenizer: str | Path | None = None) -> BaseDataset:
     """Open a dataset for these inputs.
+
+    Args:
+        tokenizer: The file of the model's tokenizer, for a dataset of text.
 
     Raises:
         UserError: There is no dataset of this name, or it cannot feed these inputs.
         MissingDataError: The data is not on this machine; says what to get and where to put it.
     """
-    return dataset_class(name)(spec, split)
+    return dataset_class(name).load(spec, split, Path(tokenizer) if tokenizer is not None else None)

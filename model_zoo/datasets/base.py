@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import numpy as np
 
@@ -77,6 +77,15 @@ class BaseDataset(ABC):
             raise unknown_name("split", split, get_args(Split), "model-zoo evaluate --help")
         self.spec = spec
         self.split: Split = split
+
+    @classmethod
+    def load(cls, spec: InputSpec, split: Split, tokenizer: Path | None) -> Self:
+        """Open the dataset for a model.
+
+        Args:
+            tokenizer: The file of the model's tokenizer; datasets of text need it.
+        """
+        return cls(spec, split)
 
     @abstractmethod
     def __len__(self) -> int:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from model_zoo.base.annotation import Similarity
 from model_zoo.base.spec import Arrays, InputSpec, IoType, TensorSpec
-from model_zoo.datasets.base import Sample, Split
+from model_zoo.datasets.base import MissingDataError, Sample, Split
 from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reading
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
+from model_zoo.utils.tokenizer import FileTokenizer, Tokenizer, padded
 
 #: A sentence to the model's inputs, each with a batch dimension of 1.
 Tokenize = Callable[[str, InputSpec], Arrays]
@@ -45,6 +46,16 @@ class StsbDataset(DownloadedDataset):
         super().__init__(spec, split, root)
         self._tokenize = tokenize
 
+    @classmethod
+    def load(cls, spec: InputSpec, split: Split, tokenizer: Path | None) -> Self:
+        opened = cls(spec, split)
+        if tokenizer is None:
+            hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
+            raise MissingDataError(f"{cls.name} needs the model's tokenizer, and none is known", hint)
+        file = FileTokenizer(tokenizer)
+        opened._tokenize = lambda sentence, spec: tokenized(file, sentence, spec)
+        return opened
+
     def accept(self, spec: InputSpec) -> None:
         if not any(tensor.io_type is IoType.TOKEN_IDS for tensor in spec.values()):
             raise UserError(f"{self.name} feeds models with token ids, this one takes {', '.join(spec)}")
@@ -76,6 +87,18 @@ class StsbDataset(DownloadedDataset):
 
     def __getitem__(self, index: int) -> Sample:
         if self._tokenize is None:
-            raise UserError(f"{self.name} needs the model's tokenizer, and this model brings none")
+            raise UserError(f"{self.name} needs the model's tokenizer")
         sentence, target = self.items[index]
         return Sample(self._tokenize(sentence, self.spec), target)
+
+
+def tokenized(tokenizer: Tokenizer, sentence: str, spec: InputSpec) -> Arrays:
+    """A sentence as the ids and the mask that a spec asks for; what is too long loses its end.
+
+    Raises:
+        UserError: The spec asks for anything else.
+    """
+    if [tensor.io_type is IoType.TOKEN_IDS for tensor in spec.values()] != [True, False]:
+        raise UserError(f"sentences become ids and a mask, this model takes {', '.join(spec)}")
+    length = next(iter(spec.values())).shape[1]
+    return dict(zip(spec, padded(tokenizer.cut(sentence, length), length, tokenizer.pad_id), strict=True))

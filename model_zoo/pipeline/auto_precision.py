@@ -173,12 +173,10 @@ def shortest(spent: Sequence[float], keeps: Callable[[int], bool], resolution: f
 
 
 def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
-    from model_zoo.datasets import load_dataset
-
     found = sensitivity(build)
     upgrades = ranked_upgrades(found)
     spent = list(accumulate((upgrade.bytes for upgrade in upgrades), initial=0.0))
-    dataset = load_dataset(planned.dataset, build.facts.inputs, "calibration")
+    dataset = build.facts.dataset(planned.dataset, "calibration")
     size = PlaceRuns(build, None, compare=True, workers=1).bytes_per_sample()
     draw = draw_samples(dataset, build.facts.inputs, planned.samples, planned.seed, size)
     metric = build.new_evaluator().metric

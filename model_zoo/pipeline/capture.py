@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,6 +16,9 @@ from model_zoo.base.spec import Arrays
 from model_zoo.pipeline.source import ComponentFacts
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.layout import channels_last
+
+if TYPE_CHECKING:
+    import onnx_ir
 
 
 class Interface(torch.nn.Module):
@@ -83,10 +87,21 @@ def write_onnx(program: torch.export.ExportedProgram, facts: ComponentFacts, pat
             )
         if onnx_program is None:
             raise ModelZooError("capture: torch gave no ONNX program")
+        _keep_names_apart(onnx_program.model.graph)
         onnx_program.save(str(path), external_data=False)
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelZooError(f"capture: no ONNX form: {reason}", "run again with --debug") from error
+
+
+def _keep_names_apart(graph: onnx_ir.Graph) -> None:
+    """Rename what lies inside a graph and is called like an output: torch calls its own tensors `embedding`, `add` …"""
+    ends = [*graph.inputs, *graph.outputs]
+    taken = {value.name for value in ends}
+    for node in graph:
+        for value in node.outputs:
+            if value.name in taken and not any(value is end for end in ends):
+                value.name = f"{value.name}_inside"
 
 
 def write_program(program: torch.export.ExportedProgram, path: Path) -> None:

@@ -178,8 +178,6 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
     """
-    from model_zoo.datasets import load_dataset
-
     target, toolchain = options.target, LocalToolchain()
     chipset = target.chipsets[0] if target.chipsets else None
     places = check_places(options.places, chipset, target.runtime, toolchain)
@@ -195,7 +193,7 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
         dataset_name = options.dataset_name or facts.eval_datasets[0]
         if dataset_name not in facts.eval_datasets:
             raise unknown_name("dataset", dataset_name, facts.eval_datasets, f"model-zoo info {source.name}")
-        dataset = load_dataset(dataset_name, facts.inputs, "test")
+        dataset = facts.dataset(dataset_name, "test")
         build = component_builds(plan, cache, watch.stage)[name]
         runs = PlaceRuns(build, chipset, Place.TORCH in places, options.workers or os.cpu_count() or 1)
         draw = draw_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())

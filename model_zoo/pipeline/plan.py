@@ -182,10 +182,11 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
                 options.calibration_data,
                 options.num_calibration_samples,
                 random_weights,
+                component.tokenizer,
             )
         # No test data: a calibration sample shows more than noise would.
         known = samples.first() if samples is not None and samples.real else None
-        check[name] = check_samples(component.inputs, component.eval_datasets) or known
+        check[name] = check_samples(component.inputs, component.eval_datasets, component.tokenizer) or known
     return Plan(
         source=source,
         facts=facts,
@@ -220,7 +221,6 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
     Raises:
         UserError: It cannot be scored, or the runtime takes no mixed bits.
     """
-    from model_zoo.datasets import load_dataset
     from model_zoo.datasets.base import MissingDataError
 
     instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
@@ -234,7 +234,7 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
     known = facts.calibration_dataset
     dataset = known if known in facts.eval_datasets else facts.eval_datasets[0]
     try:
-        held = len(load_dataset(dataset, facts.inputs, "calibration"))
+        held = len(facts.dataset(dataset, "calibration"))
     except MissingDataError as error:
         message = f"--precision auto must keep a metric, and has no data for it: {error.message}"
         raise UserError(message, error.hint) from error

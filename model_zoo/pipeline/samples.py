@@ -131,7 +131,12 @@ def _drawn(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> SampleSet
 
 
 def calibration_samples(
-    spec: InputSpec, dataset_name: str | None, asked: str | Path | None, wanted: int | None, random_weights: bool
+    spec: InputSpec,
+    dataset_name: str | None,
+    asked: str | Path | None,
+    wanted: int | None,
+    random_weights: bool,
+    tokenizer: str | None = None,
 ) -> SampleSet:
     """The samples that set the ranges of a quantized build.
 
@@ -139,6 +144,7 @@ def calibration_samples(
         dataset_name: What the model names as its calibration dataset.
         asked: A folder of pictures, an .npz, or "random"; None: the model's dataset.
         random_weights: Nothing is lost by noise then, so it is taken where the dataset is absent.
+        tokenizer: The file of the model's tokenizer, for a dataset of text.
 
     Raises:
         UserError: There is no real data, and noise was not asked for.
@@ -157,7 +163,7 @@ def calibration_samples(
         return replace(given, origin=str(asked))
     if dataset_name is not None:
         try:
-            dataset = load_dataset(dataset_name, spec, "calibration")
+            dataset = load_dataset(dataset_name, spec, "calibration", tokenizer)
             return dataset_samples(dataset, spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
         except MissingDataError as error:
             if not random_weights:
@@ -202,7 +208,7 @@ def calibration_warnings(samples: SampleSet, spec: InputSpec) -> list[str]:
     return warnings
 
 
-def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | None:
+def check_samples(spec: InputSpec, eval_datasets: Sequence[str], tokenizer: str | None = None) -> SampleSet | None:
     """What a build is checked with: a bundled test set of small samples, or one real batch, which is not scored; None:
     the model's own sample.
     """
@@ -211,7 +217,7 @@ def check_samples(spec: InputSpec, eval_datasets: Sequence[str]) -> SampleSet | 
 
     for name in eval_datasets:
         try:
-            dataset = load_dataset(name, spec, "test")
+            dataset = load_dataset(name, spec, "test", tokenizer)
         except MissingDataError:
             continue  # the plan says that the model's own sample serves instead
         batch = next(iter(spec.values())).shape[0]

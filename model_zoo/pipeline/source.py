@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from model_zoo.base.collection import Component, Model
+    from model_zoo.datasets.base import BaseDataset, Split
 
 #: A finished model's packages: another version may give other numbers.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -75,6 +76,7 @@ class ComponentFacts:
         outputs_16bit: Outputs that 8 bits are too coarse for.
         unsupported: Reason by "runtime precision chipset", for what this component cannot be built for.
         precompiled: The asset to bundle, for a component without source.
+        tokenizer: The file that turns text into the component's token ids, if it takes text and the file is known.
     """
 
     inputs: InputSpec
@@ -89,6 +91,18 @@ class ComponentFacts:
     outputs_16bit: tuple[str, ...] = ()
     unsupported: Mapping[str, str] | None = None
     precompiled: bool = False
+    tokenizer: str | None = None
+
+    def dataset(self, name: str, split: Split) -> BaseDataset:
+        """Open a dataset for this component.
+
+        Raises:
+            UserError: There is none of this name, or it cannot feed the component.
+            MissingDataError: The data, or the tokenizer for it, is not on this machine.
+        """
+        from model_zoo.datasets import load_dataset
+
+        return load_dataset(name, self.inputs, split, self.tokenizer)
 
     def unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
         """Why this component cannot be built for a target, or None."""
@@ -270,6 +284,7 @@ def component_facts(component: Any, input_arguments: Mapping[str, Any]) -> Compo
         outputs_16bit=tuple(component.get_16bit_outputs()),
         mixed_percentage=float(component.get_hub_litemp_percentage(Precision.W8A8_MIXED_INT16)),
         unsupported=reasons,
+        tokenizer=str(tokenizer.resolve()) if (tokenizer := component.tokenizer_path()) else None,
     )
 
 

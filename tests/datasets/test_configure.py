@@ -65,7 +65,7 @@ def test_a_folder_is_taken_and_stays_as_it_is(name: str, data: Path, tmp_path: P
     found: type[DownloadedDataset] = dataset_class(name)  # type: ignore[assignment]
     assert folder == found.home() and snapshot(given) == before
     assert {check.found for check in checks if check.what == "samples"} == {str(COUNTS[name])}
-    assert len(load_dataset(name, found.probe, "test")) > 0
+    assert len(found(found.probe, "test")) > 0
     assert next(each for each in dataset_states() if each["dataset"] == name)["state"] == "configured"
     assert sorted(path.name for path in data.iterdir()) == [f".lock-{folder.name}", folder.name]
     assert not any(path.name.startswith(".") for path in folder.rglob("*"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from model_zoo.base.collection import CollectionModel
 from model_zoo.base.flags import add_flags
 from model_zoo.base.registry import load_app_class, load_model_class
 from model_zoo.pipeline.doors import HouseParser, model_flags_of
@@ -110,7 +111,12 @@ def demo_parser(model_id: str, description: str) -> argparse.ArgumentParser:
         prog=f"python -m model_zoo.models.{model_id}.demo", description=description, allow_abbrev=False
     )
     add_flags(parser.add_argument_group("model"), model_flags)
-    parser.add_argument("--compiled", type=Path, metavar="PATH", help="run this exported file instead of torch")
+    parser.add_argument(
+        "--compiled",
+        type=Path,
+        metavar="PATH",
+        help="run this exported file, or the folder of a model in parts, instead of torch",
+    )
     parser.add_argument("--output-dir", type=Path, default=Path("build", model_id, "demo"), help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -134,7 +140,19 @@ def demo_model(model_id: str, given: argparse.Namespace, apart: Collection[str] 
     changed = [flag.option for flag in brought if getattr(given, flag.name) != flag.default]
     if changed:
         raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
+    model_class = load_model_class(model_id)
+    if issubclass(model_class, CollectionModel):
+        return {name: load_compiled(_part(given.compiled, model_id, name)) for name in model_class.component_classes}
     return load_compiled(given.compiled)
+
+
+def _part(folder: Path, model_id: str, name: str) -> Path:
+    """The file of one component in the folder of an export."""
+    files = [folder / f"{model_id}_{name}{suffix}" for suffix in (".bin", ".onnx", ".tflite")]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise UserError(f"{folder} has no {' or '.join(file.name for file in files)}", "give the folder of an export")
+    return found
 
 
 def _print(model_id: str, medium: str, rows: list[dict[str, Any]], path: Path, as_json: bool) -> None:

@@ -38,6 +38,8 @@ class HubNetwork:
         other_tasks: How tensors begin that the published checkpoint holds for other tasks.
         filename: Of the published checkpoint.
         told: What settings a checkpoint tells of, such as the number of classes, from its tensors by name.
+        computed: How tensors end that the network works out by itself; a checkpoint may leave them out.
+        convert: From the published tensors to those of a network that was changed to fit the NPU.
     """
 
     model_id: str
@@ -48,6 +50,8 @@ class HubNetwork:
     other_tasks: tuple[str, ...] = ()
     filename: str = "model.safetensors"
     told: Callable[[Mapping[str, torch.Tensor]], dict[str, Any]] = lambda _: {}
+    computed: tuple[str, ...] = ()
+    convert: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict
 
     def build(self, **changed: Any) -> PreTrainedModel:
         """The network with freshly drawn weights, in evaluation mode.
@@ -77,7 +81,9 @@ class HubNetwork:
             if path is None:
                 draw_vectors(network)
         if path is not None:
-            load_strict(network, fitting(state, network, self.other_tasks), str(path))
+            own = {name: value for name, value in network.state_dict().items() if name.endswith(self.computed)}
+            given = self.convert(fitting(state, network, self.other_tasks))
+            load_strict(network, own | given, str(path))
         return network, path
 
     @contextmanager

@@ -1,0 +1,115 @@
+"""Encoder and decoder as two models: the decoder takes one token and the cache, and gives scores and the new cache.
+
+The encoder works out the keys and values that every layer of the decoder needs of it, once for a whole answer.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from model_zoo.base.spec import InputSpec, IoType, TensorSpec
+from model_zoo.models._shared.hub_parts import Part
+from model_zoo.models._shared.seq2seq.cache import FixedCache, cache_names, cache_spec, pairs
+from model_zoo.models._shared.text.model import additive
+
+
+class Encoder(Part):
+    """What comes first; it ends in the keys and values for each layer of the decoder."""
+
+    #: Those of the decoder.
+    layers: nn.ModuleList
+
+    @abstractmethod
+    def encode(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Features, float32 [B, T, size]."""
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Keys and values by layer of the decoder, float32 [B, heads, T, size of a head] each."""
+        features = self.encode(*inputs)
+        found = []
+        for layer in self.layers:
+            attention = layer.encoder_attn
+            for linear in (attention.k_proj, attention.v_proj):
+                split = linear(features).unflatten(-1, (attention.num_heads, attention.head_dim))
+                found.append(split.transpose(1, 2))
+        return tuple(found)
+
+    def get_output_names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        return cache_names("encoded", len(self.layers))
+
+
+class Decoder(Part):
+    """One step: a token in, scores for the next token and the cache out."""
+
+    #: Whether the encoder's tokens may be padding.
+    masked: ClassVar[bool] = False
+    #: Tokens that are kept; with the newest, an answer has one more.
+    past: ClassVar[int]
+    layers: nn.ModuleList
+
+    @classmethod
+    @abstractmethod
+    def vocabulary(cls) -> int:
+        """How many tokens there are."""
+
+    @classmethod
+    @abstractmethod
+    def source(cls) -> int:
+        """How many tokens the encoder gives."""
+
+    @abstractmethod
+    def embed(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """A token at its place, float32 [B, 1, size]."""
+
+    @abstractmethod
+    def score(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Scores [B, 1, vocabulary] from what the last layer gave."""
+
+    def forward(
+        self, input_ids: torch.Tensor, position: torch.Tensor, attention_mask: torch.Tensor, *cached: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Take one token further.
+
+        Args:
+            input_ids: int32 [B, 1].
+            position: Its place in the answer from 0, int32 [1].
+            attention_mask: int32 [B, past + 1]: 1 for tokens there are, the newest last.
+            cached: With padding in the encoder int32 [B, T], 1 for what is none; then keys and values of past tokens
+                by layer, then those of the encoder.
+
+        Returns:
+            Scores for the next token [B, vocabulary], then keys and values of the past tokens by layer.
+        """
+        source_mask = additive(cached[0]) if self.masked else None
+        tensors = cached[1:] if self.masked else cached
+        half = len(tensors) // 2
+        cache = FixedCache(pairs(tensors[:half]), pairs(tensors[half:]))
+        hidden, mask = self.embed(input_ids, position), additive(attention_mask)
+        for layer in self.layers:
+            # Any tensor in the place of the encoder's features says that there is an encoder; its cache is used.
+            found = layer(hidden, mask, hidden, encoder_attention_mask=source_mask, past_key_values=cache)
+            hidden = found if isinstance(found, torch.Tensor) else found[0]
+        return self.score(hidden)[:, 0], *cache.tensors()
+
+    def get_input_spec(self) -> InputSpec:
+        """A token, its place, what is seen, and the cache."""
+        attention = self.layers[0].self_attn
+        shape, count = (1, attention.num_heads, self.past, attention.head_dim), len(self.layers)
+        masked = {"source_mask": TensorSpec((1, self.source()), "int32", value_range=(0, 1))} if self.masked else {}
+        return {
+            "input_ids": TensorSpec((1, 1), "int32", IoType.TOKEN_IDS, (0, self.vocabulary() - 1)),
+            "position": TensorSpec((1,), "int32", value_range=(0, self.past)),
+            "attention_mask": TensorSpec((1, self.past + 1), "int32", value_range=(0, 1)),
+            **masked,
+            **cache_spec("past", count, shape),
+            **cache_spec("encoded", count, (*shape[:2], self.source(), shape[3])),
+        }
+
+    def get_output_names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        return ["logits", *cache_names("present", len(self.layers))]

@@ -1,0 +1,66 @@
+"""Which tokenizer an app works with, and what serves where there is none."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from pathlib import Path
+
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.tokenizer import FileTokenizer, Tokenizer
+
+_WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
+
+
+def model_tokenizer(model: object, given: Tokenizer | Path | str | None) -> Tokenizer:
+    """The tokenizer that was given, or the one beside the model's weights.
+
+    Raises:
+        UserError: There is neither, or its file is damaged.
+    """
+    if given is None:
+        known = getattr(model, "tokenizer_path", None)
+        given = known() if callable(known) else None
+    if given is None:
+        hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
+        raise UserError("text needs the tokenizer that the weights were trained with", hint)
+    return FileTokenizer(Path(given)) if isinstance(given, (str, Path)) else given
+
+
+class NumberedWords:
+    """Numbers words by a checksum. It shows that a model runs; to published weights its numbers mean nothing.
+
+    Args:
+        vocabulary: How many ids there are; the first four are marks.
+    """
+
+    #: What a demo says that works with it.
+    NOTE = "no tokenizer file: words are numbered by a checksum, so the answers mean nothing"
+    pad_id, _start, _end, mask_id = range(4)
+
+    def __init__(self, vocabulary: int) -> None:
+        self._vocabulary = vocabulary
+        self._seen: dict[int, str] = {}
+
+    def ids(self, text: str) -> list[int]:
+        """Ids of a text between two marks."""
+        return [self._start, *map(self._number, _WORD.findall(text)), self._end]
+
+    def cut(self, text: str, length: int) -> list[int]:
+        """The same, with no more than `length` ids."""
+        return [*self.ids(text)[:-1][: length - 1], self._end]
+
+    def word(self, token_id: int) -> str:
+        """A word that had this number, or the number."""
+        return self._seen.get(token_id, f"token {token_id}")
+
+    def text(self, ids: list[int]) -> str:
+        """The words, without marks."""
+        return " ".join(self.word(token) for token in ids if token > self.mask_id)
+
+    def _number(self, word: str) -> int:
+        if word == "[MASK]":
+            return self.mask_id
+        number = 4 + zlib.crc32(word.lower().encode()) % (self._vocabulary - 4)
+        self._seen[number] = word
+        return number

@@ -1,0 +1,89 @@
+"""The app of Whisper: sound in, what was said out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from model_zoo.base.collection import CollectionModel
+from model_zoo.models._shared.audio import RATE, AudioSource, load_audio
+from model_zoo.models._shared.seq2seq.decode import Network, Steps, greedy, parts_of
+from model_zoo.models._shared.text.words import model_tokenizer
+from model_zoo.models._shared.whisper.mel import log_mel
+from model_zoo.utils.tokenizer import Tokenizer
+
+#: Marks of the multilingual vocabulary: begin, English, write down, no words, no times; all after END are marks too.
+_START, _ENGLISH, _TRANSCRIBE, _NO_SPEECH, _NO_TIMES, END = 50258, 50259, 50359, 50362, 50363, 50257
+#: A space, which may not come first, as nothing may.
+_SPACE = 220
+#: What 30 s may be written down with, as published.
+_LIMIT = 224
+#: Above this, 30 s hold no speech; as published.
+_NO_SPEECH_PROBABILITY = 0.6
+#: Softer than one step of 16 bits: nothing was recorded.
+_SILENCE = 2.0**-15
+_CHUNK = 30 * RATE
+
+
+class WhisperApp:
+    """Writes down English speech of any length, 30 s at a time.
+
+    Args:
+        model: A model of the zoo, or `encoder` and `decoder` as `load_compiled` gave them.
+        tokenizer: A tokenizer, or the path of its tokenizer.json; default: the one beside the model's weights.
+    """
+
+    def __init__(
+        self, model: CollectionModel | Mapping[str, Network], tokenizer: Tokenizer | Path | str | None = None
+    ) -> None:
+        self.model = model
+        self.encoder, self.decoder = parts_of(model)
+        self._tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, read when it is first needed.
+
+        Raises:
+            UserError: None was given, and there is none beside the weights.
+        """
+        self._tokenizer = model_tokenizer(self.model, self._tokenizer)
+        return self._tokenizer
+
+    def predict(self, audio: AudioSource) -> str:
+        """What was said; empty where nothing was.
+
+        Raises:
+            UserError: The sound cannot be read, or no tokenizer is known.
+        """
+        values, tokenizer = load_audio(audio), self.tokenizer
+        chunks = [values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK)]
+        said = (tokenizer.text(self.tokens(chunk)).strip() for chunk in chunks)
+        return " ".join(part for part in said if part)
+
+    def tokens(self, audio: np.ndarray) -> list[int]:
+        """The tokens of up to 30 s of speech; none for silence.
+
+        Args:
+            audio: float32 [N] in -1..1 at 16 kHz.
+        """
+        if np.abs(audio).max() < _SILENCE:
+            return []
+        import torch
+
+        with torch.inference_mode():
+            encoded = self.encoder(log_mel(audio))
+        steps = Steps(self.decoder, encoded)
+        first = steps.feed(_START).astype(np.float64)
+        if np.exp(first[_NO_SPEECH] - first.max()) / np.exp(first - first.max()).sum() > _NO_SPEECH_PROBABILITY:
+            return []
+        limit = min(_LIMIT, steps.room - 3)
+        return greedy(steps, (_ENGLISH, _TRANSCRIBE, _NO_TIMES), END, _forbid, limit)
+
+
+def _forbid(scores: np.ndarray, answer: list[int]) -> None:
+    scores[END + 1 :] = -np.inf
+    if not answer:
+        scores[[_SPACE, END]] = -np.inf

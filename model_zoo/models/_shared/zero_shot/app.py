@@ -1,0 +1,91 @@
+"""The app of models that compare a picture with texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+
+from model_zoo.base.collection import CollectionModel
+from model_zoo.models._shared.classifier import Prediction, image_size
+from model_zoo.models._shared.text.app import token_count
+from model_zoo.models._shared.text.words import model_tokenizer
+from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.images import ImageSource, image_to_array, load_image
+from model_zoo.utils.tokenizer import Tokenizer, padded
+
+Network = Callable[..., torch.Tensor]
+
+
+class ZeroShotApp:
+    """Tells which of some texts fits a picture best.
+
+    Args:
+        model: A model of the zoo, or `image_encoder` and `text_encoder` as `load_compiled` gave them.
+        tokenizer: A tokenizer, or the path of its tokenizer.json; default: the one beside the model's weights.
+        scale: What a cosine is multiplied with before it becomes a probability; training ended at the most it may be.
+    """
+
+    def __init__(
+        self,
+        model: CollectionModel | Mapping[str, Network],
+        tokenizer: Tokenizer | Path | str | None = None,
+        scale: float = 100.0,
+    ) -> None:
+        parts = model.components if isinstance(model, CollectionModel) else model
+        if not isinstance(parts, Mapping) or {"image_encoder", "text_encoder"} - set(parts):
+            raise UserError("such a model has two parts", 'give {"image_encoder": …, "text_encoder": …}')
+        self.model, self.scale = model, scale
+        self.image_encoder, self.text_encoder = parts["image_encoder"], parts["text_encoder"]
+        self.length = token_count(self.text_encoder, "input_ids", 77)
+        self._tokenizer = tokenizer
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, read when it is first needed.
+
+        Raises:
+            UserError: None was given, and there is none beside the weights.
+        """
+        self._tokenizer = model_tokenizer(self.model, self._tokenizer)
+        return self._tokenizer
+
+    def predict(self, image: ImageSource, texts: Sequence[str]) -> list[Prediction]:
+        """Every text and the probability that it, of all of them, describes the picture; best first.
+
+        Raises:
+            UserError: The picture cannot be read, or a text is empty or too long, or there is none.
+            ModelZooError: An encoder gives something else than finite numbers.
+        """
+        if isinstance(texts, str) or not texts:
+            raise UserError("give a list of texts to choose from")
+        picture = self.embed_image(image)
+        cosines = torch.stack([self.embed_text(text) @ picture for text in texts])
+        probabilities = (self.scale * cosines).softmax(0).tolist()
+        found = [Prediction(text, p, at) for at, (text, p) in enumerate(zip(texts, probabilities, strict=True))]
+        return sorted(found, key=lambda prediction: -prediction.probability)
+
+    def embed_image(self, image: ImageSource) -> torch.Tensor:
+        """The vector of a picture: float32 [size], of length 1. The shorter side is scaled to fit, the middle kept."""
+        height, width = image_size(self.image_encoder, (224, 224))
+        picture = ImageOps.fit(load_image(image), (width, height), Image.Resampling.BICUBIC)
+        return self._vector(self.image_encoder, torch.from_numpy(image_to_array(picture)))
+
+    def embed_text(self, text: str) -> torch.Tensor:
+        """The vector of a text: float32 [size], of length 1."""
+        if not isinstance(text, str) or not text.strip():
+            raise UserError("the text is empty")
+        ids = self.tokenizer.ids(text)
+        if len(ids) > self.length:
+            raise UserError(f"the text has {len(ids)} tokens, the model takes {self.length}", "shorten it")
+        return self._vector(self.text_encoder, *map(torch.from_numpy, padded(ids, self.length, self.tokenizer.pad_id)))
+
+    @staticmethod
+    def _vector(network: Network, *inputs: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            found = network(*inputs)
+        if found.ndim != 2 or len(found) != 1 or not bool(torch.isfinite(found).all()):
+            raise ModelZooError(f"an encoder gave {list(found.shape)}, expected finite [1, size]")
+        return found[0].float()

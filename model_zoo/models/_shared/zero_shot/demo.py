@@ -1,0 +1,27 @@
+"""The demo of models that compare a picture with texts."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from model_zoo.models._shared.demo import drawn_scene
+from model_zoo.models._shared.rows_demo import rows_demo
+from model_zoo.models._shared.zero_shot.app import ZeroShotApp
+
+_TEXTS = ("a red ball on a lawn", "a street at night", "a cat")
+
+
+def zero_shot_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
+    """Choose the text that fits a picture; gives the exit status."""
+
+    def flags(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--image", metavar="PATH", help="default: a picture that comes with the demo")
+        parser.add_argument("--texts", nargs="+", default=_TEXTS, help="default: three that come with the demo")
+
+    def find(app: ZeroShotApp, given: argparse.Namespace) -> list[dict[str, Any]]:
+        picture = given.image if given.image is not None else drawn_scene()
+        return [prediction.to_json() for prediction in app.predict(picture, given.texts)]
+
+    return rows_demo(model_id, "Choose the text that fits a picture.", flags, find, argv)

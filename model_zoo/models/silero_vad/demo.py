@@ -1,0 +1,34 @@
+"""Find speech in a recording with Silero VAD.
+
+Example:
+    python -m model_zoo.models.silero_vad.demo --audio recording.wav
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from model_zoo.models._shared.audio import hum
+from model_zoo.models._shared.rows_demo import rows_demo
+from model_zoo.models.silero_vad.app import App
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with these arguments, by default those of the command line; gives the exit code."""
+    return rows_demo("silero_vad", "Find speech in a recording.", _flags, _find, argv)
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--audio", metavar="PATH", help="a .wav or .flac file; default: a voice-like hum")
+    parser.add_argument("--threshold", type=float, default=0.5, help="how probable (default: %(default)s)")
+
+
+def _find(app: App, given: argparse.Namespace) -> list[dict[str, Any]]:
+    found = app.predict(given.audio if given.audio is not None else hum(), given.threshold)
+    return [speech.to_json() for speech in found]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,9 @@
+"""Write down speech with Whisper base."""
+
+from __future__ import annotations
+
+from model_zoo.models._shared.whisper.app import WhisperApp
+
+
+class App(WhisperApp):
+    """`App(Model.from_pretrained()).predict("speech.wav")`."""

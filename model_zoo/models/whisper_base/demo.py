@@ -1,0 +1,20 @@
+"""Write down speech with Whisper base.
+
+Example:
+    python -m model_zoo.models.whisper_base.demo --audio speech.wav
+"""
+
+from __future__ import annotations
+
+import sys
+
+from model_zoo.models._shared.whisper.demo import whisper_demo
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with these arguments, by default those of the command line; gives the exit code."""
+    return whisper_demo("whisper_base", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

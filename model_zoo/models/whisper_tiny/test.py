@@ -1,0 +1,11 @@
+"""What holds for Whisper tiny."""
+
+from __future__ import annotations
+
+from model_zoo.models._shared.whisper.testing import WhisperTests
+
+
+class TestModel(WhisperTests):
+    """Every test is inherited."""
+
+    model_id = "whisper_tiny"

@@ -1,0 +1,126 @@
+"""Text to token ids, with the tokenizer file that its model was published with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from model_zoo.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import tokenizers
+
+#: What tokenizer files are called, best first.
+TOKENIZER_NAMES = ("tokenizer.json", "vocab.txt")
+
+#: The largest published one has 40 MB.
+_MAX_BYTES = 100 * 2**20
+_PADS = ("[PAD]", "<pad>", "<|endoftext|>")
+_MASKS = ("[MASK]", "<mask>")
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back."""
+
+    @property
+    def pad_id(self) -> int:
+        """Fills a sentence up."""
+
+    @property
+    def mask_id(self) -> int | None:
+        """Stands for a word to be guessed; None where there is none."""
+
+    def ids(self, text: str) -> list[int]:
+        """All ids of a text, those that mark its beginning and end included."""
+
+    def cut(self, text: str, length: int) -> list[int]:
+        """The same, with no more than `length` ids: what is too long loses its end, but no mark."""
+
+    def word(self, token_id: int) -> str:
+        """What a single id stands for."""
+
+    def text(self, ids: list[int]) -> str:
+        """What ids say together, without marks."""
+
+
+class FileTokenizer:
+    """A `tokenizer.json`, or the `vocab.txt` of a BERT that knows lower case only.
+
+    Args:
+        path: Untrusted: it is read as data.
+
+    Raises:
+        UserError: It is missing, too large, damaged, or has no id to pad with.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tokenizer = _read(path)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        pad = self._first(_PADS)
+        if pad is None:
+            raise UserError(f"{path}: has no token to pad with, such as {', '.join(_PADS)}")
+        self.pad_id: int = pad
+        self.mask_id: int | None = self._first(_MASKS)
+
+    def ids(self, text: str) -> list[int]:
+        """All ids of a text, those that mark its beginning and end included."""
+        found: list[int] = self._tokenizer.encode(text).ids
+        return found
+
+    def cut(self, text: str, length: int) -> list[int]:
+        """The same, with no more than `length` ids: what is too long loses its end, but no mark."""
+        self._tokenizer.enable_truncation(length)
+        try:
+            return self.ids(text)
+        finally:
+            self._tokenizer.no_truncation()
+
+    def word(self, token_id: int) -> str:
+        """What a single id stands for, as the file spells it."""
+        return self._tokenizer.id_to_token(token_id) or f"token {token_id}"
+
+    def text(self, ids: list[int]) -> str:
+        """What ids say together, without marks."""
+        found: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return found
+
+    def _first(self, names: tuple[str, ...]) -> int | None:
+        return next((found for name in names if (found := self._tokenizer.token_to_id(name)) is not None), None)
+
+
+def tokenizer_beside(weights: Path) -> Path | None:
+    """The tokenizer file in the folder of a checkpoint, where they are published together; None: there is none."""
+    return next((path for name in TOKENIZER_NAMES if (path := weights.parent / name).is_file()), None)
+
+
+def padded(ids: list[int], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids filled up, and which of them are real.
+
+    Returns:
+        Both int32 [1, length]; the second is 1 for a real id and 0 for padding.
+    """
+    tokens = np.full((1, length), pad_id, np.int32)
+    tokens[0, : len(ids)] = ids
+    return tokens, (np.arange(length) < len(ids)).astype(np.int32)[None]
+
+
+def _read(path: Path) -> tokenizers.Tokenizer:
+    if not path.is_file():
+        raise UserError(f"there is no tokenizer file {path}", f"give a {' or a '.join(TOKENIZER_NAMES)}")
+    if path.stat().st_size > _MAX_BYTES:
+        raise UserError(f"{path} has more than {_MAX_BYTES // 2**20} MB, no tokenizer file is that large")
+    from tokenizers import Tokenizer
+    from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+
+    try:
+        if path.suffix == ".txt":
+            wrapped: tokenizers.Tokenizer = BertWordPieceTokenizer(str(path), lowercase=True)._tokenizer
+            return wrapped
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the package raises nothing more exact
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} is no tokenizer file: {reason}", f"give a {' or a '.join(TOKENIZER_NAMES)}") from error
