@@ -118,7 +118,7 @@ def _read(path: Path) -> tokenizers.Tokenizer:
 
     try:
         if path.suffix == ".txt":
-            wrapped: tokenizers.Tokenizer = BertWordPieceTokenizer(str(path), lowercase=True)._tokenizer
+            wrapped: tokenizers.Tokenizer = BertWordPieceTokenizer.from_file(str(path), lowercase=True)._tokenizer
             return wrapped
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more exact
