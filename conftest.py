@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zlib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(folder))
     return folder
+
+
+#: In a run of everything, the slow tests of a model have their turn every so many days.
+_TURNS = 3
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Sixty models would take an hour; whoever names a model, a file or a test gets every test of it."""
+    if config.getoption("keyword") or config.args != config.getini("testpaths"):
+        return
+    today = date.today().toordinal() % _TURNS
+    waiting = [
+        item
+        for item in items
+        if item.get_closest_marker("slow") and zlib.crc32(item.path.parent.name.encode()) % _TURNS != today
+    ]
+    config.hook.pytest_deselected(items=waiting)
+    items[:] = [item for item in items if item not in set(waiting)]

@@ -15,6 +15,7 @@ from model_zoo.base.spec import Arrays, InputSpec, image_spec
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared import contract
 from model_zoo.models._shared.contract import ModelContract
+from model_zoo.models._shared.odd_inputs import check_odd_inputs
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.utils.errors import ModelZooError, UserError
 
@@ -191,3 +192,26 @@ def test_a_bad_model_fails(
 
 def test_the_size_is_the_smallest_that_fits() -> None:
     assert contract.small_spec(Good.from_pretrained("random"))["image"].shape == (1, 3, 96, 96)
+
+
+class App:
+    """Fails as apps fail that do not look at what they are given."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def predict(self, text: str) -> str:
+        if self.error and not text.strip():
+            raise self.error
+        return text
+
+
+def test_an_app_answers_or_says_why_not() -> None:
+    check_odd_inputs(App().predict, ["text"])
+    check_odd_inputs(App(UserError("the text is empty")).predict, ["text"])
+    with pytest.raises(AssertionError, match="text, empty: predict raised IndexError: no token"):
+        check_odd_inputs(App(IndexError("no token")).predict, ["text"])
+    with pytest.raises(AssertionError, match="several lines"):
+        check_odd_inputs(App(UserError("the text\nis empty")).predict, ["text"])
+    with pytest.raises(AssertionError, match="predict takes 'smell'"):
+        check_odd_inputs(App().predict, ["smell"])

@@ -20,6 +20,7 @@ from model_zoo.base.flags import signature_flags
 from model_zoo.base.model import BaseModel, run_torch
 from model_zoo.base.registry import code_gen, load_app_class, load_model_class, load_random_model, model_ids, model_info
 from model_zoo.base.spec import Arrays, InputSpec, check_arrays
+from model_zoo.models._shared.odd_inputs import check_odd_inputs
 from model_zoo.utils.errors import UserError
 
 #: Heights and widths to try, until the model takes one.
@@ -96,10 +97,12 @@ class ModelContract:
             assert not part.component.training, "from_pretrained must return the model in evaluation mode"
             assert_equal(part.outputs, run(part.component, part.sample), "a second run gives other outputs")
 
+    @pytest.mark.slow
     def test_random_weights_are_seeded(self, parts: dict[str, Part]) -> None:
         for name, part in random_parts(self.model_id).items():
             assert_equal(parts[name].outputs, part.outputs, "weights='random' gives other weights each time")
 
+    @pytest.mark.slow
     def test_own_weights_load_back(self, parts: dict[str, Part], tmp_path: Path) -> None:
         model_class = load_model_class(self.model_id)
         if not issubclass(model_class, BaseModel):
@@ -115,10 +118,14 @@ class ModelContract:
         message = "from_pretrained(weights=PATH) with the model's own state dict gives other outputs"
         assert_equal(run(trained, part.sample), run(loaded, part.sample), message)
 
-    def test_app_takes_the_model(self, parts: dict[str, Part]) -> None:
+    def test_app_answers_or_says_why_not(self, parts: dict[str, Part], monkeypatch: pytest.MonkeyPatch) -> None:
         whole = parts[self.model_id].component if self.model_id in parts else load_random_model(self.model_id)
-        app = load_app_class(self.model_id)(whole)
-        assert callable(getattr(app, "predict", None)), "App has no method predict"
+        for name, component in components_of(whole, self.model_id).items():
+            if name in parts:  # as small as the sample
+                monkeypatch.setattr(component, "input_spec", lambda spec=parts[name].spec: spec)
+        predict = load_app_class(self.model_id)(whole).predict
+        arguments = inspect.signature(predict).parameters.values()
+        check_odd_inputs(predict, [each.name for each in arguments if each.default is inspect.Parameter.empty])
 
     def test_generated_files_are_in_step(self) -> None:
         from model_zoo.scripts.run_codegen import drift  # a test stands above all rooms

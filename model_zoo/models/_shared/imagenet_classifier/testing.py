@@ -43,6 +43,7 @@ class ImagenetClassifierTests:
         assert logits.std() > 0.001, "the activations died out"
         assert (logits[0] - logits[1]).abs().max() > 0.01 * logits.std(), "the picture makes no difference"
 
+    @pytest.mark.slow
     def test_own_checkpoint_gives_what_the_library_gives(self, pictures: torch.Tensor, tmp_path: Path) -> None:
         """With its own number of classes, and without the counters that old checkpoints lack."""
         model_class = load_model_class(self.model_id)
@@ -64,12 +65,14 @@ class ImagenetClassifierTests:
         with pytest.raises(ModelZooError, match=r"1 missing: .*; 1 extra: extra\.weight"):
             model_class.from_pretrained(weights=str(path))
 
+    @pytest.mark.slow
     @pytest.mark.trace
     def test_trace(self, model: ImagenetClassifier, pictures: torch.Tensor) -> None:
         with torch.no_grad():
             traced = torch.export.export(model, (pictures[:1],), strict=False).module()
             torch.testing.assert_close(traced(pictures[1:]), model(pictures[1:]))
 
+    @pytest.mark.slow
     def test_demo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         check_demo(self.model_id, tmp_path, monkeypatch, capsys)
 
