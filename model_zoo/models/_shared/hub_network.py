@@ -14,8 +14,8 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, apply_renamings
 
 from model_zoo.base.weights import WeightsFile, resolve_weights
-from model_zoo.models._shared.random_weights import draw_vectors, seeded
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
+from model_zoo.models._shared.random_weights import draw_vectors, seeded
 
 #: How TensorFlow called the two tensors of a layer normalisation, in checkpoints converted long ago.
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}

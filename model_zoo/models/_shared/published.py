@@ -9,8 +9,8 @@ import torch
 
 from model_zoo.base.model import BaseModel
 from model_zoo.base.weights import DEFAULT, WeightsFile, resolve_weights
-from model_zoo.models._shared.random_weights import draw_switched_off, estimate_batch_norm, seeded, varied_pictures
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
+from model_zoo.models._shared.random_weights import draw_switched_off, estimate_batch_norm, seeded, varied_pictures
 
 
 class PublishedModel(BaseModel):

@@ -5,46 +5,43 @@ from __future__ import annotations
 from typing import Self
 
 import torch
-from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation
 
 from model_zoo.base.spec import InputSpec, image_spec
-from model_zoo.base.weights import DEFAULT, WeightsFile, resolve_weights
 from model_zoo.models._shared.depth.model import DepthModel
+from model_zoo.models._shared.hub_network import HubNetwork
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from model_zoo.models._shared.random_weights import draw_kept_variance, seeded
-from model_zoo.models._shared.renamed import with_todays_names
-from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.utils.errors import UserError
 
 _PATCH = 14
 
-FILE = WeightsFile(
-    "https://huggingface.co/depth-anything/Depth-Anything-V2-Small-hf/resolve/main/model.safetensors",
-    None,
-    "depth_anything_v2_small.safetensors",
+#: The other hyperparameters are transformers' defaults.
+HUB = HubNetwork(
+    "depth_anything_v2",
+    DepthAnythingForDepthEstimation,
+    DepthAnythingConfig,
+    {
+        "backbone_config": {
+            "model_type": "dinov2",
+            "image_size": 518,
+            "patch_size": _PATCH,
+            "hidden_size": 384,
+            "num_attention_heads": 6,
+            "out_indices": [3, 6, 9, 12],
+            "apply_layernorm": True,
+            "reshape_hidden_states": False,
+        }
+    },
+    published="depth-anything/Depth-Anything-V2-Small-hf",
 )
 
 
-def build() -> DepthAnythingForDepthEstimation:
-    """The network with the published hyperparameters and fresh weights."""
-    backbone = Dinov2Config(
-        image_size=518,
-        patch_size=_PATCH,
-        hidden_size=384,
-        num_attention_heads=6,
-        out_indices=[3, 6, 9, 12],
-        apply_layernorm=True,
-        reshape_hidden_states=False,
-        attn_implementation="eager",
-    )
-    return DepthAnythingForDepthEstimation(DepthAnythingConfig(backbone_config=backbone)).eval()
-
-
 class Model(DepthModel):
-    """Yang et al., Depth Anything V2, NeurIPS 2024.
+    """Depth Anything V2, https://arxiv.org/abs/2406.09414.
 
     Args:
-        network: Takes normalised RGB, gives inverse depth.
+        network: transformers', which takes normalised RGB and gives inverse depth.
     """
 
     def __init__(self, network: DepthAnythingForDepthEstimation) -> None:
@@ -59,15 +56,10 @@ class Model(DepthModel):
         Args:
             weights: DEFAULT, the path of a checkpoint whose names are those of transformers, or `random`.
         """
-        path = resolve_weights(weights, "depth_anything_v2", {DEFAULT: FILE}, DEFAULT)
-        with seeded():
-            network = build()
-            if path is None:
-                for part in (network.neck, network.head):
-                    draw_kept_variance(part, slope=0)
-                torch.nn.init.ones_(network.head.conv3.bias)  # the last rectifier must let something through
-        if path is not None:
-            load_strict(network, with_todays_names(read_state_dict(path), network), str(path))
+        network, path = HUB.load(weights)
+        if path is None:
+            with seeded():
+                draw_decoder(network)
         return cls(network).eval()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -93,3 +85,10 @@ class Model(DepthModel):
         if height % _PATCH or width % _PATCH:
             raise UserError(f"height {height}, width {width}: both must be multiples of {_PATCH}")
         return {"image": image_spec(height, width, batch_size)}
+
+
+def draw_decoder(network: DepthAnythingForDepthEstimation) -> None:
+    """Draw a decoder that keeps activations alive, and whose last rectifier lets something through."""
+    for part in (network.neck, network.head):
+        draw_kept_variance(part, slope=0)
+    torch.nn.init.ones_(network.head.conv3.bias)

@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import normalize
 from model_zoo.models._shared.depth.testing import DepthTests
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from model_zoo.models._shared.random_weights import seeded
-from model_zoo.models.depth_anything_v2.model import Model, build
+from model_zoo.models.depth_anything_v2.model import HUB, Model, draw_decoder
 
 #: What the published file calls what transformers has renamed since.
 PUBLISHED = {
@@ -28,8 +28,8 @@ class TestModel(DepthTests):
 
     def test_published_checkpoint_gives_what_transformers_gives(self, pictures: torch.Tensor, tmp_path: Path) -> None:
         with seeded(2):
-            network = build()
-            torch.nn.init.ones_(network.head.conv3.bias)
+            network = HUB.build()
+            draw_decoder(network)
         state = {}
         for name, tensor in network.state_dict().items():
             for today, published in PUBLISHED.items():

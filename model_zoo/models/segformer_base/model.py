@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import nn
 from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from model_zoo.base.spec import InputSpec
-from model_zoo.base.weights import DEFAULT, WeightsFile, resolve_weights
+from model_zoo.models._shared.hub_network import HubNetwork
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
-from model_zoo.models._shared.renamed import with_todays_names
 from model_zoo.models._shared.segmentation.labels import ade20k_labels
 from model_zoo.models._shared.segmentation.model import SegmentationModel
-from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 
-FILE = WeightsFile(
-    "https://huggingface.co/nvidia/segformer-b0-finetuned-ade-512-512/resolve/main/model.safetensors",
-    None,
-    "segformer_b0_ade_512.safetensors",
+
+def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """How many classes a checkpoint has."""
+    bias = state.get("decode_head.classifier.bias")
+    return {} if bias is None or not len(bias) else {"num_labels": len(bias)}
+
+
+#: The other hyperparameters are transformers' defaults.
+HUB = HubNetwork(
+    "segformer_base",
+    SegformerForSemanticSegmentation,
+    SegformerConfig,
+    {"num_labels": len(ade20k_labels())},
+    published="nvidia/segformer-b0-finetuned-ade-512-512",
+    told=_told,
 )
 
 
-def build(classes: int) -> SegformerForSemanticSegmentation:
-    """The network with the published hyperparameters, which are transformers' defaults, and fresh weights."""
-    config = SegformerConfig(num_labels=classes, attn_implementation="eager")
-    return SegformerForSemanticSegmentation(config).eval()
-
-
 class Model(SegmentationModel):
-    """Xie et al., SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers, NeurIPS 2021.
+    """SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers,
+    https://arxiv.org/abs/2105.15203.
 
     Args:
-        network: Takes normalised RGB, gives logits at a fourth of the resolution.
+        network: transformers', which gives logits at a fourth of the resolution.
     """
 
     def __init__(self, network: SegformerForSemanticSegmentation) -> None:
@@ -49,17 +54,12 @@ class Model(SegmentationModel):
         Args:
             weights: DEFAULT, the path of a checkpoint whose names are those of transformers, or `random`.
         """
-        path = resolve_weights(weights, "segformer_base", {DEFAULT: FILE}, DEFAULT)
+        network, path = HUB.load(weights)
+        model = cls(network).eval()
         if path is None:
             with seeded():
-                model = cls(build(len(ade20k_labels()))).eval()
                 estimate_batch_norm(model, varied_pictures(4, 128))
-            return model
-        state = read_state_dict(path)
-        rows = [len(tensor) for name, tensor in state.items() if name.endswith("decode_head.classifier.bias")]
-        network = build(rows[0] if rows and rows[0] else len(ade20k_labels()))
-        load_strict(network, with_todays_names(state, network), str(path))
-        return cls(network).eval()
+        return model
 
     @property
     def num_classes(self) -> int:
@@ -70,7 +70,7 @@ class Model(SegmentationModel):
         """Tell the class of each pixel.
 
         Args:
-            image: RGB [B, 3, H, W] in 0..1; height and width are multiples of 32.
+            image: RGB [B, 3, H, W] in 0..1; height and width are multiples of 16.
 
         Returns:
             Logits [B, classes, H, W].

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from model_zoo.models._shared.segmentation.testing import SegmentationTests
-from model_zoo.models.segformer_base.model import build
+from model_zoo.models.segformer_base.model import HUB
 
 #: What the published file calls what transformers has renamed since.
 PUBLISHED = (
@@ -36,7 +36,7 @@ class TestModel(SegmentationTests):
 
     def library_network(self, classes: int) -> nn.Module:
         """With the published hyperparameters."""
-        return build(classes)
+        return HUB.build(num_labels=classes)
 
     def library_logits(self, network: nn.Module, normalized: torch.Tensor) -> torch.Tensor:
         """transformers leaves the logits at a fourth of the resolution."""
