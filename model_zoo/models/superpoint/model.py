@@ -10,10 +10,10 @@ from torch import nn
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec
 from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared.object_detection.model import picture_spec
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.models.superpoint.network import CELL, Network
-from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 
 #: The authors publish no checksum: the file is taken where a user puts it, but never downloaded.
 WEIGHTS = {
