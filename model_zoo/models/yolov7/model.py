@@ -18,7 +18,6 @@ from model_zoo.models._shared.reference import REFERENCE, reference_files
 from model_zoo.models.yolov7.layers import STRIDES
 from model_zoo.models.yolov7.layout import Variant
 from model_zoo.models.yolov7.network import Form, Network, form_of
-from model_zoo.utils.errors import UserError
 
 FOLDER = Path(__file__).resolve().parent
 _RELEASE = "https://github.com/WongKinYiu/yolov7/releases/download/v0.1"

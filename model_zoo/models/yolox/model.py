@@ -8,10 +8,10 @@ import torch
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared.object_detection.model import Detections, ObjectDetector, best_class, picture_spec
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
 from model_zoo.models.yolox.network import FORMS, STRIDES, Network, Variant, network_of
-from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 
 _RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
 
