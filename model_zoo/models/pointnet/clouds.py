@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,7 +85,8 @@ def _npy(file: BinaryIO) -> np.ndarray:
 
 
 def _text(file: BinaryIO) -> np.ndarray:
-    return np.loadtxt(file, dtype=np.float64, ndmin=2)
+    with warnings.catch_warnings(action="ignore"):  # that there is nothing in it, which is an error afterwards
+        return np.loadtxt(file, dtype=np.float64, ndmin=2)
 
 
 def _ply(file: BinaryIO) -> np.ndarray:

@@ -9,10 +9,10 @@ import torch
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.base.weights import WeightsFile, resolve_weights
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded
 from model_zoo.models.pointnet.labels import MODELNET40
 from model_zoo.models.pointnet.network import Network
-from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.utils.errors import UserError
 
 #: The authors' weights are TensorFlow's; there is no published file of these names.

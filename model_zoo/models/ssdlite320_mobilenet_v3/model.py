@@ -12,6 +12,7 @@ from torchvision.models.detection.ssd import SSD
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.base.weights import resolve_weights
+from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared.imagenet_classifier.model import Normalize, published_files
 from model_zoo.models._shared.object_detection.model import (
     COCO_IDS,
@@ -22,7 +23,6 @@ from model_zoo.models._shared.object_detection.model import (
     used_classes,
 )
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
-from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 
 #: Where a checkpoint shows how many classes it has: rows of the first classification layer, for 6 boxes a cell.
 _CLASSES_KEY, _BOXES = "head.classification_head.module_list.0.1.bias", 6
