@@ -104,9 +104,12 @@ class ComponentBuild:
         if self.half:
             import torch
 
+            from model_zoo.utils.half_precision import QuickHalf
+
             try:
                 half = copy.deepcopy(module).half()
-                outputs = [run_torch(half, sample, names, torch.float16) for sample in inputs]
+                with QuickHalf():
+                    outputs = [run_torch(half, sample, names, torch.float16) for sample in inputs]
                 write_samples(folder / "half.npz", outputs)
             except ModelZooError as error:  # an operator without a half kernel on the CPU
                 value["half_error"] = str(error).strip().splitlines()[0]
