@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -118,10 +119,21 @@ def _interface(part: BaseModel) -> list[dict[str, Any]]:
         {"direction": "takes", "name": name, "shape": tensor.shape, "dtype": tensor.dtype, "meaning": _meaning(tensor)}
         for name, tensor in spec.items()
     ]
-    return rows + [
+    rows += [
         {"direction": "gives", "name": name, "shape": value.shape, "dtype": value.dtype, "meaning": ""}
         for name, value in outputs.items()
     ]
+    return _layers_as_one(rows)
+
+
+def _layers_as_one(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tensors of the same shape whose names differ in the number at the end, such as caches of layers, as one: `…_N`."""
+    alike = [(re.sub(r"_\d+$", "_N", row["name"]), row["shape"]) for row in rows]
+    kept = {}
+    for row, (name, shape) in zip(rows, alike, strict=True):
+        name = name if alike.count((name, shape)) > 1 else row["name"]
+        kept.setdefault((name, shape), row | {"name": name})
+    return list(kept.values())
 
 
 def _meaning(tensor: TensorSpec) -> str:

@@ -87,10 +87,14 @@ class HubNetwork:
         return network, path
 
     @contextmanager
-    def reduced(self) -> Iterator[None]:
-        """Two layers inside the block, for tests."""
+    def reduced(self, **most: int) -> Iterator[None]:
+        """Two layers inside the block, for tests.
+
+        Args:
+            most: Other settings that are to be no larger than this.
+        """
         whole = self.settings
-        self.settings = _reduced(whole)
+        self.settings = _reduced(whole, dict.fromkeys(_LAYERS, 2) | most)
         try:
             yield
         finally:
@@ -123,8 +127,8 @@ def fitting(
     return found
 
 
-def _reduced(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _reduced(settings: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:
     return {
-        key: _reduced(value) if isinstance(value, dict) else min(value, 2) if key in _LAYERS else value
+        key: _reduced(value, most) if isinstance(value, dict) else min(value, most[key]) if key in most else value
         for key, value in settings.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -69,3 +70,8 @@ class HubCollection(CollectionModel):
     def tokenizer_path(self) -> Path | None:
         """The tokenizer file, if it is known."""
         return self.tokenizer
+
+    @classmethod
+    def reduced(cls) -> AbstractContextManager[None]:
+        """Two layers inside the block, for tests."""
+        return cls.hub.reduced()

@@ -36,7 +36,7 @@ class Model(TextModel):
         """Embed text: the mean over its words, of length 1; float32 [B, 384]. Arguments as in TextModel."""
         words = super().forward(input_ids, attention_mask)
         # The sum in place of the mean: scaling to length 1 makes them equal. Small enough for half precision.
-        weight = attention_mask.float()[:, None, :] / attention_mask.shape[1]
+        weight = attention_mask.to(words.dtype)[:, None, :] / attention_mask.shape[1]
         return torch.nn.functional.normalize((weight @ words)[:, 0], dim=-1)
 
     @staticmethod

@@ -21,7 +21,8 @@ class MarianEncoder(Encoder):
         self.layers = network.model.decoder.layers
 
     def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        return self.network(input_ids=input_ids, attention_mask=additive(attention_mask)).last_hidden_state
+        mask = additive(attention_mask, self.network.dtype)
+        return self.network(input_ids=input_ids, attention_mask=mask).last_hidden_state
 
     @classmethod
     def get_input_spec(cls) -> InputSpec:

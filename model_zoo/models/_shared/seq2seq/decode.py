@@ -70,10 +70,10 @@ class Steps:
         Raises:
             ModelZooError: They are not finite.
         """
-        self._mask[0, -1 - self._count] = 1
         mask, rest = self._after
         at = torch.tensor([self._count], dtype=torch.int32)
         with torch.inference_mode():
+            self._mask[0, -1 - self._count] = 1
             logits, *self._past = self._decoder(
                 torch.tensor([[token]], dtype=torch.int32), at, self._mask, *mask, *self._past, *rest
             )

@@ -85,11 +85,12 @@ class Decoder(Part):
         Returns:
             Scores for the next token [B, vocabulary], then keys and values of the past tokens by layer.
         """
-        source_mask = additive(cached[0]) if self.masked else None
         tensors = cached[1:] if self.masked else cached
         half = len(tensors) // 2
         cache = FixedCache(pairs(tensors[:half]), pairs(tensors[half:]))
-        hidden, mask = self.embed(input_ids, position), additive(attention_mask)
+        hidden = self.embed(input_ids, position)
+        mask = additive(attention_mask, hidden.dtype)
+        source_mask = additive(cached[0], hidden.dtype) if self.masked else None
         for layer in self.layers:
             # Any tensor in the place of the encoder's features says that there is an encoder; its cache is used.
             found = layer(hidden, mask, hidden, encoder_attention_mask=source_mask, past_key_values=cache)

@@ -56,7 +56,8 @@ class TextModel(BaseModel):
             input_ids: int32 [B, T].
             attention_mask: int32 [B, T], 1 for text and 0 for padding.
         """
-        return self.network(input_ids=input_ids, attention_mask=additive(attention_mask), return_dict=False)[0]
+        mask = additive(attention_mask, self.network.dtype)
+        return self.network(input_ids=input_ids, attention_mask=mask, return_dict=False)[0]
 
     @classmethod
     def get_input_spec(cls, batch_size: int = 1, sequence_length: int = 128) -> InputSpec:
@@ -90,6 +91,6 @@ class TextModel(BaseModel):
         return cls.hub.reduced()
 
 
-def additive(attention_mask: torch.Tensor) -> torch.Tensor:
-    """What is added to the scores of attention: 0 for text, `MASKED` for padding; float32 [B, 1, 1, T]."""
-    return ((1 - attention_mask) * MASKED).float()[:, None, None, :]
+def additive(attention_mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to the scores of attention: 0 for text, `MASKED` for padding; [B, 1, 1, T]."""
+    return ((1 - attention_mask) * MASKED).to(dtype)[:, None, None, :]
