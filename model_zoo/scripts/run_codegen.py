@@ -127,7 +127,7 @@ def _interface(part: BaseModel) -> list[dict[str, Any]]:
 
 
 def _layers_as_one(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Tensors of the same shape whose names differ in the number at the end, such as caches of layers, as one: `…_N`."""
+    """Tensors of one shape whose names differ in the number at the end, such as caches of layers, as one: `…_N`."""
     alike = [(re.sub(r"_\d+$", "_N", row["name"]), row["shape"]) for row in rows]
     kept = {}
     for row, (name, shape) in zip(rows, alike, strict=True):

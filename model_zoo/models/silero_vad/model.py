@@ -12,8 +12,9 @@ from torch import nn
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec
 from model_zoo.base.weights import WeightsFile, resolve_weights
-from model_zoo.models._shared.random_weights import seeded
+from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
+from model_zoo.models._shared.random_weights import seeded
 from model_zoo.utils.errors import ModelZooError
 
 #: Samples at 16 kHz: those that are new, and those before them that are heard again.
@@ -22,7 +23,17 @@ STEP, CONTEXT = 512, 64
 STATE = 128
 _WINDOW, _HOP = 256, 128
 _BANDS = _WINDOW // 2 + 1
-_SHA256 = "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1"
+#: In the package, all files that can be run hold the tensors of this one; its safetensors file holds others, of another
+#: training of the same network.
+_FILE = "silero_vad_16k_op15.onnx"
+_SHA256 = "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49"
+#: How its layers begin there and here.
+_RENAMED = {
+    "model.stft.forward_basis_buffer": "stft_conv.weight",
+    **{f"model.encoder.{number}.reparam_conv": f"conv{number + 1}" for number in range(4)},
+    "model.decoder.rnn": "lstm_cell",
+    "model.decoder.decoder.2": "final_conv",
+}
 
 
 class Model(BaseModel):
@@ -50,7 +61,7 @@ class Model(BaseModel):
         files = {"V6": _packaged()} if weights.upper() in ("DEFAULT", "V6") else {}
         path = resolve_weights(weights, "silero_vad", files, "V6")
         if path is not None:
-            load_strict(model, read_state_dict(path), str(path))
+            load_strict(model, _packaged_tensors(path) if files else read_state_dict(path), str(path))
         return model
 
     def forward(
@@ -97,4 +108,13 @@ def _packaged() -> WeightsFile:
     if package is None or not package.submodule_search_locations:
         raise ModelZooError("silero_vad takes its weights from the package silero-vad", "pip install silero-vad==6.2.3")
     folder = Path(package.submodule_search_locations[0], "data")
-    return WeightsFile(None, _SHA256, "silero_vad_16k.safetensors", folder)
+    return WeightsFile(None, _SHA256, _FILE, folder)
+
+
+def _packaged_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Those of the ONNX file in the package, by the names of this network."""
+    found = {}
+    for name, tensor in open_checkpoint(path).load().items():
+        layer = next(layer for layer in _RENAMED if name.startswith(layer))
+        found[name.replace(layer, _RENAMED[layer])] = tensor
+    return found

@@ -27,9 +27,6 @@ _SECONDS = (1, 40)
 class CtcModel(BaseModel):
     """Hears letters. Subclasses name the network in `hub`.
 
-    The published network scales sound to a variance of 1 first. That is left out: its first layer has no bias, and the
-    normalisation behind it undoes any scale and shift.
-
     Args:
         network: Takes sound [B, N], gives scores of letters.
     """
@@ -58,7 +55,10 @@ class CtcModel(BaseModel):
         Returns:
             Scores [B, frames, letters], 50 frames a second.
         """
-        return self.network(audio, return_dict=False)[0]
+        centred = audio - audio.mean(dim=-1, keepdim=True)
+        # As published: what the network hears has a variance of 1.
+        loudness = (centred.square().mean(dim=-1, keepdim=True) + 1e-7).rsqrt()
+        return self.network(centred * loudness, return_dict=False)[0]
 
     @staticmethod
     def get_input_spec(seconds: int = 10) -> InputSpec:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 
-from model_zoo.base.collection import CollectionModel
 from model_zoo.models._shared.audio import RATE, AudioSource, load_audio
-from model_zoo.models._shared.seq2seq.decode import Network, Steps, greedy, parts_of
-from model_zoo.models._shared.text.words import model_tokenizer
+from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
+from model_zoo.models._shared.seq2seq.decode import Steps, greedy
 from model_zoo.models._shared.whisper.mel import log_mel
-from model_zoo.utils.tokenizer import Tokenizer
 
 #: Marks of the multilingual vocabulary: begin, English, write down, no words, no times; all after END are marks too.
 _START, _ENGLISH, _TRANSCRIBE, _NO_SPEECH, _NO_TIMES, END = 50258, 50259, 50359, 50362, 50363, 50257
@@ -27,30 +22,8 @@ _SILENCE = 2.0**-15
 _CHUNK = 30 * RATE
 
 
-class WhisperApp:
-    """Writes down English speech of any length, 30 s at a time.
-
-    Args:
-        model: A model of the zoo, or `encoder` and `decoder` as `load_compiled` gave them.
-        tokenizer: A tokenizer, or the path of its tokenizer.json; default: the one beside the model's weights.
-    """
-
-    def __init__(
-        self, model: CollectionModel | Mapping[str, Network], tokenizer: Tokenizer | Path | str | None = None
-    ) -> None:
-        self.model = model
-        self.encoder, self.decoder = parts_of(model)
-        self._tokenizer = tokenizer
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, read when it is first needed.
-
-        Raises:
-            UserError: None was given, and there is none beside the weights.
-        """
-        self._tokenizer = model_tokenizer(self.model, self._tokenizer)
-        return self._tokenizer
+class WhisperApp(EncoderDecoderApp):
+    """Writes down English speech of any length, 30 s at a time."""
 
     def predict(self, audio: AudioSource) -> str:
         """What was said; empty where nothing was.
