@@ -41,4 +41,4 @@ class TestModel(DepthTests):
         model = Model.from_pretrained(weights=str(path))
         with torch.inference_mode():
             expected = network(normalize(pictures, list(IMAGENET_MEAN), list(IMAGENET_STD))).predicted_depth
-            torch.testing.assert_close(model(pictures)[:, 0], expected, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(model(pictures)[:, 0], expected, rtol=1e-4, atol=1e-3)

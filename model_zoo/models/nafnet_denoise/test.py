@@ -30,13 +30,9 @@ class TestModel(RestorationTests):
 
     def test_tiles_leave_no_seam(self, model: PublishedModel, app: RestorationApp | SuperResolutionApp) -> None:
         """It looks at the whole of its input, so a tile is held against the network on the same pixels."""
-        inner = np.s_[app.margin : app.height - app.margin, app.margin : app.width - app.margin]
-        picture = shrink(photos("test")[0]).crop((0, 0, 64, 64))
+        picture = shrink(photos("test")[0]).crop((0, 0, app.width - 2 * app.margin, app.height - 2 * app.margin))
+        tile = np.pad(image_to_array(picture), [(0, 0), (0, 0), (app.margin,) * 2, (app.margin,) * 2], mode="edge")
         with torch.inference_mode():
-            whole = model(torch.from_numpy(image_to_array(picture)))[0].permute(1, 2, 0).numpy()
-        cut = picture.crop((app.margin, app.margin, app.width - app.margin, app.height - app.margin))
-        padded = np.pad(image_to_array(cut), [(0, 0), (0, 0), (app.margin,) * 2, (app.margin,) * 2], mode="edge")
-        with torch.inference_mode():
-            expected = model(torch.from_numpy(padded))[0].permute(1, 2, 0).numpy()
-        assert np.abs(np.asarray(app.predict(cut)) - 255 * expected[inner]).max() <= self.seam
-        assert np.abs(whole[inner] - expected[inner]).max() > 0
+            expected = model(torch.from_numpy(tile))[0].permute(1, 2, 0).numpy()
+        inner = np.s_[app.margin : -app.margin, app.margin : -app.margin]
+        assert np.abs(np.asarray(app.predict(picture)) - 255 * expected[inner]).max() <= self.seam
