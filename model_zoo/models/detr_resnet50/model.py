@@ -105,7 +105,7 @@ class Model(ObjectDetector):
         tokens = inner.input_projection(features).flatten(2).transpose(1, 2)
         places = inner.position_embedding(features.shape, features.device, features.dtype).flatten(2).transpose(1, 2)
         memory = inner.encoder(inputs_embeds=tokens, spatial_position_embeddings=places).last_hidden_state
-        queries = inner.query_position_embeddings.weight.expand(len(image), -1, -1)
+        queries = inner.query_position_embeddings.weight.repeat(len(image), 1, 1)
         found = inner.decoder(
             inputs_embeds=torch.zeros_like(queries),
             object_queries_position_embeddings=queries,

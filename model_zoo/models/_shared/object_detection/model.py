@@ -95,5 +95,5 @@ def best_class(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def used_classes(scores: torch.Tensor) -> torch.Tensor:
     """The 80 classes of COCO out of scores [B, N, 91], which count the numbers of its categories, unused ones too."""
-    # Indexing with a list becomes GatherND, on which the compiler of the NPU crashes in half precision.
+    # One Gather; indexing with a list would become a GatherND between two transpositions.
     return scores.index_select(2, torch.tensor(coco_ids(), device=scores.device))
