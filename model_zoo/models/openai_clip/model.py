@@ -77,8 +77,8 @@ class TextEncoder(Part):
         """
         words = self.network.embeddings(input_ids=input_ids)
         seen = self.network.encoder(inputs_embeds=words, attention_mask=self.causal).last_hidden_state
-        last = attention_mask - nn.functional.pad(attention_mask[:, 1:], (0, 1))
-        text = (last.float()[:, None] @ self.network.final_layer_norm(seen))[:, 0]
+        last = torch.cat([attention_mask[:, :-1] - attention_mask[:, 1:], attention_mask[:, -1:]], dim=1)
+        text = (last.to(seen.dtype)[:, None] @ self.network.final_layer_norm(seen))[:, 0]
         return nn.functional.normalize(self.projection(text), dim=-1)
 
     @classmethod
@@ -100,4 +100,3 @@ class Model(HubCollection):
 
     component_classes: ClassVar = {"image_encoder": ImageEncoder, "text_encoder": TextEncoder}
     hub = HUB
-    reduced = staticmethod(HUB.reduced)

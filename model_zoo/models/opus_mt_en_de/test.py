@@ -88,7 +88,7 @@ def write_tokenizer(folder: Path) -> None:
     words = ["a red house by a river", "the river is red", "a house is a house"] * 20
     for name in ("source", "target"):
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(words), model_prefix=str(folder / name), vocab_size=30, minloglevel=2
+            sentence_iterator=iter(words), model_prefix=str(folder / name), vocab_size=20, minloglevel=2
         )
         (folder / f"{name}.model").rename(folder / f"{name}.spm")
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))

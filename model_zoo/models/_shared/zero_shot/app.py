@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL import Image, ImageOps
@@ -20,13 +21,19 @@ Network = Callable[..., torch.Tensor]
 
 
 class ZeroShotApp:
-    """Tells which of some texts fits a picture best.
+    """Tells which of some texts fits a picture best. Subclasses say how their network was trained.
 
     Args:
         model: A model of the zoo, or `image_encoder` and `text_encoder` as `load_compiled` gave them.
         tokenizer: A tokenizer, or the path of its tokenizer.json; default: the one beside the model's weights.
         scale: What a cosine is multiplied with before it becomes a probability; training ended at the most it may be.
     """
+
+    #: Whether a picture is squeezed into the input's shape; if not, its shorter side is scaled to fit, the middle kept.
+    squeezed: ClassVar[bool] = False
+    #: Whether the text encoder is told which tokens are padding.
+    masked: ClassVar[bool] = True
+    lower_case: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -53,7 +60,7 @@ class ZeroShotApp:
         return self._tokenizer
 
     def predict(self, image: ImageSource, texts: Sequence[str]) -> list[Prediction]:
-        """Every text and the probability that it, of all of them, describes the picture; best first.
+        """Every text and the probability that it describes the picture, best first.
 
         Raises:
             UserError: The picture cannot be read, or a text is empty or too long, or there is none.
@@ -63,24 +70,33 @@ class ZeroShotApp:
             raise UserError("give a list of texts to choose from")
         picture = self.embed_image(image)
         cosines = torch.stack([self.embed_text(text) @ picture for text in texts])
-        probabilities = (self.scale * cosines).softmax(0).tolist()
-        found = [Prediction(text, p, at) for at, (text, p) in enumerate(zip(texts, probabilities, strict=True))]
+        pairs = zip(texts, self.probabilities(cosines).tolist(), strict=True)
+        found = [Prediction(text, probability, at) for at, (text, probability) in enumerate(pairs)]
         return sorted(found, key=lambda prediction: -prediction.probability)
 
+    def probabilities(self, cosines: torch.Tensor) -> torch.Tensor:
+        """From the cosine of each text [N] with the picture: here, that the text is the one of all that fits."""
+        return (self.scale * cosines).softmax(0)
+
     def embed_image(self, image: ImageSource) -> torch.Tensor:
-        """The vector of a picture: float32 [size], of length 1. The shorter side is scaled to fit, the middle kept."""
+        """The vector of a picture: float32 [size], of length 1."""
         height, width = image_size(self.image_encoder, (224, 224))
-        picture = ImageOps.fit(load_image(image), (width, height), Image.Resampling.BICUBIC)
+        picture, size = load_image(image), (width, height)
+        if self.squeezed:
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
+        else:
+            picture = ImageOps.fit(picture, size, Image.Resampling.BICUBIC)
         return self._vector(self.image_encoder, torch.from_numpy(image_to_array(picture)))
 
     def embed_text(self, text: str) -> torch.Tensor:
         """The vector of a text: float32 [size], of length 1."""
         if not isinstance(text, str) or not text.strip():
             raise UserError("the text is empty")
-        ids = self.tokenizer.ids(text)
+        ids = self.tokenizer.ids(text.lower() if self.lower_case else text)
         if len(ids) > self.length:
             raise UserError(f"the text has {len(ids)} tokens, the model takes {self.length}", "shorten it")
-        return self._vector(self.text_encoder, *map(torch.from_numpy, padded(ids, self.length, self.tokenizer.pad_id)))
+        inputs = [torch.from_numpy(value) for value in padded(ids, self.length, self.tokenizer.pad_id)]
+        return self._vector(self.text_encoder, *inputs[: 1 + self.masked])
 
     @staticmethod
     def _vector(network: Network, *inputs: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,20 @@
+"""Tell which texts fit a picture with SigLIP 2.
+
+Example:
+    python -m model_zoo.models.siglip2.demo --image picture.jpg --texts "a cat" "a dog"
+"""
+
+from __future__ import annotations
+
+import sys
+
+from model_zoo.models._shared.zero_shot.demo import zero_shot_demo
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with these arguments, by default those of the command line; gives the exit code."""
+    return zero_shot_demo("siglip2", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
