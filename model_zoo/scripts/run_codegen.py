@@ -115,7 +115,7 @@ def _interface(part: BaseModel) -> list[dict[str, Any]]:
     """Rows for the inputs and outputs; what an output looks like is seen by running the model once."""
     spec = part.input_spec()
     outputs = run_torch(part, part.sample_inputs(spec), part.get_output_names())
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"direction": "takes", "name": name, "shape": tensor.shape, "dtype": tensor.dtype, "meaning": _meaning(tensor)}
         for name, tensor in spec.items()
     ]
@@ -129,7 +129,7 @@ def _interface(part: BaseModel) -> list[dict[str, Any]]:
 def _layers_as_one(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Tensors of one shape whose names differ in the number at the end, such as caches of layers, as one: `…_N`."""
     alike = [(re.sub(r"_\d+$", "_N", row["name"]), row["shape"]) for row in rows]
-    kept = {}
+    kept: dict[tuple[str, Any], dict[str, Any]] = {}
     for row, (name, shape) in zip(rows, alike, strict=True):
         name = name if alike.count((name, shape)) > 1 else row["name"]
         kept.setdefault((name, shape), row | {"name": name})
