@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 class QuickHalf(TorchFunctionMode):
     """Inside the block, convolutions of half precision add up in single precision and are rounded once, at the end.
 
-    So do torch's own half kernels, and the results are at most one step apart; but those take 14 times as long on a CPU
+    So do torch's own half kernels, nearly: the results are a step or two apart. Those take 14 times as long on a CPU
     without half-precision arithmetic.
     """
 

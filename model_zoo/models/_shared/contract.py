@@ -20,7 +20,7 @@ from model_zoo.base.flags import signature_flags
 from model_zoo.base.model import BaseModel, run_torch
 from model_zoo.base.registry import code_gen, load_app_class, load_model_class, load_random_model, model_ids, model_info
 from model_zoo.base.spec import Arrays, InputSpec, check_arrays
-from model_zoo.models._shared.odd_inputs import check_odd_inputs
+from model_zoo.models._shared.odd_inputs import ODD_INPUTS, check_odd_inputs
 from model_zoo.utils.errors import UserError
 
 #: Heights and widths to try, until the model takes one.
@@ -125,7 +125,10 @@ class ModelContract:
                 monkeypatch.setattr(component, "input_spec", lambda spec=parts[name].spec: spec)
         predict = load_app_class(self.model_id)(whole).predict
         arguments = inspect.signature(predict).parameters.values()
-        check_odd_inputs(predict, [each.name for each in arguments if each.default is inspect.Parameter.empty])
+        names = [each.name for each in arguments if each.default is inspect.Parameter.empty]
+        if names[0] not in ODD_INPUTS:
+            pytest.skip(f"predict takes '{names[0]}', of which no odd ones are known")
+        check_odd_inputs(predict, names)
 
     def test_generated_files_are_in_step(self) -> None:
         from model_zoo.scripts.run_codegen import drift  # a test stands above all rooms

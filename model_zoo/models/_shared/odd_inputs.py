@@ -61,10 +61,9 @@ def check_odd_inputs(predict: Any, parameters: list[str]) -> None:
         parameters: The names of its arguments that have no default.
 
     Raises:
-        AssertionError: It failed with something else than a `UserError`, or the medium is not known here.
+        AssertionError: It failed with something else than a `UserError`.
     """
     first, *others = parameters
-    assert first in ODD_INPUTS, f"predict takes '{first}', which is none of {', '.join(ODD_INPUTS)}"
     beside = {name: _BESIDE[name] for name in others}
     for what, value in ODD_INPUTS[first].items():
         try:

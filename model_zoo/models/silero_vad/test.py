@@ -16,6 +16,8 @@ from model_zoo.models.silero_vad.app import App
 from model_zoo.models.silero_vad.demo import main
 from model_zoo.models.silero_vad.model import CONTEXT, STEP, Model
 
+pytestmark = pytest.mark.skipif(find_spec("silero_vad") is None, reason="needs `model-zoo install silero_vad`")
+
 
 @pytest.fixture(scope="module")
 def model() -> Model:
