@@ -81,4 +81,6 @@ def test_pins_are_those_of_the_zoo(model_id: str) -> None:
     if not registry.code_gen(model_id).global_requirements_incompatible:
         for need in requirements.needs_of(model_id):
             name = need.package.lower().replace("_", "-")
-            assert need.requirement == f"{need.package}=={zoo[name]}"
+            assert "==" in need.requirement
+            if name in zoo:  # others are this model's alone
+                assert need.requirement == f"{need.package}=={zoo[name]}"
