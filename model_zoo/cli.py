@@ -168,10 +168,10 @@ def _text(value: Any) -> str:
 
 
 def _list(given: argparse.Namespace) -> int:
-    from model_zoo.base.registry import model_ids, model_info
+    from model_zoo.base.registry import model_ids, model_summary
 
-    infos = [model_info(model_id) for model_id in model_ids()]
-    records = [{"id": i.id, "use case": i.use_case, "headline": i.headline} for i in infos]
+    summaries = [model_summary(model_id) for model_id in model_ids()]
+    records = [{key.replace("_", " "): value for key, value in summary.items()} for summary in summaries]
     return _show(given, f"{len(records)} models", records)
 
 

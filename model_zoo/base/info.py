@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import pydantic
-import yaml
 
+from model_zoo.base.yaml_file import read_fields
 from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pydantic_core import ErrorDetails
-
-#: libyaml reads ten times faster; both loaders build plain values only.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _by(parse: Callable[[str], object]) -> pydantic.BeforeValidator:
@@ -156,17 +153,7 @@ def read_yaml(path: Path, schema: type[SchemaT]) -> SchemaT:
         UserError: It is missing, not YAML, or does not fit the schema; names the file and the keys.
     """
     try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if fields is None:
-        fields = {}
-    if not isinstance(fields, dict):
-        raise UserError(f"{path}: must hold keys and values, got a {type(fields).__name__}")
-    try:
-        return schema.model_validate(fields)
+        return schema.model_validate(read_fields(path))
     except pydantic.ValidationError as error:
         problems = [_problem(schema, detail) for detail in error.errors(include_url=False)]
         raise UserError(f"{path}: {'; '.join(problems)}") from error

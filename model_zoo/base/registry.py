@@ -57,6 +57,21 @@ def model_info(model_id: str) -> ModelInfo:
     return info
 
 
+def model_summary(model_id: str) -> dict[str, str]:
+    """Id, use case and headline of a model: all that a list shows, read without the time that checking the rest takes.
+
+    Raises:
+        UserError: There is no such model, or its info.yaml is wrong in what is shown.
+    """
+    from model_zoo.base.yaml_file import read_fields
+
+    fields = read_fields(model_folder(model_id) / "info.yaml")
+    shown = {key: fields.get(key) for key in ("id", "use_case", "headline")}
+    if shown["id"] != model_id or not all(isinstance(value, str) and value.strip() for value in shown.values()):
+        shown = model_info(model_id).model_dump(include=set(shown))
+    return {key: str(value).strip() for key, value in shown.items()}
+
+
 def code_gen(model_id: str) -> CodeGen:
     """What code-gen.yaml says about a model; the defaults if there is none.
 

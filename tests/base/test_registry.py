@@ -84,6 +84,17 @@ def test_a_wrong_info_file_is_one_line(tmp_path: Path, text: str, message: str) 
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
+def test_a_list_reads_three_keys_and_says_what_is_wrong_with_them(models: Path) -> None:
+    path = models / "net/info.yaml"
+    summary = {"id": "net", "use_case": "Image Classification", "headline": "Does it."}
+    path.write_text(INFO + "licence: not asked here")
+    assert registry.model_summary("net") == summary
+    for wrong in (INFO.replace("Does it.", ""), INFO.replace("use_case", "case"), INFO.replace("id: net", "id: other")):
+        path.write_text(wrong)
+        with pytest.raises(UserError, match=r"net/info.yaml: "):
+            registry.model_summary("net")
+
+
 def test_code_gen(models: Path) -> None:
     assert registry.code_gen("net") == CodeGen()
     path = models / "net/code-gen.yaml"
@@ -146,7 +157,7 @@ def test_listing_and_importing_a_model_package_load_no_torch() -> None:
         "from model_zoo.base.registry import code_gen, model_ids, model_info\n"
         "for i in model_ids():\n"
         "    model_info(i), code_gen(i), importlib.import_module(f'model_zoo.models.{i}')\n"
-        "heavy = {'torch', 'torchvision', 'onnx', 'onnxruntime', 'sklearn', 'PIL'} & set(sys.modules)\n"
+        "heavy = {'torch', 'torchvision', 'onnx', 'onnxruntime', 'sklearn', 'PIL', 'transformers', 'timm'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=Path(__file__).parents[2])

@@ -53,7 +53,7 @@ class TextImageEncoder(Encoder):
     def take(self, network: nn.Module) -> None:
         self.normalize = Normalize((0.5,) * 3, (0.5,) * 3)
         self.network = network.encoder
-        self.layers = network.decoder.model.decoder.layers
+        self.project_for(network.decoder.model.decoder.layers)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         return self.network(self.normalize(image)).last_hidden_state

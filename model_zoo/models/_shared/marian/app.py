@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from model_zoo.base.collection import CollectionModel
 from model_zoo.models._shared.marian.tokenizer import MarianTokenizer
-from model_zoo.models._shared.seq2seq.decode import Network, Steps, greedy, parts_of, spec_of
+from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
+from model_zoo.models._shared.seq2seq.decode import Steps, greedy, spec_of
 from model_zoo.models._shared.text.words import model_tokenizer
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import Tokenizer, padded
@@ -19,20 +18,13 @@ from model_zoo.utils.tokenizer import Tokenizer, padded
 _END, _PAD = 0, 58100
 
 
-class TranslationApp:
+class TranslationApp(EncoderDecoderApp):
     """Translates sentence by sentence, with the most probable token each time.
 
     Args:
         model: A model of the zoo, or `encoder` and `decoder` as `load_compiled` gave them.
         tokenizer: A tokenizer, or the folder of its files; default: the one beside the model's weights.
     """
-
-    def __init__(
-        self, model: CollectionModel | Mapping[str, Network], tokenizer: Tokenizer | Path | str | None = None
-    ) -> None:
-        self.model = model
-        self.encoder, self.decoder = parts_of(model)
-        self._tokenizer = tokenizer
 
     @property
     def tokenizer(self) -> Tokenizer:

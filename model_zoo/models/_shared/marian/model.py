@@ -18,7 +18,7 @@ class MarianEncoder(Encoder):
 
     def take(self, network: nn.Module) -> None:
         self.network = network.model.encoder
-        self.layers = network.model.decoder.layers
+        self.project_for(network.model.decoder.layers)
 
     def encode(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         mask = additive(attention_mask, self.network.dtype)

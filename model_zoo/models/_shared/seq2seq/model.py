@@ -20,8 +20,15 @@ from model_zoo.models._shared.text.model import additive
 class Encoder(Part):
     """What comes first; it ends in the keys and values for each layer of the decoder."""
 
-    #: Those of the decoder.
-    layers: nn.ModuleList
+    #: What makes keys and values of the features, in turn, for one layer of the decoder after another.
+    projections: nn.ModuleList
+    heads: int
+
+    def project_for(self, layers: nn.ModuleList) -> None:
+        """Take from the decoder's layers what reads the encoder, and nothing else."""
+        attentions = [layer.encoder_attn for layer in layers]
+        self.heads = attentions[0].num_heads
+        self.projections = nn.ModuleList(linear for each in attentions for linear in (each.k_proj, each.v_proj))
 
     @abstractmethod
     def encode(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -30,17 +37,11 @@ class Encoder(Part):
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Keys and values by layer of the decoder, float32 [B, heads, T, size of a head] each."""
         features = self.encode(*inputs)
-        found = []
-        for layer in self.layers:
-            attention = layer.encoder_attn
-            for linear in (attention.k_proj, attention.v_proj):
-                split = linear(features).unflatten(-1, (attention.num_heads, attention.head_dim))
-                found.append(split.transpose(1, 2))
-        return tuple(found)
+        return tuple(linear(features).unflatten(-1, (self.heads, -1)).transpose(1, 2) for linear in self.projections)
 
     def get_output_names(self) -> list[str]:
         """Names of the outputs, in order."""
-        return cache_names("encoded", len(self.layers))
+        return cache_names("encoded", len(self.projections) // 2)
 
 
 class Decoder(Part):

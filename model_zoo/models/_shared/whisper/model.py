@@ -19,7 +19,7 @@ class WhisperEncoder(Encoder):
 
     def take(self, network: nn.Module) -> None:
         self.network = network.model.encoder
-        self.layers = network.model.decoder.layers
+        self.project_for(network.model.decoder.layers)
 
     def encode(self, mel: torch.Tensor) -> torch.Tensor:
         return self.network(mel).last_hidden_state
