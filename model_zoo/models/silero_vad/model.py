@@ -83,9 +83,7 @@ class Model(BaseModel):
         for layer in (self.conv1, self.conv2, self.conv3, self.conv4):
             features = layer(features).relu()
         hidden, cell = self.lstm_cell(features[:, :, 0], (hidden, cell))
-        # Not relu(): the quantizer would give its range to `hidden` too, and a memory without negative values.
-        heard = hidden.maximum(torch.zeros_like(hidden))
-        return self.final_conv(heard[:, :, None])[:, :, 0].sigmoid(), hidden, cell
+        return self.final_conv(hidden.relu()[:, :, None])[:, :, 0].sigmoid(), hidden, cell
 
     @staticmethod
     def get_input_spec() -> InputSpec:

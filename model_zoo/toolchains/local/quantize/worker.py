@@ -179,6 +179,10 @@ def _round(
     if job["per_channel"]:
         # Added last: the configuration would take them for a request to widen the activations around them.
         config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
+    for name in _outputs_behind_rectifiers(model) & ranges.keys():
+        low, high = (np.array(end, np.float32) for end in ranges[name])
+        (override,) = config.extra_options["TensorQuantOverrides"].setdefault(name, [{}])
+        override.update(rmin=low, rmax=high)
     # The quantizer itself knows where it needs them: it may raise the opset after the configuration was made.
     config.extra_options.pop("UseQDQContribOps", None)
     _write_ranges(ranges, work_dir / "ranges.json")
@@ -291,6 +295,12 @@ def _layer_norm_overrides(model: onnx.ModelProto) -> Overrides:
     weights = {tensor.name for tensor in model.graph.initializer}
     gammas = [node.input[1] for node in model.graph.node if node.op_type == "LayerNormalization"]
     return {name: [{"quant_type": QuantType.QUInt8, "symmetric": False}] for name in gammas if name in weights}
+
+
+def _outputs_behind_rectifiers(model: onnx.ModelProto) -> set[str]:
+    """Outputs of the model that a Relu or Clip reads too: the quantizer would cut them off where it cuts off."""
+    outputs = {output.name for output in model.graph.output}
+    return outputs & {node.input[0] for node in model.graph.node if node.op_type in ("Relu", "Clip")}
 
 
 def _write_ranges(ranges: Ranges, path: Path) -> None:

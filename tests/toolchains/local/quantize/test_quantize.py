@@ -177,6 +177,23 @@ def test_operators_that_another_opset_changed_keep_theirs(tmp_path: Path) -> Non
     assert worker._raise_opset(onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights, 18)), 20)
 
 
+@pytest.mark.parametrize("precision", [Precision.W8A8, Precision.W8A16])
+def test_output_keeps_its_negative_values_though_a_relu_reads_it(precision: Precision, tmp_path: Path) -> None:
+    weights = {"w": np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["image", "w"], ["features"], "conv"),
+        helper.make_node("Relu", ["features"], ["rectified"], "relu"),
+        helper.make_node("Conv", ["rectified", "w"], ["answer"], "last"),
+    ]
+    model = onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 16, 16], weights))
+    model.graph.output.append(helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, 3, 16, 16]))
+    onnx.save(model, tmp_path / "net.onnx")
+    result = quantize_onnx(
+        tmp_path / "net.onnx", precision=precision, calibration=_samples(4), out_dir=tmp_path, stem="made"
+    )
+    assert sqnr_db(_outputs(tmp_path / "net.onnx", _samples(4)), _outputs(result.file, _samples(4))) > 30
+
+
 def test_more_bits_are_more_exact(quantized: dict[Precision, Quantized], net: Path) -> None:
     expected = _outputs(net, _samples(4))
     order = (Precision.W8A8, Precision.W8A8_MIXED_INT16, Precision.W16A16)
