@@ -46,23 +46,24 @@ def installed_versions(*packages: str) -> dict[str, str]:
     return versions
 
 
+#: What stands above this room: nothing that is built depends on it.
+_ABOVE = ("__init__.py", "__main__.py", "cli.py", "hub", "models", "scripts", "workbench")
+
+
 @cache
-def code_digest(model_id: str | None = None) -> str:
-    """Digest of the package: code, tables, and weights that lie in it.
+def code_digest(*above: str) -> str:
+    """Digest of this room and those below it: code, tables, and weights that lie there.
 
     Args:
-        model_id: The one model whose folder counts: models know nothing of each other, so that a change of one leaves
-            what was made of the others in the cache.
+        above: Folders of the package above this room that count too, e.g. "models/_shared".
     """
     root = Path(str(resources.files("model_zoo")))
-    folders = [path for path in (root / "models").iterdir() if path.name not in ("_shared", model_id)]
+    rooms = [path for path in root.iterdir() if path.name not in _ABOVE]
     files = sorted(
         path
-        for path in root.rglob("*")
-        if path.suffix in (".py", ".yaml", ".safetensors", ".json")
-        and path.name != RECORD
-        and path.is_file()
-        and not any(path.is_relative_to(folder) for folder in folders)
+        for room in (*rooms, *(root / folder for folder in above))
+        for path in (room.rglob("*") if room.is_dir() else [room])
+        if path.suffix in (".py", ".yaml", ".safetensors", ".json") and path.name != RECORD and path.is_file()
     )
     return digest([[str(path.relative_to(root)), sha256_file(path)] for path in files])
 
@@ -162,7 +163,11 @@ class ZooSource(ModelSource):
         self.input_arguments = dict(input_arguments)
         files = [sha256_file(path) for path in map(_as_file, self.model_arguments.values()) if path]
         key = digest(
-            code_digest(model_id), model_id, _plain(self.model_arguments), files, installed_versions(*_MODEL_PACKAGES)
+            code_digest("models/_shared", f"models/{model_id}"),
+            model_id,
+            _plain(self.model_arguments),
+            files,
+            installed_versions(*_MODEL_PACKAGES),
         )
         super().__init__(model_id, key)
 

@@ -67,7 +67,7 @@ class Survey:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._state = State(request.library, [versions(request.library), code_digest()])
+        self._state = State(request.library, [versions(request.library), code_digest("workbench/discover")])
         self._folder = tempfile.TemporaryDirectory(prefix="model_zoo.")
         self._slots: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         threads = max(1, (os.cpu_count() or 1) // request.workers)
