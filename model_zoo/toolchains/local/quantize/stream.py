@@ -54,6 +54,10 @@ class Stream:
                 del sample[name]
             sample |= dict(zip(produced, results, strict=True))
 
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor does not depend on the sample; `values` never holds it."""
+        return name in self._initializers or name in self._constants
+
     def _before(self, node: str) -> list[onnx.NodeProto]:
         """What has not run yet of the nodes that this one depends on, in graph order."""
         wanted, found = set[str](), []

@@ -42,7 +42,7 @@ def choose_weights(model: onnx.ModelProto, quantized: onnx.ModelProto, samples: 
     float_stream, stream, chosen = Stream(model, samples), Stream(quantized, samples), []
     writer = _Writer(model, quantized)
     for linear in find_linears(model):
-        if not writer.takes(linear):
+        if not writer.takes(linear) or float_stream.is_constant(linear.activation):
             continue
         float_stream.advance(linear.node)
         stream.advance(linear.node)

@@ -194,6 +194,20 @@ def test_output_keeps_its_negative_values_though_a_relu_reads_it(precision: Prec
     assert sqnr_db(_outputs(tmp_path / "net.onnx", _samples(4)), _outputs(result.file, _samples(4))) > 30
 
 
+def test_layer_of_learned_queries_that_no_sample_reaches(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    weights = {name: draw.normal(size=(16, 16)).astype(np.float32) for name in ("queries", "w", "v")}
+    nodes = [
+        helper.make_node("Relu", ["queries"], ["asked"], "relu"),
+        helper.make_node("MatMul", ["asked", "w"], ["key"], "first"),
+        helper.make_node("MatMul", ["image", "v"], ["seen"], "second"),
+        helper.make_node("Add", ["key", "seen"], ["features"], "sum"),
+    ]
+    net, samples = _save(tmp_path / "net.onnx", nodes, [1, 3, 16, 16], weights), _samples(4)
+    made = quantize_onnx(net, precision=Precision.W8A8, calibration=samples, out_dir=tmp_path, stem="made")
+    assert sqnr_db(_outputs(net, samples), _outputs(made.file, samples)) > 30
+
+
 def test_more_bits_are_more_exact(quantized: dict[Precision, Quantized], net: Path) -> None:
     expected = _outputs(net, _samples(4))
     order = (Precision.W8A8, Precision.W8A8_MIXED_INT16, Precision.W16A16)
