@@ -40,8 +40,8 @@ def page(cards: Sequence[Scorecard]) -> str:
     lines = [_HEAD, *_summary(cards), ""]
     cases: dict[str, list[str]] = {}
     for card in cards:
-        if card.rows:
-            cases.setdefault(model_info(card.model_id).use_case, []).extend(_model(card))
+        if lines_of_model := list(_model(card)):
+            cases.setdefault(model_info(card.model_id).use_case, []).extend(lines_of_model)
     for case in sorted(cases):
         lines += [f"## {case}", "", *_HEADER, *cases[case], ""]
     failures = [(model_id, row) for model_id, row in rows if not row.passed]

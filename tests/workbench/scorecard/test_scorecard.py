@@ -19,6 +19,9 @@ from model_zoo.workbench.scorecard.rows import Row, Scorecard, Target, read_scor
 INFO = "{name: Net, id: net, status: public, headline: h, description: d, domain: d, use_case: u, license: MIT}"
 QNN, ONNX = TargetRuntime.QNN_CONTEXT_BINARY, TargetRuntime.ONNX
 
+#: Outcomes by precision.
+FOUND = ((Precision.FLOAT, "no room"), (Precision.W8A8, None))
+
 #: Measures in no time; dies on float, and says how often it was started.
 WORKER = """
 import os
@@ -90,6 +93,13 @@ def test_a_row_comes_back_as_it_was(net: Path) -> None:
     row = Row(Target(QNN, Precision.W8A8, "qualcomm-x"), "key", "2026-01-01", npu_nodes=3, nodes=4, emulator_db=1.25)
     Scorecard("net").with_row(row, {"qairt": "2"}).write()
     assert read_scorecard("net").rows == (row,) and read_scorecard("net").versions == {"qairt": "2"}
+
+
+def test_a_task_without_a_build_has_no_table(net: Path) -> None:
+    rows = [Row(Target(ONNX, precision, None), "k", "2026-01-01", error) for precision, error in FOUND]
+    assert "## u\n" not in page.page([Scorecard("net", tuple(rows[:1]))])
+    text = page.page([Scorecard("net", tuple(rows))])
+    assert text.count("## u\n") == 1 and "- net, onnx float: no room" in text
 
 
 @pytest.mark.parametrize("text", ["rows: [", "rows: 3", "[]", "rows: [{runtime: none}]\ntool_versions: {}"])
