@@ -1,0 +1,20 @@
+"""Run EfficientViT-B2-CLS on a picture.
+
+Example:
+    python -m model_zoo.models.efficientvit_b2_cls.demo --image picture.jpg
+"""
+
+from __future__ import annotations
+
+import sys
+
+from model_zoo.models._shared.classifier_demo import classifier_demo
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with these arguments, by default those of the command line; gives the exit code."""
+    return classifier_demo("efficientvit_b2_cls", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
