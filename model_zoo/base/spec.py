@@ -104,8 +104,14 @@ class TensorSpec:
 InputSpec = dict[str, TensorSpec]
 
 
-def image_spec(height: int, width: int, batch_size: int = 1) -> TensorSpec:
-    """The house convention for a picture: RGB, float32 in 0..1, [batch, 3, height, width]."""
+def image_spec(height: int, width: int, batch_size: int = 1, multiple_of: int = 1) -> TensorSpec:
+    """The house convention for a picture: RGB, float32 in 0..1, [batch, 3, height, width].
+
+    Raises:
+        UserError: Height or width is not a multiple of what the network halves or cuts the picture into.
+    """
+    if height % multiple_of or width % multiple_of:
+        raise UserError(f"height {height}, width {width}: both must be multiples of {multiple_of}")
     return TensorSpec(
         shape=(batch_size, 3, height, width),
         io_type=IoType.IMAGE,

@@ -12,7 +12,6 @@ from model_zoo.models._shared.depth.model import DepthModel
 from model_zoo.models._shared.hub_network import HubNetwork
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from model_zoo.models._shared.random_weights import draw_kept_variance, seeded
-from model_zoo.utils.errors import UserError
 
 _PATCH = 14
 
@@ -82,9 +81,7 @@ class Model(DepthModel):
             height: Height of the picture in pixels, a multiple of 14.
             width: Width of the picture in pixels, a multiple of 14.
         """
-        if height % _PATCH or width % _PATCH:
-            raise UserError(f"height {height}, width {width}: both must be multiples of {_PATCH}")
-        return {"image": image_spec(height, width, batch_size)}
+        return {"image": image_spec(height, width, batch_size, multiple_of=_PATCH)}
 
 
 def draw_decoder(network: DepthAnythingForDepthEstimation) -> None:

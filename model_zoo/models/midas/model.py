@@ -11,7 +11,6 @@ from model_zoo.base.weights import WeightsFile
 from model_zoo.models._shared.depth.model import DepthModel
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from model_zoo.models._shared.published import PublishedModel
-from model_zoo.utils.errors import UserError
 
 #: Of the backbone at a fourth, an eighth, a sixteenth and a thirty-second of the resolution; and of the decoder there.
 ENCODED, DECODED = (32, 48, 136, 384), (64, 128, 256, 512)
@@ -72,9 +71,7 @@ class Model(PublishedModel, DepthModel):
             height: Height of the picture in pixels, a multiple of 32.
             width: Width of the picture in pixels, a multiple of 32.
         """
-        if height % _STRIDE or width % _STRIDE:
-            raise UserError(f"height {height}, width {width}: both must be multiples of {_STRIDE}")
-        return {"image": image_spec(height, width, batch_size)}
+        return {"image": image_spec(height, width, batch_size, multiple_of=_STRIDE)}
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Tell how near each pixel is.

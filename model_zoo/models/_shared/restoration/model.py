@@ -7,7 +7,6 @@ from typing import ClassVar
 from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.evaluators.restoration import RestorationEvaluator
 from model_zoo.models._shared.published import PublishedModel
-from model_zoo.utils.errors import UserError
 
 
 class RestorationModel(PublishedModel):
@@ -25,9 +24,7 @@ class RestorationModel(PublishedModel):
             height: Height of the picture in pixels.
             width: Width of the picture in pixels.
         """
-        if height % cls.stride or width % cls.stride:
-            raise UserError(f"height {height}, width {width}: both must be multiples of {cls.stride}")
-        return {"image": image_spec(height, width, batch_size)}
+        return {"image": image_spec(height, width, batch_size, multiple_of=cls.stride)}
 
     @staticmethod
     def get_output_names() -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.evaluators.segmentation import SegmentationEvaluator
-from model_zoo.utils.errors import UserError
 
 #: The networks halve the picture four times.
 STRIDE = 16
@@ -23,9 +22,7 @@ class SegmentationModel(BaseModel):
             height: Height of the picture in pixels, a multiple of 16.
             width: Width of the picture in pixels, a multiple of 16.
         """
-        if height % STRIDE or width % STRIDE:
-            raise UserError(f"height {height}, width {width}: both must be multiples of {STRIDE}")
-        return {"image": image_spec(height, width, batch_size)}
+        return {"image": image_spec(height, width, batch_size, multiple_of=STRIDE)}
 
     @staticmethod
     def get_output_names() -> list[str]:
