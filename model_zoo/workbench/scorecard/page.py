@@ -12,11 +12,12 @@ from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.files import atomic_write
 from model_zoo.workbench.scorecard.rows import Row, Scorecard
 
-_HEAD = """# What every model does on every target
+_HEAD = """# What the models did on which targets
 
 Written by `model-zoo scorecard`; run it again instead of editing this page. Every figure was measured on the machine
 that ran it, with random weights unless a model brings its own: seconds and memory are the host's, dB is the SQNR of the
-worst output against torch, on the host CPU and on the NPU emulator. Nothing here was measured on a device.
+worst output against torch, on the host CPU and on the NPU emulator. Nothing here was measured on a device. Seconds are
+wall time, on a machine that may have been busy with other builds at that time.
 
 "on NPU" counts nodes of the graph. A build whose emulated outputs are too far from torch gives no file, and has failed.
 """
@@ -64,7 +65,8 @@ def _summary(cards: Sequence[Scorecard]) -> Iterator[str]:
     passed = Counter(row.target.runtime for row in rows if row.passed)
     asked = Counter(row.target.runtime for row in rows)
     measured = [card for card in cards if card.rows]
-    yield f"{len(measured)} of {len(cards)} models were measured."
+    missing = [card.model_id for card in cards if not card.rows]
+    yield f"{len(measured)} of {len(cards)} models were measured{'; not yet: ' if missing else ''}{', '.join(missing)}."
     yield ""
     yield "| runtime | builds that pass | builds tried |"
     yield "|---|---|---|"
