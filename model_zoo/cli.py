@@ -178,16 +178,15 @@ def _list(given: argparse.Namespace) -> int:
 def _info(given: argparse.Namespace) -> int:
     from model_zoo.base.registry import code_gen, model_info
 
-    facts = {
-        **model_info(given.model).model_dump(mode="json"),
-        **code_gen(given.model).model_dump(mode="json"),
-    }
+    offered = code_gen(given.model)
+    facts = {**model_info(given.model).model_dump(mode="json"), **offered.model_dump(mode="json")}
     if given.json:
         print_json(facts)
         return 0
+    facts["unsupported"] = {rule.target: rule.reason for rule in offered.unsupported}
     rows = []
     for key, value in facts.items():
-        text = "\n".join(f"{k}: {v}" for k, v in value.items()) if isinstance(value, dict) else _text(value)
+        text = "\n".join(f"{k}: {v}" for k, v in value.items()) or "-" if isinstance(value, dict) else _text(value)
         rows.append([key.replace("_", " "), text])
     made = table(given.model, ["", ""], rows)
     made.show_header = False

@@ -114,6 +114,11 @@ class Unsupported(Schema):
     chipset: ChipsetName | None = None
     reason: Text
 
+    @property
+    def target(self) -> str:
+        """As people read it, e.g. "w8a8, qualcomm-snapdragon-8gen3"."""
+        return ", ".join(filter(None, (self.runtime, self.precision, self.chipset)))
+
 
 class CodeGen(Schema):
     """code-gen.yaml: what the model can be built for.
@@ -129,10 +134,6 @@ class CodeGen(Schema):
 
     def unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
         """Why the model cannot be built for a target, or None."""
-        if runtime not in self.supported_runtimes:
-            return f"the model takes the runtimes {', '.join(self.supported_runtimes)}"
-        if precision not in self.supported_precisions:
-            return f"the model takes the precisions {', '.join(self.supported_precisions)}"
         for rule in self.unsupported:
             if (
                 rule.runtime in (None, runtime)
@@ -140,6 +141,10 @@ class CodeGen(Schema):
                 and (rule.chipset is None or (chipset is not None and rule.chipset == chipset.name))
             ):
                 return rule.reason
+        if runtime not in self.supported_runtimes:
+            return f"the model has no {runtime}"
+        if precision not in self.supported_precisions:
+            return f"the model has no {precision}"
         return None
 
 

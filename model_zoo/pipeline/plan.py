@@ -152,8 +152,6 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
     chipsets: tuple[Chipset | None, ...] = tuple(dict.fromkeys(options.chipsets)) or (None,)
     supported = _supported(source, runtime)
     precision = options.precision or _common_default(runtime, chipsets, supported)
-    if precision not in supported:
-        raise UserError(f"{source.name} has no {precision}", f"it takes {', '.join(supported)}")
     for chipset in chipsets:
         if runtime.is_qnn and chipset is None:
             raise UserError(
@@ -274,8 +272,12 @@ def _check_zoo_limits(
         return
     from model_zoo.base.registry import code_gen
 
-    if reason := code_gen(source.model_id).unsupported_reason(runtime, precision, chipset):
-        raise UserError(f"{source.name} cannot be built for {runtime} in {precision}: {reason}")
+    settings = code_gen(source.model_id)
+    if reason := settings.unsupported_reason(runtime, precision, chipset):
+        raise UserError(
+            f"{source.name} cannot be built for {runtime} in {precision}: {reason}",
+            f"it takes {', '.join(settings.supported_precisions)}",
+        )
 
 
 def _warnings(
