@@ -207,7 +207,7 @@ def test_ctrl_c_stops_children_and_leaves_nothing(tmp_path: Path) -> None:
             break
     time.sleep(1.0)
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=90)  # as long as a busy machine may take
     assert child.returncode == 130 and "Traceback" not in err
     assert not (tmp_path / "build").exists()
 
