@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,54 +15,37 @@ import torch
 from model_zoo.base.spec import Arrays
 from model_zoo.pipeline.source import ComponentFacts
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.layout import channels_last
 
 if TYPE_CHECKING:
     import onnx_ir
 
 
 class Interface(torch.nn.Module):
-    """The module as the file shows it: declared inputs and outputs are channel-last.
+    """The module as a file shows it: its outputs are a tuple."""
 
-    Args:
-        inputs: Whether each input is channel-last, in call order.
-        outputs: Whether each output is channel-last, in order.
-    """
-
-    def __init__(self, module: torch.nn.Module, inputs: Sequence[bool], outputs: Sequence[bool]) -> None:
+    def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.inputs = tuple(inputs)
-        self.outputs = tuple(outputs)
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Call the module in its own layout."""
-        moved = [t.movedim(-1, 1) if last else t for t, last in zip(tensors, self.inputs, strict=True)]
-        results = self.module(*moved)
-        results = results if isinstance(results, (tuple, list)) else (results,)
-        return tuple(t.movedim(1, -1) if last else t for t, last in zip(results, self.outputs, strict=True))
+        """Call the module."""
+        results = self.module(*tensors)
+        return tuple(results) if isinstance(results, (tuple, list)) else (results,)
 
 
-def export_program(
-    module: torch.nn.Module, facts: ComponentFacts, sample: Arrays, channel_last: bool
-) -> torch.export.ExportedProgram:
+def export_program(module: torch.nn.Module, sample: Arrays) -> torch.export.ExportedProgram:
     """Trace a module.
 
     Args:
-        sample: One input in torch's layout.
-        channel_last: Lay declared inputs and outputs out channel-last.
+        sample: One input, in call order.
 
     Raises:
         ModelZooError: The module cannot be traced; says where.
     """
-    last_in, last_out = (facts.channel_last_inputs, facts.channel_last_outputs) if channel_last else ((), ())
-    interface = Interface(
-        module, [name in last_in for name in facts.inputs], [name in last_out for name in facts.output_names]
-    ).eval()
-    example = tuple(torch.from_numpy(value) for value in channels_last(sample, last_in).values())
+    example = tuple(torch.from_numpy(value) for value in sample.values())
     try:
         with torch.no_grad(), _quiet():
-            return torch.export.export(interface, example, strict=False)
+            return torch.export.export(Interface(module).eval(), example, strict=False)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelZooError(f"capture: torch cannot trace the model: {reason}", "run again with --debug") from error

@@ -57,7 +57,7 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
         chipset: Whose NPU is emulated too; None: the host CPU only.
     """
     _require_onnx(build)
-    captured, lowered = build.captured(), build.lowered()
+    captured, lowered = build.captured(), build.in_precision()
     # An assignment is prepared as a mixed precision is.
     in_16_bits = build.assignment or (build.facts.outputs_16bit and build.precision is Precision.W8A8)
     precision = Precision.W8A8_MIXED_INT16 if in_16_bits else build.precision

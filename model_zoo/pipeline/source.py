@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.flags import signature_flags
-from model_zoo.base.spec import InputSpec, TensorSpec
+from model_zoo.base.spec import InputSpec, TensorSpec, random_arrays
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
@@ -135,6 +135,7 @@ class ModelSource:
     def __init__(self, name: str, key: str) -> None:
         self.name = name
         self.key = key
+        self._programs: dict[str, torch.export.ExportedProgram] = {}
 
     @cached_property
     def components(self) -> dict[str, Component | torch.nn.Module]:
@@ -144,6 +145,19 @@ class ModelSource:
     def facts(self, cache: StageCache) -> dict[str, ComponentFacts]:
         """Facts of each component."""
         raise NotImplementedError
+
+    def program(self, stem: str, inputs: InputSpec) -> torch.export.ExportedProgram:
+        """One component as torch traces it: once, whatever files are made of it.
+
+        Raises:
+            ModelZooError: It cannot be traced.
+        """
+        from model_zoo.pipeline.capture import export_program
+
+        if stem not in self._programs:
+            module: torch.nn.Module = self.components[stem]  # type: ignore[assignment]
+            self._programs[stem] = export_program(module, random_arrays(inputs))
+        return self._programs[stem]
 
 
 class ZooSource(ModelSource):
@@ -258,7 +272,6 @@ class GivenSource(ModelSource):
             import torch
 
             from model_zoo.base.model import call_torch
-            from model_zoo.base.spec import random_arrays
 
             with torch.inference_mode():
                 names = tuple(f"output_{i}" for i, _ in enumerate(call_torch(module, random_arrays(self._spec))))

@@ -131,25 +131,22 @@ class ComponentBuild:
         return [random_arrays(self.facts.inputs)]
 
     def calibration_inputs(self) -> list[Arrays]:
-        """The calibration samples, in the layout of the file."""
+        """The calibration samples, in torch's layout."""
         if self.calibration is None:
             raise ModelZooError("a quantized build reached its quantizer without calibration samples")
-        samples, _ = self.calibration.load(self.facts.inputs)
-        return [channels_last(sample, self.channel_last_inputs) for sample in samples]
+        return self.calibration.load(self.facts.inputs)[0]
 
     def captured(self) -> Entry:
-        """Stage: the captured file."""
+        """Stage: the captured file, in torch's layout."""
         form = self.toolchain.capture_format(self.runtime)
-        last = [list(self.channel_last_inputs), list(self.channel_last_outputs)]
         fields = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
         versions = installed_versions(*_CAPTURE_PACKAGES)
-        key = [self.source.key, self.stem, fields, list(self.facts.output_names), form, last, versions]
+        key = [self.source.key, self.stem, fields, list(self.facts.output_names), form, versions]
 
         def make(folder: Path) -> dict[str, Any]:
-            from model_zoo.pipeline.capture import export_program, write_onnx, write_program
+            from model_zoo.pipeline.capture import write_onnx, write_program
 
-            module = self.module()
-            program = export_program(module, self.facts, random_arrays(self.facts.inputs), self.runtime.channel_last)
+            program = self.source.program(self.stem, self.facts.inputs)
             if form == "onnx":
                 write_onnx(program, self.facts, folder / "model.onnx")
             else:
@@ -159,12 +156,26 @@ class ComponentBuild:
         return self.stage("capture", "capture", key, make)
 
     def lowered(self) -> Entry:
-        """Stage: the captured file in its target precision, still runnable on the host."""
+        """Stage: the captured file in its target precision and layout, still runnable on the host."""
+        lowered, last_in, last_out = self.in_precision(), self.channel_last_inputs, self.channel_last_outputs
+        if self.runtime is TargetRuntime.TFLITE or not (last_in or last_out):
+            return lowered
+
+        def make(folder: Path) -> dict[str, Any]:
+            file = lowered.value["file"]
+            self.toolchain.lay_out_channels_last(lowered.file(file), last_in, last_out, folder / file)
+            return lowered.value
+
+        return self.stage("lay out channel-last", "layout", [lowered.files, list(last_in), list(last_out)], make)
+
+    def in_precision(self) -> Entry:
+        """Stage: the captured file in its target precision; an ONNX file is still in torch's layout."""
         captured = self.captured()
         chosen = self.calibration.fingerprint if self.calibration else None
+        last = [list(self.channel_last_inputs), list(self.channel_last_outputs)]
         key = [
             captured.files,
-            self.runtime if self.runtime is TargetRuntime.TFLITE else "onnx",
+            [self.runtime, last] if self.runtime is TargetRuntime.TFLITE else "onnx",
             self.precision,
             chosen,
             self.facts.mixed_percentage,
@@ -185,6 +196,8 @@ class ComponentBuild:
                 stem=self.stem,
                 assignment=self.assignment,
                 outputs_16bit=self.facts.outputs_16bit,
+                channel_last_inputs=self.channel_last_inputs,
+                channel_last_outputs=self.channel_last_outputs,
             )
             result = self.toolchain.lower(request, folder)
             return {"file": result.file, "settings": result.settings, "peak_memory_bytes": result.peak_memory_bytes}

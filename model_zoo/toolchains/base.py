@@ -85,10 +85,13 @@ class LoweringRequest:
 
     Args:
         source: Captured file: ONNX or an exported program, as `Toolchain.capture_format` says.
-        calibration: Loads the calibration samples, in the layout of the file; called only for a quantized precision.
+        calibration: Loads the calibration samples, in torch's layout; called only for a quantized precision.
         mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bit.
         assignment: Takes the place of a percentage.
         outputs_16bit: Outputs that an 8-bit precision works out in 16 bits, from the last linear operators on.
+        channel_last_inputs: How the finished file has them. An ONNX file is left as torch has it: see
+            `Toolchain.lay_out_channels_last`.
+        channel_last_outputs: The same.
     """
 
     source: Path
@@ -101,6 +104,8 @@ class LoweringRequest:
     stem: str
     assignment: Assignment | None = None
     outputs_16bit: tuple[str, ...] = ()
+    channel_last_inputs: tuple[str, ...] = ()
+    channel_last_outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,9 @@ class Toolchain(Protocol):
 
     def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
         """Bring a captured model into its target precision."""
+
+    def lay_out_channels_last(self, lowered: Path, inputs: Sequence[str], outputs: Sequence[str], target: Path) -> None:
+        """Write a lowered ONNX file once more, with these inputs and outputs channel-last."""
 
     def compile(self, request: CompileRequest, out_dir: Path) -> tuple[Compiled, list[Arrays] | None]:
         """Compile for a target; gives the emulator's outputs too, None if nothing was run."""

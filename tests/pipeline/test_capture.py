@@ -25,7 +25,7 @@ class Embedder(torch.nn.Module):
 
 def test_an_output_may_be_called_as_torch_calls_its_own_tensors(tmp_path: Path) -> None:
     facts = ComponentFacts(inputs={"ids": TensorSpec((1, 3), "int32", value_range=(0, 7))}, output_names=("embedding",))
-    program = export_program(Embedder().eval(), facts, random_arrays(facts.inputs), channel_last=False)
+    program = export_program(Embedder().eval(), random_arrays(facts.inputs))
     path = tmp_path / "model.onnx"
     write_onnx(program, facts, path)
     graph = onnx.load(path).graph

@@ -64,3 +64,27 @@ def test_inputs_that_do_not_fit_are_refused(tiny_models):
         model(torch.zeros(1, 3, 16, 16, dtype=torch.float64))
     with pytest.raises(UserError, match="16, 15"):
         model(torch.zeros(1, 3, 16, 15))
+
+
+def test_sums_of_8_bit_products_do_not_saturate(tmp_path, onnx_writer):
+    """On an x86 CPU with AVX2 but no VNNI, pairs of products above 2**15 are cut off unless the session says no."""
+    scales = {
+        "one": np.float32(1),
+        "wide": np.float32(127 * 64),
+        "zero": np.uint8(0),
+        "middle": np.int8(0),
+        "w": np.full((64, 1), 127, np.int8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "one", "zero"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", "one", "middle"], ["wd"]),
+        helper.make_node("MatMul", ["xd", "wd"], ["p"]),
+        helper.make_node("QuantizeLinear", ["p", "wide", "zero"], ["pq"]),
+        helper.make_node("DequantizeLinear", ["pq", "wide", "zero"], ["y"]),
+    ]
+    values = [[("x", TensorProto.FLOAT, [1, 64])], [("y", TensorProto.FLOAT, [1, 1])]]
+
+    path = onnx_writer(tmp_path / "products.onnx", nodes, *values, scales)
+    (found,) = OnnxModel(path).run([{"x": np.full((1, 64), 255, np.float32)}])
+    assert found["y"].item() == pytest.approx(255 * 127 * 64, rel=0.01)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import write_error
 from model_zoo.utils.jobs import Limits, run_child
+from model_zoo.utils.layout import channels_last
 
 _WORKER = "model_zoo.toolchains.local.litert_worker"
 _LIMITS = Limits()
@@ -67,6 +68,8 @@ def compile_tflite(
     precision: Precision,
     out_dir: Path,
     stem: str,
+    channel_last_inputs: Collection[str] = (),
+    channel_last_outputs: Collection[str] = (),
     calibration: Sequence[Arrays] = (),
     limits: Limits = _LIMITS,
 ) -> LitertBuild:
@@ -81,6 +84,8 @@ def compile_tflite(
         input_names: In call order.
         output_names: In the order of the outputs.
         out_dir: Existing folder; gets `<stem>.tflite`, or nothing.
+        channel_last_inputs: Inputs whose axis 1 is the last one in the file.
+        channel_last_outputs: The same of outputs.
         calibration: Samples that fit the program's inputs and hold no NaN; w8a8 only.
 
     Raises:
@@ -97,6 +102,7 @@ def compile_tflite(
         "program": str(program.resolve()),
         "input_names": input_names,
         "output_names": output_names,
+        "channel_last": [*channel_last_inputs, *channel_last_outputs],
         "quantized": quantized,
     }
     file = out_dir / f"{stem}.tflite"
@@ -104,7 +110,9 @@ def compile_tflite(
         with tempfile.TemporaryDirectory(dir=out_dir, prefix=f".{stem}.") as folder:
             work_dir = Path(folder)
             if quantized:
-                write_samples(work_dir / "samples.npz", calibration)
+                write_samples(
+                    work_dir / "samples.npz", [channels_last(sample, channel_last_inputs) for sample in calibration]
+                )
             child = run_child(_WORKER, job, work_dir, limits, f"convert {stem} to LiteRT")
             (work_dir / child.value["file"]).replace(file)
     except OSError as error:

@@ -26,26 +26,35 @@ Ranges = dict[str, dict[str, np.ndarray]]
 
 
 class Named(torch.nn.Module):
-    """A program called by input name, giving outputs by name: the converter takes the names from there."""
+    """A program called by input name, giving outputs by name: the converter takes the names from there.
 
-    def __init__(self, program: torch.nn.Module, input_names: list[str], output_names: list[str]) -> None:
+    Args:
+        channel_last: Inputs and outputs whose axis 1 is the last one outside.
+    """
+
+    def __init__(
+        self, program: torch.nn.Module, input_names: list[str], output_names: list[str], channel_last: list[str]
+    ) -> None:
         super().__init__()
         self.program = program
         self.input_names = input_names
         self.output_names = output_names
+        self.channel_last = channel_last
         self.training = False  # an exported program is fixed in evaluation mode and refuses .eval()
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Call the program by position."""
-        outputs = self.program(*(inputs[name] for name in self.input_names))
+        last = self.channel_last
+        outputs = self.program(*(inputs[n].movedim(-1, 1) if n in last else inputs[n] for n in self.input_names))
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        return dict(zip(self.output_names, outputs, strict=True))
+        named = zip(self.output_names, outputs, strict=True)
+        return {name: value.movedim(1, -1) if name in last else value for name, value in named}
 
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Convert, and quantize where asked. Names the file it leaves in `work_dir`."""
     float_file = work_dir / "float.tflite"
-    _convert(Path(job["program"]), job["input_names"], job["output_names"], float_file)
+    _convert(job, float_file)
     settings = {"converter": "litert-torch", "enable_x64": "false"}
     if not job["quantized"]:
         return {
@@ -85,11 +94,13 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     }
 
 
-def _convert(program: Path, input_names: list[str], output_names: list[str], file: Path) -> None:
-    exported = torch.export.load(program)
+def _convert(job: dict[str, Any], file: Path) -> None:
+    exported = torch.export.load(job["program"])
+    names, last = job["input_names"], job["channel_last"]
+    named = Named(exported.module(), names, job["output_names"], last)
     inputs, _ = exported.example_inputs
-    named = Named(exported.module(), input_names, output_names)
-    litert_torch.convert(named, sample_kwargs=dict(zip(input_names, inputs, strict=True))).export(str(file))
+    example = {n: i.movedim(1, -1) if n in last else i for n, i in zip(names, inputs, strict=True)}
+    litert_torch.convert(named, sample_kwargs=example).export(str(file))
 
 
 def _recipe(float_file: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest
 from model_zoo.toolchains.layers import LayerErrors, Sensitivity
 from model_zoo.toolchains.local import litert, qnn, quantize
+from model_zoo.toolchains.local.channels_last import write_channels_last
 from model_zoo.toolchains.local.layerwise import measure_layers
 from model_zoo.toolchains.local.sensitivity import measure_sensitivity
 
@@ -65,6 +66,8 @@ class LocalToolchain:
             request.source,
             input_names=request.input_names,
             output_names=request.output_names,
+            channel_last_inputs=request.channel_last_inputs,
+            channel_last_outputs=request.channel_last_outputs,
             precision=request.precision,
             out_dir=out_dir,
             stem=request.stem,
@@ -74,6 +77,10 @@ class LocalToolchain:
         if build.range_method:
             settings |= {"range_method": build.range_method, "range_scores_db": build.range_scores}
         return Lowered(build.file.name, settings, build.peak_memory_bytes)
+
+    def lay_out_channels_last(self, lowered: Path, inputs: Sequence[str], outputs: Sequence[str], target: Path) -> None:
+        """Write a lowered ONNX file once more, with these inputs and outputs channel-last."""
+        write_channels_last(lowered, inputs, outputs, target)
 
     def compile(self, request: CompileRequest, out_dir: Path) -> tuple[Compiled, list[Arrays] | None]:
         """Compile for a target; gives the emulator's outputs too, None if nothing was run."""

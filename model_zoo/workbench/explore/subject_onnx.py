@@ -6,19 +6,21 @@ import json
 import math
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.onnx import plain_message
+from model_zoo.runtimes.onnx import open_session, plain_message
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.figures import Layers
 from model_zoo.workbench.explore.subject import Port, Subject, shared_layers
 
 if TYPE_CHECKING:
     import onnx
+    import onnxruntime
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _PROFILE_SUFFIX = "_kernel_time"
@@ -41,7 +43,7 @@ class OnnxSubject(Subject):
         self._file, self._work_dir = file, work_dir
         cuda = device == "auto" and "CUDAExecutionProvider" in ort.get_available_providers()
         self._providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
-        self._session = self._open(ort.SessionOptions())
+        self._session = self._open()
         self.runtime = f"ONNX Runtime {ort.__version__}"
         self.device = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
         self.threads = os.cpu_count()  # what it takes if nothing is set
@@ -51,13 +53,10 @@ class OnnxSubject(Subject):
         self._model = self._read()
         self.parameters = None if self._model is None else sum(_sizes(self._model).values())
 
-    def _open(self, options: Any) -> Any:
-        import onnxruntime as ort
-
-        options.log_severity_level = 3
+    def _open(self, prepare: Callable[[onnxruntime.SessionOptions], None] = lambda _: None) -> Any:
         try:
-            return ort.InferenceSession(self._file, options, providers=self._providers)
-        except Exception as error:  # onnxruntime has one exception class per status code and no common base
+            return open_session(self._file, self._providers, prepare)
+        except Exception as error:  # see open_session
             raise ModelZooError(f"ONNX Runtime cannot load it: {plain_message(error)}") from error
 
     def _read(self) -> onnx.ModelProto | None:
@@ -75,12 +74,13 @@ class OnnxSubject(Subject):
     def layers(self, sample: Arrays, runs: int) -> Layers:
         import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(self._work_dir / "onnxruntime")
-        # Without fusions each node of the file is seen by its own name.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        session = self._open(options)
+        def profile(options: ort.SessionOptions) -> None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(self._work_dir / "onnxruntime")
+            # Without fusions each node of the file is seen by its own name.
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+
+        session = self._open(profile)
         for _ in range(runs + 1):
             session.run(self._outputs, sample)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

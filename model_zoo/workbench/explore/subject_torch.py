@@ -66,7 +66,7 @@ class TorchSubject(Subject):
         spec = {name: TensorSpec(value.shape, value.dtype.name) for name, value in sample.items()}
         names = tuple(self.run(sample))
         facts = ComponentFacts(inputs=spec, output_names=names)
-        write_onnx(export_program(_Flat(self.module.cpu()), facts, sample, channel_last=False), facts, file)
+        write_onnx(export_program(_Flat(self.module.cpu()), sample), facts, file)
 
     def accelerator_peak_mb(self) -> float | None:
         if self.device != "cuda":

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from model_zoo.runtimes.onnx import open_session
+
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(int64)": np.int64,
@@ -17,9 +19,7 @@ _TYPES = {
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Write in.npz and out.npz; sizes that the file leaves open are those of the inputs that are expected."""
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(job["path"], providers=["CPUExecutionProvider"])
+    session = open_session(Path(job["path"]))
     rng = np.random.default_rng(job["seed"])
     given = session.get_inputs()
     if len(given) != len(job["inputs"]):

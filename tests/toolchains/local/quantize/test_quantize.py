@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.base.spec import Arrays
+from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.quantize import Quantized, mixed, prepare_onnx, quantize_onnx, worker
@@ -98,8 +98,8 @@ def _samples(count: int, shape: tuple[int, ...] = (1, 3, 16, 16)) -> list[Arrays
 
 
 def _outputs(file: Path, samples: Sequence[Arrays]) -> np.ndarray:
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, sample)[0] for sample in samples])
+    model = OnnxModel(file)
+    return np.concatenate([output[model.output_names[0]] for output in model.run(samples)])
 
 
 @pytest.fixture(scope="module")
