@@ -33,10 +33,12 @@ format: $(READY)
 
 install: $(READY)
 
+# Bytecode is made here: where Python may not write it (PYTHONDONTWRITEBYTECODE, as in many containers), each of the
+# processes that a build starts would compile the sources of torch and LiteRT again, 20 s of CPU a time.
 $(READY): global_requirements.txt setup.py
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 		{ echo "error: Python 3.11 or later is needed; name one with: make PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^uv==' global_requirements.txt)
-	$(BIN)/uv pip install --python $(BIN)/python -r global_requirements.txt -e .
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -r global_requirements.txt -e .
 	@touch $(READY)
