@@ -13,9 +13,16 @@ import torch
 
 from model_zoo.base.precompiled import BasePrecompiledModel
 from model_zoo.base.spec import TensorSpec
-from model_zoo.pipeline.export import ParityError
+from model_zoo.pipeline.cache import StageCache
+from model_zoo.pipeline.capture import export_program
+from model_zoo.pipeline.export import ParityError, run_plan, silent
+from model_zoo.pipeline.plan import ExportOptions, make_plan
 from model_zoo.pipeline.result import ExportFailedError
+from model_zoo.pipeline.source import GivenSource
 from model_zoo.runtimes import load_compiled
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.hashing import sha256_file
 
@@ -88,6 +95,35 @@ def test_second_export_makes_nothing_again(encoder: Any, small_export: Export) -
 
     small_export(encoder, chipset="sm8650", precision="w8a8", report=report)
     assert entries["quantize"] and not entries["capture"]  # a model object has no lasting key, its file has
+
+
+def test_onnx_and_qnn_share_all_but_the_layout(encoder: Any, small_export: Export) -> None:
+    cached: dict[str, bool] = {}
+
+    def report(title: str, work: Callable[[], Any]) -> Any:
+        entry = work()
+        cached[title] = entry.cached
+        return entry
+
+    small_export(encoder, runtime="onnx", precision="w8a8", report=report)
+    assert not cached["quantize"] and "lay out channel-last" not in cached
+    small_export(encoder, chipset="sm8650", precision="w8a8", report=report)
+    assert cached["quantize"] and not cached["lay out channel-last"]
+
+
+def test_files_of_all_kinds_come_from_one_trace(encoder: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    traces: list[Any] = []
+
+    def trace(*arguments: Any) -> Any:
+        traces.append(arguments)
+        return export_program(*arguments)
+
+    monkeypatch.setattr("model_zoo.pipeline.capture.export_program", trace)
+    source, cache = GivenSource(encoder, "small", None, None), StageCache(tmp_path / "stages")
+    for runtime in (TargetRuntime.ONNX, TargetRuntime.TFLITE):
+        options = ExportOptions(runtime, precision=Precision.FLOAT, skip_profiling=True, output_dir=tmp_path)
+        assert not run_plan(make_plan(source, options, LocalToolchain(), cache), cache, silent).errors
+    assert len(traces) == 1
 
 
 def test_changed_code_makes_everything_again(
