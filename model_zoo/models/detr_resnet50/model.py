@@ -76,6 +76,8 @@ class Model(ObjectDetector):
         if path is None:
             with seeded():
                 network.model.query_position_embeddings.weight.data.normal_()
+                # Spread as a trained head's logits are: all but equal ones would score each class 1 %.
+                network.class_labels_classifier.weight.data.normal_(std=0.1)
                 estimate_batch_norm(model, varied_pictures(4, 128))
         return model
 

@@ -31,9 +31,13 @@ class Model(TimmClassifier):
 
 
 class MeanAttention(LiteMLA):
-    """timm's linear attention with means in place of sums, which half precision cannot hold; the ratio is the same."""
+    """timm's linear attention, divided before it is multiplied, with means in place of sums; the result is the same.
+
+    Half precision cannot hold the sums, and 8 bits are too few for a product that is divided only afterwards.
+    """
 
     def _attn(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Not negative q and k [B, heads, N, D] and v [B, heads, N, D + 1], whose last is 1, to [B, heads, N, D]."""
-        out = (q / q.shape[-1]) @ ((k / k.shape[-2]).transpose(-1, -2) @ v)
-        return out[..., :-1] / out[..., -1:].clamp(min=_TINY)
+        total = (q * k.mean(-2, keepdim=True)).mean(-1, keepdim=True)
+        share = q / q.shape[-1] / total.clamp(min=_TINY)
+        return share @ ((k / k.shape[-2]).transpose(-1, -2) @ v[..., :-1])
