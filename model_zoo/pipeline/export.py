@@ -196,7 +196,7 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
         if found.unit == "dB" and found.host < LOST_DB:
             notes.append(f"QUANTIZATION LOST '{found.output}': {found.host:.1f} dB from torch already on the host CPU")
     if reference["half_error"]:
-        notes.append(f"torch cannot run this in half precision on the CPU: {reference['half_error']}")
+        notes.append(f"no yardstick from torch in half precision on the CPU: {reference['half_error']}")
     return notes
 
 

@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+_WIDENED = ("conv", "grid_sample")
+
 
 class QuickHalf(TorchFunctionMode):
-    """Inside the block, convolutions of half precision add up in single precision and are rounded once, at the end.
+    """Inside the block, functions of `_WIDENED` work in single precision and are rounded to half once, at the end.
 
-    So do torch's own half kernels, nearly: the results are a step or two apart. Those take 14 times as long on a CPU
-    without half-precision arithmetic.
+    For convolutions so do torch's own half kernels, nearly: the results are a step or two apart. Those take 14 times as
+    long on a CPU without half-precision arithmetic. Torch's own half `grid_sample` reads outside of strided inputs:
+    NaN, or a crash.
     """
 
     def __torch_function__(
@@ -25,7 +28,7 @@ class QuickHalf(TorchFunctionMode):
     ) -> Any:
         """Run one function of torch."""
         kwargs = kwargs or {}
-        if not getattr(func, "__name__", "").startswith("conv") or not _is_half(args[0]):
+        if not getattr(func, "__name__", "").startswith(_WIDENED) or not _is_half(args[0]):
             return func(*args, **kwargs)
         return func(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()}).half()
 

@@ -177,6 +177,21 @@ def test_wrong_numbers_on_the_npu_are_refused(
     assert isinstance(caught.value.result.errors[0], ParityError) and _files(tmp_path / "build") == []
 
 
+def test_half_precision_that_overflows_in_torch_is_no_yardstick(small_export: Export) -> None:
+    """Held against what is not finite, anything would pass; the NPU's own overflow must not."""
+
+    class Squares(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * 300).square().mean(-1)
+
+    spec = {"x": TensorSpec((1, 4, 8), value_range=(1.0, 2.0))}
+    with pytest.raises(ExportFailedError) as error:
+        small_export(Squares(), input_spec=spec, chipset="sm8650", precision="float")
+    (target,) = error.value.result.targets
+    assert "its outputs are not finite" in " ".join(target.components[0].notes)
+    assert isinstance(target.error, ParityError)
+
+
 @pytest.mark.parametrize(
     "stage", ["torch reference", "capture", "quantize", "run on host CPU", "time on host CPU", "compile"]
 )
