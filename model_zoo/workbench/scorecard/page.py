@@ -87,7 +87,7 @@ def _model(card: Scorecard) -> Iterator[str]:
             f"[{card.model_id}](../model_zoo/models/{card.model_id}/README.md)",
             runtime,
             precision,
-            " ".join(f"v{chipsets()[row.target.chipset].htp}" for row in rows if row.target.chipset),
+            " ".join(f"v{htp}" for htp in sorted(chipsets()[r.target.chipset].htp for r in rows if r.target.chipset)),
             nodes,
             _range([row.size_bytes for row in rows], 1e6),
             _range([row.host_db for row in rows]),
