@@ -83,7 +83,8 @@ def spinner(title: str) -> Iterator[None]:
 def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
     """Show each piece of work on standard error while it runs, and how long it took.
 
-    The function it gives takes a title and the work, and may be called from several threads.
+    Between two pieces it stops if a signal asked for that. The function it gives takes a title and the work, and may be
+    called from several threads.
     """
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -92,6 +93,8 @@ def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
 
         def run(title: str, work: Callable[[], _T]) -> _T:
+            if _stop:
+                raise _stop[0]
             task = progress.add_task(title, total=None)
             try:
                 result = work()
@@ -134,8 +137,14 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM: cleaned up after like Ctrl-C."""
 
 
-def _terminate(number: int, frame: object) -> NoReturn:
-    raise _Terminated
+#: What a signal raised. Python drops what is raised in a finalizer or in the callback of a weak reference, of which
+#: torch has many; then the next stage raises it again.
+_stop: list[KeyboardInterrupt] = []
+
+
+def _handle(number: int, frame: object) -> NoReturn:
+    _stop.append(_Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+    raise _stop[-1]
 
 
 def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
@@ -147,7 +156,10 @@ def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
     debug = "--debug" in argv
     try:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminate)
+            _stop.clear()
+            signal.signal(signal.SIGTERM, _handle)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+                signal.signal(signal.SIGINT, _handle)
         return work()
     except ModelZooError as error:
         if debug:

@@ -97,7 +97,10 @@ def test_second_export_makes_nothing_again(encoder: Any, small_export: Export) -
     assert entries["quantize"] and not entries["capture"]  # a model object has no lasting key, its file has
 
 
-def test_onnx_and_qnn_share_all_but_the_layout(encoder: Any, small_export: Export) -> None:
+def test_onnx_and_qnn_share_all_but_the_layout(
+    encoder: Any, small_export: Export, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path / "cache"))
     cached: dict[str, bool] = {}
 
     def report(title: str, work: Callable[[], Any]) -> Any:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 
-from model_zoo.utils.console import guarded, print_json
+from model_zoo.utils.console import guarded, print_json, stage_progress
 
 
 def strict(text: str) -> object:
@@ -31,3 +34,37 @@ def test_an_unexpected_error_is_json_too(capsys: pytest.CaptureFixture[str]) -> 
     hint = "run again with --debug for the traceback"
     assert strict(captured.out) == {"error": "ValueError: first line", "hint": hint, "exit_status": 1}
     assert captured.err == f"error: ValueError: first line; {hint}\n"
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The handlers of the test run come back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("signals")
+def test_a_signal_that_a_finalizer_swallows_stops_the_next_stage(
+    number: signal.Signals, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = []
+
+    def swallow() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            done.append("first")
+
+    def work() -> int:
+        with stage_progress() as run:
+            run("first", swallow)
+            run("second", lambda: done.append("second"))
+        return 0
+
+    assert guarded(work, []) == status and done == ["first"]
+    assert "stopped" in capsys.readouterr().err
+    assert guarded(lambda: 0, []) == 0
