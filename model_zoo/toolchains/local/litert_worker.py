@@ -96,11 +96,20 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
 def _convert(job: dict[str, Any], file: Path) -> None:
     exported = torch.export.load(job["program"])
+    _drop_detachments(exported)
     names, last = job["input_names"], job["channel_last"]
     named = Named(exported.module(), names, job["output_names"], last)
     inputs, _ = exported.example_inputs
     example = {n: i.movedim(1, -1) if n in last else i for n, i in zip(names, inputs, strict=True)}
     litert_torch.convert(named, sample_kwargs=example).export(str(file))
+
+
+def _drop_detachments(exported: torch.export.ExportedProgram) -> None:
+    """Tensors made from numbers in a forward are detached in place, which torch refuses once they come from a file."""
+    for node in exported.graph.find_nodes(op="call_function", target=torch.ops.aten.detach_.default):
+        node.replace_all_uses_with(node.args[0])
+        exported.graph.erase_node(node)
+    exported.graph_module.recompile()
 
 
 def _recipe(float_file: Path) -> list[dict[str, Any]]:

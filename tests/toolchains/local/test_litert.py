@@ -166,3 +166,17 @@ def test_absent_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(runtime, "find_spec", lambda name: None if name == "litert_torch" else object())
     with pytest.raises(UserError, match=r'needs litert_torch, .*pip install "\.\[tflite\]"'):
         require_litert()
+
+
+def test_a_tensor_made_in_forward_is_kept(tmp_path: Path) -> None:
+    class Scaled(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * torch.tensor((2.0, 3.0, 5.0, 7.0)[:2]) + torch.tensor((1.0, 2.0))
+
+    path = tmp_path / "scaled.pt2"
+    torch.export.save(torch.export.export(Scaled(), (torch.ones(1, 2),)), path)
+    made = compile_tflite(
+        path, input_names=["x"], output_names=["y"], precision=Precision.FLOAT, out_dir=tmp_path, stem="scaled"
+    )
+    (found,) = LitertModel(made.file).run([{"x": np.ones((1, 2), np.float32)}])
+    np.testing.assert_allclose(found["y"], [[3.0, 5.0]])
