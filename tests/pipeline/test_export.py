@@ -33,6 +33,17 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
 
 
+def _whether_cached(entries: dict[str, bool]) -> Callable[[str, Callable[[], Any]], Any]:
+    """A reporter that notes of each stage whether an earlier run made it."""
+
+    def report(title: str, work: Callable[[], Any]) -> Any:
+        entry = work()
+        entries[title] = entry.cached
+        return entry
+
+    return report
+
+
 @pytest.mark.parametrize("precision", ["w8a8", "float"])
 def test_two_chipsets_from_one_capture(encoder: Any, small_export: Export, tmp_path: Path, precision: str) -> None:
     titles: list[str] = []
@@ -87,13 +98,7 @@ def test_other_runtimes(encoder: Any, small_export: Export, runtime: str) -> Non
 def test_second_export_makes_nothing_again(encoder: Any, small_export: Export) -> None:
     small_export(encoder, chipset="sm8650", precision="w8a8")
     entries: dict[str, bool] = {}
-
-    def report(title: str, work: Callable[[], Any]) -> Any:
-        entry = work()
-        entries[title] = entry.cached
-        return entry
-
-    small_export(encoder, chipset="sm8650", precision="w8a8", report=report)
+    small_export(encoder, chipset="sm8650", precision="w8a8", report=_whether_cached(entries))
     assert entries["quantize"] and not entries["capture"]  # a model object has no lasting key, its file has
 
 
@@ -102,12 +107,7 @@ def test_onnx_and_qnn_share_all_but_the_layout(
 ) -> None:
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path / "cache"))
     cached: dict[str, bool] = {}
-
-    def report(title: str, work: Callable[[], Any]) -> Any:
-        entry = work()
-        cached[title] = entry.cached
-        return entry
-
+    report = _whether_cached(cached)
     small_export(encoder, runtime="onnx", precision="w8a8", report=report)
     assert not cached["quantize"] and "lay out channel-last" not in cached
     small_export(encoder, chipset="sm8650", precision="w8a8", report=report)
@@ -137,13 +137,7 @@ def test_changed_code_makes_everything_again(
     small_export(encoder, runtime="onnx", precision="w8a8")
     monkeypatch.setattr(stages, "code_digest", lambda: "another release")
     entries: dict[str, bool] = {}
-
-    def report(title: str, work: Callable[[], Any]) -> Any:
-        entry = work()
-        entries[title] = entry.cached
-        return entry
-
-    small_export(encoder, runtime="onnx", precision="w8a8", report=report)
+    small_export(encoder, runtime="onnx", precision="w8a8", report=_whether_cached(entries))
     assert entries and not any(entries.values())
 
 
