@@ -84,7 +84,6 @@ def test_sums_of_8_bit_products_do_not_saturate(tmp_path, onnx_writer):
         helper.make_node("DequantizeLinear", ["pq", "wide", "zero"], ["y"]),
     ]
     values = [[("x", TensorProto.FLOAT, [1, 64])], [("y", TensorProto.FLOAT, [1, 1])]]
-
     path = onnx_writer(tmp_path / "products.onnx", nodes, *values, scales)
     (found,) = OnnxModel(path).run([{"x": np.full((1, 64), 255, np.float32)}])
     assert found["y"].item() == pytest.approx(255 * 127 * 64, rel=0.01)
