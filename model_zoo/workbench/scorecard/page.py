@@ -19,6 +19,9 @@ that ran it, with random weights unless a model brings its own: seconds and memo
 worst output against torch, on the host CPU and on the NPU emulator. Nothing here was measured on a device. Seconds are
 wall time, on a machine that may have been busy with other builds at that time.
 
+NPUs in brackets were compiled and placed for, but not emulated: the emulator of another one in the line gives the same
+outputs bit for bit ([accuracy](accuracy.md)).
+
 "on NPU" counts nodes of the graph. A build whose emulated outputs are too far from torch gives no file, and has failed.
 """
 
@@ -87,7 +90,7 @@ def _model(card: Scorecard) -> Iterator[str]:
             f"[{card.model_id}](../model_zoo/models/{card.model_id}/README.md)",
             runtime,
             precision,
-            " ".join(f"v{htp}" for htp in sorted(chipsets()[r.target.chipset].htp for r in rows if r.target.chipset)),
+            " ".join(_npus(rows)),
             nodes,
             _range([row.size_bytes for row in rows], 1e6),
             _range([row.host_db for row in rows]),
@@ -99,6 +102,11 @@ def _model(card: Scorecard) -> Iterator[str]:
             _range([row.peak_memory_bytes for row in rows], 1e6, digits=0),
         ]
         yield f"| {' | '.join(cells)} |"
+
+
+def _npus(rows: Sequence[Row]) -> list[str]:
+    found = sorted((chipsets()[r.target.chipset].htp, bool(r.emulated_as)) for r in rows if r.target.chipset)
+    return [f"(v{htp})" if alike else f"v{htp}" for htp, alike in found]
 
 
 def _range(values: Sequence[float | None], unit: float = 1.0, digits: int = 1) -> str:

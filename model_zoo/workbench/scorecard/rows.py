@@ -46,9 +46,11 @@ class Row:
         size_bytes: Of all files.
         capture_seconds: From the torch module to ONNX or an exported program.
         quantize_seconds: Graph passes and quantization.
-        emulate_seconds: One run on the NPU emulator.
+        emulate_seconds: One run on the NPU emulator; None where it was not run.
+        emulated_as: The chipset whose emulator stands for this one's, which was not run; None: it was.
         peak_memory_bytes: The largest of the processes that quantized and compiled.
-        host_db: SQNR of the worst floating point output on the host CPU against torch; None where all are integers.
+        host_db: SQNR of the worst floating point output on the host CPU against torch; None where all are integers, and
+            where the file was compiled only (`emulated_as`).
         emulator_db: The same on the NPU emulator.
     """
 
@@ -63,13 +65,14 @@ class Row:
     quantize_seconds: float | None = None
     compile_seconds: float | None = None
     emulate_seconds: float | None = None
+    emulated_as: str | None = None
     peak_memory_bytes: int | None = None
     host_db: float | None = None
     emulator_db: float | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the export gave a verified file."""
+        """Whether the export gave a file: a verified one, if it was emulated itself."""
         return self.error is None
 
     def to_json(self) -> dict[str, Any]:

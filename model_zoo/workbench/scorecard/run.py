@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from model_zoo.pipeline.source import ZooSource
+from model_zoo.targets.chipset import chipsets
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
@@ -17,6 +18,8 @@ from model_zoo.workbench.scorecard.rows import Row, Scorecard, Target, read_scor
 from model_zoo.workbench.scorecard.worker import row_key
 
 _WORKER = "model_zoo.workbench.scorecard.worker"
+#: NPUs whose emulators give the same outputs, bit for bit (docs/accuracy.md): one is run for all.
+_EMULATED_ALIKE = frozenset({73, 75, 79, 81})
 
 
 @dataclass(frozen=True)
@@ -58,22 +61,22 @@ def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, wat
     card = read_scorecard(model_id)
     source = ZooSource(model_id, {"weights": "random"} if settings.random else {}, {})
     toolchain = LocalToolchain()
-    due = []
+    known = {row.target: row for row in card.rows if row.key == row_key(source.key, row.target)}
     for target in targets:
-        known = next((row for row in card.rows if row.target == target), None)
-        if known is not None and known.key == row_key(source.key, target):
-            watch(model_id, known, True)
-        else:
-            due.append(target)
-    for row in _measured(model_id, source, due, settings):
+        if target in known:
+            watch(model_id, known[target], True)
+    due = [target for target in targets if target not in known]
+    for row in _measured(model_id, source, due, known, settings):
         card = card.with_row(row, {**(card.versions or {}), **toolchain.versions(row.target.runtime)})
         card.write()
         watch(model_id, row, False)
     return card
 
 
-def _measured(model_id: str, source: ZooSource, due: list[Target], settings: Settings) -> Iterator[Row]:
-    """Each target's row, from one process, or from a new one where that died."""
+def _measured(
+    model_id: str, source: ZooSource, due: list[Target], known: dict[Target, Row], settings: Settings
+) -> Iterator[Row]:
+    """Each target's row, from one process, or from a new one where that died; they are added to those known."""
     waiting = list(due)
     while waiting:
         with (
@@ -84,8 +87,10 @@ def _measured(model_id: str, source: ZooSource, due: list[Target], settings: Set
         ):
             while waiting:
                 target = waiting.pop(0)
+                asked = Row(target, "", "", emulated_as=_emulated_as(target, known.values()))
                 try:
-                    yield Row.from_json(worker.ask(Row(target, "", "").to_json()))
+                    known[target] = Row.from_json(worker.ask(asked.to_json()))
+                    yield known[target]
                 except ChildStoppedError:
                     raise
                 except ChildFailedError as error:
@@ -96,3 +101,13 @@ def _measured(model_id: str, source: ZooSource, due: list[Target], settings: Set
 def _failed(source: ZooSource, target: Target, error: ModelZooError) -> Row:
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     return Row(target, row_key(source.key, target), date, error=" ".join(error.message.split()))
+
+
+def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:
+    """The chipset on whose emulator this build has passed already, if it is like that of the target's chipset."""
+    for row in known:
+        build = Target(target.runtime, target.precision, row.target.chipset)
+        alike = all(t.chipset and chipsets()[t.chipset].htp in _EMULATED_ALIKE for t in (target, build))
+        if row.target == build and alike and row.passed and row.emulate_seconds:
+            return row.target.chipset
+    return None

@@ -25,8 +25,8 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
     source = ZooSource(job["model"], {"weights": "random"} if job["random"] else {}, {})
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        target = Row.from_json({**request, "key": "", "date": ""}).target
-        return measure(source, target, work_dir).to_json()
+        asked = Row.from_json({**request, "key": "", "date": ""})
+        return measure(source, asked.target, work_dir, asked.emulated_as).to_json()
 
     return answer
 
@@ -36,8 +36,8 @@ def row_key(source_key: str, target: Target) -> str:
     return digest("scorecard", source_key, target.name, LocalToolchain().versions(target.runtime))[:16]
 
 
-def measure(source: ZooSource, target: Target, folder: Path) -> Row:
-    """Export a model for one target, and say what came of it."""
+def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | None = None) -> Row:
+    """Export a model for one target, and say what came of it; with `emulated_as`, compile it only."""
     seconds: dict[str, float] = {}
     peaks = [0]
 
@@ -53,6 +53,7 @@ def measure(source: ZooSource, target: Target, folder: Path) -> Row:
         precision=target.precision,
         chipsets=(find_chipset(target.chipset),) if target.chipset else (),
         skip_profiling=True,
+        skip_inferencing=emulated_as is not None,
         output_dir=folder / "build",
     )
     try:
@@ -74,7 +75,8 @@ def measure(source: ZooSource, target: Target, folder: Path) -> Row:
         capture_seconds=seconds.get("capture"),
         quantize_seconds=seconds.get("quantize", seconds.get("lower")),
         compile_seconds=sum(each.compile_seconds for each in compiled) if placed else None,
-        emulate_seconds=sum(each.emulate_seconds for each in compiled) if placed else None,
+        emulate_seconds=sum(each.emulate_seconds for each in compiled) if placed and not emulated_as else None,
+        emulated_as=emulated_as,
         peak_memory_bytes=max(peaks) or None,
         host_db=_worst(components, "host"),
         emulator_db=_worst(components, "npu"),

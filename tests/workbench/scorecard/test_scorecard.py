@@ -33,7 +33,8 @@ def serve(job, work_dir):
     def answer(request):
         if request["precision"] == "float":
             os._exit(9)
-        return {**request, "key": os.environ["KEY"], "date": "2026-01-01", "host_db": 30.0}
+        row = {**request, "key": os.environ["KEY"], "date": "2026-01-01", "host_db": 30.0}
+        return row if "emulated_as" in request else {**row, "emulate_seconds": 2.0}
     return answer
 """
 
@@ -87,6 +88,17 @@ def test_a_killed_worker_costs_one_row_and_nothing_is_done_twice(
     assert net.read_text() == "xx", "known rows were measured again"
     text = (tmp_path / "docs/scorecard.md").read_text()
     assert "| onnx | 2 | 3 |" in text and "net, onnx float: net: exit status 9" in text
+
+
+def test_one_emulator_stands_for_those_like_it(net: Path, tmp_path: Path) -> None:
+    # sm8350 is unlike; the others differ only in the chip that is compiled for.
+    command = ["scorecard", "--models", "net", "--runtimes", "qnn", "--precisions", "w8a8", "--chipsets"]
+    assert main([*command, "sm8350", "sm8550"]) == 0
+    assert main([*command, "sm8350", "sm8550", "sm8650"]) == 0, "the row of an earlier run serves too"
+    stands_for = {row.target.chipset: row.emulated_as for row in read_scorecard("net").rows}
+    names = [find_chipset(name).name for name in ("sm8350", "sm8550", "sm8650")]
+    assert stands_for == dict(zip(names, (None, None, names[1]), strict=True))
+    assert "| v68 v73 (v75) |" in (tmp_path / "docs/scorecard.md").read_text()
 
 
 def test_a_row_comes_back_as_it_was(net: Path) -> None:
