@@ -15,7 +15,7 @@ import numpy as np
 
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.passes.half_precision import edge_pad_by_concat, uint8_by_int32
-from model_zoo.toolchains.local.passes.linear_layers import matmul_add_to_gemm
+from model_zoo.toolchains.local.passes.linear_layers import matmul_add_to_gemm, rectify_before_reshape
 
 if TYPE_CHECKING:
     import onnx
@@ -32,6 +32,9 @@ Tensors = dict[str, Tensor]
 
 #: Precisions that give 16 bits to some activation or all.
 ACTIVATIONS_16BIT = (Precision.W8A16, Precision.W8A8_MIXED_INT16, Precision.W4A16, Precision.W16A16)
+
+#: Precisions in which a linear layer is a Gemm on rows.
+_GEMM = (Precision.W8A8, Precision.W8A16, Precision.W8A8_MIXED_INT16, Precision.W4A16)
 
 #: Heights at which the compiler gets SiLU wrong; tried: 4 to 40.
 _BROKEN_SILU_ROWS = range(9, 13)
@@ -194,7 +197,15 @@ PASSES = (
         "w8a8, 4 in w4a16, 6 in mixed and 8 in w8a16, on the host CPU and the emulator; QCS6490 refuses the Add of one "
         "in mixed. w16a16 has one scale anyway",
         matmul_add_to_gemm,
-        (Precision.W8A8, Precision.W8A16, Precision.W8A8_MIXED_INT16, Precision.W4A16),
+        _GEMM,
+    ),
+    GraphPass(
+        "rectify_before_reshape",
+        "onnxruntime's quantizer folds a Relu into the range in front of it, and a Reshape between is left with two "
+        "ranges: the compiler of QAIRT 2.51 then has no memory (MEM_ALLOC, 1002) for a residual block of linear layers "
+        "of some sizes, such as 64 or 128 rows of 64 or 128 channels, in 8 and in 16 bits; MobileBERT is made of them",
+        rectify_before_reshape,
+        _GEMM,
     ),
 )
 

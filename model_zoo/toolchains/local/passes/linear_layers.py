@@ -51,3 +51,30 @@ def matmul_add_to_gemm(graph: onnx.GraphProto, tensors: Tensors) -> bool:
         graph.node.remove(matmul)
         changed = True
     return changed
+
+
+def rectify_before_reshape(graph: onnx.GraphProto, tensors: Tensors) -> bool:
+    """A Relu or Clip of a Reshape is the Reshape of a Relu or Clip."""
+    from onnx import helper
+
+    readers = Counter(name for node in graph.node for name in node.input)
+    outputs = {output.name for output in graph.output}
+    reshapes = {node.output[0]: node for node in graph.node if node.op_type == "Reshape"}
+    constants = {tensor.name for tensor in graph.initializer}
+    changed = False
+    for rectifier in [node for node in graph.node if node.op_type in ("Relu", "Clip")]:
+        between, *bounds = rectifier.input
+        reshape = reshapes.get(between)
+        if reshape is None or readers[between] != 1 or between in outputs or not constants.issuperset(bounds):
+            continue
+        x, y = reshape.input[0], rectifier.output[0]
+        if x not in tensors:
+            continue
+        first = helper.make_node(rectifier.op_type, [x, *bounds], [f"{y}_flat"], rectifier.name)
+        graph.value_info.append(helper.make_tensor_value_info(f"{y}_flat", *tensors[x]))
+        graph.node.insert(list(graph.node).index(reshape), first)
+        reshape.input[0], reshape.output[0] = f"{y}_flat", y
+        reshapes[y] = reshape
+        graph.node.remove(rectifier)
+        changed = True
+    return changed

@@ -65,6 +65,66 @@ def test_other_sums_stay(model: onnx.ModelProto) -> None:
     assert [node.op_type for node in model.graph.node] == ["MatMul", "Add"]
 
 
+_BLOCK_SAMPLES = [{"x": np.random.default_rng(seed).normal(size=(1, 64, 64)).astype(np.float32)} for seed in range(4)]
+
+
+def _residual_block(kind: str, bounds: list[float]) -> onnx.ModelProto:
+    """Two linear layers with a rectifier between them, and their input added; of a size the compiler failed at."""
+    draw = np.random.default_rng(0)
+    weights = {"w": draw.normal(size=(64, 256)), "v": draw.normal(size=(256, 64)), "b": np.ones(256), "c": np.ones(64)}
+    weights |= {f"bound{index}": np.array(bound) for index, bound in enumerate(bounds)}
+    nodes = [
+        helper.make_node("Add", ["x", "x"], ["t"]),
+        helper.make_node("MatMul", ["t", "w"], ["p"], "up"),
+        helper.make_node("Add", ["p", "b"], ["h"]),
+        helper.make_node(kind, ["h", *(f"bound{index}" for index in range(len(bounds)))], ["r"]),
+        helper.make_node("MatMul", ["r", "v"], ["q"], "down"),
+        helper.make_node("Add", ["q", "c"], ["s"]),
+        helper.make_node("Add", ["s", "t"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
+
+
+@pytest.mark.parametrize(("kind", "bounds"), [("Relu", []), ("Clip", [0.0, 6.0]), ("Clip", [0.0])])
+def test_a_rectifier_goes_before_the_reshape(kind: str, bounds: list[float]) -> None:
+    plain, model = _residual_block(kind, bounds), _residual_block(kind, bounds)
+    assert apply_passes(model, Precision.W8A8) == [_PASS, "rectify_before_reshape"]
+    rows = ["Reshape", "Gemm", kind, "Reshape"]
+    assert [node.op_type for node in model.graph.node] == ["Add", *rows, "Reshape", "Gemm", "Reshape", "Add"]
+    onnx.checker.check_model(model, full_check=True)
+    found = [cpu_session(each).run(None, _BLOCK_SAMPLES[0])[0] for each in (plain, model)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
+@pytest.mark.parametrize("precision", [Precision.W8A8, Precision.W8A16])
+def test_a_residual_block_compiles(tmp_path: Path, precision: Precision) -> None:
+    onnx.save(_residual_block("Relu", []), tmp_path / "float.onnx")
+    quantized = quantize_onnx(
+        tmp_path / "float.onnx", precision=precision, calibration=_BLOCK_SAMPLES, out_dir=tmp_path, stem="net"
+    )
+    build = qnn.compile_qnn(
+        quantized.file,
+        chipset=find_chipset("sm8650"),
+        precision=precision,
+        runtime=TargetRuntime.QNN_CONTEXT_BINARY,
+        out_dir=tmp_path,
+        stem="net",
+        inputs=_BLOCK_SAMPLES[:1],
+    )
+    assert build.placement.whole and build.outputs is not None
+    expected = cpu_session(_residual_block("Relu", [])).run(None, _BLOCK_SAMPLES[0])[0]
+    assert sqnr_db(expected, build.outputs[0]["y"]) > 25
+
+
 @pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
 def test_weights_have_a_scale_for_each_output_on_the_npu(tmp_path: Path) -> None:
     onnx.save(_layer([1, 20, 32]), tmp_path / "float.onnx")
