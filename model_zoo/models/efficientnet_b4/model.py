@@ -14,6 +14,7 @@ class Model(ImagenetClassifier):
     model_id = "efficientnet_b4"
     builder = staticmethod(models.efficientnet_b4)
     published = models.EfficientNet_B4_Weights
+    estimated_at = 380
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 380, width: int = 380) -> InputSpec:

@@ -14,6 +14,7 @@ class Model(ImagenetClassifier):
     model_id = "efficientnet_v2_s"
     builder = staticmethod(models.efficientnet_v2_s)
     published = models.EfficientNet_V2_S_Weights
+    estimated_at = 384
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 384, width: int = 384) -> InputSpec:

@@ -18,7 +18,7 @@ from model_zoo.workbench.scorecard.rows import Row, Scorecard, Target, read_scor
 from model_zoo.workbench.scorecard.worker import row_key
 
 _WORKER = "model_zoo.workbench.scorecard.worker"
-#: NPUs whose emulators give the same outputs, bit for bit (docs/accuracy.md): one is run for all.
+#: NPUs whose emulators give the same outputs (docs/accuracy.md says how often and how exactly): one is run for all.
 _EMULATED_ALIKE = frozenset({73, 75, 79, 81})
 
 
