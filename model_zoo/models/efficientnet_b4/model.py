@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torchvision import models
+from torchvision.models.efficientnet import MBConv
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.models._shared.imagenet_classifier.model import ImagenetClassifier, picture_spec
@@ -15,6 +16,7 @@ class Model(ImagenetClassifier):
     builder = staticmethod(models.efficientnet_b4)
     published = models.EfficientNet_B4_Weights
     estimated_at = 380
+    damped = (MBConv,)
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 380, width: int = 380) -> InputSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torchvision import models
+from torchvision.models.efficientnet import FusedMBConv, MBConv
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.models._shared.imagenet_classifier.model import ImagenetClassifier, picture_spec
@@ -15,6 +16,7 @@ class Model(ImagenetClassifier):
     builder = staticmethod(models.efficientnet_v2_s)
     published = models.EfficientNet_V2_S_Weights
     estimated_at = 384
+    damped = (MBConv, FusedMBConv)
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 384, width: int = 384) -> InputSpec:

@@ -17,7 +17,13 @@ from model_zoo.base.weights import WeightsFile, resolve_weights
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.models._shared.imagenet_classifier.labels import imagenet_labels
-from model_zoo.models._shared.random_weights import draw_switched_off, estimate_batch_norm, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import (
+    damp_branches,
+    draw_switched_off,
+    estimate_batch_norm,
+    seeded,
+    varied_pictures,
+)
 from model_zoo.utils.errors import UserError
 
 #: What the networks were trained with: mean and standard deviation of R, G and B in 0..1.
@@ -45,6 +51,8 @@ class ImagenetClassifier(BaseModel):
     training_only: ClassVar[tuple[str, ...]] = ()
     #: Height and width of the pictures that set the statistics of random weights.
     estimated_at: ClassVar[int] = 128
+    #: Residual blocks that random weights must damp, as there are many of them.
+    damped: ClassVar[tuple[type[nn.Module], ...]] = ()
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -66,6 +74,7 @@ class ImagenetClassifier(BaseModel):
         with seeded():
             model = cls(cls.deployed(cls.builder())).eval()
             draw_switched_off(model)
+            damp_branches(model, cls.damped)
             estimate_batch_norm(model, varied_pictures(8, cls.estimated_at))
         return model
 
