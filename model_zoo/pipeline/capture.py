@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
+#: Elements of a constant up to which what is worked out of it, or into it, is worked out here.
+_FOLDED = 2**20
+
+
 class Interface(torch.nn.Module):
     """The module as a file shows it: its outputs are a tuple."""
 
@@ -68,13 +72,30 @@ def write_onnx(program: torch.export.ExportedProgram, facts: ComponentFacts, pat
                 external_data=False,
                 verbose=False,
             )
-        if onnx_program is None:
-            raise ModelZooError("capture: torch gave no ONNX program")
+            if onnx_program is None:
+                raise ModelZooError("capture: torch gave no ONNX program")
+            _fold_constants(onnx_program.model)
         _keep_names_apart(onnx_program.model.graph)
         onnx_program.save(str(path), external_data=False)
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelZooError(f"capture: no ONNX form: {reason}", "run again with --debug") from error
+
+
+def _fold_constants(model: onnx_ir.Model) -> None:
+    """Work out what depends on no input, such as the masks of shifted windows, here instead of in every inference.
+
+    The exporter does so too, but only with smaller tensors and with none that starts as a ConstantOfShape: Swin-S was
+    left with 237 such nodes of 1234, and QNN's compiler for v68 had no memory for its masks.
+    """
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+    from onnxscript.optimizer import fold_constants_ir
+
+    def should_fold(node: onnx_ir.Node) -> bool | None:
+        return True if node.op_type == "ConstantOfShape" else None
+
+    fold_constants_ir(model, input_size_limit=_FOLDED, output_size_limit=_FOLDED, should_fold=should_fold)
+    RemoveUnusedNodesPass()(model)
 
 
 def _keep_names_apart(graph: onnx_ir.Graph) -> None:
