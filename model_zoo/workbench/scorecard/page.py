@@ -19,8 +19,8 @@ that ran it, with random weights unless a model brings its own: seconds and memo
 worst output against torch, on the host CPU and on the NPU emulator. Nothing here was measured on a device. Seconds are
 wall time, on a machine that may have been busy with other builds at that time.
 
-NPUs in brackets were compiled and placed for, but not emulated: the emulators of v73, v75, v79 and v81 give the same
-outputs wherever all were run ([accuracy](accuracy.md)), so the line's dB is that of one of them.
+NPUs in brackets were compiled and placed for, but not emulated: the emulators of v73, v75, v79 and v81 gave the same dB
+wherever all four were run ([accuracy](accuracy.md)), so the line's dB is that of one of them.
 
 "on NPU" counts nodes of the graph. A build whose emulated outputs are too far from torch gives no file, and has failed.
 """
