@@ -40,7 +40,7 @@ class Compiled:
         npu_nodes: Nodes placed on the NPU; None where that was not asked.
         nodes: Nodes in all.
         fallbacks: (node, op, reason) of each node that would not run on the NPU.
-        note: What could not be checked here, and why; empty when everything was.
+        note: What could not be checked here, and why, or was done for this chipset alone; empty if neither.
         settings: Compiler options that took effect.
     """
 

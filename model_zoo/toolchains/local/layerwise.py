@@ -21,6 +21,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.layers import LayerError, LayerErrors
 from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
 from model_zoo.toolchains.local.qnn import provider_options, require_qnn
+from model_zoo.toolchains.local.truncation import cuts_off, raise_biases
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import Limits, run_child
 
@@ -60,6 +61,7 @@ def measure_layers(
         "lowered": str(lowered.resolve()),
         "precision": precision.value,
         "options": provider_options(chipset, precision) if chipset else None,
+        "raise_biases": chipset is not None and cuts_off(chipset, precision),
     }
     with tempfile.TemporaryDirectory(prefix="model_zoo.") as folder:
         write_samples(Path(folder) / "samples.npz", samples)
@@ -107,14 +109,14 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     shown = [name for name in nodes if name in places or name in finals]
     samples = read_samples(work_dir / "samples.npz")
 
-    plain = list(_outputs(lowered, {}, finals, samples, job["options"], work_dir))
+    plain = list(_outputs(lowered, {}, finals, samples, job, work_dir))
     sums = {name: _Sums() for name in shown}
     shifts: dict[str, _Sums] = {place: _Sums() for place in plain[0]}
     for group in _grouped(shown, element_counts(model)):
         extra = {name: places[name] for name in group if name not in finals}
         wanted = [*extra, *finals]
         expected = _float_outputs(model, group, samples, work_dir)
-        built = _outputs(lowered, extra, wanted, samples, job["options"], work_dir)
+        built = _outputs(lowered, extra, wanted, samples, job, work_dir)
         for reference, outputs, before in zip(expected, built, plain, strict=True):
             for name in group:
                 if name in scaled:
@@ -177,7 +179,7 @@ def _outputs(
     extra: Mapping[str, onnx.NodeProto | None],
     wanted: Sequence[str],
     samples: Sequence[Arrays],
-    options: dict[str, str] | None,
+    job: dict[str, Any],
     work_dir: Path,
 ) -> Iterator[dict[str, Arrays]]:
     """For each sample, by place, the wanted tensors of a build with some layers shown."""
@@ -200,7 +202,12 @@ def _outputs(
     file = work_dir / "lowered.onnx"
     file.write_bytes(probed.SerializeToString())
     host = OnnxModel(file)
-    npu = open_session(file, options, {"session.disable_cpu_ep_fallback": "1"}) if options else None
+    npu = None
+    if job["options"]:
+        if job["raise_biases"] and raise_biases(probed):
+            file = work_dir / "raised_biases.onnx"
+            file.write_bytes(probed.SerializeToString())
+        npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
     for sample in samples:
         (on_host,) = host.run([sample])
         found = {_HOST: {name: on_host[probe] for name, probe in names.items()}}
