@@ -128,7 +128,7 @@ class LocalToolchain:
     @staticmethod
     def _notes(build: qnn.QnnBuild, runtime: TargetRuntime, chipset: Chipset) -> Iterator[str]:
         if raised := build.settings.get("raised_biases"):
-            yield f"{raised} biases have {SHORTFALL} of a step more for v{chipset.htp}, which cuts off where others round"
+            yield f"{raised} biases are {SHORTFALL} of a step higher: v{chipset.htp} cuts off where later NPUs round"
         if runtime is TargetRuntime.QNN_DLC:
             yield _DLC_NOTE
 

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model_zoo.base.info import CodeGen
 from model_zoo.base.registry import code_gen, model_folder
 from model_zoo.pipeline.source import RECORD
-from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
 from model_zoo.utils.errors import UserError
@@ -121,7 +122,7 @@ class Scorecard:
 
 
 def read_scorecard(model_id: str) -> Scorecard:
-    """What is known of a model; empty if it was never measured.
+    """What is known of a model, without builds that it no longer offers; empty if it was never measured.
 
     Raises:
         UserError: There is no such model, or its scorecard.yaml is damaged.
@@ -133,17 +134,19 @@ def read_scorecard(model_id: str) -> Scorecard:
         return Scorecard(model_id)
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Scorecard(model_id, tuple(map(Row.from_json, fields["rows"])), dict(fields["tool_versions"]))
+        rows, versions = [Row.from_json(row) for row in fields["rows"]], dict(fields["tool_versions"])
     except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: damaged: {reason}", "delete it and run `model-zoo scorecard` again") from error
+    offered = code_gen(model_id)
+    return Scorecard(model_id, tuple(row for row in rows if _is_offered(offered, row.target)), versions)
 
 
 def targets_of(
     model_id: str,
     runtimes: Sequence[TargetRuntime],
     precisions: Sequence[Precision],
-    chipsets: Sequence[Chipset],
+    asked: Sequence[Chipset],
 ) -> list[Target]:
     """Every build that a model offers among these; builds that share most stages stand together.
 
@@ -153,8 +156,14 @@ def targets_of(
     found: list[Target] = []
     for runtime in runtimes:
         for precision in precisions:
-            for chipset in chipsets if runtime.is_qnn else (None,):
-                reason = offered.unsupported_reason(runtime, precision, chipset)
-                if reason is None and unsupported_reason(runtime, precision, chipset) is None:
-                    found.append(Target(runtime, precision, chipset.name if chipset else None))
+            for chipset in asked if runtime.is_qnn else (None,):
+                target = Target(runtime, precision, chipset.name if chipset else None)
+                if _is_offered(offered, target):
+                    found.append(target)
     return found
+
+
+def _is_offered(offered: CodeGen, target: Target) -> bool:
+    chipset = chipsets().get(target.chipset) if target.chipset else None
+    asked = (target.runtime, target.precision, chipset)
+    return offered.unsupported_reason(*asked) is None and unsupported_reason(*asked) is None

@@ -102,9 +102,18 @@ def test_one_emulator_stands_for_those_like_it(net: Path, tmp_path: Path) -> Non
 
 
 def test_a_row_comes_back_as_it_was(net: Path) -> None:
-    row = Row(Target(QNN, Precision.W8A8, "qualcomm-x"), "key", "2026-01-01", npu_nodes=3, nodes=4, emulator_db=1.25)
+    target = Target(QNN, Precision.W8A8, find_chipset("sm8650").name)
+    row = Row(target, "key", "2026-01-01", npu_nodes=3, nodes=4, emulator_db=1.25)
     Scorecard("net").with_row(row, {"qairt": "2"}).write()
     assert read_scorecard("net").rows == (row,) and read_scorecard("net").versions == {"qairt": "2"}
+
+
+def test_what_is_no_longer_offered_has_no_row(net: Path) -> None:
+    rows = [Row(Target(ONNX, precision, None), "k", "2026-01-01") for precision, _ in FOUND]
+    Scorecard("net", tuple(rows), {}).write()
+    reason = "unsupported: [{runtime: onnx, precision: w8a8, reason: r}]"
+    (registry.models_folder() / "net/code-gen.yaml").write_text(f"supported_precisions: [float, w8a8]\n{reason}")
+    assert read_scorecard("net").rows == (rows[0],)
 
 
 def test_a_task_without_a_build_has_no_table(net: Path) -> None:
