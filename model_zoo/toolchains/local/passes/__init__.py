@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from model_zoo.targets.precision import Precision
+from model_zoo.toolchains.local.passes.broadcast import broadcast_by_operator
 from model_zoo.toolchains.local.passes.half_precision import edge_pad_by_concat, uint8_by_int32
 from model_zoo.toolchains.local.passes.linear_layers import matmul_add_to_gemm, rectify_before_reshape
 
@@ -206,6 +207,14 @@ PASSES = (
         "of some sizes, such as 64 or 128 rows of 64 or 128 channels, in 8 and in 16 bits; MobileBERT is made of them",
         rectify_before_reshape,
         _GEMM,
+    ),
+    GraphPass(
+        "broadcast_by_operator",
+        "torch's normalize expands the norm to the shape of what it divides; the compiler of QAIRT 2.51 has no memory "
+        "(MEM_ALLOC, 1002) for that in 8 bits on v68 where it is large, such as SuperPoint's 256 x 60 x 80. Div "
+        "broadcasts by itself, as do its like",
+        broadcast_by_operator,
+        tuple(precision for precision in Precision if precision.is_quantized),
     ),
 )
 
