@@ -1,8 +1,8 @@
 """The NPUs of v68 and v69 cut off where later ones round, and what makes up for it.
 
-Their emulators give most convolutions and matrix products in 8 bits 0.04 to 0.06 of a step too low, where later ones are
-within 0.005 (docs/accuracy.md has more). A network whose last layers average adds such errors up: ResNet MC3 loses 7 dB by
-it. So their biases get as much more before they are compiled for these NPUs.
+Their emulators give most convolutions and matrix products in 8 bits 0.04 to 0.06 of a step too low, where later ones
+are within 0.005 (docs/accuracy.md has more). A network whose last layers average adds such errors up: ResNet MC3 loses
+7 dB by it. So their biases get as much more before they are compiled for these NPUs.
 """
 
 from __future__ import annotations
