@@ -19,9 +19,9 @@ from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.layers import LayerError, LayerErrors
+from model_zoo.toolchains.local.forms import apply_forms, forms_for
 from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
 from model_zoo.toolchains.local.qnn import provider_options, require_qnn
-from model_zoo.toolchains.local.truncation import cuts_off, raise_biases
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import Limits, run_child
 
@@ -61,7 +61,7 @@ def measure_layers(
         "lowered": str(lowered.resolve()),
         "precision": precision.value,
         "options": provider_options(chipset, precision) if chipset else None,
-        "raise_biases": chipset is not None and cuts_off(chipset, precision),
+        "forms": forms_for(chipset, precision) if chipset else [],
     }
     with tempfile.TemporaryDirectory(prefix="model_zoo.") as folder:
         write_samples(Path(folder) / "samples.npz", samples)
@@ -204,8 +204,8 @@ def _outputs(
     host = OnnxModel(file)
     npu = None
     if job["options"]:
-        if job["raise_biases"] and raise_biases(probed):
-            file = work_dir / "raised_biases.onnx"
+        if apply_forms(probed, job["forms"]):
+            file = work_dir / "for_chipset.onnx"
             file.write_bytes(probed.SerializeToString())
         npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
     for sample in samples:

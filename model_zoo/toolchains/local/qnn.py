@@ -17,6 +17,7 @@ from model_zoo.runtimes.qnn import available, require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.local.forms import forms_for
 from model_zoo.toolchains.local.placement import (
     Fallback,
     NotWholeError,
@@ -25,7 +26,6 @@ from model_zoo.toolchains.local.placement import (
     whole_placement,
     without_colours,
 )
-from model_zoo.toolchains.local.truncation import cuts_off
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import atomic_write, make_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildResult, Limits, run_child
@@ -133,7 +133,7 @@ def compile_qnn(
         "stem": stem,
         "expected": {"soc_model": chipset.soc_model, "htp": chipset.htp},
         # The file of the runtime onnx is compiled on the device, as it is.
-        "raise_biases": runtime is not TargetRuntime.ONNX and cuts_off(chipset, precision),
+        "forms": [] if runtime is TargetRuntime.ONNX else forms_for(chipset, precision),
         "emulate": emulate,
     }
     with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
@@ -150,7 +150,6 @@ def compile_qnn(
                 raise NotWholeError(placement, chipset.name) from error
             return QnnBuild((), None, placement, None, 0.0, 0.0, 0, options)
         result = child.value
-        raised = {"raised_biases": str(result["raised_biases"])} if result["raised_biases"] else {}
         return QnnBuild(
             files=_keep([work_dir / f"{stem}{suffix}" for suffix in suffixes], out_dir),
             readback=Readback.from_json(result["readback"]) if result["readback"] else None,
@@ -159,7 +158,7 @@ def compile_qnn(
             compile_seconds=result["compile_seconds"],
             emulate_seconds=result["emulate_seconds"],
             peak_memory_bytes=child.peak_memory_bytes,
-            settings=options | raised,
+            settings=options | result["forms"],
         )
 
 

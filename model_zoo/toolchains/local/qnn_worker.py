@@ -9,8 +9,8 @@ from typing import Any
 
 from model_zoo.runtimes.context_binary import read_context_binary
 from model_zoo.runtimes.qnn_session import open_context, open_session, run_samples
+from model_zoo.toolchains.local.forms import apply_forms
 from model_zoo.toolchains.local.onnx_file import load_onnx
-from model_zoo.toolchains.local.truncation import raise_biases
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -19,7 +19,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
     Args:
         job: `model`, provider `options`, and either `explain`, or `kind` ("context", "wrapper" or "dlc"), `stem`,
-            `expected` (soc_model and htp), `raise_biases` and `emulate`.
+            `expected` (soc_model and htp), `forms` and `emulate`.
         work_dir: Takes the files, and outputs.npz from inputs.npz.
     """
     return _explain(job) if job["explain"] else _compile(job, work_dir)
@@ -42,11 +42,11 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         options |= {"dump_qnn_ir_dlc": "1", "dump_qnn_ir_dlc_dir": str(work_dir)}
     else:
         config |= {"ep.context_enable": "1", "ep.context_file_path": str(wrapper), "ep.context_embed_mode": "0"}
-    model, raised = Path(job["model"]), 0
-    if job["raise_biases"]:
+    model, places = Path(job["model"]), {}
+    if job["forms"]:
         source = load_onnx(model)
-        if raised := raise_biases(source):
-            model = work_dir / "raised_biases.onnx"
+        if places := apply_forms(source, job["forms"]):
+            model = work_dir / "for_chipset.onnx"
             model.write_bytes(source.SerializeToString())
     started = time.perf_counter()
     session = open_session(model, options, config)
@@ -56,7 +56,7 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     if len(assignment) != 1:
         raise ModelZooError(f"the compiler split the graph into {len(assignment)} parts; a file takes one")
     result = {"assignment": assignment, "compile_seconds": compile_seconds, "emulate_seconds": 0.0, "readback": None}
-    result["raised_biases"] = raised
+    result["forms"] = places
     if job["kind"] == "dlc":
         _only(work_dir, "*.dlc").replace(work_dir / f"{job['stem']}.dlc")
         return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, Lowerin
 from model_zoo.toolchains.layers import LayerErrors, Sensitivity
 from model_zoo.toolchains.local import litert, qnn, quantize
 from model_zoo.toolchains.local.channels_last import write_channels_last
+from model_zoo.toolchains.local.forms import notes
 from model_zoo.toolchains.local.layerwise import measure_layers
 from model_zoo.toolchains.local.sensitivity import measure_sensitivity
-from model_zoo.toolchains.local.truncation import SHORTFALL
 
 _DLC_NOTE = "not verified here: nothing on this machine can load a DLC"
 _TFLITE_NOTE = "placement not checked here: the device's delegate decides it"
@@ -104,7 +104,7 @@ class LocalToolchain:
                 npu_nodes=build.placement.npu_nodes,
                 nodes=build.placement.nodes,
                 fallbacks=tuple((f.node, f.op_type, f.reason) for f in build.placement.fallbacks),
-                note="; ".join(self._notes(build, runtime, chipset)),
+                note="; ".join(notes(build.settings) + [_DLC_NOTE] * (runtime is TargetRuntime.QNN_DLC)),
                 settings=build.settings,
                 compile_seconds=build.compile_seconds,
                 emulate_seconds=build.emulate_seconds,
@@ -124,13 +124,6 @@ class LocalToolchain:
             and (request.precision.is_quantized or chipset.fp16)
             and qnn.available()
         )
-
-    @staticmethod
-    def _notes(build: qnn.QnnBuild, runtime: TargetRuntime, chipset: Chipset) -> Iterator[str]:
-        if raised := build.settings.get("raised_biases"):
-            yield f"{raised} biases are {SHORTFALL} of a step higher: v{chipset.htp} cuts off where later NPUs round"
-        if runtime is TargetRuntime.QNN_DLC:
-            yield _DLC_NOTE
 
     def _no_npu_note(self, chipset: Chipset | None) -> str:
         if chipset is None:

@@ -12,22 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_zoo.targets.chipset import Chipset
-from model_zoo.targets.precision import Precision
-
 if TYPE_CHECKING:
     import onnx
 
 #: Hexagon generations that cut off.
-_CUT_OFF = (68, 69)
+CUT_OFF = (68, 69)
 #: Steps of the output that the products of these NPUs mostly lack; of 0.03 to 0.08 the best for SqueezeNet.
 SHORTFALL = 0.044
 _LARGEST = np.iinfo(np.int32).max
-
-
-def cuts_off(chipset: Chipset, precision: Precision) -> bool:
-    """Whether this chipset's NPU gives products in 8 bits too low."""
-    return precision.is_quantized and chipset.htp in _CUT_OFF
 
 
 def raise_biases(model: onnx.ModelProto) -> int:

@@ -77,7 +77,7 @@ def test_v68_no_longer_falls_short(op: str, biased: bool, tmp_path: Path, monkey
     assert build.settings["raised_biases"] == "1" and abs(_shortfall(file, build)) < SHORTFALL / 2
     newer = _compiled(file, "sm8650")
     assert "raised_biases" not in newer.settings and abs(_shortfall(file, newer)) < SHORTFALL / 4
-    monkeypatch.setattr(qnn, "cuts_off", lambda chipset, precision: False)
+    monkeypatch.setattr(qnn, "forms_for", lambda chipset, precision: [])
     assert _shortfall(file, _compiled(file, "sm8350")) > SHORTFALL / 2, "v68 rounds now: truncation.py can go"
 
 
