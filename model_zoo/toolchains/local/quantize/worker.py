@@ -179,8 +179,11 @@ def _round(
     if job["per_channel"]:
         # Added last: the configuration would take them for a request to widen the activations around them.
         config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
-    for name in _outputs_behind_rectifiers(model) & ranges.keys():
+    softmaxes = _softmaxes_16bit(model, overrides, job["activation_type"])
+    for name in (_outputs_behind_rectifiers(model) | softmaxes) & ranges.keys():
         low, high = (np.array(end, np.float32) for end in ranges[name])
+        if name in softmaxes:
+            low, high = np.maximum(low, 0), np.minimum(high, 1)
         (override,) = config.extra_options["TensorQuantOverrides"].setdefault(name, [{}])
         override.update(rmin=low, rmax=high)
     # The quantizer itself knows where it needs them: it may raise the opset after the configuration was made.
@@ -301,6 +304,18 @@ def _outputs_behind_rectifiers(model: onnx.ModelProto) -> set[str]:
     """Outputs of the model that a Relu or Clip reads too: the quantizer would cut them off where it cuts off."""
     outputs = {output.name for output in model.graph.output}
     return outputs & {node.input[0] for node in model.graph.node if node.op_type in ("Relu", "Clip")}
+
+
+def _softmaxes_16bit(model: onnx.ModelProto, overrides: Overrides, activation_type: str) -> set[str]:
+    """Outputs of a Softmax in 16 bits, which the quantizer would give the range 0..1.
+
+    QAIRT 2.51 cuts them off where it should round: half a step of 1/65535 too low on average, which is 1.2 % of even
+    attention over 1568 tokens.
+    """
+    names = {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
+    if activation_type == QuantType.QUInt16.name:
+        return names
+    return {name for name in names if overrides.get(name, [{}])[0].get("quant_type") == QuantType.QUInt16}
 
 
 def _write_ranges(ranges: Ranges, path: Path) -> None:
