@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import pydantic
 
 from model_zoo.base.yaml_file import read_fields
-from model_zoo.targets.chipset import Chipset, find_chipset
+from model_zoo.targets.chipset import Chipset, chipsets, find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +33,19 @@ def _by(parse: Callable[[str], object]) -> pydantic.BeforeValidator:
     return pydantic.BeforeValidator(validate)
 
 
+def _npu(name: str) -> str:
+    npus = {f"v{chipset.htp}" for chipset in chipsets().values()}
+    if name not in npus:
+        raise unknown_name("NPU", name, sorted(npus), "model-zoo chipsets")
+    return name
+
+
 Text = Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=1)]
 Url = Annotated[str, pydantic.StringConstraints(pattern=r"^https?://\S+$")]
 PrecisionName = Annotated[Precision, _by(Precision.parse)]
 RuntimeName = Annotated[TargetRuntime, _by(TargetRuntime.parse)]
 ChipsetName = Annotated[str, _by(lambda name: find_chipset(name).name)]
+NpuName = Annotated[str, _by(_npu)]
 
 
 class Status(StrEnum):
@@ -105,19 +113,19 @@ class Unsupported(Schema):
     """A target the model cannot be built for. An absent key stands for every value.
 
     Args:
-        chipset: Any name or alias.
+        npus: Generations as `model-zoo chipsets` names them, e.g. v68.
         reason: Shown to the person who asks for it.
     """
 
     runtime: RuntimeName | None = None
     precision: PrecisionName | None = None
-    chipset: ChipsetName | None = None
+    npus: Annotated[tuple[NpuName, ...], pydantic.Field(min_length=1)] | None = None
     reason: Text
 
     @property
     def target(self) -> str:
-        """As people read it, e.g. "w8a8, qualcomm-snapdragon-8gen3"."""
-        return ", ".join(filter(None, (self.runtime, self.precision, self.chipset)))
+        """As people read it, e.g. "w8a8, v68"."""
+        return ", ".join(filter(None, (self.runtime, self.precision, *(self.npus or ()))))
 
 
 class CodeGen(Schema):
@@ -138,7 +146,7 @@ class CodeGen(Schema):
             if (
                 rule.runtime in (None, runtime)
                 and rule.precision in (None, precision)
-                and (rule.chipset is None or (chipset is not None and rule.chipset == chipset.name))
+                and (rule.npus is None or (chipset is not None and f"v{chipset.htp}" in rule.npus))
             ):
                 return rule.reason
         if runtime not in self.supported_runtimes:

@@ -102,8 +102,8 @@ def test_code_gen(models: Path) -> None:
         "supported_precisions: [float, w8a8]\n"
         "supported_runtimes: [qnn, onnx]\n"
         "unsupported:\n"
-        "  - {runtime: qnn, precision: w8a8, chipset: sm8750, reason: SQNR of 3 dB}\n"
-        "  - {precision: float, chipset: sm8650, reason: too slow}\n"
+        "  - {runtime: qnn, precision: w8a8, npus: [v68, v79], reason: SQNR of 3 dB}\n"
+        "  - {precision: float, npus: [v75], reason: too slow}\n"
     )
     settings = registry.code_gen("net")
     qnn, elite = TargetRuntime.QNN_CONTEXT_BINARY, find_chipset("snapdragon-8-elite")
@@ -125,7 +125,8 @@ def test_code_gen(models: Path) -> None:
         ),
         ("supported_precisions: []", "'supported_precisions': .*at least 1"),
         ("supported_runtimes: [tflight]", "unknown runtime 'tflight'"),
-        ("unsupported: [{chipset: sm865, reason: x}]", "unknown chipset 'sm865'"),
+        ("unsupported: [{npus: [v68, v7], reason: x}]", "unknown NPU 'v7' .*did you mean v7"),
+        ("unsupported: [{npus: [], reason: x}]", "'unsupported.0.npus': .*at least 1"),
         ("unsupported: [{runtime: qnn}]", "key 'unsupported.0.reason' is missing"),
         ("unsupported: [{reason: x, reasn: x}]", r"unknown key 'unsupported.0.reasn' \(did you mean reason"),
     ],

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from model_zoo.base.registry import model_info, models_folder
+from model_zoo.base.registry import code_gen, model_info, models_folder
 from model_zoo.targets.chipset import chipsets
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.files import atomic_write
@@ -23,6 +23,7 @@ NPUs in brackets were compiled and placed for, but not emulated: the emulators o
 wherever all four were run ([accuracy](accuracy.md)), so the line's dB is that of one of them.
 
 "on NPU" counts nodes of the graph. A build whose emulated outputs are too far from torch gives no file, and has failed.
+Builds that were found not to work and are therefore not offered are not counted: they stand at the end of this page.
 """
 
 
@@ -52,6 +53,11 @@ def page(cards: Sequence[Scorecard]) -> str:
     if failures:
         lines += ["## What fails, and why", ""]
         lines += [f"- {model_id}, {row.target.name}: {_plain(row.error or '')}" for model_id, row in failures]
+        lines.append("")
+    rules = [(card.model_id, rule) for card in cards for rule in code_gen(card.model_id).unsupported]
+    if rules:
+        lines += ["## What is not offered, and why", ""]
+        lines += [f"- {model_id}, {rule.target}: {_plain(rule.reason)}" for model_id, rule in rules]
         lines.append("")
     return "\n".join(lines)
 

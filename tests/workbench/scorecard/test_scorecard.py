@@ -113,7 +113,8 @@ def test_what_is_no_longer_offered_has_no_row(net: Path) -> None:
     Scorecard("net", tuple(rows), {}).write()
     reason = "unsupported: [{runtime: onnx, precision: w8a8, reason: r}]"
     (registry.models_folder() / "net/code-gen.yaml").write_text(f"supported_precisions: [float, w8a8]\n{reason}")
-    assert read_scorecard("net").rows == (rows[0],)
+    card = read_scorecard("net")
+    assert card.rows == (rows[0],) and "- net, onnx, w8a8: r\n" in page.page([card])
 
 
 def test_a_task_without_a_build_has_no_table(net: Path) -> None:
