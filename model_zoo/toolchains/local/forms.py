@@ -1,14 +1,16 @@
-"""What a quantized model becomes for some NPUs alone, right before it is compiled; all share the file before that."""
+"""What a quantized model becomes for an NPU alone, right before it is compiled; all share the file before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.signed_factors import FIRST_SIGNED, sign_second_factors
+from model_zoo.toolchains.local.sums import center_sums
 from model_zoo.toolchains.local.truncation import CUT_OFF, SHORTFALL, raise_biases
 
 if TYPE_CHECKING:
@@ -32,12 +34,26 @@ class Form:
     apply: Callable[[onnx.ModelProto], int]
 
 
+_CENTERED = "biases are chosen so that 16-bit sums, whose low 8 bits the NPU drops, are right on average"
+
 _FORMS = (
     Form(
         "raised_biases",
         f"biases are {SHORTFALL} of a step higher: this NPU cuts off where later ones round",
         lambda htp: htp in CUT_OFF,
         raise_biases,
+    ),
+    Form(
+        "centered_sums",
+        _CENTERED,
+        lambda htp: htp not in CUT_OFF,
+        partial(center_sums, toward_zero=True),
+    ),
+    Form(
+        "centered_floors",
+        _CENTERED,
+        lambda htp: htp in CUT_OFF,
+        partial(center_sums, toward_zero=False),
     ),
     Form(
         "signed_factors",

@@ -20,6 +20,8 @@ _DAMPING = 0.6
 _LEAST_DAMPING, _MOST_DAMPING = 0.01, 1.0
 #: Scales tried for each channel, as shares of the one that clips nothing: the fewer the levels, the more clipping pays.
 _SHARES = {4: np.linspace(0.4, 1.0, 16, dtype=np.float32), 8: np.linspace(0.85, 1.0, 4, dtype=np.float32)}
+#: Significant bits of the factor behind a product.
+_FACTOR_BITS = 11
 #: Smallest and largest integer.
 _LEVELS = {4: (-8, 7), 8: (-127, 127)}
 
@@ -46,6 +48,21 @@ def find_scales(weight: Values, importance: Values, bits: int) -> Values:
         scales = np.where(error < best, scale, scales)
         best = np.minimum(error, best)
     return scales
+
+
+def exact_factors(scales: Values, activation: Values, result: Values) -> Values:
+    """The nearest scales with which every NPU multiplies exactly.
+
+    A product is brought into the steps of the result by a factor, which v68 and v69 round to 11 significant bits.
+
+    Args:
+        scales: Of a weight.
+        activation, result: Scales of what it is multiplied by, and of what that gives.
+    """
+    mantissa, exponent = np.frexp(scales.astype(np.float64) * activation / result)
+    factor = np.ldexp(np.rint(mantissa * 2**_FACTOR_BITS), exponent - _FACTOR_BITS)
+    exact: Values = (factor * result / activation).astype(np.float32)
+    return exact
 
 
 def fit(weight: Values, inputs: Values, residual: Values, scales: Values, bits: int) -> Values:

@@ -2,7 +2,8 @@
 
 Behind 16-bit activations a weight first moves to where its float output would be the float model's. Behind 8-bit ones
 it would shrink against their noise, which costs more where later layers average that noise away. Then it is rounded so
-that the output changes least (`rounding.py`), and the bias takes up the change of the mean.
+that the output changes least (`rounding.py`), and the bias takes up the change of the mean. Behind 16-bit activations
+its scales are such that every NPU multiplies exactly.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.quantize.calibrate import Values
 from model_zoo.toolchains.local.quantize.linear import Linear, find_linears
-from model_zoo.toolchains.local.quantize.rounding import find_scales, fit
+from model_zoo.toolchains.local.quantize.rounding import exact_factors, find_scales, fit
 from model_zoo.toolchains.local.quantize.stream import Stream
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class _Writer:
         self._tensors = {tensor.name: tensor for tensor in quantized.graph.initializer}
         self._nodes = {node.name: node for node in quantized.graph.node}
         self._producers = {output: node for node in quantized.graph.node for output in node.output}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for each in quantized.graph.node:
+            for name in each.input:
+                self._readers.setdefault(name, []).append(each)
 
     def activation(self, linear: Linear) -> str:
         """The name that the layer's activation has in the quantized model."""
@@ -122,6 +127,10 @@ class _Writer:
             spread = np.broadcast_to(importance[:, None], weight.shape)
             one = find_scales(weight.reshape(1, 1, -1), spread.reshape(1, -1), bits)
             scales = np.broadcast_to(one, (*weight.shape[:2], 1))
+        result = self._result(node)
+        if result is not None and self._is_16bit(node.input[0]):
+            activation = self._producers[node.input[0]]
+            scales = exact_factors(scales, *(self._read(self._tensors[each.input[1]]) for each in (activation, result)))
         fitted = fit(weight, x, residual, scales, bits)
         self._replace(integers, linear.tensor(fitted, tensor.shape))
         self._replace(scale, scales.reshape(-1) if scale.dims else scales.reshape(-1)[0])
@@ -129,6 +138,13 @@ class _Writer:
         if linear.bias:
             bias = self._read(self._floats[linear.bias]) + (shift + (weight - fitted * scales) @ mean).reshape(-1)
             self._write_bias(self._producers[node.input[2]], self._producers[node.input[0]], scale, bias)
+
+    def _result(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """The QuantizeLinear behind a layer, or behind the Relu or Clip behind it."""
+        readers = self._readers.get(node.output[0], [])
+        if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip"):
+            return self._result(readers[0])
+        return readers[0] if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
 
     def _is_16bit(self, activation: str) -> bool:
         from onnx import TensorProto
