@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import inspect
 import re
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # run by its path: the clone it lies in is meant
 
 import jinja2
 
+from model_zoo.base import weights
 from model_zoo.base.collection import components_of
 from model_zoo.base.model import BaseModel, run_torch
-from model_zoo.base.registry import code_gen, load_random_model, model_folder, model_ids, model_info
-from model_zoo.base.spec import IoType, TensorSpec
+from model_zoo.base.registry import (
+    code_gen,
+    load_app_class,
+    load_model_class,
+    load_random_model,
+    model_folder,
+    model_ids,
+    model_info,
+)
+from model_zoo.base.spec import TensorSpec
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.console import guarded
+from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -106,9 +118,45 @@ def _facts(model_id: str) -> dict[str, Any]:
         "requirements": (model_folder(model_id) / "requirements.txt").exists(),
         "evaluated": any(part.eval_datasets() and part.get_evaluator() for part in parts.values()),
         "components": [{"name": name, "rows": _interface(part)} for name, part in parts.items()],
-        "takes_image": any(t.io_type is IoType.IMAGE for part in parts.values() for t in part.input_spec().values()),
+        "call": _call(load_app_class(model_id)),
+        "arguments": list(inspect.signature(load_model_class(model_id).from_pretrained).parameters),
+        "weights": _default_weights(model_id),
+        "reference": (model_folder(model_id) / "weights.json").exists(),
         "targets": targets,
     }
+
+
+def _call(app_class: Any) -> str | None:
+    """What `predict` of an app is given in an example: that of its docstring, or a picture; None: nobody knows."""
+    if example := re.search(r"\.predict\((.+?)\)`", app_class.__doc__ or ""):
+        return example[1]
+    needed = [
+        name
+        for name, parameter in inspect.signature(app_class.predict).parameters.items()
+        if parameter.default is parameter.empty
+    ]
+    return '"picture.jpg"' if needed == ["self", "image"] else None
+
+
+class _Wanted(Exception):
+    """Carries the file that a model was about to fetch."""
+
+
+def _default_weights(model_id: str) -> weights.WeightsFile | None:
+    """The file that DEFAULT stands for, which is not fetched; None if it lies in a package of the model's own."""
+
+    def stop(_: str, file: weights.WeightsFile) -> Path:
+        raise _Wanted(file)
+
+    with mock.patch.object(weights, "fetch_weights", stop):
+        try:
+            load_model_class(model_id).from_pretrained()
+        except _Wanted as wanted:
+            file: weights.WeightsFile = wanted.args[0]
+            return file if file.folder in (None, model_folder(model_id)) else None
+        except UserError:  # that package is not installed
+            return None
+    return None
 
 
 def _interface(part: BaseModel) -> list[dict[str, Any]]:
