@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -168,8 +168,8 @@ def read_mat(path: Path) -> dict[str, Any]:
     return content
 
 
-def reader(package: str, dataset: str) -> Any:
-    """The package that reads a dataset's files. These are large and serve one dataset each, so they are not required.
+def reader(package: str, what: str) -> Any:
+    """The package that reads a dataset or a file. These are large and serve little else, so they are not required.
 
     Raises:
         UserError: It is not installed.
@@ -177,4 +177,16 @@ def reader(package: str, dataset: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
-        raise UserError(f"{dataset} is read with the package {package}", f"run `pip install {package}`") from error
+        raise UserError(
+            f"{what} is read with the package {package}", f"run `pip install {_pinned(package)}`"
+        ) from error
+
+
+def _pinned(package: str) -> str:
+    """A package as setup.py names it among the extras."""
+    try:
+        requirements = metadata.requires("model_zoo") or []
+    except metadata.PackageNotFoundError:  # run in a clone, not installed
+        return package
+    lines = (text.partition(";")[0].strip() for text in requirements)
+    return next((line for line in lines if line.startswith(f"{package}==")), package)

@@ -15,7 +15,7 @@ from model_zoo.base.weights import WeightsFile, resolve_weights
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
 from model_zoo.models._shared.random_weights import seeded
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import UserError
 
 #: Samples at 16 kHz: those that are new, and those before them that are heard again.
 STEP, CONTEXT = 512, 64
@@ -102,11 +102,13 @@ def _packaged() -> WeightsFile:
     """The file in the package silero-vad, which is found without running it.
 
     Raises:
-        ModelZooError: It is not installed.
+        UserError: It is not installed.
     """
     package = find_spec("silero_vad")
     if package is None or not package.submodule_search_locations:
-        raise ModelZooError("silero_vad takes its weights from the package silero-vad", "pip install silero-vad==6.2.3")
+        raise UserError(
+            "silero_vad takes its weights from the package silero-vad", "run `model-zoo install silero_vad`"
+        )
     folder = Path(package.submodule_search_locations[0], "data")
     return WeightsFile(None, _SHA256, _FILE, folder)
 

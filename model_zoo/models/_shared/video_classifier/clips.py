@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.datasets.downloaded import reader
+from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import load_image
 
 #: What an app takes as a clip: the path of a video file or of a folder of pictures, uint8 [T, H, W, 3], or pictures.
@@ -30,8 +31,8 @@ def load_clip(source: ClipSource) -> list[Image.Image]:
         source: The pictures of a folder are taken in the order of their names.
 
     Raises:
-        UserError: There is nothing to read, it is damaged, or there are more than `MAX_FRAMES` frames.
-        ModelZooError: It is a video file, and the package that reads them is not installed.
+        UserError: There is nothing to read, it is damaged, there are more than `MAX_FRAMES` frames, or it is a video
+            file and the package that reads them is not installed.
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
@@ -71,10 +72,7 @@ def _folder(path: Path) -> Iterable[Image.Image]:
 def _video(path: Path) -> Iterable[Image.Image]:
     if not path.is_file():
         raise UserError(f"no video file and no folder of frames at {path}")
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise ModelZooError("video files are read with the package av", "pip install av") from error
+    av = reader("av", str(path))
     try:
         with av.open(str(path)) as clip:
             for frame in clip.decode(video=0):
