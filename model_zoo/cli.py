@@ -202,7 +202,7 @@ def _chipsets(given: argparse.Namespace) -> int:
         {
             "chipset": c.name.removeprefix("qualcomm-"),
             "also": [alias for alias in c.aliases if not alias.startswith("qualcomm-")],
-            "NPU": f"v{c.htp}",
+            "NPU": c.npu,
             "float": c.fp16,
             "runtimes": "all" if c.has_htp else "onnx, tflite",
         }

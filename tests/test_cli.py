@@ -49,6 +49,12 @@ WRONG = {
     "float without half": (("export", "digits_cnn", "-c", "sm8350", "-p", "float"), "half precision"),
     "no HTP": (("export", "digits_cnn", "-c", "sdm845", "-p", "w8a8"), "tflite and onnx"),
     "tflite w8a16": (("export", "digits_cnn", "-r", "tflite", "-p", "w8a16"), "w8a8"),
+    "NPU that fails": (
+        ("export", "efficientnet_b4", "-c", "sm8450", "-p", "w8a8"),
+        "on qualcomm-snapdragon-8gen1, whose NPU is v69: with random weights",
+    ),
+    "what is left on it": (("export", "efficientnet_b4", "-c", "sm8450", "-p", "w8a8"), "on v69 it takes float\n"),
+    "nothing left on it": (("export", "siglip2", "-c", "sm8350"), "w8a16 is for the NPUs v73, "),
     "batch 0": ((*YOLO, "--batch-size", "0"), "positive integer"),
     "batch -2": ((*YOLO, "--batch-size", "-2"), "positive integer"),
     "height 7": ((*YOLO, "--height", "7"), "multiple"),
@@ -80,7 +86,7 @@ def test_a_wrong_request_is_one_line_and_exit_2(
 ) -> None:
     more = ("--output-dir", str(tmp_path / "build")) if argv[0] == "export" else ()
     status, _, err = run(capsys, *argv, *more)
-    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    errors = [line for line in err.splitlines(keepends=True) if line.startswith("error:")]
     assert status == 2 and len(errors) == 1 and text in errors[0], err
     assert "Traceback" not in err and not (tmp_path / "build").exists()
 

@@ -34,7 +34,7 @@ def _by(parse: Callable[[str], object]) -> pydantic.BeforeValidator:
 
 
 def _npu(name: str) -> str:
-    npus = {f"v{chipset.htp}" for chipset in chipsets().values()}
+    npus = {chipset.npu for chipset in chipsets().values()}
     if name not in npus:
         raise unknown_name("NPU", name, sorted(npus), "model-zoo chipsets")
     return name
@@ -146,7 +146,7 @@ class CodeGen(Schema):
             if (
                 rule.runtime in (None, runtime)
                 and rule.precision in (None, precision)
-                and (rule.npus is None or (chipset is not None and f"v{chipset.htp}" in rule.npus))
+                and (rule.npus is None or (chipset is not None and chipset.npu in rule.npus))
             ):
                 return rule.reason
         if runtime not in self.supported_runtimes:

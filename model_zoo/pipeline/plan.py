@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
 from model_zoo.pipeline.source import ComponentFacts, ModelSource, ZooSource
-from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime, check_target, default_precision
 from model_zoo.toolchains.base import Toolchain
@@ -273,11 +273,23 @@ def _check_zoo_limits(
     from model_zoo.base.registry import code_gen
 
     settings = code_gen(source.model_id)
-    if reason := settings.unsupported_reason(runtime, precision, chipset):
-        raise UserError(
-            f"{source.name} cannot be built for {runtime} in {precision}: {reason}",
-            f"it takes {', '.join(settings.supported_precisions)}",
-        )
+    reason = settings.unsupported_reason(runtime, precision, chipset)
+    if reason is None:
+        return
+
+    def takes(other: Precision, where: Chipset | None) -> bool:
+        return _takes(runtime, other, where) and settings.unsupported_reason(runtime, other, where) is None
+
+    place = on = ""
+    if chipset is not None and settings.unsupported_reason(runtime, precision, None) is None:
+        place, on = f" on {chipset.name}, whose NPU is {chipset.npu}", f"on {chipset.npu} "
+    if left := [other for other in settings.supported_precisions if takes(other, chipset)]:
+        hint = f"{on}it takes {', '.join(left)}"
+    else:
+        npus = sorted({other.npu for other in chipsets().values() if takes(precision, other)})
+        there = f"{precision} is for the NPUs {', '.join(npus)}: run `model-zoo chipsets`"
+        hint = there if npus else f"run `model-zoo info {source.model_id}` for what it takes"
+    raise UserError(f"{source.name} cannot be built for {runtime} in {precision}{place}: {reason}", hint)
 
 
 def _warnings(

@@ -38,6 +38,11 @@ class Chipset:
     vtcm_assumed: bool = False
 
     @property
+    def npu(self) -> str:
+        """The generation of its NPU as people name it, e.g. "v75"."""
+        return f"v{self.htp}"
+
+    @property
     def has_htp(self) -> bool:
         """Whether QNN compiles for this part's NPU."""
         return self.htp >= FIRST_HTP

@@ -160,7 +160,7 @@ def _npu(
 ) -> Npu:
     return Npu(
         chipset=chip.name,
-        generation=f"v{chip.htp}",
+        generation=chip.npu,
         precision=str(precision),
         fit=fit,
         npu_nodes=npu_nodes,
