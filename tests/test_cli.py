@@ -55,6 +55,7 @@ WRONG = {
     ),
     "what is left on it": (("export", "efficientnet_b4", "-c", "sm8450", "-p", "w8a8"), "on v69 it takes float\n"),
     "nothing left on it": (("export", "siglip2", "-c", "sm8350"), "w8a16 is for the NPUs v73, "),
+    "not built": (("export", "resnet101", "-c", "sm8650", "-p", "w8a16"), "w8a16 was not built and checked"),
     "batch 0": ((*YOLO, "--batch-size", "0"), "positive integer"),
     "batch -2": ((*YOLO, "--batch-size", "-2"), "positive integer"),
     "height 7": ((*YOLO, "--height", "7"), "multiple"),

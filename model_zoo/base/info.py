@@ -150,9 +150,9 @@ class CodeGen(Schema):
             ):
                 return rule.reason
         if runtime not in self.supported_runtimes:
-            return f"the model has no {runtime}"
+            return f"{runtime} was not built and checked for this model"
         if precision not in self.supported_precisions:
-            return f"the model has no {precision}"
+            return f"{precision} was not built and checked for this model"
         return None
 
 

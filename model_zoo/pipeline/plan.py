@@ -246,7 +246,10 @@ def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, 
 
     settings = code_gen(source.model_id)
     if runtime not in settings.supported_runtimes:
-        raise UserError(f"{source.name} has no {runtime}", f"it takes {', '.join(settings.supported_runtimes)}")
+        raise UserError(
+            f"{source.name} cannot be built for {runtime}, which was not built and checked for this model",
+            f"it takes {', '.join(settings.supported_runtimes)}",
+        )
     return tuple(settings.supported_precisions)
 
 

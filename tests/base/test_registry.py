@@ -112,8 +112,10 @@ def test_code_gen(models: Path) -> None:
     assert settings.unsupported_reason(TargetRuntime.ONNX, Precision.W8A8, elite) is None
     assert settings.unsupported_reason(TargetRuntime.ONNX, Precision.FLOAT, find_chipset("sm8650")) == "too slow"
     assert settings.unsupported_reason(TargetRuntime.ONNX, Precision.FLOAT, None) is None
-    assert "has no tflite" in str(settings.unsupported_reason(TargetRuntime.TFLITE, Precision.FLOAT, None))
-    assert "has no w4a16" in str(settings.unsupported_reason(qnn, Precision.W4A16, elite))
+    assert "tflite was not built and checked" in str(
+        settings.unsupported_reason(TargetRuntime.TFLITE, Precision.FLOAT, None)
+    )
+    assert "w4a16 was not built and checked" in str(settings.unsupported_reason(qnn, Precision.W4A16, elite))
 
 
 @pytest.mark.parametrize(
