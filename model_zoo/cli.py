@@ -66,8 +66,7 @@ def _run(argv: list[str]) -> int:
             console().print(f"  model-zoo {command} resnet18 --help")
             return 0
         return _door(command, known.model, rest)
-    if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    known.parser.refuse(rest)
     return int(known.run(known))
 
 
@@ -125,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--from-recovery", type=Path, metavar="DIR", help="start from what `model-zoo recover` wrote")
     new.add_argument("--json", action="store_true", help="print JSON")
     new.add_argument("--debug", action="store_true", help="show tracebacks")
-    new.set_defaults(run=_new)
+    new.set_defaults(run=_new, parser=new)
     return parser
 
 
@@ -145,7 +144,7 @@ def _listing(commands: Any, name: str, what: str, run: Any) -> argparse.Argument
     made: argparse.ArgumentParser = commands.add_parser(name, help=what, description=f"Show {what}.")
     made.add_argument("--json", action="store_true", help="print JSON instead of a table")
     made.add_argument("--debug", action="store_true", help="show tracebacks")
-    made.set_defaults(run=run)
+    made.set_defaults(run=run, parser=made)
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import math
 import os
@@ -202,3 +203,27 @@ class HouseParser(argparse.ArgumentParser):
             UserError: Always.
         """
         raise UserError(message, f"run `{self.prog} --help`")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it, with `refuse`.
+
+        Raises:
+            UserError: The arguments are wrong.
+        """
+        given, unknown = self.parse_known_args(args, namespace)
+        self.refuse(unknown)
+        return given
+
+    def refuse(self, unknown: Sequence[str]) -> None:
+        """Answer arguments that nobody knows with the nearest flags.
+
+        Raises:
+            UserError: There are any.
+        """
+        if not unknown:
+            return
+        options = {option.lstrip("-"): option for option in self._option_string_actions}
+        flags = [text.partition("=")[0].lstrip("-") for text in unknown if text.startswith("-")]
+        near = [options[name] for flag in flags for name in difflib.get_close_matches(flag, options, n=2)]
+        meant = f"did you mean {', '.join(dict.fromkeys(near))}? " if near else ""
+        raise UserError(f"unrecognized arguments: {' '.join(unknown)}", f"{meant}run `{self.prog} --help`")
