@@ -268,7 +268,7 @@ def _install(given: argparse.Namespace) -> int:
     if given.json:
         print_json({"model": given.model, "packages": records, "command": command})
     elif needs:
-        _show(given, f"{given.model} needs {len(needs)} packages", records)
+        _show(given, f"{given.model} needs {_packages(len(needs))}", records)
     if not due:
         shown.print(f"{given.model}: nothing to install")
         return 0
@@ -277,13 +277,17 @@ def _install(given: argparse.Namespace) -> int:
     shown.print(f"command: {' '.join(command)}", markup=False, soft_wrap=True)
     if given.dry_run:
         return 0
-    if not given.yes and not _agreed(f"install {len(due)} packages into {sys.prefix}?"):
+    if not given.yes and not _agreed(f"install {_packages(len(due))} into {sys.prefix}?"):
         raise UserError(
             "nothing was installed", f"run `model-zoo install {given.model} --yes` to install without asking"
         )
     install_packages(given.model, command)
     shown.print(f"{given.model}: installed {', '.join(need.requirement for need in due)}")
     return 0
+
+
+def _packages(count: int) -> str:
+    return "1 package" if count == 1 else f"{count} packages"
 
 
 def _agreed(question: str) -> bool:

@@ -15,7 +15,7 @@ from model_zoo.utils.errors import ModelZooError
 
 Value = str | int | float | bool | Path | None
 
-_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "path": Path}
+_TYPES: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "bool": bool, "path": Path}
 _NAMES = {python_type: name for name, python_type in _TYPES.items()}
 
 
@@ -72,8 +72,13 @@ def signature_flags(function: Callable[..., object], owner: type | None = None) 
     return [_flag(function, parameter, helps.get(name, "")) for name, parameter in parameters.items()]
 
 
-def add_flags(parser: argparse._ActionsContainer, flags: Iterable[Flag]) -> None:
-    """Add flags to a parser or an argument group: `--height 640`, `--postprocessing` and `--no-postprocessing`."""
+def add_flags(parser: argparse._ActionsContainer, flags: Iterable[Flag], sizes: bool = False) -> None:
+    """Add flags to a parser or an argument group: `--height 640`, `--postprocessing` and `--no-postprocessing`.
+
+    Args:
+        sizes: Whether integers are sizes, of which 1 is the least.
+    """
+    parse = {**_TYPES, "int": _size} if sizes else _TYPES
     for flag in flags:
         text = flag.help.replace("%", "%%")
         if flag.type == "bool":
@@ -84,8 +89,14 @@ def add_flags(parser: argparse._ActionsContainer, flags: Iterable[Flag]) -> None
         if flag.default is not None:
             text = f"{text} (default: %(default)s)".strip()
         parser.add_argument(
-            flag.option, dest=flag.name, default=flag.default, help=text, type=_TYPES[flag.type], choices=flag.choices
+            flag.option, dest=flag.name, default=flag.default, help=text, type=parse[flag.type], choices=flag.choices
         )
+
+
+def _size(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no positive integer")
+    return int(text)
 
 
 def _flag(function: Callable[..., object], parameter: inspect.Parameter, text: str) -> Flag:

@@ -158,7 +158,7 @@ def door_parser(
     program = f"python -m model_zoo.models.{model_id}.{command}" if generated else f"model-zoo {command} {model_id}"
     parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}", allow_abbrev=False)
     add_flags(parser.add_argument_group("model"), model_flags)
-    add_flags(parser.add_argument_group("input"), input_flags)
+    add_flags(parser.add_argument_group("input"), input_flags, sizes=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser, model_flags, input_flags

@@ -185,11 +185,14 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
         target = replace(target, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
     with open_cache(target.use_cache) as cache:
         plan = make_plan(source, target, toolchain, cache)
+        compared = f"an export compares its outputs with torch: run `model-zoo export {source.name} --help`"
         if len(plan.facts) != 1:
-            raise UserError(f"{source.name} has several components: there is no dataset that scores them one by one")
+            raise UserError(
+                f"{source.name} has several components: there is no dataset that scores them one by one", compared
+            )
         name, facts = next(iter(plan.facts.items()))
         if not facts.eval_datasets:
-            raise UserError(f"{source.name} names no evaluation dataset", "its info is in `model-zoo info`")
+            raise UserError(f"{source.name} names no evaluation dataset", compared)
         dataset_name = options.dataset_name or facts.eval_datasets[0]
         if dataset_name not in facts.eval_datasets:
             raise unknown_name("dataset", dataset_name, facts.eval_datasets, f"model-zoo info {source.name}")

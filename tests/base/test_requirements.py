@@ -56,7 +56,8 @@ def test_nothing_is_installed_unasked(net: Path, capsys: pytest.CaptureFixture[s
     assert found["packages"] == [{"package": "nowhere==1.0", "installed": None, "action": "install"}]
     assert found["command"][-2:] == ["-r", str(net)]
     assert main(["install", "net"]) == 2  # no terminal to ask on
-    assert "--yes" in capsys.readouterr().err
+    asked = capsys.readouterr()
+    assert "--yes" in asked.err and re.search(r"net needs 1 package\s", asked.out)
 
 
 def test_a_failed_installation_says_what_is_missing(

@@ -50,8 +50,10 @@ class App:
         radius: int = 4,
         max_points: int = 1000,
     ) -> None:
-        if not 0 <= threshold <= 1 or radius < 0 or max_points < 1:
-            raise UserError(f"threshold {threshold}, radius {radius}, max_points {max_points}: out of range")
+        if not 0 <= threshold <= 1:
+            raise UserError(f"threshold {threshold:g}: give 0 to 1")
+        if radius < 0 or max_points < 1:
+            raise UserError(f"radius {radius}, max_points {max_points}: give at least 0 and at least 1")
         self.model, self.threshold, self.radius, self.max_points = model, threshold, radius, max_points
         self.height, self.width = image_size(model, default=(480, 640))
 
