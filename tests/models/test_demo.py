@@ -19,6 +19,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def test_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--output-dir", str(tmp_path)]) == 0
     text = capsys.readouterr().out
+    assert text.splitlines()[0].strip() == "digits_cnn"  # also above sizes and depths, which are not in the picture
     assert "probability" in text and str(tmp_path / "digits_cnn.png") in text
     assert Image.open(tmp_path / "digits_cnn.png").size == (256, 256)
 

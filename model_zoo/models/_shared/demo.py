@@ -161,7 +161,7 @@ def _print(model_id: str, medium: str, rows: list[dict[str, Any]], path: Path, a
         return
     if rows:
         cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-        console().print(table(f"{model_id}: what is in the {medium}", list(rows[0]), cells))
+        console().print(table(model_id, list(rows[0]), cells))
     else:
         console().print(f"{model_id}: nothing found in the {medium}")
     console().print(f"saved: {path}", soft_wrap=True)
