@@ -9,6 +9,9 @@ from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError, unknown_name
 
+#: QAIRT 2.51 compiles neither Conv2d nor FullyConnected with 16-bit weights for v68 and v69 (error 3110).
+_FIRST_WITH_16BIT_WEIGHTS = 73
+
 
 class TargetRuntime(StrEnum):
     """What executes the exported file. `qnn` is short for `qnn_context_binary`."""
@@ -71,6 +74,9 @@ def unsupported_reason(runtime: TargetRuntime, precision: Precision, chipset: Ch
     if precision is Precision.FLOAT and not chipset.fp16:
         quantized = ", ".join(p for p in runtime.precisions if p.is_quantized)
         return f"the NPU of {chipset.name} has no half precision, so float does not run on it: it takes {quantized}"
+    if precision is Precision.W16A16 and chipset.htp < _FIRST_WITH_16BIT_WEIGHTS:
+        others = ", ".join(p for p in runtime.precisions if p.is_quantized and p is not precision)
+        return f"the NPU of {chipset.name} ({chipset.npu}) multiplies by no 16-bit weights: it takes {others}"
     return None
 
 

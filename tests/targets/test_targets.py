@@ -88,6 +88,7 @@ def test_what_goes_together() -> None:
             expected = True
         else:
             expected = chipset.htp >= 68 and (precision is not Precision.FLOAT or chipset.fp16)
+            expected &= precision is not Precision.W16A16 or chipset.htp >= 73
         assert allowed is expected, (runtime, precision, chipset.name)
 
 
@@ -96,6 +97,7 @@ def test_what_goes_together() -> None:
     [
         ("qnn", "w8a8", "sm8150", "v66 NPU.*tflite and onnx"),
         ("qnn", "float", "sm8350", "no half precision.*w8a8"),
+        ("qnn", "w16a16", "sm8450", r"\(v69\) multiplies by no 16-bit weights: it takes w8a8"),
         ("tflite", "w8a16", "sm8650", "tflite has no w8a16: it takes float, w8a8"),
         ("qnn_dlc", "w8a8", None, "compiled for one chipset: name it"),
     ],
