@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torchvision import models
 
 from model_zoo.models._shared.imagenet_classifier.model import ImagenetClassifier
@@ -13,3 +15,4 @@ class Model(ImagenetClassifier):
     model_id = "densenet121"
     builder = staticmethod(models.densenet121)
     published = models.DenseNet121_Weights
+    renamed: ClassVar = {r"(denselayer\d+\.(?:norm|conv))\.([12]\.)": r"\1\2"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torchvision import models
 
 from model_zoo.base.spec import InputSpec, image_spec
@@ -14,6 +16,7 @@ class Model(ImagenetClassifier):
     model_id = "vit"
     builder = staticmethod(models.vit_b_16)
     published = models.ViT_B_16_Weights
+    renamed: ClassVar = {r"mlp\.linear_1\.": "mlp.0.", r"mlp\.linear_2\.": "mlp.3."}
 
     @staticmethod
     def get_input_spec(batch_size: int = 1) -> InputSpec:

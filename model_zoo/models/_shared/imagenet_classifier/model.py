@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -49,6 +51,8 @@ class ImagenetClassifier(BaseModel):
     published: ClassVar[type[WeightsEnum]]
     #: How tensors begin that published checkpoints hold for training only.
     training_only: ClassVar[tuple[str, ...]] = ()
+    #: What the library calls otherwise today than published checkpoints do: patterns, and what takes their place.
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: Height and width of the pictures that set the statistics of random weights.
     estimated_at: ClassVar[int] = 128
     #: Residual blocks that random weights must damp, as there are many of them.
@@ -70,7 +74,7 @@ class ImagenetClassifier(BaseModel):
         """
         path = resolve_weights(weights, cls.model_id, *cls.checkpoints())
         if path is not None:
-            return cls(read_network(cls.builder, path, cls.training_only, cls.deployed)).eval()
+            return cls(read_network(cls.builder, path, cls.training_only, cls.deployed, cls.renamed)).eval()
         with seeded():
             model = cls(cls.deployed(cls.builder())).eval()
             draw_switched_off(model)
@@ -198,6 +202,7 @@ def read_network(
     path: Path,
     training_only: tuple[str, ...] = (),
     deployed: Callable[[nn.Module], nn.Module] = lambda network: network,
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> nn.Module:
     """A library's network with the weights of a checkpoint, and as many classes as it has.
 
@@ -205,11 +210,14 @@ def read_network(
         builder: Makes the network; takes `num_classes`.
         training_only: How tensors begin that are left out.
         deployed: Merges what is apart only for training.
+        renamed: Patterns in names of tensors, and what takes their place.
 
     Raises:
         UserError: The file is no checkpoint, or it is one of another network.
     """
     state = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(training_only)}
+    for old, new in renamed.items():
+        state = {re.sub(old, new, name): tensor for name, tensor in state.items()}
     merged = any(name.startswith("network.") for name in state)
     if merged:  # written by a class of the zoo
         state = {name.removeprefix("network."): tensor for name, tensor in state.items()}
