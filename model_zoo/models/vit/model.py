@@ -7,7 +7,11 @@ from typing import ClassVar
 from torchvision import models
 
 from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.base.weights import WeightsFile
 from model_zoo.models._shared.imagenet_classifier.model import ImagenetClassifier
+
+#: Height and width of a picture: the position embedding has no other.
+SIZE = 224
 
 
 class Model(ImagenetClassifier):
@@ -18,7 +22,14 @@ class Model(ImagenetClassifier):
     published = models.ViT_B_16_Weights
     renamed: ClassVar = {r"mlp\.linear_1\.": "mlp.0.", r"mlp\.linear_2\.": "mlp.3."}
 
+    @classmethod
+    def checkpoints(cls) -> tuple[dict[str, WeightsFile], str]:
+        """Those for pictures of this size: the position embedding of others does not fit."""
+        files, default = super().checkpoints()
+        fitting = {n: f for n, f in files.items() if cls.published[n].meta["min_size"] == (SIZE, SIZE)}
+        return fitting, default
+
     @staticmethod
     def get_input_spec(batch_size: int = 1) -> InputSpec:
-        """One picture of 224x224 pixels: the position embedding has no other size."""
-        return {"image": image_spec(224, 224, batch_size)}
+        """One picture of 224x224 pixels."""
+        return {"image": image_spec(SIZE, SIZE, batch_size)}

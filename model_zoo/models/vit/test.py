@@ -27,3 +27,8 @@ class TestModel(ImagenetClassifierTests):
         torch.save({names[name]: tensor for name, tensor in state.items()}, tmp_path / "published.pth")
         loaded = Model.from_pretrained(weights=str(tmp_path / "published.pth")).network.state_dict()
         assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+    def test_only_checkpoints_that_fit_are_offered(self) -> None:
+        """The end-to-end SWAG weights take pictures of 384 pixels."""
+        files, default = Model.checkpoints()
+        assert set(files) == {"IMAGENET1K_V1", "IMAGENET1K_SWAG_LINEAR_V1"} and default in files
