@@ -92,6 +92,10 @@ def resize_and_center_crop(image: Image.Image, height: int, width: int) -> Image
     The same pixels as Resize(256) and CenterCrop(224) of torchvision, for any target size.
     """
     scale = max(height / image.height, width / image.width) * 256 / 224
+    # Ends that are far from the middle go first: 20000 x 1 pixels would grow to gigabytes.
+    left = max(0, int((image.width - 8 * width / scale) / 2))
+    top = max(0, int((image.height - 8 * height / scale) / 2))
+    image = image.crop((left, top, image.width - left, image.height - top))
     # torchvision cuts fractions of a pixel off; the margin is for whole numbers that rounding left just below.
     size = (int(image.width * scale + 1e-6), int(image.height * scale + 1e-6))
     resized = image.resize(size, Image.Resampling.BILINEAR)

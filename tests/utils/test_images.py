@@ -162,6 +162,17 @@ def test_center_crop_fits_any_target(size: tuple[int, int]) -> None:
     assert resize_and_center_crop(Image.new("RGB", size), 96, 160).size == (160, 96)
 
 
+def test_center_crop_of_a_line_resizes_its_middle_alone() -> None:
+    """The whole of it would be 512000 x 256 pixels, 500 MB."""
+    line = Image.new("RGB", (2000, 1))
+    line.paste((255, 0, 0), (900, 0, 1100, 1))
+    Image.core.reset_stats()
+    found = resize_and_center_crop(line, 224, 224)
+    stats = Image.core.get_stats()
+    assert stats["allocated_blocks"] + stats["reused_blocks"] < 8
+    assert found.getcolors() == [(224 * 224, (255, 0, 0))]
+
+
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (33, 17), (1, 1000)])
 def test_letterbox_maps_corners_back(width: int, height: int) -> None:
     canvas, scale, (left, top) = letterbox(Image.new("RGB", (width, height), "red"), 320, 416)
