@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model_zoo.base.collection import CollectionModel
@@ -22,6 +22,7 @@ def rows_demo(
     add_arguments: Callable[[argparse.ArgumentParser], None],
     find: Callable[[Any, argparse.Namespace], Sequence[dict[str, Any]]],
     argv: Sequence[str] | None = None,
+    beside: Callable[[str], dict[str, Any]] | None = None,
 ) -> int:
     """Run a demo that finds rows: words, sentences, transcripts.
 
@@ -29,6 +30,8 @@ def rows_demo(
         add_arguments: Adds what the model is run on.
         find: Gets the app and all flags; gives rows of plain JSON values, the same columns in each.
         argv: Default: the command line's.
+        beside: What the app needs of the weights that compiled files do not hold: from `--weights`, which may then be
+            given beside `--compiled`, to arguments of the app.
 
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong request.
@@ -40,8 +43,9 @@ def rows_demo(
         add_arguments(parser)
         given = parser.parse_args(arguments)
         make_folder(given.output_dir)
-        model = demo_model(model_id, given, apart=("tokenizer",))
-        app, note = app_of(model_id, model, given)
+        model = demo_model(model_id, given, apart=("tokenizer", "weights") if beside else ("tokenizer",))
+        more = beside(given.weights) if beside and given.compiled else {}
+        app, note = app_of(model_id, model, given, more)
         rows = list(find(app, given))
         report = {"model": model_id, "found": rows, **({"note": note} if note else {})}
         path = given.output_dir / f"{model_id}.json"
@@ -60,18 +64,21 @@ def rows_demo(
     return guarded(run, arguments)
 
 
-def app_of(model_id: str, model: Any, given: argparse.Namespace) -> tuple[Any, str | None]:
+def app_of(model_id: str, model: Any, given: argparse.Namespace, more: Mapping[str, Any]) -> tuple[Any, str | None]:
     """The app, with the tokenizer that is known; with numbered words where none is and the weights are random anyway.
+
+    Args:
+        more: Further arguments of the app.
 
     Returns:
         The app, and what to say of the tokenizer.
     """
     app_class = load_app_class(model_id)
     if not hasattr(given, "tokenizer"):
-        return app_class(model), None
+        return app_class(model, **more), None
     known = given.tokenizer or getattr(model, "tokenizer_path", lambda: None)()
-    if known or given.weights != "random":
-        return app_class(model, known), None
+    if known or given.compiled or given.weights != "random":
+        return app_class(model, known, **more), None
     parts = model.components.values() if isinstance(model, CollectionModel) else [model]
     ids = next(spec["input_ids"] for part in reversed(list(parts)) if "input_ids" in (spec := part.input_spec()))
     return app_class(model, NumberedWords(int(ids.value_range[1]) + 1)), NumberedWords.NOTE

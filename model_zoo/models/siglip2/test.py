@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +64,27 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--weights", "random", "--output-dir", str(tmp_path), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert len(printed["found"]) == 3 and "mean nothing" in printed["note"]
+
+
+def test_demo_of_compiled_parts_reads_scale_and_bias_from_the_weights(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It finds what torch finds; without a tokenizer it says what to give."""
+    write_tokenizer(tmp_path / "tokenizer.json", "a red ball street cat")
+    flags = ["--weights", "random", "--output-dir", str(tmp_path), "--json"]
+    words = ["--tokenizer", str(tmp_path / "tokenizer.json")]
+    assert main([*flags, *words]) == 0
+    expected = json.loads(capsys.readouterr().out)["found"]
+    for name in model.components:
+        (tmp_path / f"siglip2_{name}.onnx").touch()
+
+    def load(path: Path) -> Callable[..., torch.Tensor]:
+        part = model.components[path.stem.removeprefix("siglip2_")]
+        return lambda *inputs: part(*inputs)
+
+    monkeypatch.setattr("model_zoo.models._shared.demo.load_compiled", load)
+    monkeypatch.setattr("model_zoo.models._shared.zero_shot.app.token_count", lambda *_: 64)
+    assert main([*flags, *words, "--compiled", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["found"] == expected
+    assert main([*flags, "--compiled", str(tmp_path)]) == 2
+    assert "give --tokenizer PATH" in capsys.readouterr().err

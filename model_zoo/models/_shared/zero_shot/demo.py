@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from model_zoo.models._shared.demo import drawn_scene
@@ -13,8 +13,10 @@ from model_zoo.models._shared.zero_shot.app import ZeroShotApp
 _TEXTS = ("a red ball on a lawn", "a street at night", "a cat")
 
 
-def zero_shot_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Choose the text that fits a picture; gives the exit status."""
+def zero_shot_demo(
+    model_id: str, argv: Sequence[str] | None = None, beside: Callable[[str], dict[str, Any]] | None = None
+) -> int:
+    """Choose the text that fits a picture; gives the exit status. `beside` as in `rows_demo`."""
 
     def flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--image", metavar="PATH", help="default: a picture that comes with the demo")
@@ -24,4 +26,4 @@ def zero_shot_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
         picture = given.image if given.image is not None else drawn_scene()
         return [prediction.to_json() for prediction in app.predict(picture, given.texts)]
 
-    return rows_demo(model_id, "Choose the text that fits a picture.", flags, find, argv)
+    return rows_demo(model_id, "Choose the text that fits a picture.", flags, find, argv, beside)
