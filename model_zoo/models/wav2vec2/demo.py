@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 
-from model_zoo.models._shared.ctc.demo import ctc_demo
+from model_zoo.models._shared.transcript_demo import transcript_demo
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run with these arguments, by default those of the command line; gives the exit code."""
-    return ctc_demo("wav2vec2", argv)
+    return transcript_demo("wav2vec2", argv)
 
 
 if __name__ == "__main__":

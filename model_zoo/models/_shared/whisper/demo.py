@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
-from model_zoo.models._shared.audio import hum
-from model_zoo.models._shared.rows_demo import rows_demo
-from model_zoo.models._shared.whisper.app import WhisperApp
+from model_zoo.models._shared.transcript_demo import transcript_demo
 
 
 def whisper_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
     """Write down speech; gives the exit status."""
-
-    def flags(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--audio", metavar="PATH", help="a .wav or .flac file; default: a hum that holds no words")
-
-    def find(app: WhisperApp, given: argparse.Namespace) -> list[dict[str, str]]:
-        return [{"transcript": app.predict(given.audio if given.audio is not None else hum())}]
-
-    return rows_demo(model_id, "Write down what is said.", flags, find, argv)
+    return transcript_demo(model_id, argv)
