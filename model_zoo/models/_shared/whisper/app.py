@@ -7,10 +7,11 @@ import numpy as np
 from model_zoo.models._shared.audio import RATE, AudioSource, load_audio
 from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
 from model_zoo.models._shared.seq2seq.decode import Steps, greedy
+from model_zoo.models._shared.whisper.languages import language_mark
 from model_zoo.models._shared.whisper.mel import log_mel
 
-#: Marks of the multilingual vocabulary: begin, English, write down, no words, no times; all after END are marks too.
-_START, _ENGLISH, _TRANSCRIBE, _NO_SPEECH, _NO_TIMES, END = 50258, 50259, 50359, 50362, 50363, 50257
+#: Marks of the multilingual vocabulary: begin, write down, no words, no times; all after END are marks too.
+_START, _TRANSCRIBE, _NO_SPEECH, _NO_TIMES, END = 50258, 50359, 50362, 50363, 50257
 #: A space, which may not come first, as nothing may.
 _SPACE = 220
 #: What 30 s may be written down with, as published.
@@ -23,24 +24,29 @@ _CHUNK = 30 * RATE
 
 
 class WhisperApp(EncoderDecoderApp):
-    """Writes down English speech of any length, 30 s at a time."""
+    """Writes down speech of any length, 30 s at a time."""
 
-    def predict(self, audio: AudioSource) -> str:
+    def predict(self, audio: AudioSource, language: str = "en") -> str:
         """What was said; empty where nothing was.
 
+        Args:
+            language: That is spoken: one of `languages()`, as code or as name.
+
         Raises:
-            UserError: The sound cannot be read, or no tokenizer is known.
+            UserError: The sound cannot be read, the language is not known, or no tokenizer is.
         """
+        mark = language_mark(language)
         values, tokenizer = load_audio(audio), self.tokenizer
         chunks = [values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK)]
-        said = (tokenizer.text(self.tokens(chunk)).strip() for chunk in chunks)
+        said = (tokenizer.text(self.tokens(chunk, mark)).strip() for chunk in chunks)
         return " ".join(part for part in said if part)
 
-    def tokens(self, audio: np.ndarray) -> list[int]:
+    def tokens(self, audio: np.ndarray, language: int) -> list[int]:
         """The tokens of up to 30 s of speech; none for silence.
 
         Args:
             audio: float32 [N] in -1..1 at 16 kHz.
+            language: Its mark.
         """
         if np.abs(audio).max() < _SILENCE:
             return []
@@ -53,7 +59,7 @@ class WhisperApp(EncoderDecoderApp):
         if np.exp(first[_NO_SPEECH] - first.max()) / np.exp(first - first.max()).sum() > _NO_SPEECH_PROBABILITY:
             return []
         limit = min(_LIMIT, steps.room - 3)
-        return greedy(steps, (_ENGLISH, _TRANSCRIBE, _NO_TIMES), END, _forbid, limit)
+        return greedy(steps, (language, _TRANSCRIBE, _NO_TIMES), END, _forbid, limit)
 
 
 def _forbid(scores: np.ndarray, answer: list[int]) -> None:

@@ -19,8 +19,10 @@ from model_zoo.models._shared.hub_parts import HubCollection
 from model_zoo.models._shared.seq2seq.decode import Steps
 from model_zoo.models._shared.text.words import NumberedWords
 from model_zoo.models._shared.whisper.app import END
+from model_zoo.models._shared.whisper.languages import language_mark
 from model_zoo.models._shared.whisper.mel import log_mel
 from model_zoo.models._shared.whisper.model import FRAMES
+from model_zoo.utils.errors import UserError
 
 
 class WhisperTests:
@@ -67,8 +69,8 @@ class WhisperTests:
         loaded = type(model).from_pretrained(weights=str(path))
         assert torch.equal(loaded.components["encoder"].network.conv1.bias, network.model.encoder.conv1.bias)
 
-    def test_app_ends(self, model: HubCollection, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At the end mark, at the limit, and at once for silence."""
+    def test_app_begins_and_ends(self, model: HubCollection, monkeypatch: pytest.MonkeyPatch) -> None:
+        """At the end mark, at the limit, and at once for silence; it begins with the language."""
         app = load_app_class(self.model_id)(model, NumberedWords(51865))
         assert app.predict(np.zeros(16_000, np.int16)) == ""
         encoded = model.components["encoder"](log_mel(hum()))
@@ -86,8 +88,16 @@ class WhisperTests:
         for end_at, length in ((7, 3), (-1, 220)):
             at = end_at
             said.clear()
-            assert len(app.tokens(hum())) == length
+            assert len(app.tokens(hum(), language_mark("en"))) == length
             assert said[:4] == [50258, 50259, 50359, 50363]
+        at = 7
+        for language, mark in (("de", 50261), ("Sundanese", 50357)):
+            said.clear()
+            app.predict(hum(), language)
+            assert said[:4] == [50258, mark, 50359, 50363]
+        with pytest.raises(UserError, match="'germn'") as refused:
+            app.predict(hum(), "germn")
+        assert "did you mean german? languages: en, zh, de, " in refused.value.hint
 
     def test_demo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path / "cache"))
@@ -96,5 +106,7 @@ class WhisperTests:
         assert main(["--weights", "random", "--output-dir", str(tmp_path), "--json"]) == 0
         printed = json.loads(capsys.readouterr().out)
         assert len(printed["found"]) == 1 and "mean nothing" in printed["note"]
+        assert main(["--weights", "random", "--language", "klingon"]) == 2
+        assert "does not know the language 'klingon'" in capsys.readouterr().err
         assert main(["--weights", "random", "--audio", str(tmp_path / "none.wav")]) == 2
         assert "there is no sound file" in capsys.readouterr().err
