@@ -15,6 +15,10 @@ from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IM
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
 from model_zoo.models._shared.segmentation.labels import ade20k_labels
 from model_zoo.models._shared.segmentation.model import SegmentationModel
+from model_zoo.utils.errors import UserError
+
+#: Attention puts 8 x 8 of the first features together, which are a fourth of the picture's size.
+MIN_SIZE = 32
 
 
 def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -80,7 +84,15 @@ class Model(SegmentationModel):
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 512, width: int = 512) -> InputSpec:
-        """One picture, by default of the size the weights were trained for."""
+        """One picture, by default of the size the weights were trained for.
+
+        Args:
+            batch_size: Pictures in one call.
+            height: Height of the picture in pixels, a multiple of 16, at least 32.
+            width: Width of the picture in pixels, a multiple of 16, at least 32.
+        """
+        if min(height, width) < MIN_SIZE:
+            raise UserError(f"height {height}, width {width}: the network needs at least {MIN_SIZE} pixels each")
         return SegmentationModel.get_input_spec(batch_size, height, width)
 
     def labels(self) -> list[str] | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
 import torch
 from torch import nn
 
 from model_zoo.models._shared.segmentation.testing import SegmentationTests
-from model_zoo.models.segformer_base.model import HUB
+from model_zoo.models.segformer_base.model import HUB, Model
+from model_zoo.utils.errors import UserError
 
 #: What the published file calls what transformers has renamed since.
 PUBLISHED = (
@@ -29,10 +31,18 @@ PUBLISHED = (
 
 
 class TestModel(SegmentationTests):
-    """The tests are inherited."""
+    """The other tests are inherited."""
 
     model_id = "segformer_base"
     classes = 150
+
+    def test_sizes(self, model: Model) -> None:
+        """The least runs, and what is less is refused."""
+        with torch.inference_mode():
+            assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 150, 32, 32)
+        assert Model.get_input_spec(height=32, width=32)["image"].shape == (1, 3, 32, 32)
+        with pytest.raises(UserError, match="height 64, width 16: the network needs at least 32 pixels each"):
+            Model.get_input_spec(height=64, width=16)
 
     def library_network(self, classes: int) -> nn.Module:
         """With the published hyperparameters."""

@@ -6,7 +6,7 @@ from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.evaluators.segmentation import SegmentationEvaluator
 
-#: The networks halve the picture four times.
+#: The networks halve the picture three to five times; SegFormer, the one of five, rounds up.
 STRIDE = 16
 
 
