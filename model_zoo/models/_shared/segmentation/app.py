@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from model_zoo.base.annotation import IGNORED
 from model_zoo.models._shared.classifier import image_size
 from model_zoo.utils.draw import colour, overlay_classes
 from model_zoo.utils.errors import ModelZooError, UserError
@@ -21,7 +20,7 @@ class Segmentation:
     """What a picture shows where.
 
     Args:
-        mask: uint8 [H, W], class indices, of the picture's size.
+        mask: int32 [H, W], class indices, of the picture's size.
         labels: Names by index.
     """
 
@@ -71,7 +70,7 @@ class SegmentationApp:
         labels = self.labels or tuple(f"class {index}" for index in range(full.shape[1]))
         if len(labels) != full.shape[1]:
             raise UserError(f"{len(labels)} labels were given, the model has {full.shape[1]} classes")
-        return Segmentation(full[0].argmax(dim=0).byte().numpy(), labels)
+        return Segmentation(full[0].argmax(dim=0).int().numpy(), labels)
 
     def draw(self, image: ImageSource, found: Segmentation) -> Image.Image:
         """A copy of a picture with a colour for each class over it, and a legend of those that occur.
@@ -79,7 +78,7 @@ class SegmentationApp:
         Args:
             image: The one that was given to `predict`.
         """
-        drawn = overlay_classes(load_image(image), found.mask, IGNORED)
+        drawn = overlay_classes(load_image(image), found.mask, ignored=-1)
         draw = ImageDraw.Draw(drawn)
         height = max(10, min(drawn.size) // 24)
         font = ImageFont.load_default(height)
