@@ -59,7 +59,8 @@ class HubNetwork:
         Args:
             changed: Settings that differ from the published ones.
         """
-        return self.build_network(self.config_class(**self.settings | changed, attn_implementation="eager")).eval()
+        settings = {"attn_implementation": "eager"} | self.settings | changed
+        return self.build_network(self.config_class(**settings)).eval()
 
     def load(self, weights: str) -> tuple[PreTrainedModel, Path | None]:
         """The network with the weights that a user asks for.

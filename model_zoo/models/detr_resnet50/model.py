@@ -45,6 +45,8 @@ HUB = HubNetwork(
         "decoder_ffn_dim": 2048,
         "encoder_attention_heads": 8,
         "decoder_attention_heads": 8,
+        # timm's backbone has no attention, and warns where it is told how to do it.
+        "attn_implementation": {"": "eager", "backbone_config": "sdpa"},
     },
     published="facebook/detr-resnet-50",
     told=_told,

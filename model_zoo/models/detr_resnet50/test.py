@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize
+from transformers.models.timm_backbone import modeling_timm_backbone
 
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from model_zoo.models._shared.object_detection.testing import ObjectDetectorTests
@@ -27,6 +28,11 @@ class TestModel(ObjectDetectorTests):
         """Two layers are as good as six."""
         with Model.reduced():
             yield
+
+    def test_building_warns_of_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The backbone of timm is not asked for what it cannot do."""
+        monkeypatch.setattr(modeling_timm_backbone.logger, "warning_once", pytest.fail)
+        HUB.build()
 
     def test_own_checkpoint_gives_what_transformers_gives(self, pictures: torch.Tensor, tmp_path: Path) -> None:
         """With its own classes, and with the names that the published file has."""
