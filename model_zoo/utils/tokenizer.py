@@ -80,8 +80,9 @@ class FileTokenizer:
             self._tokenizer.no_truncation()
 
     def word(self, token_id: int) -> str:
-        """What a single id stands for, as the file spells it."""
-        return self._tokenizer.id_to_token(token_id) or f"token {token_id}"
+        """What a single id stands for, without the marks that some files have for spaces."""
+        decoded: str = self._tokenizer.decode([token_id], skip_special_tokens=False).strip()
+        return decoded or self._tokenizer.id_to_token(token_id) or f"token {token_id}"
 
     def text(self, ids: list[int]) -> str:
         """What ids say together, without marks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 from model_zoo.models._shared.text.testing import write_tokenizer
 from model_zoo.models._shared.text.words import NumberedWords, model_tokenizer
@@ -31,6 +32,20 @@ def test_a_vocabulary_of_bert_is_lower_case(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(words))
     tokenizer = FileTokenizer(tokenizer_beside(tmp_path / "model.safetensors") or tmp_path)
     assert tokenizer.ids("Playing [MASK].") == [2, 5, 6, 4, 7, 3]
+    assert [tokenizer.word(number) for number in (4, 5, 6)] == ["[MASK]", "play", "##ing"]
+
+
+def test_words_lose_the_marks_of_spaces(tmp_path: Path) -> None:
+    """As in the file of ALBERT, whose pieces begin with ▁ where a word begins."""
+    pieces = [("<pad>", 0.0), ("<unk>", 0.0), ("▁", -1.0), ("▁par", -1.0), ("is", -1.0), ("[MASK]", 0.0)]
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=1))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    made.decoder = tokenizers.decoders.Metaspace()
+    made.add_special_tokens(["<pad>", "<unk>", "[MASK]"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = FileTokenizer(tmp_path / "tokenizer.json")
+    assert tokenizer.ids("paris") == [3, 4]
+    assert [tokenizer.word(number) for number in (2, 3, 4, 5)] == ["▁", "par", "is", "[MASK]"]
 
 
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:

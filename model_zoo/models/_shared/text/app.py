@@ -151,11 +151,14 @@ class ReplacedTokenApp(TextApp):
     """Tells the words of a text that do not belong."""
 
     def predict(self, text: str) -> list[Suspicion]:
-        """Each token and the probability that it was replaced, in the order of the text."""
+        """Each token and the probability that it was replaced, in the order of the text, without the marks around."""
         ids, scores = self.run(text, last_axes=1)
         found = 1 / (1 + np.exp(-scores[: len(ids)].astype(np.float64)))
+        marks = self.tokenizer.ids("")
         return [
-            Suspicion(self.tokenizer.word(i), float(p), at) for at, (i, p) in enumerate(zip(ids, found, strict=True))
+            Suspicion(self.tokenizer.word(token), float(probability), at)
+            for at, (token, probability) in enumerate(zip(ids, found, strict=True))
+            if token not in marks
         ]
 
 
