@@ -89,6 +89,12 @@ def test_app_takes_places_back_to_the_picture() -> None:
         App(reddest).predict(picture, (10, 10, 5, 20))
 
 
+@pytest.mark.parametrize("box", [(40, 5, 60, 20), (-9, 5, 0, 20), (5, 30, 20, 31), (5, -9, 20, -1)])
+def test_boxes_outside_the_picture_are_refused(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(UserError, match="outside the picture of 40 x 30 pixels"):
+        App(lambda _: pytest.fail("it was run")).predict(np.zeros((30, 40, 3), np.uint8), box)
+
+
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--weights", "random", "--box", "70", "30", "230", "370", "--output-dir", str(tmp_path), "--json"]
     assert main(flags) == 0

@@ -61,13 +61,16 @@ class PoseApp:
             box: Of the person, x1, y1, x2, y2 in pixels, e.g. from a detector; default: the whole picture.
 
         Raises:
-            UserError: The picture cannot be read, or the box is none.
+            UserError: The picture cannot be read, or the box is none, or wholly outside it.
             ModelZooError: The model gives something other than finite keypoints.
         """
         picture = load_image(image)
         x1, y1, x2, y2 = box if box is not None else (0, 0, *picture.size)
         if not (np.isfinite((x1, y1, x2, y2)).all() and x1 < x2 and y1 < y2):
             raise UserError(f"box {x1, y1, x2, y2} must be x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+        if x2 <= 0 or y2 <= 0 or x1 >= picture.width or y1 >= picture.height:
+            size = f"{picture.width} x {picture.height}"
+            raise UserError(f"box {x1, y1, x2, y2} is outside the picture of {size} pixels")
         scale = _PADDING * max((x2 - x1) / self.width, (y2 - y1) / self.height)
         left, top = (x1 + x2 - scale * self.width) / 2, (y1 + y2 - scale * self.height) / 2
         crop = picture.transform(
