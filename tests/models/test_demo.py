@@ -24,6 +24,16 @@ def test_a_table_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert Image.open(tmp_path / "digits_cnn.png").size == (256, 256)
 
 
+def test_a_long_table_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("model_zoo.models._shared.demo._MOST_ROWS", 3)
+    assert main(["--output-dir", str(tmp_path)]) == 0
+    assert "and 2 more, which --json prints" in capsys.readouterr().out
+    assert main(["--output-dir", str(tmp_path), "--top-k", "3"]) == 0
+    assert " more, " not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

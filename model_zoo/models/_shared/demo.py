@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from model_zoo.utils.images import load_image
 
 #: Smaller pictures are enlarged, so that a label on them can be read.
 _MIN_SHOWN = 256
+#: Of what was found; a network with random weights finds hundreds.
+_MOST_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,12 @@ class Shown:
     Args:
         picture: With the result drawn on it.
         rows: What was found, best first: plain JSON values by column, the same columns in every row.
+        more: Further pictures that are saved, by what they are.
     """
 
     picture: Image.Image
     rows: list[dict[str, Any]]
+    more: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
 def image_demo(
@@ -97,10 +101,12 @@ def _run(
     make_folder(given.output_dir)
     model = demo_model(model_id, given)
     shown = show(load_app_class(model_id)(model), loaded, given)
-    path = given.output_dir / f"{model_id}.png"
-    with atomic_write(path) as temporary:
-        shown.picture.save(temporary, format="PNG")
-    _print(model_id, medium.name, shown.rows, path, given.json)
+    paths = {}
+    for name, picture in {"picture": shown.picture, **shown.more}.items():
+        paths[name] = given.output_dir / f"{model_id}{'' if name == 'picture' else f'_{name}'}.png"
+        with atomic_write(paths[name]) as temporary:
+            picture.save(temporary, format="PNG")
+    _print(model_id, medium.name, shown.rows, paths, given.json)
     return 0
 
 
@@ -155,16 +161,19 @@ def _part(folder: Path, model_id: str, name: str) -> Path:
     return found
 
 
-def _print(model_id: str, medium: str, rows: list[dict[str, Any]], path: Path, as_json: bool) -> None:
+def _print(model_id: str, medium: str, rows: list[dict[str, Any]], paths: dict[str, Path], as_json: bool) -> None:
     if as_json:
-        print_json({"model": model_id, "picture": str(path), "found": rows})
+        print_json({"model": model_id, **{name: str(path) for name, path in paths.items()}, "found": rows})
         return
     if rows:
-        cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+        cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows[:_MOST_ROWS]]
         console().print(table(model_id, list(rows[0]), cells))
+        if len(rows) > _MOST_ROWS:
+            console().print(f"and {len(rows) - _MOST_ROWS} more, which --json prints")
     else:
         console().print(f"{model_id}: nothing found in the {medium}")
-    console().print(f"saved: {path}", soft_wrap=True)
+    for path in paths.values():
+        console().print(f"saved: {path}", soft_wrap=True)
 
 
 def draw_lines(picture: Image.Image, lines: Sequence[str]) -> Image.Image:

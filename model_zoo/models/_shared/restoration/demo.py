@@ -1,4 +1,4 @@
-"""The demo of every network that restores pictures: it saves the restored picture beside the given one."""
+"""The demo of every network that restores pictures: it saves the restored picture, alone and beside the given one."""
 
 from __future__ import annotations
 
@@ -30,4 +30,5 @@ def _show(app: RestorationApp, picture: Image.Image, given: argparse.Namespace) 
     both.paste(picture, (0, 0))
     both.paste(restored, (picture.width, 0))
     change = np.abs(np.asarray(restored, np.float64) - np.asarray(picture, np.float64)).mean()
-    return Shown(both, [{"size": f"{picture.width} x {picture.height}", "mean change (of 255)": float(change)}])
+    rows = [{"size": f"{picture.width} x {picture.height}", "mean change (of 255)": float(change)}]
+    return Shown(both, rows, {"restored": restored})
