@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, load_image
 
@@ -106,8 +107,7 @@ class ClassifierApp(RankingApp):
 
 def image_size(model: object, default: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the first input of a model of the zoo or a compiled one; the default for other callables."""
-    spec = getattr(model, "input_spec", None)
-    spec = spec() if callable(spec) else spec
+    spec = known_spec(model)
     if not spec:
         return default
     height, width = next(iter(spec.values())).shape[2:4]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from model_zoo.models._shared.classifier import Prediction, RankingApp
+from model_zoo.models._shared.specs import known_spec
 from model_zoo.models.pointnet.clouds import CloudSource, load_cloud, unit_ball
 from model_zoo.models.pointnet.labels import MODELNET40
 
@@ -21,8 +22,7 @@ class App(RankingApp):
 
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         super().__init__(model, labels)
-        spec = getattr(model, "input_spec", None)
-        spec = spec() if callable(spec) else spec
+        spec = known_spec(model)
         self.num_points = next(iter(spec.values())).shape[2] if spec else 1024
 
     def predict(self, cloud: CloudSource, top_k: int = 5) -> list[Prediction]:

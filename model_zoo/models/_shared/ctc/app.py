@@ -9,6 +9,7 @@ import torch
 
 from model_zoo.models._shared.audio import RATE, AudioSource, load_audio
 from model_zoo.models._shared.ctc.letters import spelled
+from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import ModelZooError
 
 #: Letters last 20 ms, and sound is cut where one of them is quietest.
@@ -26,8 +27,7 @@ class CtcApp:
 
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.model = model
-        spec = getattr(model, "input_spec", None)
-        spec = spec() if callable(spec) else spec
+        spec = known_spec(model)
         self.samples = spec["audio"].shape[1] if spec else _SAMPLES
 
     def predict(self, audio: AudioSource) -> str:

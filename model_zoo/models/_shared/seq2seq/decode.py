@@ -10,6 +10,7 @@ import torch
 
 from model_zoo.base.collection import CollectionModel
 from model_zoo.base.spec import InputSpec
+from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import ModelZooError, UserError
 
 Network = Callable[..., Any]
@@ -33,8 +34,7 @@ def spec_of(network: Network) -> InputSpec:
     Raises:
         UserError: It is neither.
     """
-    spec = getattr(network, "input_spec", None)
-    spec = spec() if callable(spec) else spec
+    spec = known_spec(network)
     if not spec:
         raise UserError("a decoder must say what it takes", "give a model of the zoo, or what load_compiled gives")
     return spec

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from model_zoo.models._shared.specs import known_spec
 from model_zoo.models._shared.text.words import model_tokenizer
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.tokenizer import Tokenizer, padded
@@ -164,6 +165,5 @@ class ReplacedTokenApp(TextApp):
 
 def token_count(model: object, name: str, default: int) -> int:
     """How many tokens an input of a model of the zoo or a compiled one holds; the default for other callables."""
-    spec = getattr(model, "input_spec", None)
-    spec = spec() if callable(spec) else spec
+    spec = known_spec(model)
     return spec[name].shape[1] if spec else default

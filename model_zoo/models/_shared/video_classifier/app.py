@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from model_zoo.models._shared.classifier import Prediction, RankingApp
+from model_zoo.models._shared.specs import known_spec
 from model_zoo.models._shared.video_classifier.clips import ClipSource, load_clip, spread
 from model_zoo.models._shared.video_classifier.labels import kinetics_labels
 from model_zoo.utils.images import image_to_array, resize_and_center_crop
@@ -23,8 +24,7 @@ class VideoClassifierApp(RankingApp):
 
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         super().__init__(model, labels)
-        spec = getattr(model, "input_spec", None)
-        spec = spec() if callable(spec) else spec
+        spec = known_spec(model)
         shape = next(iter(spec.values())).shape if spec else (1, 3, 16, 112, 112)
         self.frames, self.height, self.width = shape[2:]
 

@@ -1,0 +1,12 @@
+"""What an app may know of the model it was given."""
+
+from __future__ import annotations
+
+from model_zoo.base.spec import InputSpec
+
+
+def known_spec(model: object) -> InputSpec | None:
+    """The input spec of a model of the zoo or of a compiled one; None for other callables, which have none."""
+    spec = getattr(model, "input_spec", None)
+    found: InputSpec | None = spec() if callable(spec) else spec
+    return found or None
