@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 
 from model_zoo.models._shared.text.testing import write_tokenizer
-from model_zoo.models._shared.text.words import NumberedWords, model_tokenizer
+from model_zoo.models._shared.text.words import NumberedWords, TokenizingApp
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import FileTokenizer, padded, tokenizer_beside
 
@@ -60,7 +60,7 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no tokenizer file"):
         FileTokenizer(tmp_path / "none.json")
     with pytest.raises(UserError, match="give --tokenizer PATH"):
-        model_tokenizer(object(), None)
+        TokenizingApp(object()).tokenizer.ids("")
 
 
 def test_numbered_words_stay_within_the_vocabulary() -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from model_zoo.models._shared.marian.tokenizer import MarianTokenizer
 from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
 from model_zoo.models._shared.seq2seq.decode import Steps, greedy, spec_of
-from model_zoo.models._shared.text.words import model_tokenizer
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.tokenizer import Tokenizer, padded
+from model_zoo.utils.tokenizer import padded
 
 #: In the vocabulary of 58101 pieces: the end mark, and the padding that every translation begins with.
 _END, _PAD = 0, 58100
@@ -26,18 +23,7 @@ class TranslationApp(EncoderDecoderApp):
         tokenizer: A tokenizer, or the folder of its files; default: the one beside the model's weights.
     """
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, read when it is first needed.
-
-        Raises:
-            UserError: None was given, and there is none beside the weights.
-        """
-        known = self._tokenizer or getattr(self.model, "tokenizer_path", lambda: None)()
-        if isinstance(known, (str, Path)):
-            known = MarianTokenizer(Path(known))
-        self._tokenizer = model_tokenizer(self.model, known)
-        return self._tokenizer
+    read_tokenizer = MarianTokenizer
 
     def predict(self, text: str) -> str:
         """The translation of a text; its lines stay lines.

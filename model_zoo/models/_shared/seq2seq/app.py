@@ -7,11 +7,11 @@ from pathlib import Path
 
 from model_zoo.base.collection import CollectionModel
 from model_zoo.models._shared.seq2seq.decode import Network, parts_of
-from model_zoo.models._shared.text.words import model_tokenizer
+from model_zoo.models._shared.text.words import TokenizingApp
 from model_zoo.utils.tokenizer import Tokenizer
 
 
-class EncoderDecoderApp:
+class EncoderDecoderApp(TokenizingApp):
     """Keeps the two parts and the tokenizer.
 
     Args:
@@ -22,16 +22,5 @@ class EncoderDecoderApp:
     def __init__(
         self, model: CollectionModel | Mapping[str, Network], tokenizer: Tokenizer | Path | str | None = None
     ) -> None:
-        self.model = model
+        super().__init__(model, tokenizer)
         self.encoder, self.decoder = parts_of(model)
-        self._tokenizer = tokenizer
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, read when it is first needed.
-
-        Raises:
-            UserError: None was given, and there is none beside the weights.
-        """
-        self._tokenizer = model_tokenizer(self.model, self._tokenizer)
-        return self._tokenizer

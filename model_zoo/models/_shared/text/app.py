@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from model_zoo.models._shared.specs import known_spec
-from model_zoo.models._shared.text.words import model_tokenizer
+from model_zoo.models._shared.text.words import TokenizingApp
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.tokenizer import Tokenizer, padded
 
@@ -54,7 +54,7 @@ class Suspicion(Finding):
     position: int
 
 
-class TextApp:
+class TextApp(TokenizingApp):
     """Turns text into what the model takes.
 
     Args:
@@ -63,19 +63,8 @@ class TextApp:
     """
 
     def __init__(self, model: Network, tokenizer: Tokenizer | Path | str | None = None) -> None:
-        self.model = model
+        super().__init__(model, tokenizer)
         self.length = token_count(model, "input_ids", 128)
-        self._tokenizer = tokenizer
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, read when it is first needed.
-
-        Raises:
-            UserError: None was given, and there is none beside the weights.
-        """
-        self._tokenizer = model_tokenizer(self.model, self._tokenizer)
-        return self._tokenizer
 
     def run(self, text: str, last_axes: int) -> tuple[list[int], np.ndarray]:
         """Ids of a text and the output for them, without the batch and without what padding gave.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import FileTokenizer, Tokenizer
@@ -12,19 +15,35 @@ from model_zoo.utils.tokenizer import FileTokenizer, Tokenizer
 _WORD = re.compile(r"\[MASK\]|\w+|[^\w\s]")
 
 
-def model_tokenizer(model: object, given: Tokenizer | Path | str | None) -> Tokenizer:
-    """The tokenizer that was given, or the one beside the model's weights.
+class TokenizingApp:
+    """Knows the tokenizer of its model.
 
-    Raises:
-        UserError: There is neither, or its file is damaged.
+    Args:
+        model: What the app runs.
+        tokenizer: A tokenizer, or the path of its file; default: the one beside the model's weights.
     """
-    if given is None:
-        known = getattr(model, "tokenizer_path", None)
-        given = known() if callable(known) else None
-    if given is None:
-        hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
-        raise UserError("text needs the tokenizer that the weights were trained with", hint)
-    return FileTokenizer(Path(given)) if isinstance(given, (str, Path)) else given
+
+    #: From the path to the tokenizer.
+    read_tokenizer: ClassVar[Callable[[Path], Tokenizer]] = FileTokenizer
+
+    def __init__(self, model: Any, tokenizer: Tokenizer | Path | str | None = None) -> None:
+        self.model = model
+        self._given = tokenizer
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, read when it is first needed.
+
+        Raises:
+            UserError: None was given, and there is none beside the weights, or its file is damaged.
+        """
+        given = self._given
+        if given is None:
+            given = getattr(self.model, "tokenizer_path", lambda: None)()
+        if given is None:
+            hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
+            raise UserError("text needs the tokenizer that the weights were trained with", hint)
+        return self.read_tokenizer(Path(given)) if isinstance(given, (str, Path)) else given
 
 
 class NumberedWords:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from model_zoo.base.collection import CollectionModel
 from model_zoo.models._shared.classifier import Prediction, image_size
 from model_zoo.models._shared.text.app import token_count
-from model_zoo.models._shared.text.words import model_tokenizer
+from model_zoo.models._shared.text.words import TokenizingApp
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, image_to_array, load_image
 from model_zoo.utils.tokenizer import Tokenizer, padded
@@ -20,7 +20,7 @@ from model_zoo.utils.tokenizer import Tokenizer, padded
 Network = Callable[..., torch.Tensor]
 
 
-class ZeroShotApp:
+class ZeroShotApp(TokenizingApp):
     """Tells which of some texts fits a picture best. Subclasses say how their network was trained.
 
     Args:
@@ -44,20 +44,10 @@ class ZeroShotApp:
         parts = model.components if isinstance(model, CollectionModel) else model
         if not isinstance(parts, Mapping) or {"image_encoder", "text_encoder"} - set(parts):
             raise UserError("such a model has two parts", 'give {"image_encoder": …, "text_encoder": …}')
-        self.model, self.scale = model, scale
+        super().__init__(model, tokenizer)
+        self.scale = scale
         self.image_encoder, self.text_encoder = parts["image_encoder"], parts["text_encoder"]
         self.length = token_count(self.text_encoder, "input_ids", 77)
-        self._tokenizer = tokenizer
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, read when it is first needed.
-
-        Raises:
-            UserError: None was given, and there is none beside the weights.
-        """
-        self._tokenizer = model_tokenizer(self.model, self._tokenizer)
-        return self._tokenizer
 
     def predict(self, image: ImageSource, texts: Sequence[str]) -> list[Prediction]:
         """Every text and the probability that it describes the picture, best first.
