@@ -25,6 +25,10 @@ class Tokenizer(Protocol):
     """Text to ids and back."""
 
     @property
+    def size(self) -> int:
+        """One more than the largest id."""
+
+    @property
     def pad_id(self) -> int:
         """Fills a sentence up."""
 
@@ -65,6 +69,7 @@ class FileTokenizer:
             raise UserError(f"{path}: has no token to pad with, such as {', '.join(_PADS)}")
         self.pad_id: int = pad
         self.mask_id: int | None = self._first(_MASKS)
+        self.size: int = 1 + max(self._tokenizer.get_vocab().values())
 
     def ids(self, text: str) -> list[int]:
         """All ids of a text, those that mark its beginning and end included."""

@@ -40,6 +40,7 @@ class MarianTokenizer:
         except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
             raise UserError(f"{folder} holds a damaged tokenizer: {error}", "copy its files again") from error
         self._pieces = {number: piece for piece, number in self._vocabulary.items()}
+        self.size = 1 + max(self._pieces)
 
     def ids(self, text: str) -> list[int]:
         """All ids of a text, and the end mark."""

@@ -22,5 +22,5 @@ class EncoderDecoderApp(TokenizingApp):
     def __init__(
         self, model: CollectionModel | Mapping[str, Network], tokenizer: Tokenizer | Path | str | None = None
     ) -> None:
-        super().__init__(model, tokenizer)
         self.encoder, self.decoder = parts_of(model)
+        super().__init__(model, tokenizer, self.decoder)

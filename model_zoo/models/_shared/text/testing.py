@@ -106,6 +106,16 @@ class TextModelTests:
         assert main(["--weights", "random", *flags, "--text", "word " * 200]) == 2
         assert "the model takes 128" in capsys.readouterr().err
 
+    def test_a_tokenizer_of_another_model_is_refused(
+        self, model: TextModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        known = model.hub.settings["vocab_size"]
+        path = write_tokenizer(tmp_path / "tokenizer.json", " ".join(f"w{number}" for number in range(known)))
+        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
+        assert main(["--weights", "random", "--tokenizer", str(path), "--output-dir", str(tmp_path)]) == 2
+        message = f"{path} has {known + 5} tokens, the model {known}; give the one that the weights were trained with"
+        assert message in capsys.readouterr().err
+
 
 def write_tokenizer(path: Path, words: str) -> Path:
     """A tokenizer.json of whole words in lower case, with the marks of BERT; gives the path."""

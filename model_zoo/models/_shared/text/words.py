@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import FileTokenizer, Tokenizer
 
@@ -21,21 +22,24 @@ class TokenizingApp:
     Args:
         model: What the app runs.
         tokenizer: A tokenizer, or the path of its file; default: the one beside the model's weights.
+        reader: The part of the model that takes `input_ids`; default: the model.
     """
 
     #: From the path to the tokenizer.
     read_tokenizer: ClassVar[Callable[[Path], Tokenizer]] = FileTokenizer
 
-    def __init__(self, model: Any, tokenizer: Tokenizer | Path | str | None = None) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer | Path | str | None = None, reader: Any = None) -> None:
         self.model = model
         self._given = tokenizer
+        self._reader = model if reader is None else reader
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, read when it is first needed.
 
         Raises:
-            UserError: None was given, and there is none beside the weights, or its file is damaged.
+            UserError: None was given, and there is none beside the weights, or its file is damaged, or one of a
+                larger vocabulary than the model's.
         """
         given = self._given
         if given is None:
@@ -43,7 +47,15 @@ class TokenizingApp:
         if given is None:
             hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
             raise UserError("text needs the tokenizer that the weights were trained with", hint)
-        return self.read_tokenizer(Path(given)) if isinstance(given, (str, Path)) else given
+        found = self.read_tokenizer(Path(given)) if isinstance(given, (str, Path)) else given
+        ids = (known_spec(self._reader) or {}).get("input_ids")
+        if ids is not None and ids.value_range is not None and found.size > ids.value_range[1] + 1:
+            raise UserError(
+                f"{given if found is not given else 'the tokenizer'} has {found.size} tokens, the model "
+                f"{ids.value_range[1] + 1:.0f}",
+                "give the one that the weights were trained with: --tokenizer PATH",
+            )
+        return found
 
 
 class NumberedWords:
@@ -58,7 +70,7 @@ class NumberedWords:
     pad_id, _start, _end, mask_id = range(4)
 
     def __init__(self, vocabulary: int) -> None:
-        self._vocabulary = vocabulary
+        self.size = vocabulary
         self._seen: dict[int, str] = {}
 
     def ids(self, text: str) -> list[int]:
@@ -80,6 +92,6 @@ class NumberedWords:
     def _number(self, word: str) -> int:
         if word == "[MASK]":
             return self.mask_id
-        number = 4 + zlib.crc32(word.lower().encode()) % (self._vocabulary - 4)
+        number = 4 + zlib.crc32(word.lower().encode()) % (self.size - 4)
         self._seen[number] = word
         return number

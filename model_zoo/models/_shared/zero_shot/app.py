@@ -44,7 +44,7 @@ class ZeroShotApp(TokenizingApp):
         parts = model.components if isinstance(model, CollectionModel) else model
         if not isinstance(parts, Mapping) or {"image_encoder", "text_encoder"} - set(parts):
             raise UserError("such a model has two parts", 'give {"image_encoder": …, "text_encoder": …}')
-        super().__init__(model, tokenizer)
+        super().__init__(model, tokenizer, parts["text_encoder"])
         self.scale = scale
         self.image_encoder, self.text_encoder = parts["image_encoder"], parts["text_encoder"]
         self.length = token_count(self.text_encoder, "input_ids", 77)
