@@ -1,4 +1,4 @@
-"""Pictures of any size through networks that take one size: in tiles that overlap, so that no seam shows."""
+"""Pictures of any size through networks that take one size: in tiles that overlap against seams."""
 
 from __future__ import annotations
 

@@ -15,4 +15,4 @@ class Model(ImagenetClassifier):
     model_id = "googlenet"
     builder = partial(models.googlenet, aux_logits=False, transform_input=True, init_weights=False)
     published = models.GoogLeNet_Weights
-    training_only = ("aux1.", "aux2.")
+    left_out = (r"aux[12]\.",)

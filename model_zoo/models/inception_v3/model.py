@@ -16,7 +16,7 @@ class Model(ImagenetClassifier):
     model_id = "inception_v3"
     builder = partial(models.inception_v3, aux_logits=False, transform_input=True, init_weights=False)
     published = models.Inception_V3_Weights
-    training_only = ("AuxLogits.",)
+    left_out = (r"AuxLogits\.",)
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 299, width: int = 299) -> InputSpec:

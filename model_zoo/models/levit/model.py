@@ -15,6 +15,8 @@ class Model(TimmClassifier):
     model_id = "levit"
     pretrained = "levit_128.fb_dist_in1k"
     estimated_at = 224
+    #: Places in the table of biases, which timm works out now; it drops them from the published file too.
+    left_out = (r".*\.attention_bias_idxs$",)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Classify pictures. timm keeps the biases it gathered in the last call, which may be stale or traced: they go.

@@ -13,7 +13,7 @@ from model_zoo.models._shared.text.model import TextModel
 
 
 class Model(TextModel):
-    """MiniLMv2: Multi-Head Self-Attention Relation Distillation, https://arxiv.org/abs/2012.15828."""
+    """MiniLM: Deep Self-Attention Distillation for Task-Agnostic Compression, https://arxiv.org/abs/2002.10957."""
 
     hub = HubNetwork(
         "minilm_v2",

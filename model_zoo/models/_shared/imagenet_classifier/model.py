@@ -49,8 +49,8 @@ class ImagenetClassifier(BaseModel):
     builder: ClassVar[Callable[..., nn.Module]]
     #: The published checkpoints of torchvision.
     published: ClassVar[type[WeightsEnum]]
-    #: How tensors begin that published checkpoints hold for training only.
-    training_only: ClassVar[tuple[str, ...]] = ()
+    #: Patterns of how tensors begin that published checkpoints hold and the network does not.
+    left_out: ClassVar[tuple[str, ...]] = ()
     #: What the library calls otherwise today than published checkpoints do: patterns, and what takes their place.
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
     #: Height and width of the pictures that set the statistics of random weights.
@@ -74,7 +74,7 @@ class ImagenetClassifier(BaseModel):
         """
         path = resolve_weights(weights, cls.model_id, *cls.checkpoints())
         if path is not None:
-            return cls(read_network(cls.builder, path, cls.training_only, cls.deployed, cls.renamed)).eval()
+            return cls(read_network(cls.builder, path, cls.left_out, cls.deployed, cls.renamed)).eval()
         with seeded():
             model = cls(cls.deployed(cls.builder())).eval()
             draw_switched_off(model)
@@ -200,7 +200,7 @@ def published_files(weights: type[WeightsEnum]) -> dict[str, WeightsFile]:
 def read_network(
     builder: Callable[..., nn.Module],
     path: Path,
-    training_only: tuple[str, ...] = (),
+    left_out: tuple[str, ...] = (),
     deployed: Callable[[nn.Module], nn.Module] = lambda network: network,
     renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> nn.Module:
@@ -208,14 +208,18 @@ def read_network(
 
     Args:
         builder: Makes the network; takes `num_classes`.
-        training_only: How tensors begin that are left out.
+        left_out: Patterns of how tensors begin that are left out.
         deployed: Merges what is apart only for training.
         renamed: Patterns in names of tensors, and what takes their place.
 
     Raises:
         UserError: The file is no checkpoint, or it is one of another network.
     """
-    state = {name: tensor for name, tensor in read_state_dict(path).items() if not name.startswith(training_only)}
+    state = {
+        name: tensor
+        for name, tensor in read_state_dict(path).items()
+        if not any(re.match(each, name) for each in left_out)
+    }
     for old, new in renamed.items():
         state = {re.sub(old, new, name): tensor for name, tensor in state.items()}
     merged = any(name.startswith("network.") for name in state)

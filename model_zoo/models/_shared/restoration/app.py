@@ -25,7 +25,7 @@ class RestorationApp:
         UserError: The input of the model is smaller than its tiles need.
     """
 
-    #: What a tile sees beyond what is taken from it, in pixels: as far as the network looks.
+    #: What a tile sees beyond what is taken from it, in pixels.
     margin: ClassVar[int]
 
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor]) -> None:

@@ -53,7 +53,7 @@ class TorchvisionSegmentation(SegmentationModel):
         path = resolve_weights(weights, cls.model_id, published_files(cls.published), cls.published.DEFAULT.name)
         if path is not None:
             # A second head, which only helps in training, is left out.
-            return cls(read_network(cls.builder, path, ("aux_classifier.",))).eval()
+            return cls(read_network(cls.builder, path, (r"aux_classifier\.",))).eval()
         with seeded():
             model = cls(cls.builder()).eval()
             draw_switched_off(model)

@@ -20,7 +20,7 @@ MAX_PIXELS = 2**28
 
 
 class SuperResolutionApp:
-    """Enlarges a picture four times in tiles of the model's input size, which overlap so that no seam shows.
+    """Enlarges a picture four times in tiles of the model's input size, which overlap against seams.
 
     Args:
         model: Takes RGB [1, 3, H, W] in 0..1 and gives [1, 3, 4 H, 4 W]: a model of the zoo, or one that
@@ -30,7 +30,7 @@ class SuperResolutionApp:
         UserError: The input of the model is smaller than its tiles need.
     """
 
-    #: What a tile sees beyond what is taken from it, in pixels of the small picture: as far as the network looks.
+    #: What a tile sees beyond what is taken from it, in pixels of the small picture.
     margin: ClassVar[int] = 8
 
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor]) -> None:

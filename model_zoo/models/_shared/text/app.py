@@ -77,7 +77,7 @@ class TextApp(TokenizingApp):
             raise UserError("the text is empty")
         ids = self.tokenizer.ids(text)
         if len(ids) > self.length:
-            hint = "shorten it, or take the model with a larger --sequence-length"
+            hint = "shorten it, or give --compiled an export with a larger --sequence-length"
             raise UserError(f"the text has {len(ids)} tokens, the model takes {self.length}", hint)
         with torch.inference_mode():
             output = self.model(*map(torch.from_numpy, padded(ids, self.length, self.tokenizer.pad_id)))
