@@ -55,7 +55,7 @@ class Product:
         """Of each channel's integers; of a Conv or Gemm."""
         axis = 0 if self.node.op_type == "Conv" or self.attributes.get("transB") == [1] else 1
         rows = np.moveaxis(self.weight, axis, 0).reshape(self.weight.shape[axis], -1)
-        return np.asarray(rows.sum(axis=1, dtype=np.int64))
+        return np.asarray(rows.astype(np.int64).sum(axis=1))
 
 
 class Products:

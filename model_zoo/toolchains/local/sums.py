@@ -25,7 +25,7 @@ _LOST = 256
 def center_sums(model: onnx.ModelProto, *, toward_zero: bool) -> int:
     """Give the products of 16-bit activations in a QDQ model such biases, in place; gives how many.
 
-    Only with 8-bit weights; those without a bias get one.
+    Only with weights of 4 or 8 bits; those without a bias get one.
 
     Args:
         toward_zero: How the NPU cuts off a bias; otherwise downward.
@@ -43,7 +43,11 @@ def center_sums(model: onnx.ModelProto, *, toward_zero: bool) -> int:
 
 
 def _loses_bits(product: Product) -> bool:
-    if product.activation.bits != 16 or product.weight.dtype != np.int8 or product.node.op_type == "ConvTranspose":
+    if (
+        product.activation.bits != 16
+        or product.weight.dtype.name not in ("int4", "int8")
+        or product.node.op_type == "ConvTranspose"
+    ):
         return False
     depthwise = product.attributes.get("group", [1])[0] > 1
     return not (depthwise and max(product.attributes.get("strides", [1])) > 1)

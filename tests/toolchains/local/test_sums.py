@@ -16,11 +16,13 @@ from tests.toolchains.local.conftest import OneLayer
 
 
 @pytest.mark.parametrize("chipset", ["sm8350", "sm8450", "sm8650"])
-@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize(
+    ("precision", "biased"), [(Precision.W8A16, True), (Precision.W8A16, False), (Precision.W4A16, True)]
+)
 def test_the_sums_are_right_on_average(
-    chipset: str, biased: bool, layer: OneLayer, monkeypatch: pytest.MonkeyPatch
+    chipset: str, precision: Precision, biased: bool, layer: OneLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = layer.quantized(Precision.W8A16, biased=biased)
+    file = layer.quantized(precision, biased=biased)
 
     def units() -> np.ndarray:
         """Mean error of each channel, in units of its sums."""
