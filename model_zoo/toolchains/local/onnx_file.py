@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,3 +52,22 @@ def element_counts(model: onnx.ModelProto) -> dict[str, int]:
     graph = shape_inference.infer_shapes(model).graph
     shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.value_info, *graph.output)}
     return {name: math.prod(size.dim_value for size in shape) for name, shape in shapes.items()}
+
+
+def readers_of(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    """The nodes that read each tensor, as often as they do."""
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
+
+
+def quantize_behind(tensor: str, readers: Mapping[str, Sequence[onnx.NodeProto]]) -> onnx.NodeProto | None:
+    """The QuantizeLinear that alone reads a tensor, or what a Relu or Clip makes of it; None if there is none."""
+    found = readers.get(tensor, ())
+    if len(found) != 1 or found[0].input[0] != tensor:
+        return None
+    if found[0].op_type in ("Relu", "Clip"):
+        return quantize_behind(found[0].output[0], readers)
+    return found[0] if found[0].op_type == "QuantizeLinear" else None

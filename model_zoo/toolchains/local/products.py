@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from model_zoo.toolchains.local.onnx_file import quantize_behind, readers_of
 
 if TYPE_CHECKING:
     import onnx
@@ -65,8 +66,7 @@ class Products:
         self._graph = model.graph
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._makers = {name: node for node in model.graph.node for name in node.output}
-        self._readers = {name: node for node in model.graph.node for name in node.input}
-        self._uses = Counter(name for node in model.graph.node for name in node.input)
+        self._readers = readers_of(model)
 
     def __iter__(self) -> Iterator[Product]:
         for node in [node for node in self._graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm")]:
@@ -78,12 +78,12 @@ class Products:
             bias = np.zeros(channels, np.int32)
             if _biased(node):
                 found = self._dequantized(node.input[2])
-                own = self._uses[node.input[2]] == self._uses[self._makers[node.input[2]].input[0]] == 1
-                if found is None or found.values is None or found.values.dtype != np.int32 or not own:
+                if found is None or found.values is None or found.values.dtype != np.int32 or self._is_shared(node):
                     continue
                 bias = found.values
             scales = np.broadcast_to(activation.scale.astype(np.float64) * weight.scale, (channels,))
-            result = self._result(node)
+            behind = quantize_behind(node.output[0], self._readers)
+            result = self._quantized(behind) if behind is not None else None
             yield Product(node, activation, weight.values, scales, bias, result, attributes)
 
     def set_bias(self, product: Product, bias: np.ndarray) -> None:
@@ -109,12 +109,10 @@ class Products:
         node = self._makers.get(name)
         return self._quantized(node) if node is not None and node.op_type == "DequantizeLinear" else None
 
-    def _result(self, node: onnx.NodeProto) -> Quantized | None:
-        name = node.output[0]
-        reader = self._readers.get(name) if self._uses[name] == 1 else None
-        if reader is not None and reader.op_type in ("Relu", "Clip") and reader.input[0] == name:
-            return self._result(reader)
-        return self._quantized(reader) if reader is not None and reader.op_type == "QuantizeLinear" else None
+    def _is_shared(self, node: onnx.NodeProto) -> bool:
+        """Whether another node reads a product's bias too."""
+        integers = self._makers[node.input[2]].input[0]
+        return len(self._readers[node.input[2]]) > 1 or len(self._readers[integers]) > 1
 
     def _quantized(self, node: onnx.NodeProto) -> Quantized | None:
         from onnx import numpy_helper

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_zoo.base.spec import Arrays
+from model_zoo.toolchains.local.onnx_file import quantize_behind, readers_of
 from model_zoo.toolchains.local.quantize.calibrate import Values
 from model_zoo.toolchains.local.quantize.linear import Linear, find_linears
 from model_zoo.toolchains.local.quantize.rounding import exact_factors, find_scales, fit
@@ -79,10 +80,7 @@ class _Writer:
         self._tensors = {tensor.name: tensor for tensor in quantized.graph.initializer}
         self._nodes = {node.name: node for node in quantized.graph.node}
         self._producers = {output: node for node in quantized.graph.node for output in node.output}
-        self._readers: dict[str, list[onnx.NodeProto]] = {}
-        for each in quantized.graph.node:
-            for name in each.input:
-                self._readers.setdefault(name, []).append(each)
+        self._readers = readers_of(quantized)
 
     def activation(self, linear: Linear) -> str:
         """The name that the layer's activation has in the quantized model."""
@@ -127,7 +125,7 @@ class _Writer:
             spread = np.broadcast_to(importance[:, None], weight.shape)
             one = find_scales(weight.reshape(1, 1, -1), spread.reshape(1, -1), bits)
             scales = np.broadcast_to(one, (*weight.shape[:2], 1))
-        result = self._result(node)
+        result = quantize_behind(node.output[0], self._readers)
         if result is not None and self._is_16bit(node.input[0]):
             activation = self._producers[node.input[0]]
             scales = exact_factors(scales, *(self._read(self._tensors[each.input[1]]) for each in (activation, result)))
@@ -138,13 +136,6 @@ class _Writer:
         if linear.bias:
             bias = self._read(self._floats[linear.bias]) + (shift + (weight - fitted * scales) @ mean).reshape(-1)
             self._write_bias(self._producers[node.input[2]], self._producers[node.input[0]], scale, bias)
-
-    def _result(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The QuantizeLinear behind a layer, or behind the Relu or Clip behind it."""
-        readers = self._readers.get(node.output[0], [])
-        if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip"):
-            return self._result(readers[0])
-        return readers[0] if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" else None
 
     def _is_16bit(self, activation: str) -> bool:
         from onnx import TensorProto
