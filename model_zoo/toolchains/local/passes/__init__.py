@@ -214,7 +214,7 @@ PASSES = (
         "(MEM_ALLOC, 1002) for that in 8 bits on v68 where it is large, such as SuperPoint's 256 x 60 x 80. Div "
         "broadcasts by itself, as do its like; but in 16 bits v68 has no memory for that, as in MiniLM's normalize",
         broadcast_by_operator,
-        (Precision.W8A8,),
+        (Precision.W8A8, Precision.W8A8_MIXED_INT16),
     ),
 )
 

@@ -61,6 +61,12 @@ def test_where_it_applies(outputs: tuple[str, ...], other: str, applied: bool) -
     assert np.array_equal(*found)
 
 
+def test_in_which_precisions_it_applies() -> None:
+    """Those with 8 bits, also beside outputs of 16: in 16 bits v68 has no memory for the operator that broadcasts."""
+    applied = {p for p in Precision if _PASS in apply_passes(_normalized([1, 8, 4, 6]), p)}
+    assert applied == {Precision.W8A8, Precision.W8A8_MIXED_INT16}
+
+
 @pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
 def test_v68_has_memory_for_a_large_one(tmp_path: Path) -> None:
     shape = [1, 256, 60, 80]
