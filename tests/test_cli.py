@@ -209,6 +209,11 @@ def test_listings_print_tables_and_json(capsys: Capture, command: str) -> None:
         assert len(records) == 50
 
 
+def _take_ctrl_c() -> None:
+    """A shell lets what it runs in the background ignore it, and so would what these tests start there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_stops_children_and_leaves_nothing(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -221,7 +226,14 @@ def test_ctrl_c_stops_children_and_leaves_nothing(tmp_path: Path) -> None:
         "--output-dir",
         str(tmp_path / "build"),
     ]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_take_ctrl_c,
+    )
     assert child.stderr is not None
     for line in child.stderr:
         if "capture" in line:
