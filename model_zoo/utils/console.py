@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import math
 import os
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.errors import ModelZooError, UserError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -224,6 +223,6 @@ class HouseParser(argparse.ArgumentParser):
             return
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         flags = [text.partition("=")[0].lstrip("-") for text in unknown if text.startswith("-")]
-        near = [options[name] for flag in flags for name in difflib.get_close_matches(flag, options, n=2)]
+        near = [options[name] for flag in flags for name in nearest(flag, options, most=2)]
         meant = f"did you mean {', '.join(dict.fromkeys(near))}? " if near else ""
         raise UserError(f"unrecognized arguments: {' '.join(unknown)}", f"{meant}run `{self.prog} --help`")

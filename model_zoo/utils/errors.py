@@ -31,6 +31,12 @@ class UserError(ModelZooError):
     exit_code = 2
 
 
+def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
+    """The valid names that are most like a name, in any case; the best first."""
+    choices = {choice.lower(): choice for choice in valid}
+    return [choices[found] for found in difflib.get_close_matches(name.lower(), choices, n=most, cutoff=0.5)]
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> UserError:
     """Build the error for a name that does not exist, with the nearest names that do.
 
@@ -40,7 +46,6 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> Us
         valid: Every valid name, aliases included.
         command: The command that lists all valid names.
     """
-    choices = {choice.lower(): choice for choice in valid}
-    near = difflib.get_close_matches(name.lower(), choices, n=3, cutoff=0.5)
-    meant = f"did you mean {', '.join(choices[n] for n in near)}? " if near else ""
+    near = nearest(name, valid)
+    meant = f"did you mean {', '.join(near)}? " if near else ""
     return UserError(f"unknown {kind} '{name}'", f"{meant}run `{command}` for all of them")

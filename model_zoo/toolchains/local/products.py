@@ -38,6 +38,8 @@ class Product:
     """A Conv, ConvTranspose or Gemm of a quantized activation with a constant weight.
 
     Args:
+        weight: Its integers, in the shape of the node's.
+        scales: Of each channel's products, [channels].
         bias: Its integers, [channels]; zeros where the node has none.
         result: What follows, maybe behind a Relu or Clip; None where that is not quantized.
         attributes: The node's whole numbers.

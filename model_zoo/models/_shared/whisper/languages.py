@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import UserError, nearest
 
 #: The mark of English; those of the other languages follow in the order of `languages`.
 _FIRST = 50259
@@ -32,6 +30,6 @@ def language_mark(language: str) -> int:
     for place, pair in enumerate(names.items()):
         if language.lower() in pair:
             return _FIRST + place
-    near = difflib.get_close_matches(language.lower(), [*names.values(), *names], n=1)
+    near = nearest(language, [*names.values(), *names], most=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(f"Whisper does not know the language '{language}'", f"{hint}languages: {', '.join(names)}")
