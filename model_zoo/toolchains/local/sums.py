@@ -2,8 +2,8 @@
 
 A product of 16-bit activations is added up in 32 bits, of which the low 8 are lost: the sum is cut off, 128 too low on
 average; the bias is cut off before, toward zero (v73 and later) or downward; the weights' sum times the activation's
-zero point is rounded. On the emulators of v68 and v75 this foretells the mean error of each channel of MobileNetV2 to
-within 1 to 49 units by layer (docs/accuracy.md). Biases chosen by it leave an error of at most 128, and of nothing on average.
+zero point is rounded. On the emulators of v68 and v75 this foretells the mean error of each channel of MobileNetV2
+to within 1 to 49 units by layer (docs/accuracy.md). Biases chosen by it leave about 128 at most, nothing on average.
 Depthwise convolutions with a stride lose nothing.
 """
 
