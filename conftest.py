@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import model_zoo  # noqa: F401  before onnxruntime, whose telemetry it switches off
+
 # Two test processes on two cores: more threads than cores make torch ten times slower. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tables are read here, not looked at: none may be cut to the width that pytest's workers set.

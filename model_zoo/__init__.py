@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from model_zoo.utils.telemetry import disable_telemetry
+
 __version__ = "0.1.0"
 
 __all__ = ["evaluate", "export", "list_models", "load_model"]
+
+disable_telemetry()
 
 if TYPE_CHECKING:
     from model_zoo.pipeline.api import export, list_models, load_model

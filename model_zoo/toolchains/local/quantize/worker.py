@@ -6,11 +6,13 @@ import contextlib
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -61,6 +63,9 @@ with _without_torch():
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config, qnn_preprocess_model
     from onnxruntime.quantization.fusions import FusionGelu
     from onnxruntime.quantization.onnx_model import ONNXModel
+
+#: onnx calls temporary files after a uuid1, for which libuuid opens an internet socket: it reads the machine's address.
+_named_at_random = patch("uuid.uuid1", uuid.uuid4)
 
 #: Samples that the activations of a mixed precision are judged on; more hardly change the order.
 JUDGED_ON = 2
@@ -162,6 +167,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     }
 
 
+@_named_at_random
 def _round(
     job: dict[str, Any], model: onnx.ModelProto, file: Path, ranges: Ranges, overrides: Overrides, work_dir: Path
 ) -> onnx.ModelProto:
@@ -236,6 +242,7 @@ def channel_axes(model: onnx.ModelProto) -> dict[str, int | None]:
     return axes
 
 
+@_named_at_random
 def prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onnx.ModelProto, list[str]]:
     """Our passes and onnxruntime's, into a file in `work_dir`: the quantizer writes beside its input."""
     model = load_onnx(file)
