@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +14,11 @@ from model_zoo.runtimes.qnn_session import open_context, open_session, run_sampl
 from model_zoo.toolchains.local.forms import apply_forms
 from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.hashing import sha256_file
+
+#: When a DLC was made stands in its JSON records. The checksums of its records are not filled in, so none has to follow.
+_DLC_TIME = re.compile(rb'("timestamp": )"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"')
+_NO_TIME = rb'\1"1980-01-01 00:00:00 UTC"'
 
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
             model = work_dir / "for_chipset.onnx"
             model.write_bytes(source.SerializeToString())
     started = time.perf_counter()
-    session = open_session(model, options, config)
+    session = open_session(_named_by_content(model, work_dir), options, config)
     compile_seconds = time.perf_counter() - started
     assignment = _assignment(session)
     del session
@@ -58,7 +65,8 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     result = {"assignment": assignment, "compile_seconds": compile_seconds, "emulate_seconds": 0.0, "readback": None}
     result["forms"] = places
     if job["kind"] == "dlc":
-        _only(work_dir, "*.dlc").replace(work_dir / f"{job['stem']}.dlc")
+        dlc = _only(work_dir, "*.dlc").replace(work_dir / f"{job['stem']}.dlc")
+        dlc.write_bytes(_DLC_TIME.sub(_NO_TIME, dlc.read_bytes()))  # the same bytes on any day
         return result
     readback = read_context_binary(_only(work_dir, "*.bin"))
     readback.require_target(**job["expected"])
@@ -72,6 +80,17 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         result["emulate_seconds"] = time.perf_counter() - started
     _only(work_dir, "*.bin").replace(work_dir / f"{job['stem']}.bin")
     return {**result, "readback": asdict(readback)}
+
+
+def _named_by_content(model: Path, work_dir: Path) -> Path:
+    """Link a model into the working directory under a name that its bytes alone decide.
+
+    ONNX Runtime makes the name of a compiled graph from the path that it is given, and the name is part of the binary.
+    """
+    os.chdir(work_dir)
+    link = Path(f"{sha256_file(model)[:16]}.onnx")
+    link.symlink_to(model)
+    return link
 
 
 def _assignment(session: Any) -> list[tuple[str, list[tuple[str, str]]]]:
