@@ -43,7 +43,9 @@ setup(
         "tflite": pinned("litert-torch", "ai-edge-litert", "ai-edge-quantizer"),
         "recover": pinned("timm", "transformers"),  # whose architectures a checkpoint may be of
         "datasets": pinned("av", "h5py", "soundfile"),  # each reads one dataset only
-        "dev": pinned("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-pyyaml", "pre-commit"),
+        "dev": pinned(
+            "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "types-pyyaml", "pre-commit", "cyclonedx-bom"
+        ),
     },
     entry_points={"console_scripts": ["model-zoo = model_zoo.cli:main"]},
 )
