@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "licences.md"
 OWN = ("model_zoo", "pip")
 HEAD = """# Licences of dependencies
 
-What each package that `make` installs says of its own licence, tools of developers included. Written by `make licences`;
-`make check` fails if it no longer holds. The same with dependencies and hashes: `build/sbom.json` (CycloneDX).
+What each package that `make` installs says of its own licence, tools of developers included. `make licences` writes
+this page, `make check` fails if it no longer holds. What depends on what: `build/sbom.json` (CycloneDX).
 The models have licences of their own, see their READMEs.
 
 | package | version | licence |
@@ -25,18 +26,16 @@ The models have licences of their own, see their READMEs.
 
 
 def licence(component: dict[str, Any]) -> str:
-    """The SPDX expressions of a package, or else the first line of what it says."""
-    stated = []
-    for entry in component.get("licenses", []):
-        one = entry.get("license", {})
-        text = one.get("text", {}).get("content", "").strip()
-        name = one.get("name", "").removeprefix("License :: ").removeprefix("OSI Approved :: ")
-        if name.startswith("declared license") and "encoding" not in one.get("text", {}):
-            name = text.splitlines()[0] if text else ""
-        stated.append(entry.get("expression") or one.get("id") or ("" if name.startswith("declared ") else name))
-    stated = [name for name in dict.fromkeys(stated) if name]
+    """The SPDX expressions of a package, or else what it says in its own words."""
+    stated = [_name(entry) for entry in component.get("licenses", [])]
     spdx = [name for name in stated if " License" not in name]
-    return "; ".join(spdx or stated) or "not stated"
+    return "; ".join(dict.fromkeys(spdx or stated)) or metadata(component["name"]).get("License") or "not stated"
+
+
+def _name(entry: dict[str, Any]) -> str:
+    one = entry.get("license", {})
+    named = entry.get("expression") or one.get("id") or one["name"]
+    return str(named).removeprefix("License :: ").removeprefix("OSI Approved :: ")
 
 
 def page(sbom: dict[str, Any]) -> str:

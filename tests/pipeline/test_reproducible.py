@@ -16,8 +16,9 @@ RUNTIMES = ("qnn", "precompiled_qnn_onnx", "qnn_dlc", "onnx", "tflite")
 _EXPORT = """
 import sys
 from model_zoo import export
+options = {"chipset": "sm8650", "precision": "w8a8", "skip_profiling": True, "skip_inferencing": True}
 for runtime in sys.argv[1:]:
-    export("digits_cnn", chipset="sm8650", runtime=runtime, precision="w8a8", skip_profiling=True, skip_inferencing=True)
+    export("digits_cnn", runtime=runtime, **options)
 """
 
 

@@ -16,7 +16,7 @@ from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import sha256_file
 
-#: When a DLC was made stands in its JSON records. The checksums of its records are not filled in, so none has to follow.
+#: When a DLC was made stands in its JSON records. Its records have no checksums that would have to follow.
 _DLC_TIME = re.compile(rb'("timestamp": )"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"')
 _NO_TIME = rb'\1"1980-01-01 00:00:00 UTC"'
 
