@@ -1,6 +1,13 @@
 """model_zoo: put neural networks on Snapdragon NPUs, from your own machine."""
 
-from __future__ import annotations
+import os
+import sys
+
+# `python -m model_zoo…` puts the working directory first on the import path, so a `torch.py` among downloaded files
+# would be run. While Python looks for the module that -m names, sys.argv[0] is "-m". The folder stays if this package
+# is imported from it. This stands before every import that is not in memory by now.
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):  # noqa: PTH120
+    del sys.path[0]
 
 from typing import TYPE_CHECKING
 

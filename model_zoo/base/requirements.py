@@ -102,7 +102,8 @@ def install_command(model_id: str) -> list[str]:
     """
     path = str(requirements_file(model_id))
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install", "-r", path]
+        return [sys.executable, "-P", "-m", "pip", "install", "-r", path]  # -P: no pip.py of the working directory
     if uv := shutil.which("uv"):
-        return [uv, "pip", "install", "--python", sys.executable, "-r", path]
+        folder = str(Path(path).parent)  # where uv looks for its settings, instead of in the working directory
+        return [uv, "pip", "install", "--directory", folder, "--python", sys.executable, "-r", path]
     raise ModelZooError("this environment has neither pip nor uv", f"install what {path} lists by other means")

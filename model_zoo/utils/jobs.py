@@ -104,7 +104,6 @@ class Worker:
         self._result_file.unlink(missing_ok=True)
         request = json.dumps({"module": module, "job": job, "once": once})
         (work_dir / "job.json").write_text(request, encoding="utf-8")
-        path = os.pathsep.join([str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH", "")])
         self._started, self._peak = time.monotonic(), 0
         with self._log_file.open("wb") as log:
             self._child = subprocess.Popen(
@@ -112,7 +111,7 @@ class Worker:
                 stdin=subprocess.DEVNULL if once else subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **_import_path()},
                 start_new_session=True,
             )
         _running.add(self._child)
@@ -193,6 +192,15 @@ class Worker:
         except psutil.Error:  # it ended meanwhile
             self._child.wait()
         return ""
+
+
+def _import_path() -> dict[str, str]:
+    """Variables by which a child finds this package, and runs nothing that lies in the working directory.
+
+    An empty element of PYTHONPATH means the working directory too. Processes that the child starts inherit this.
+    """
+    own = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return {"PYTHONPATH": os.pathsep.join([str(_PACKAGE_ROOT), *own]), "PYTHONSAFEPATH": "1"}
 
 
 def kill_children() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -128,6 +129,11 @@ def _request(given: argparse.Namespace, stored: Stored | None) -> Request:
     if given.generate_code and (given.json or given.check):
         raise UserError("--generate-code goes with neither --json nor --check", "run it once for each")
     library = given.library or (stored and stored.library) or "torchvision"
+    if not given.library and library not in ("torchvision", "timm"):
+        raise UserError(
+            f"{given.check} is of the library {library!r}, which is imported only if you name it",
+            f"if you trust it: --library {shlex.quote(library)}",
+        )
     depth = stored.depth if stored else Stage(given.depth or Stage.FX)
     if stored and given.depth and given.depth != depth:
         raise UserError(f"{given.check} was made with --depth {depth}", "leave --depth out")

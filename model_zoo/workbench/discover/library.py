@@ -100,9 +100,11 @@ def _module(name: str) -> Library:
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module by its name or by the path of its file, with the current folder on the path as Python has it."""
-    sys.path.insert(0, str(Path(name).resolve().parent if name.endswith(".py") else Path.cwd()))
-    return importlib.import_module(Path(name).stem if name.endswith(".py") else name)
+    """Import an installed module by its name, or a file by its path, with the folder of the file on the path."""
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    sys.path.insert(0, str(Path(name).resolve().parent))
+    return importlib.import_module(Path(name).stem)
 
 
 def _is_defined_in(value: Any, module: ModuleType) -> bool:
@@ -157,6 +159,9 @@ def check_name(name: str) -> None:
     top = name.split(".")[0]
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f"'{name}' is no name of a module", hint)
-    here = Path.cwd()
-    if not importlib.util.find_spec(top) and not (here / top).is_dir() and not (here / f"{top}.py").is_file():
-        raise UserError(f"there is no module '{top}'", hint)
+    if not importlib.util.find_spec(top):
+        if Path(f"{top}.py").is_file():
+            hint = f"code of this folder is run only if you name the file: --library ./{top}.py"
+        elif Path(top).is_dir():
+            hint = f"code of this folder is run only if it is on the path: PYTHONPATH=. model-zoo discover --library {name}"
+        raise UserError(f"no module '{top}' is installed", hint)

@@ -14,7 +14,7 @@ _RERUN_SH = """#!/bin/sh
 # Another Python: PYTHON=… sh scripts/rerun.sh
 set -e
 cd "$(dirname "$0")"
-exec "${{PYTHON:-{python}}}" rerun.py "$@"
+exec "${{PYTHON:-{python}}}" -P rerun.py "$@"
 """
 
 _RERUN_PY = '''"""Run this experiment again, as outputs/request.json says, into a new workspace beside this one."""

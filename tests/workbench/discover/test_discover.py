@@ -134,7 +134,10 @@ def test_check_tells_what_no_longer_holds(
     skipped = [model for model in answer["models"] if model["name"] not in ("Lacks", "Fetches")]
     stored = tmp_path / "stored.json"
     stored.write_text(json.dumps({**answer, "models": skipped}), encoding="utf-8")
-    assert discover("--check", str(stored), *LIMIT) == 0
+    capsys.readouterr()
+    assert discover("--check", str(stored), *LIMIT) == 2  # the file names a library: its code is not run for that
+    assert f"--library {module_file}" in capsys.readouterr().err
+    assert discover("--library", str(module_file), "--check", str(stored), *LIMIT) == 0
     registry = tmp_path / "registry.py"
     registry.write_text("MODEL_REGISTRY = {'Fine': 1, 'Branch': 2, 'Gone': 3}", encoding="utf-8")
     capsys.readouterr()
@@ -158,6 +161,18 @@ def test_changed_source_is_tested_again(answer: dict[str, Any], tmp_path: Path, 
     source.write_text("a = 2")
     state = State("net.py", [1])
     assert state.listing is None and state.find("A", Stage.FX, "", 5.0) is None
+
+
+def test_a_name_is_no_file_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nets.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    (tmp_path / "timm.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    assert discover("--library", "nets", *LIMIT) == 2
+    assert "--library ./nets.py" in capsys.readouterr().err
+    assert discover("--library", "timm", "--test-model", "no_such_model", *LIMIT) == 2
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
