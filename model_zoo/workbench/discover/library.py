@@ -163,5 +163,5 @@ def check_name(name: str) -> None:
         if Path(f"{top}.py").is_file():
             hint = f"code of this folder is run only if you name the file: --library ./{top}.py"
         elif Path(top).is_dir():
-            hint = f"code of this folder is run only if it is on the path: PYTHONPATH=. model-zoo discover --library {name}"
+            hint = f"to run code of this folder, put it on the path: PYTHONPATH=. model-zoo discover --library {name}"
         raise UserError(f"no module '{top}' is installed", hint)

@@ -19,8 +19,8 @@ _EPILOG = """the workspace  <output-dir>/<name>-<time>/
   reports/   experiment and stakeholder report, as Markdown and as HTML pages
   scripts/   rerun.sh runs it all again, report.py makes the reports again
 
-Nothing is installed or downloaded. A checkpoint is read as data; the code of --source is yours and is run, in a child
-process with limits of time and memory.
+Nothing is installed or downloaded. A checkpoint is read as data; code is run only if you name its folder with --source
+or give --trust, in a child process with limits of time and memory. A model.py beside the file is not run by itself.
 
 examples:
   model-zoo explore detector.onnx --input street.jpg --targets targets.yaml
@@ -95,7 +95,7 @@ def _prepare(given: argparse.Namespace) -> Any:
     from model_zoo.workbench.explore.contents import check_runnable, read_facts
     from model_zoo.workbench.explore.environment import choose_environment, find_environments
     from model_zoo.workbench.explore.explore import Exploration
-    from model_zoo.workbench.explore.identify import find_source, find_weights
+    from model_zoo.workbench.explore.identify import code_beside, find_source, find_weights
     from model_zoo.workbench.explore.records import Request
     from model_zoo.workbench.explore.scripts import write_scripts
     from model_zoo.workbench.explore.targets import read_targets
@@ -107,7 +107,7 @@ def _prepare(given: argparse.Namespace) -> Any:
         raise UserError(f"--timeout {given.timeout:g}: a time above 0 is needed", "leave it out for 600")
     chips = tuple(dict.fromkeys(find_chipset(name).name for name in given.chipset))
     file = find_weights(Path(given.file))
-    source = find_source(Path(given.source) if given.source else None, file)
+    source = find_source(Path(given.source) if given.source else None)
     for path in given.input:
         if not Path(path).expanduser().is_file():
             raise UserError(f"--input {path}: there is no such file")
@@ -139,6 +139,8 @@ def _prepare(given: argparse.Namespace) -> Any:
         write_scripts(workspace)
     tell = console(stderr=True).print
     tell(f"workspace: {workspace.root}")
+    if source is None and (beside := code_beside(file)):
+        tell(beside, markup=False, soft_wrap=True)
     return Exploration(workspace, request, file, facts, source, (found, chosen), lambda what: tell(f"  {what}"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,15 +63,14 @@ def find_weights(path: Path) -> Path:
     return found[0]
 
 
-def find_source(asked: Path | None, file: Path) -> Path | None:
-    """The folder with the code of the model: the one asked for, or the file's own if a recovery lies there.
+def find_source(asked: Path | None) -> Path | None:
+    """The folder with the code of the model, which is run: never one that the user did not name.
 
     Raises:
         UserError: The folder asked for is missing, or has no model.py.
     """
     if asked is None:
-        beside = file.parent
-        return beside.resolve() if (beside / ENTRY).is_file() and (beside / _RECOVERY).is_file() else None
+        return None
     source = asked.expanduser()
     if not source.is_dir():
         raise UserError(f"--source {asked}: there is no such folder", "give the folder that holds model.py")
@@ -80,6 +80,14 @@ def find_source(asked: Path | None, file: Path) -> Path | None:
             f"write {ENTRY} with a function build_model() that gives the torch module",
         )
     return source.resolve()
+
+
+def code_beside(file: Path) -> str | None:
+    """What to say of a model.py that lies beside the file and was not asked for; None if there is none."""
+    if not (file.parent / ENTRY).is_file():
+        return None
+    command = shlex.join(["model-zoo", "explore", str(file), "--source", str(file.parent)])
+    return f"the {ENTRY} beside the file is not run; to build the model with it, if you trust it: {command}"
 
 
 def identify(file: Path, facts: FileFacts, source: Path | None, origin: str | None) -> Identity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ RECOVERED = "scripts/recovered"
 
 
 def recover(file: Path, workspace: Workspace, limits: Limits) -> Path:
-    """The folder with the module that loads the file; made unless an earlier run made it.
+    """The folder with the module that loads the file.
+
+    Made anew each time: of a workspace that is resumed, nobody knows who wrote the code in it.
 
     Raises:
         UserError: No model is found for it.
     """
     folder = workspace.root / RECOVERED
-    if (folder / "model.py").is_file():
-        return folder
+    shutil.rmtree(folder, ignore_errors=True)
     scratch = workspace.folder("logs") / "recover"
     scratch.mkdir(exist_ok=True)
     log = ""
