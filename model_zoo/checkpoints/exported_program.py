@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
@@ -24,7 +25,7 @@ _MAX_JSON_BYTES = 64 * 2**20
 _OLD_PROGRAM = "serialized_exported_program.json"
 
 #: torch.export's own numbers for types.
-_DTYPES = {
+DTYPES = {
     **dict(enumerate(("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"), 1)),
     **{9: "complex32", 10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16"},
     **{29: "float8_e4m3fn", 30: "float8_e5m2", 31: "float8_e4m3fnuz", 32: "float8_e5m2fnuz", 33: "float8_e8m0fnu"},
@@ -60,6 +61,23 @@ def open_exported(archive: ZipRecords, prefix: str) -> Opened:
         notes=(*reader.notes, *unsupported),
     )
     return Opened(contents, reader.places)
+
+
+def read_description(path: Path) -> Any:
+    """The JSON of the program in an archive, as torch.export writes it.
+
+    Raises:
+        UnreadableError: There is none or several, or it is damaged or too large.
+    """
+    archive = read_zip(path)
+    prefix = exported_prefix(archive)
+    if prefix is None:
+        raise UnreadableError("is no exported program")
+    inside = [name for name in archive.records if name.startswith(f"{prefix}models/") and name.endswith(".json")]
+    names = [_OLD_PROGRAM] if _OLD_PROGRAM in archive.records else inside
+    if len(names) != 1:
+        raise UnreadableError(f"holds {len(names)} programs, not one")
+    return parse_json(archive.read(names[0], _MAX_JSON_BYTES), printable(names[0]))
 
 
 class _Reader:
@@ -134,7 +152,7 @@ class _Reader:
                 return info, opened.places[opened.contents.main or ""].get(name)
             case {"path_name": str(file), "tensor_meta": dict(meta)}:
                 source = self.archive.source(f"{self.prefix}{folder}/{file}")
-                dtype = _DTYPES.get(meta.get("dtype", 0), "unknown")
+                dtype = DTYPES.get(meta.get("dtype", 0), "unknown")
                 (offset,) = _integers([meta.get("storage_offset", {"as_int": 0})])
                 place = Place(source, dtype, _integers(meta.get("sizes")), _integers(meta.get("strides")), offset)
                 return describe(place), place
@@ -204,7 +222,7 @@ def _value(name: str, tensors: dict[str, Any]) -> dict[str, Any]:
     sizes = meta.get("sizes")
     shape = [_size(size) for size in sizes] if isinstance(sizes, list) else None
     dtype = meta.get("dtype")
-    return {"name": name, "dtype": _DTYPES.get(dtype) if isinstance(dtype, int) else None, "shape": shape}
+    return {"name": name, "dtype": DTYPES.get(dtype) if isinstance(dtype, int) else None, "shape": shape}
 
 
 def _size(size: Any) -> Any:

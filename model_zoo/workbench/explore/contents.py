@@ -8,7 +8,7 @@ from pathlib import Path
 from model_zoo.checkpoints.contents import Format
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.explore.program import check_program
+from model_zoo.workbench.explore.program import read_program
 
 #: What runs a format, as the child process names it, and the packages that it takes.
 RUNNERS: dict[Format, tuple[str, tuple[str, ...]]] = {
@@ -63,7 +63,7 @@ def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: boo
             raise UserError(f"{file} is {facts.format}, which runs by itself", "leave --source out")
         return
     if facts.format is Format.PT2 and not trust:
-        check_program(file)
+        read_program(file)  # which refuses what it cannot read as data
     if facts.format is Format.TORCHSCRIPT and not trust:
         raise UserError(
             f"{file} is a TorchScript archive: running it runs the code in it",

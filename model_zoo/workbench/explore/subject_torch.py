@@ -16,7 +16,8 @@ from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.figures import Layers
-from model_zoo.workbench.explore.program import check_pickles
+from model_zoo.workbench.explore.interpreter import Program, load_program
+from model_zoo.workbench.explore.program import read_program
 from model_zoo.workbench.explore.subject import Port, Subject
 from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
 
@@ -54,8 +55,9 @@ class TorchSubject(Subject):
 
     def layers(self, sample: Arrays, runs: int) -> Layers:
         tensors = self._tensors(sample)
-        measure = measure_graph if isinstance(self.module, torch.fx.GraphModule) else measure_modules
-        return measure(self.module, tensors, runs, self.device)
+        if isinstance(self.module, torch.fx.GraphModule | Program):
+            return measure_graph(self.module, tensors, runs, self.device)
+        return measure_modules(self.module, tensors, runs, self.device)
 
     def write_onnx(self, sample: Arrays, file: Path) -> None:
         from model_zoo.pipeline.capture import export_program, write_onnx
@@ -127,13 +129,14 @@ def from_source(source: Path, weights: Path, device: str) -> TorchSubject:
 
 
 def from_program(file: Path, device: str, trust: bool) -> TorchSubject:
-    """Read an exported program, whose description was checked to name nothing but operators.
+    """Read an exported program.
 
     Args:
-        trust: Its pickles may hold anything.
+        trust: torch loads it, which may run code of the file, instead of our own reader.
     """
     if not trust:
-        check_pickles(file)
+        description = read_program(file)
+        return TorchSubject(load_program(file, description), description.ports, "the exported program", device)
     program: torch.export.ExportedProgram = torch.export.load(file)
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from model_zoo.workbench.explore.figures import Layers
+from model_zoo.workbench.explore.interpreter import Label, Program, Watch
 from model_zoo.workbench.explore.subject import shared_layers
 
 _COUNTED = "matrix products, convolutions and attention, half of the operations that torch counts"
@@ -66,21 +69,25 @@ def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: i
     return _layers("hooks around each innermost module", runs, found, macs.get("Global", 0))
 
 
-def measure_graph(module: torch.nn.Module, inputs: list[torch.Tensor], runs: int, device: str) -> Layers:
+def measure_graph(module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str) -> Layers:
     """Time each operator of a traced graph by running it node by node."""
-    timed = _TimedInterpreter(module, device)  # type: ignore[arg-type]
+    watched = module.run if isinstance(module, Program) else partial(_run_graph, module)
+    watch = _Watch({name: parameter.numel() for name, parameter in module.named_parameters()}, device)
     with torch.inference_mode():
         for _ in range(_WARM_UP):
             module(*inputs)
         for _ in range(runs):
-            timed.run(*inputs)
-        counted = _CountedInterpreter(module)  # type: ignore[arg-type]
-        counted.run(*inputs)
-    found = []
-    for name, seconds in timed.seconds.items():
-        ms, macs = seconds / runs * 1000, counted.macs[name]
-        found.append((name, timed.kinds[name], ms, macs, counted.parameters[name]))
-    return _layers("an interpreter that runs the graph node by node", runs, found, sum(counted.macs.values()))
+            watched(inputs, watch.time)
+        watched(inputs, watch.count)
+    found: list[tuple[str, str, float | None, int | None, int]] = []
+    for label, seconds in watch.seconds.items():
+        ms, macs = seconds / runs * 1000, watch.macs[label]
+        found.append((label.name, label.kind, ms, macs, watch.parameters[label]))
+    return _layers("an interpreter that runs the graph node by node", runs, found, sum(watch.macs.values()))
+
+
+def _run_graph(module: torch.fx.GraphModule, inputs: list[torch.Tensor], watch: Watch) -> None:
+    _WatchedInterpreter(module, watch).run(*inputs)
 
 
 def _layers(how: str, runs: int, found: list[Any], macs: int) -> Layers:
@@ -103,42 +110,52 @@ def _macs_by_module(module: torch.nn.Module, inputs: list[torch.Tensor]) -> dict
     return {name: sum(by_operator.values()) // 2 for name, by_operator in counts.items()}
 
 
-class _TimedInterpreter(torch.fx.Interpreter):
-    def __init__(self, module: torch.fx.GraphModule, device: str) -> None:
-        super().__init__(module)
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.kinds: dict[str, str] = {}
-        self._device = device
+class _Watch:
+    """What is seen of the steps of a graph.
 
-    def run_node(self, n: torch.fx.Node) -> Any:
-        """Run a node, timed if it computes."""
-        if n.op not in ("call_function", "call_module", "call_method"):
-            return super().run_node(n)
+    Args:
+        left: Elements of the parameters; each counts where it is used first.
+    """
+
+    def __init__(self, left: dict[str, int], device: str) -> None:
+        self.seconds: dict[Label, float] = defaultdict(float)
+        self.macs: dict[Label, int] = {}
+        self.parameters: dict[Label, int] = {}
+        self._left, self._device = left, device
+
+    def time(self, label: Label, call: Callable[[], Any]) -> Any:
+        """Make the call, timed."""
         _wait(self._device)
         started = time.perf_counter()
-        value = super().run_node(n)
+        value = call()
         _wait(self._device)
-        self.seconds[n.name] += time.perf_counter() - started
-        self.kinds[n.name] = str(n.target).removeprefix("aten.").removesuffix(".default")
+        self.seconds[label] += time.perf_counter() - started
+        return value
+
+    def count(self, label: Label, call: Callable[[], Any]) -> Any:
+        """Make the call and count its work."""
+        with FlopCounterMode(display=False) as counter:
+            value = call()
+        self.macs[label] = counter.get_total_flops() // 2
+        self.parameters[label] = sum(self._left.pop(name, 0) for name in label.stored)
         return value
 
 
-class _CountedInterpreter(torch.fx.Interpreter):
-    def __init__(self, module: torch.fx.GraphModule) -> None:
+class _WatchedInterpreter(torch.fx.Interpreter):
+    """Shows each call of a graph of torch's own."""
+
+    def __init__(self, module: torch.fx.GraphModule, watch: Watch) -> None:
         super().__init__(module)
-        self.macs: dict[str, int] = defaultdict(int)
-        self.parameters: dict[str, int] = defaultdict(int)
-        self._left = {name: parameter.numel() for name, parameter in module.named_parameters()}
+        self._watch = watch
+        self._places = {node: place for place, node in enumerate(module.graph.nodes)}
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        """Run a node and count its work."""
-        with FlopCounterMode(display=False) as counter:
-            value = super().run_node(n)
-        self.macs[n.name] = counter.get_total_flops() // 2
-        for source in n.all_input_nodes:
-            if source.op == "get_attr":
-                self.parameters[n.name] += self._left.pop(str(source.target), 0)
-        return value
+        """Run a node, watched if it computes."""
+        if not n.op.startswith("call_") or n.target is operator.getitem:
+            return super().run_node(n)
+        kind = str(n.target).removeprefix("aten.").removesuffix(".default")
+        stored = tuple(str(source.target) for source in n.all_input_nodes if source.op == "get_attr")
+        return self._watch(Label(self._places[n], n.name, kind, stored), partial(super().run_node, n))
 
 
 def _wait(device: str) -> None:
