@@ -152,7 +152,8 @@ class _Reader:
                 return info, opened.places[opened.contents.main or ""].get(name)
             case {"path_name": str(file), "tensor_meta": dict(meta)}:
                 source = self.archive.source(f"{self.prefix}{folder}/{file}")
-                dtype = DTYPES.get(meta.get("dtype", 0), "unknown")
+                number = meta.get("dtype")
+                dtype = DTYPES.get(number, "unknown") if isinstance(number, int) else "unknown"
                 (offset,) = _integers([meta.get("storage_offset", {"as_int": 0})])
                 place = Place(source, dtype, _integers(meta.get("sizes")), _integers(meta.get("strides")), offset)
                 return describe(place), place
@@ -195,14 +196,15 @@ def _told(program: Any) -> dict[str, Any]:
     module = _dict(_dict(program).get("graph_module"))
     graph, signature = _dict(module.get("graph")), _dict(module.get("signature"))
     tensors = _dict(graph.get("tensor_values"))
-    nodes = [node.get("target") for node in graph.get("nodes") or [] if isinstance(node, dict)]
+    nodes = graph.get("nodes")
+    called = [node.get("target") for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
     return {
         "torch_version": _dict(program).get("torch_version"),
         "schema_version": _dict(program).get("schema_version"),
         "opset_version": _dict(program).get("opset_version"),
         "inputs": [_value(name, tensors) for name in _arguments(signature.get("input_specs"), "user_input")],
         "outputs": [_value(name, tensors) for name in _arguments(signature.get("output_specs"), "user_output")],
-        "operators": dict(Counter(node for node in nodes if isinstance(node, str)).most_common()),
+        "operators": dict(Counter(target for target in called if isinstance(target, str)).most_common()),
     }
 
 

@@ -19,8 +19,9 @@ _EPILOG = """the workspace  <output-dir>/<name>-<time>/
   reports/   experiment and stakeholder report, as Markdown and as HTML pages
   scripts/   rerun.sh runs it all again, report.py makes the reports again
 
-Nothing is installed or downloaded. A checkpoint is read as data; code is run only if you name its folder with --source
-or give --trust, in a child process with limits of time and memory. A model.py beside the file is not run by itself.
+Nothing is installed or downloaded. A file is read as data, an exported program too; code is run only if you name its
+folder with --source or give --trust, in a child process with limits of time and memory. A model.py beside the file is
+not run by itself.
 
 examples:
   model-zoo explore detector.onnx --input street.jpg --targets targets.yaml
@@ -81,7 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         "--timeout", type=float, default=600.0, metavar="S", help="seconds for one step of the model (default: 600)"
     )
     parser.add_argument(
-        "--trust", action="store_true", help="run a file that holds code of its own, such as TorchScript"
+        "--trust",
+        action="store_true",
+        help="let torch load a file that may run code of its own: TorchScript, or an exported program with more than "
+        "operators on tensors",
     )
     parser.add_argument("--resume", metavar="DIR", help="go on in this workspace, with the same command")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

@@ -14,7 +14,8 @@ from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.operators import NUMBERS
-from model_zoo.workbench.explore.program import Constant, Description, Node, Value
+from model_zoo.workbench.explore.program import Description, Node, Value
+from model_zoo.workbench.explore.program_values import Constant
 
 #: Python types of the arguments of an operator, by the type that its schema names.
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -27,8 +28,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "ScalarType": (torch.dtype,),
     "Layout": (torch.layout,),
     "MemoryFormat": (torch.memory_format,),
-    "Device": (torch.device,),
+    "Device": (Value,),
 }
+#: Stands for the device that the inputs are on.
+_DEVICE = Value(-1)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Program(torch.nn.Module):
         """The same, with somebody to look at each step."""
         check_inputs(self._description, tensors)
         values: dict[int, Any] = {number: getattr(self, name) for number, name in self._stored.items()}
+        values[_DEVICE.number] = tensors[0].device if tensors else torch.device("cpu")
         for (_, value), tensor in zip(self._description.inputs, tensors, strict=True):
             values[value.number] = tensor
         for step in self._steps:
@@ -197,11 +201,11 @@ def _numbers(value: Any) -> list[int]:
 
 
 def _own(value: Any) -> Any:
-    """An argument with what torch itself has for dtypes, formats and devices."""
+    """An argument with what torch itself has for dtypes and formats."""
     if isinstance(value, list):
         return [_own(each) for each in value]
     if isinstance(value, Constant):
-        return torch.device("cpu") if value.kind == "device" else getattr(torch, value.name)
+        return _DEVICE if value.kind == "device" else getattr(torch, value.name)
     return value
 
 

@@ -83,13 +83,11 @@ CHECKS = frozenset(
 )
 
 
-def operator_name(target: object) -> str | None:
+def operator_name(target: str) -> str | None:
     """The operator that a program calls, e.g. "aten.add.Tensor" or "_operator.mul"; None if it may not.
 
     Of each operator there are overloads, and a form with "_" that changes its first argument.
     """
-    if not isinstance(target, str):
-        return None
     if target in NUMBERS:
         return target
     found = _TARGET.fullmatch(target)

@@ -125,6 +125,52 @@ def test_code_of_a_folder_builds_what_a_checkpoint_fills(tmp_path: Path, explore
     assert "ran longer" in (workspace / "reports/experiment.md").read_text()
 
 
+def test_code_beside_a_checkpoint_is_not_run_unasked(tmp_path: Path, explore: Explore) -> None:
+    from safetensors.numpy import save_file
+
+    files = tmp_path / "a download"
+    files.mkdir()
+    save_file({"odd": np.zeros(1, np.float32)}, files / "weights.safetensors")
+    (files / "recovery.json").write_text("{}")
+    names = ("model", "torch", "json", "sitecustomize", "tokenizer", "modeling_net", "conftest", "setup")
+    for name in names:
+        (files / f"{name}.py").write_text(f"open({str(tmp_path / name)!r} + '.ran', 'w').close()\n")
+    (files / "config.json").write_text(
+        '{"model_type": "net", "architectures": ["Net"], "auto_map": {"AutoModel": "modeling_net.Net"}}'
+    )
+    done = explore(files, "weights.safetensors")
+    assert done.returncode == 2 and list(tmp_path.glob("*.ran")) == []
+    assert "model-zoo explore weights.safetensors --source ." in done.stderr
+
+
+def test_an_exported_program_is_explored_as_data(tmp_path: Path, explore: Explore) -> None:
+    import torch
+
+    program = torch.export.export(torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()), (torch.zeros(1, 4),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    done = explore(tmp_path, "net.pt2", "--runs", "2", "--chipset", "sm8650")
+    assert done.returncode == 0, done.stderr
+    (workspace,) = (tmp_path / "tmp").iterdir()
+    layers = _read(workspace, "layers.json")["layers"]
+    assert [(each["kind"], each["macs"], each["parameters"]) for each in layers] == [("linear", 8, 10), ("relu", 0, 0)]
+    assert {check["fit"] for check in _read(workspace, "npu.json")["checks"]} == {"whole"}
+
+
+def test_code_in_a_resumed_workspace_is_not_run(tmp_path: Path, explore: Explore) -> None:
+    """Nobody knows who made it: the model is recovered again."""
+    from safetensors.numpy import save_file
+
+    save_file({"odd": np.zeros(1, np.float32)}, tmp_path / "m.safetensors")
+    assert explore(tmp_path, "m.safetensors").returncode == 2
+    (workspace,) = (tmp_path / "tmp").iterdir()
+    recovered = workspace / "scripts/recovered"
+    recovered.mkdir(parents=True)
+    (recovered / "model.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    save_file({"odd": np.zeros(1, np.float32)}, recovered / "weights.safetensors")
+    assert explore(tmp_path, "m.safetensors", "--resume", str(workspace)).returncode == 2
+    assert not (tmp_path / "ran").exists()
+
+
 def test_missing_packages_end_it_before_anything_runs(tmp_path: Path, explore: Explore) -> None:
     from safetensors.numpy import save_file
 
