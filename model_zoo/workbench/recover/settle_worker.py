@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from model_zoo.checkpoints.state_dict import versioned
+from model_zoo.workbench.recover.foreign import open_no_foreign_files
 from model_zoo.workbench.recover.uninitialized import uninitialized
 
 #: Where a variant's error is as good as another's: rounding alone makes such differences.
@@ -32,6 +33,7 @@ Variant = tuple[int, ...]
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Search; gives the best values as Python text, their error, and which values could not be told apart."""
+    open_no_foreign_files()
     torch.manual_seed(0)
     torch.set_num_threads(1)  # many small runs: more threads only wait for one another
     names = [name for name, _ in job["choices"]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.models._shared.named_outputs import named_tensors
 from model_zoo.utils.jobs import peak_memory_bytes
+from model_zoo.workbench.recover.foreign import open_no_foreign_files
 from model_zoo.workbench.recover.names.signature import is_counter
 
 #: Samples are timed until one of these is reached.
@@ -29,7 +29,7 @@ Tensors = dict[str, torch.Tensor]
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Give the function that answers one step after the other: write_weights, load, run. The job is that of `Trial`."""
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    open_no_foreign_files()
     if job["threads"]:
         torch.set_num_threads(job["threads"])
     trial = _Trial(job)

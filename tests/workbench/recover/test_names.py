@@ -235,6 +235,29 @@ def test_a_configuration_builds_classes_of_transformers_only(tmp_path: Path) -> 
     assert scope["build_model"]().config.hidden_size == 8
 
 
+def test_a_configuration_opens_no_file(tmp_path: Path) -> None:
+    from model_zoo.utils.jobs import Limits, run_child
+
+    class Trick:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return open, (str(tmp_path / "ran"), "w")
+
+    torch.save({"state_dict": Trick()}, tmp_path / "weights.pth")
+    tiny = {"architecture": "test_vit", "num_classes": 2, "label_names": ["a/b", "c"]}
+    config = {
+        **{"model_type": "timm_wrapper", "architectures": ["TimmWrapperForImageClassification"], **tiny},
+        **{
+            "model_args": {"checkpoint_path": str(tmp_path / "weights.pth"), "cache_dir": "/", "pretrained_cfg": "../x"}
+        },
+        **{"somewhere": "hf-hub:someone/net", "_attn_implementation_internal": "someone/kernels"},
+    }
+    job, module = {"config": config}, "model_zoo.workbench.recover.names.config"
+    found = run_child(module, job, tmp_path, Limits(seconds=300), "build").value
+    (made,) = found["architectures"]
+    assert not any(text in str(made["arguments"]) for text in ("weights.pth", "someone", "cache_dir", "../x"))
+    assert not (tmp_path / "ran").exists()
+
+
 def made_shapes(made: dict[str, Any]) -> Shapes:
     return {name: tuple(shape) for name, shape in made["tensors"].items()}
 

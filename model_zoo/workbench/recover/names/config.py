@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import pprint
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from model_zoo.workbench.recover.foreign import open_no_foreign_files
 from model_zoo.workbench.recover.names.architecture import Architecture
 from model_zoo.workbench.recover.names.describe import shapes_of
 from model_zoo.workbench.recover.names.transformers_models import example_inputs, model_class
@@ -21,7 +21,11 @@ _DROPPED = frozenset(
     {"auto_map", "custom_pipelines", "dtype", "quantization_config", "torch_dtype", "transformers_version"}
     | {"_attn_implementation", "_experts_implementation", "attn_implementation", "experts_implementation"}
     | {"_name_or_path", "name_or_path", "trust_remote_code", "use_pretrained_backbone", "vision_tower_name_or_path"}
+    | {"_attn_implementation_internal", "_experts_implementation_internal", "use_kernels"}
+    | {"cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"}  # of timm.create_model
 )
+#: Texts of people; their number counts.
+_LABELS = frozenset({"id2label", "label2id"})
 _MOST_CLASSES = 4
 
 
@@ -34,7 +38,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     Returns:
         `architectures` as `Architecture.to_json` gives them, and `failures` by class.
     """
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    open_no_foreign_files()
     described: list[dict[str, Any]] = []
     failures: dict[str, str] = {}
     for name in job["config"]["architectures"][:_MOST_CLASSES]:
@@ -66,9 +70,15 @@ def _describe(name: str, settings: Mapping[str, Any]) -> Architecture:
 
 
 def cleaned(value: Any) -> Any:
-    """The same without the settings that are dropped, at any depth."""
+    """The same without the settings that are dropped and those that could be a path or an address, at any depth."""
     if isinstance(value, Mapping):
-        return {key: cleaned(each) for key, each in value.items() if key not in _DROPPED}
+        kept = {key: each for key, each in value.items() if key not in _DROPPED and not _is_place(each)}
+        return {key: each if key in _LABELS else cleaned(each) for key, each in kept.items()}
     if isinstance(value, list | tuple):
         return [cleaned(each) for each in value]
     return value
+
+
+def _is_place(value: Any) -> bool:
+    """Whether a text could say where something lies, e.g. "hf-hub:someone/net" or "../net"."""
+    return isinstance(value, str) and any(sign in value for sign in ":/\\")

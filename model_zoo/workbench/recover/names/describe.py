@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model_zoo.workbench.recover.foreign import open_no_foreign_files
 from model_zoo.workbench.recover.names.architecture import Architecture, Option, SizedBy
 from model_zoo.workbench.recover.names.libraries import Library, library
 from model_zoo.workbench.recover.names.signature import common_root
@@ -21,7 +21,7 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
     Args:
         job: `library`, one of `architecture.LIBRARIES`.
     """
-    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    open_no_foreign_files()
     torch.set_num_threads(1)
     made = library(job["library"])
 
