@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -87,3 +88,22 @@ def test_sums_of_8_bit_products_do_not_saturate(tmp_path, onnx_writer):
     path = onnx_writer(tmp_path / "products.onnx", nodes, *values, scales)
     (found,) = OnnxModel(path).run([{"x": np.full((1, 64), 255, np.float32)}])
     assert found["y"].item() == pytest.approx(255 * 127 * 64, rel=0.01)
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "{folder}/secret.bin", "link.bin"])
+def test_weights_outside_of_its_folder_are_not_read(tmp_path, onnx_writer, location):
+    (tmp_path / "secret.bin").write_bytes(np.ones(4, np.float32).tobytes())
+    (tmp_path / "down").mkdir()
+    (tmp_path / "down/link.bin").symlink_to(tmp_path / "secret.bin")
+    value = ("x", TensorProto.FLOAT, [4])
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"])]
+    file = onnx_writer(tmp_path / "down/m.onnx", nodes, [value], [("y", *value[1:])], {"w": np.zeros(4, np.float32)})
+    model = onnx.load(file)
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    place = {"location": location.format(folder=tmp_path), "offset": "0", "length": "16"}
+    weight.external_data.extend(onnx.StringStringEntryProto(key=key, value=text) for key, text in place.items())
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match="External data path"):
+        OnnxModel(file)

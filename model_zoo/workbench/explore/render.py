@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from model_zoo.utils.files import atomic_write
@@ -10,6 +11,8 @@ from model_zoo.workbench.explore.experiment import experiment_report
 from model_zoo.workbench.explore.stakeholder import stakeholder_report
 
 _TEMPLATE = "report.html.j2"
+#: What may begin a link; a shape such as [1, 3] does not.
+_BRACKET = re.compile(r"\[(?![\d, ]*\](?![(:\[]))")
 
 
 def render_reports(outputs: Path) -> dict[str, str]:
@@ -81,4 +84,4 @@ def _plain(text: str) -> str:
     one_line = " ".join(text.split())
     for character in "\\`*_<|":
         one_line = one_line.replace(character, f"\\{character}" if character != "<" else "&lt;")
-    return one_line
+    return _BRACKET.sub(r"\\[", one_line)

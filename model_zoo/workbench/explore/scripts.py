@@ -13,8 +13,9 @@ _RERUN_SH = """#!/bin/sh
 # Runs the whole experiment again, into a new workspace beside this one.
 # Another Python: PYTHON=… sh scripts/rerun.sh
 set -e
-cd "$(dirname "$0")"
-exec "${{PYTHON:-{python}}}" -P rerun.py "$@"
+cd -- "$(dirname -- "$0")"
+default={python}
+exec "${{PYTHON:-$default}}" -P rerun.py "$@"
 """
 
 _RERUN_PY = '''"""Run this experiment again, as outputs/request.json says, into a new workspace beside this one."""
@@ -45,8 +46,8 @@ for file in write_reports(Path(__file__).resolve().parents[1]):
 
 def command_line(request: Request) -> list[str]:
     """The arguments of `model-zoo` that make this request."""
-    words = ["explore", request.model, "--name", request.name, "--device", request.device, "--runs", str(request.runs)]
-    words += ["--timeout", f"{request.timeout_s:g}"]
+    words = ["explore", request.model, f"--name={request.name}", f"--device={request.device}"]
+    words += [f"--runs={request.runs}", f"--timeout={request.timeout_s:g}"]
     single = {
         "--source": request.source,
         "--targets": request.targets,
@@ -54,10 +55,10 @@ def command_line(request: Request) -> list[str]:
         "--origin": request.origin,
     }
     for flag, value in single.items():
-        words += [flag, value] if value else []
+        words += [f"{flag}={value}"] if value else []
     for flag, values in (("--input", request.inputs), ("--chipset", request.chipsets), ("--without", request.without)):
         for value in values:
-            words += [flag, value]
+            words.append(f"{flag}={value}")  # in one word: a value may begin with a dash
     return words + (["--trust"] if request.trust else [])
 
 

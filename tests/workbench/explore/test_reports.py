@@ -100,10 +100,11 @@ def test_names_from_a_file_are_no_markup(explored: Path, tmp_path: Path) -> None
     shutil.copytree(explored / "outputs", tmp_path / "outputs")
     file = tmp_path / "outputs/run.json"
     run = json.loads(file.read_text())
-    run["outputs"][0] |= {"name": "<script>alert(1)</script>|*x*", "finite": False}
+    run["outputs"][0] |= {"name": "<script>alert(1)</script>|*x* [y](javascript:z) [1](x)", "finite": False}
     file.write_text(json.dumps(run))
     report = stakeholder_report(read_outputs(tmp_path / "outputs"))
     page, text = to_html(report), to_markdown(report)
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "<script" not in text and "\\|\\*x\\*" in text
+    assert "\\[y](javascript:z) \\[1](x)" in text
     assert "src=" not in page and "href=" not in page  # nothing is fetched
