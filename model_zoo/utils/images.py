@@ -20,6 +20,12 @@ ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 #: The grey that YOLO networks were trained to see around a letterboxed picture.
 LETTERBOX_GREY = (114, 114, 114)
 
+#: What is read. Left to itself Pillow goes by the content alone, and hands PostScript to the program Ghostscript.
+_FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX"),
+    *("PNG", "PPM", "QOI", "SGI", "TGA", "TIFF", "WEBP"),
+)
+
 #: What Pillow's decoders raise at damaged files; found by changing bytes of files in twelve formats.
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, LookupError, RuntimeError, TypeError, struct.error)
 
@@ -69,12 +75,12 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
         # Pillow warns of a decompression bomb first and refuses only at twice the size.
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 yield image
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise UserError(f"{path} unpacks to more than {Image.MAX_IMAGE_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{path} is not an image that Pillow can read") from error
+        raise UserError(f"{path} is not an image that Pillow can read", f"give one of {', '.join(_FORMATS)}") from error
     except _DECODE_ERRORS as error:
         raise UserError(f"cannot read the image {path}: {error}") from error
 

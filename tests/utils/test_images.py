@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,18 @@ def test_missing_text_and_huge_files_are_refused(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(UserError, match=f"more than {limit} pixels"):
             load_image(bomb)
+
+
+def test_no_program_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # look for it again
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.eps")
+    (tmp_path / "picture.eps").rename(tmp_path / "picture.png")
+    with pytest.raises(UserError, match="not an image"):
+        load_image(tmp_path / "picture.png")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_image_to_array() -> None:
