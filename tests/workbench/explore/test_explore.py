@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 from model_zoo.cli import main
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.jobs import ChildFailedError, Limits
+from model_zoo.workbench.explore import recovered
 from model_zoo.workbench.explore.figures import RECORDS, Npus, Run
-from model_zoo.workbench.explore.workspace import FOLDERS
+from model_zoo.workbench.explore.identify import find_source
+from model_zoo.workbench.explore.workspace import FOLDERS, Workspace
 
 MODEL = """
 import time
@@ -125,22 +129,25 @@ def test_code_of_a_folder_builds_what_a_checkpoint_fills(tmp_path: Path, explore
     assert "ran longer" in (workspace / "reports/experiment.md").read_text()
 
 
-def test_code_beside_a_checkpoint_is_not_run_unasked(tmp_path: Path, explore: Explore) -> None:
-    from safetensors.numpy import save_file
-
+def test_code_beside_a_model_is_not_run_unasked(tmp_path: Path, tiny_models, explore: Explore) -> None:
     files = tmp_path / "a download"
     files.mkdir()
-    save_file({"odd": np.zeros(1, np.float32)}, files / "weights.safetensors")
+    (files / "m.onnx").write_bytes(tiny_models["conv"].read_bytes())
     (files / "recovery.json").write_text("{}")
-    names = ("model", "torch", "json", "sitecustomize", "tokenizer", "modeling_net", "conftest", "setup")
+    (files / "config.json").write_text('{"architectures": ["Net"], "auto_map": {"AutoModel": "modeling_net.Net"}}')
+    names = ("model", "torch", "json", "onnx", "sitecustomize", "usercustomize", "tokenizer", "modeling_net", "setup")
     for name in names:
         (files / f"{name}.py").write_text(f"open({str(tmp_path / name)!r} + '.ran', 'w').close()\n")
-    (files / "config.json").write_text(
-        '{"model_type": "net", "architectures": ["Net"], "auto_map": {"AutoModel": "modeling_net.Net"}}'
-    )
-    done = explore(files, "weights.safetensors")
-    assert done.returncode == 2 and list(tmp_path.glob("*.ran")) == []
-    assert "model-zoo explore weights.safetensors --source ." in done.stderr
+    done = explore(files, "m.onnx", "--runs", "2", "--chipset", "sm8650")
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("*.ran")) == []
+    assert "model-zoo explore m.onnx --source ." in done.stderr
+
+
+def test_no_source_is_found_where_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.py").touch()
+    assert find_source(None) is None
+    assert find_source(tmp_path) == tmp_path.resolve()
 
 
 def test_an_exported_program_is_explored_as_data(tmp_path: Path, explore: Explore) -> None:
@@ -156,19 +163,19 @@ def test_an_exported_program_is_explored_as_data(tmp_path: Path, explore: Explor
     assert {check["fit"] for check in _read(workspace, "npu.json")["checks"]} == {"whole"}
 
 
-def test_code_in_a_resumed_workspace_is_not_run(tmp_path: Path, explore: Explore) -> None:
-    """Nobody knows who made it: the model is recovered again."""
-    from safetensors.numpy import save_file
+def test_code_in_a_resumed_workspace_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows who wrote it: the model is recovered again."""
 
-    save_file({"odd": np.zeros(1, np.float32)}, tmp_path / "m.safetensors")
-    assert explore(tmp_path, "m.safetensors").returncode == 2
-    (workspace,) = (tmp_path / "tmp").iterdir()
-    recovered = workspace / "scripts/recovered"
-    recovered.mkdir(parents=True)
-    (recovered / "model.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
-    save_file({"odd": np.zeros(1, np.float32)}, recovered / "weights.safetensors")
-    assert explore(tmp_path, "m.safetensors", "--resume", str(workspace)).returncode == 2
-    assert not (tmp_path / "ran").exists()
+    def fails(*_: object) -> None:
+        raise ChildFailedError("nothing fits")
+
+    monkeypatch.setattr(recovered, "run_child", fails)
+    folder = tmp_path / recovered.RECOVERED
+    folder.mkdir(parents=True)
+    (tmp_path / "logs").mkdir()
+    (folder / "model.py").touch()
+    with pytest.raises(UserError, match="nothing fits"):
+        recovered.recover(tmp_path / "m.safetensors", Workspace(tmp_path), Limits())
 
 
 def test_missing_packages_end_it_before_anything_runs(tmp_path: Path, explore: Explore) -> None:
