@@ -62,7 +62,7 @@ def _run(argv: list[str]) -> int:
         if known.model is None:
             if not {"-h", "--help"} & set(rest):
                 raise UserError(f"{command} needs a model", "run `model-zoo list` for all of them")
-            console().print(f"usage: model-zoo {command} MODEL \\[flags]\n\nevery model has its own flags:")
+            console().print(f"usage: model-zoo {command} MODEL [flags]\n\nevery model has its own flags:")
             console().print(f"  model-zoo {command} resnet18 --help")
             return 0
         return _door(command, known.model, rest)
@@ -274,7 +274,7 @@ def _install(given: argparse.Namespace) -> int:
         return 0
     if code_gen(given.model).global_requirements_incompatible:
         shown.print("these versions are not the zoo's own: take an environment of its own for this model")
-    shown.print(f"command: {' '.join(command)}", markup=False, soft_wrap=True)
+    shown.print(f"command: {' '.join(command)}", soft_wrap=True)
     if given.dry_run:
         return 0
     if not given.yes and not _agreed(f"install {_packages(len(due))} into {sys.prefix}?"):
@@ -291,12 +291,15 @@ def _packages(count: int) -> str:
 
 
 def _agreed(question: str) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer."""
-    if not sys.stdin.isatty():
+    """Ask on a terminal; elsewhere nobody can answer. Its end (Ctrl-D) means no."""
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
         return False
     from rich.prompt import Confirm
 
-    return Confirm.ask(question, console=console(stderr=True), default=False)
+    try:
+        return Confirm.ask(question, console=console(stderr=True), default=False)
+    except EOFError:
+        return False
 
 
 def _new(given: argparse.Namespace) -> int:

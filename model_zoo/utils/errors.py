@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -29,6 +30,13 @@ class UserError(ModelZooError):
     """The request itself is wrong; nothing was started."""
 
     exit_code = 2
+
+
+def refused(error: OSError) -> ModelZooError:
+    """What the operating system refused, where nobody closer to it knew more to say."""
+    named = f"{error.filename}: " if error.filename else ""
+    kind = UserError if error.errno == errno.ENAMETOOLONG else ModelZooError
+    return kind(f"{named}{error.strerror or error}")
 
 
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:

@@ -184,7 +184,7 @@ def _print_tables(outputs: Any, root: Path) -> None:
                 shown.print(table(section.heading, list(each.columns), cells))
             if section.heading == "Risks":
                 shown.print(_plain_table("Risks", [[said.text] for said in section.sentences]))
-    shown.print(f"reports: {shlex.quote(str(root / 'reports'))}", soft_wrap=True, markup=False)
+    shown.print(f"reports: {shlex.quote(str(root / 'reports'))}", soft_wrap=True)
 
 
 def _plain_table(title: str, rows: list[list[str]]) -> Any:

@@ -99,8 +99,8 @@ def run(argv: list[str]) -> int:
         print_json(recovery_json(recovery))
     else:
         show_recovery(recovery)
-        console().print(f"written to {output}/: model.py, weights.safetensors, recovery.json", markup=False)
-        console().print(f"next: model-zoo new my_model --from-recovery {output}", markup=False)
+        console().print(f"written to {output}/: model.py, weights.safetensors, recovery.json")
+        console().print(f"next: model-zoo new my_model --from-recovery {output}")
     return 0 if recovery.is_whole else 1
 
 

@@ -1,0 +1,20 @@
+"""Which text can be the path of a file."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+def path_problem(path: str | Path) -> str | None:
+    """Why nothing can have this path; None if something can, whether it is there or not."""
+    if not str(path).strip():
+        return "an empty path names nothing"
+    try:
+        Path(path).expanduser().lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return f"'{str(path)[:40]}…' is longer than a path may be"
+    except (ValueError, RuntimeError) as error:  # a null character, or the home folder of nobody
+        return f"{str(path)!r} is no path: {error}"
+    return None
