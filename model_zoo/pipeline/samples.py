@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, check_arrays, random_arrays
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def calibration_samples(
     from model_zoo.datasets.folder import FolderDataset
 
     if wanted is not None and wanted < 1:
-        raise UserError(f"--num-calibration-samples {wanted}: ask for at least 1")
+        raise ArgumentError("num_calibration_samples", f" {wanted}: ask for at least 1")
     noise_count = wanted or NOISE_SAMPLES
     if asked is not None and str(asked) == "random":
         return noise_samples(spec, noise_count)

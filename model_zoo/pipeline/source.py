@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import reprlib
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from model_zoo.pipeline.cache import StageCache
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 from model_zoo.utils.hashing import digest, sha256_file
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from model_zoo.datasets.base import BaseDataset, Split
 
 #: A finished model's packages: another version may give other numbers.
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _MODEL_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
 
 #: In a model's folder: what was measured of it. Changing it changes nothing else.
@@ -226,8 +227,19 @@ class GivenSource(ModelSource):
     def __init__(
         self, model: Model | torch.nn.Module, name: str, spec: InputSpec | None, output_names: Sequence[str] | None
     ) -> None:
+        import torch
+
+        from model_zoo.base.collection import CollectionModel
+        from model_zoo.base.precompiled import BasePrecompiledModel
+
+        if not isinstance(model, (torch.nn.Module, CollectionModel, BasePrecompiledModel)):
+            problem = f": cannot export {type(model).__name__} {reprlib.repr(model)}"
+            raise ArgumentError("model", problem, "give a zoo id, a zoo model or a torch module")
         if not _SAFE_NAME.fullmatch(name):
-            raise UserError(f"the name '{name}' names files: use letters, digits, '_', '-' and '.'", "e.g. my_model")
+            raise UserError(
+                f"the name {reprlib.repr(name)} names files: use up to 100 letters, digits, '_', '-' and '.'",
+                "e.g. my_model",
+            )
         super().__init__(name, uuid.uuid4().hex)
         self._model = model
         self._spec = spec
@@ -241,12 +253,6 @@ class GivenSource(ModelSource):
 
         if isinstance(self._model, (BaseModel, CollectionModel, BasePrecompiledModel)):
             return dict(components_of(self._model, self.name))
-        import torch
-
-        if not isinstance(self._model, torch.nn.Module):
-            raise UserError(
-                f"cannot export {type(self._model).__name__}", "give a zoo id, a zoo model or a torch module"
-            )
         return {self.name: self._model.eval()}
 
     def facts(self, cache: StageCache) -> dict[str, ComponentFacts]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_zoo.utils.arguments import checked
+
 if TYPE_CHECKING:
     from model_zoo.runtimes.base import CompiledModel
 
 
+@checked()
 def load_compiled(path: str | Path) -> CompiledModel:
     """Load a compiled file as a callable on torch tensors, so that `App(load_compiled(path))` is the same app.
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from model_zoo.utils.errors import ModelZooError, UserError, nearest, refused
+from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, nearest, refused
 from model_zoo.utils.paths import path_problem
 from model_zoo.utils.streams import output_failure, standard_streams
 from model_zoo.utils.text import escaped
@@ -218,14 +218,18 @@ def _failed(error: ModelZooError, argv: Sequence[str]) -> int:
         traceback.print_exc()
     print_error(error)
     if "--json" in argv:
-        print_json({"error": error.message, "hint": error.hint, "exit_status": error.exit_code})
+        print_json({"error": _message(error), "hint": error.hint, "exit_status": error.exit_code})
     return error.exit_code
 
 
 def print_error(error: ModelZooError) -> None:
     """One line on standard error: what failed, and what to do next."""
-    line = f"error: {error.message}{f'; {error.hint}' if error.hint else ''}"
+    line = f"error: {_message(error)}{f'; {error.hint}' if error.hint else ''}"
     sys.stderr.write(f"{escaped(' '.join(line.split()))}\n")
+
+
+def _message(error: ModelZooError) -> str:
+    return error.flag_message if isinstance(error, ArgumentError) else error.message
 
 
 def path_argument(text: str) -> Path:
@@ -245,6 +249,11 @@ class HouseParser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **settings})
         self.register("type", Path, path_argument)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if "" in arg_strings and not isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(action, "it is empty: leave it out, or name something")
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise what `guarded` prints on one line.

@@ -32,6 +32,19 @@ class UserError(ModelZooError):
     exit_code = 2
 
 
+class ArgumentError(UserError):
+    """The value of one argument is wrong.
+
+    Args:
+        name: Of the argument in Python. A command line tells its flag instead.
+        problem: What is wrong, to be said after the name.
+    """
+
+    def __init__(self, name: str, problem: str, hint: str | None = None) -> None:
+        super().__init__(f"{name}{problem}", hint)
+        self.flag_message = f"--{name.replace('_', '-')}{problem}"
+
+
 def refused(error: OSError) -> ModelZooError:
     """What the operating system refused, where nobody closer to it knew more to say."""
     named = f"{error.filename}: " if error.filename else ""
