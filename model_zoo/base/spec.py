@@ -165,6 +165,8 @@ def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) 
         raise UserError(f"{where}: inputs are {sorted(arrays)}, the model takes {sorted(spec)}")
     for name, tensor in spec.items():
         value = arrays[name]
+        if not isinstance(value, np.ndarray):
+            raise UserError(f"{where}: '{name}' is {type(value).__name__}, which is no numpy array")
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype):
             raise UserError(
                 f"{where}: '{name}' is {value.dtype}{list(value.shape)}, "

@@ -24,6 +24,7 @@ FEW_SAMPLES = 16
 DEFAULT_CALIBRATION_SAMPLES = 100
 #: Noise has nothing to teach after a few samples.
 NOISE_SAMPLES = 4
+_MOST_NOISE = 1000
 #: Test samples to score a build with, where the test set is bundled.
 ACCURACY_SAMPLES = 360
 #: An export takes no more than this to the emulator, which is slow; `evaluate` does.
@@ -73,7 +74,13 @@ class SampleSet:
 
 
 def noise_samples(spec: InputSpec, count: int, seed: int = 0) -> SampleSet:
-    """Noise that fits the spec."""
+    """Noise that fits the spec.
+
+    Raises:
+        UserError: It is more than the ranges of anything need.
+    """
+    if count > _MOST_NOISE:
+        raise ArgumentError("num_calibration_samples", f" {count}: of noise {_MOST_NOISE} are enough")
 
     def load() -> Iterator[tuple[Arrays, Any]]:
         for number in range(count):

@@ -6,7 +6,7 @@ import itertools
 import re
 import reprlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata, resources
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from model_zoo.base.collection import Component, Model
     from model_zoo.datasets.base import BaseDataset, Split
 
-#: A finished model's packages: another version may give other numbers.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_LONGEST_NAME = 200
+
+#: A finished model's packages: another version may give other numbers.
 _MODEL_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
 
 #: In a model's folder: what was measured of it. Changing it changes nothing else.
@@ -173,6 +175,8 @@ class ZooSource(ModelSource):
         from model_zoo.base.registry import model_folder
 
         model_folder(model_id)
+        _check_values("model_arguments", model_arguments)
+        _check_values("input_arguments", input_arguments)
         self.model_id = model_id
         self.model_arguments = dict(model_arguments)
         self.input_arguments = dict(input_arguments)
@@ -240,10 +244,12 @@ class GivenSource(ModelSource):
                 f"the name {reprlib.repr(name)} names files: use up to 100 letters, digits, '_', '-' and '.'",
                 "e.g. my_model",
             )
+        _check_names("input_spec", None if spec is None else list(spec), set())
+        _check_names("output_names", output_names, set(spec or ()))
         super().__init__(name, uuid.uuid4().hex)
         self._model = model
         self._spec = spec
-        self._output_names = tuple(output_names) if output_names else None
+        self._output_names = None if output_names is None else tuple(output_names)
 
     @cached_property
     def components(self) -> dict[str, Component | torch.nn.Module]:
@@ -282,6 +288,31 @@ class GivenSource(ModelSource):
             with torch.inference_mode():
                 names = tuple(f"output_{i}" for i, _ in enumerate(call_torch(module, random_arrays(self._spec))))
         return ComponentFacts(inputs=self._spec, output_names=names)
+
+
+def _check_values(argument: str, values: Mapping[str, Any]) -> None:
+    """Refuse what no argument of a model takes, and no cache key can hold."""
+    for name, value in values.items():
+        if not isinstance(value, str | int | float | Path | None):
+            problem = f": {name} is {type(value).__name__} {reprlib.repr(value)}"
+            raise ArgumentError(argument, problem, "give a text, number, truth value or path")
+
+
+def _check_names(argument: str, names: Sequence[str] | None, taken: Collection[str]) -> None:
+    """Refuse names of tensors that no file can hold.
+
+    Raises:
+        UserError: There are none, or one is empty, long, not printable, or given twice.
+    """
+    if names is None:
+        return
+    if not names:
+        raise ArgumentError(argument, " names nothing", "leave it out, or name at least one tensor")
+    for index, name in enumerate(names):
+        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise ArgumentError(argument, f": {reprlib.repr(name)} is no name of a tensor", "e.g. image")
+        if name in taken or name in names[:index]:
+            raise ArgumentError(argument, f": the name {reprlib.repr(name)} is given twice", "choose another")
 
 
 def component_facts(component: Any, input_arguments: Mapping[str, Any]) -> ComponentFacts:

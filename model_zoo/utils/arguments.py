@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from model_zoo.utils.errors import ArgumentError, UserError, nearest
 from model_zoo.utils.paths import path_problem
@@ -64,7 +65,8 @@ def _types(
     config = ConfigDict(strict=True, arbitrary_types_allowed=True)
     made = {}
     for name, kind in {**hints, **instead}.items():
-        made[name] = kind, TypeAdapter(cast(Any, InstanceOf)[kind] if is_dataclass(kind) else kind, config=config)
+        adapter = TypeAdapter(cast(Any, InstanceOf)[kind]) if is_dataclass(kind) else TypeAdapter(kind, config=config)
+        made[name] = kind, adapter
     return made
 
 
@@ -94,9 +96,10 @@ def _check(name: str, value: Any, kind: Any, adapter: TypeAdapter[Any], annotati
     except ValidationError as error:
         wanted = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
         raise ArgumentError(name, f" is {_short(value)}, which is no {wanted}") from error
-    if isinstance(value, str) and not value:
-        raise ArgumentError(name, " is empty", "leave it out, or name something")
-    if isinstance(value, str | Path) and Path in (kind, *get_args(kind)) and (problem := path_problem(value)):
+    if value == "" if isinstance(value, str) else isinstance(value, list | tuple) and "" in value:
+        raise ArgumentError(name, " is empty" if value == "" else " holds an empty text", "leave it out")
+    takes_paths = any(each in (Path, os.PathLike) for each in (kind, *get_args(kind), *map(get_origin, get_args(kind))))
+    if isinstance(value, str | os.PathLike) and takes_paths and (problem := path_problem(value)):
         raise ArgumentError(name, f": {problem}")
 
 

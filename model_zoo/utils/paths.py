@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 
-def path_problem(path: str | Path) -> str | None:
+def path_problem(path: str | os.PathLike[str]) -> str | None:
     """Why nothing can have this path; None if something can, whether it is there or not."""
     if not str(path).strip():
         return "an empty path names nothing"
