@@ -99,10 +99,27 @@ def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor],
     module.load_state_dict(versioned(module, state_dict))
 
 
+def check_weights(module: torch.nn.Module) -> None:
+    """Refuse a module that computes with what no NPU build has: 8-bit or complex floats, or integer parameters.
+
+    Raises:
+        UserError: Names the first such tensor and its dtype.
+    """
+    floats = dict(module.named_parameters())
+    for name, tensor in {**floats, **dict(module.named_buffers())}.items():
+        if tensor.is_complex() or ((tensor.is_floating_point() or name in floats) and not _is_plain(tensor)):
+            wanted = "weights are floats of 16, 32 or 64 bits"
+            raise UserError(f"{name} of {type(module).__name__} is {_text(tensor.dtype)}: {wanted}", "convert it first")
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.element_size() > 1
+
+
 def _fits(tensor: torch.Tensor, own: torch.Tensor) -> bool:
     """Whether a tensor can stand for one of a module: floats of 16 bits and more for floats, integers for integers."""
     if own.is_floating_point():
-        return tensor.is_floating_point() and tensor.element_size() > 1
+        return _is_plain(tensor)
     return tensor.is_complex() == own.is_complex() and not tensor.is_floating_point()
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.flags import signature_flags
 from model_zoo.base.spec import InputSpec, TensorSpec, random_arrays
+from model_zoo.checkpoints.state_dict import check_weights
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
@@ -244,6 +245,8 @@ class GivenSource(ModelSource):
                 f"the name {reprlib.repr(name)} names files: use up to 100 letters, digits, '_', '-' and '.'",
                 "e.g. my_model",
             )
+        if isinstance(model, torch.nn.Module):
+            check_weights(model)
         _check_names("input_spec", None if spec is None else list(spec), set())
         _check_names("output_names", output_names, set(spec or ()))
         super().__init__(name, uuid.uuid4().hex)
