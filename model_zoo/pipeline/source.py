@@ -20,8 +20,10 @@ from model_zoo.pipeline.cache import StageCache
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils.download import MAX_BYTES
 from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 from model_zoo.utils.hashing import digest, sha256_file
+from model_zoo.utils.paths import path_problem
 
 if TYPE_CHECKING:
     import torch
@@ -362,13 +364,13 @@ def check_arguments(model_id: str, arguments: Mapping[str, Any], names: Sequence
 
 
 def _as_file(value: object) -> Path | None:
-    if isinstance(value, (str, Path)) and value:
-        path = Path(value).expanduser()
-        try:
-            return path if path.is_file() else None
-        except OSError:
-            return None
-    return None
+    """The file that an argument names, if it does."""
+    if not isinstance(value, str | Path) or path_problem(value):
+        return None
+    path = Path(value).expanduser()
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes: no weights here have more than {MAX_BYTES:,}")
+    return path if path.is_file() else None
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -225,7 +226,8 @@ def _failed(error: ModelZooError, argv: Sequence[str]) -> int:
 def print_error(error: ModelZooError) -> None:
     """One line on standard error: what failed, and what to do next."""
     line = f"error: {_message(error)}{f'; {error.hint}' if error.hint else ''}"
-    sys.stderr.write(f"{escaped(' '.join(line.split()))}\n")
+    shown = re.sub(r"\S{300,}", lambda word: f"{word[0][:200]}…", " ".join(line.split()))
+    sys.stderr.write(f"{escaped(shown)}\n")
 
 
 def _message(error: ModelZooError) -> str:
@@ -253,6 +255,8 @@ class HouseParser(argparse.ArgumentParser):
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         if "" in arg_strings and not isinstance(action, argparse._SubParsersAction):
             raise argparse.ArgumentError(action, "it is empty: leave it out, or name something")
+        if action.option_strings and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "-- is no value")
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:

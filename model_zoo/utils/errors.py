@@ -6,6 +6,11 @@ import difflib
 import errno
 from collections.abc import Iterable
 
+from model_zoo.utils.text import escaped
+
+#: Of a name that does not exist.
+_SHOWN_LETTERS = 80
+
 
 class ModelZooError(Exception):
     """Something failed. The command line prints it on one line and exits with `exit_code`.
@@ -69,4 +74,5 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> Us
     """
     near = nearest(name, valid)
     meant = f"did you mean {', '.join(near)}? " if near else ""
-    return UserError(f"unknown {kind} '{name}'", f"{meant}run `{command}` for all of them")
+    shown = escaped(name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…")
+    return UserError(f"unknown {kind} '{shown}'", f"{meant}run `{command}` for all of them")

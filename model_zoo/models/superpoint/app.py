@@ -44,6 +44,7 @@ class App:
         max_points: No more are given.
     """
 
+    @checked()
     def __init__(
         self,
         model: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],

@@ -58,6 +58,7 @@ class ObjectDetectionApp:
         UserError: A threshold is outside 0..1.
     """
 
+    @checked()
     def __init__(
         self,
         model: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],

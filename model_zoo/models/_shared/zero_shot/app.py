@@ -36,6 +36,7 @@ class ZeroShotApp(TokenizingApp):
     masked: ClassVar[bool] = True
     lower_case: ClassVar[bool] = False
 
+    @checked()
     def __init__(
         self,
         model: CollectionModel | Mapping[str, Network],
