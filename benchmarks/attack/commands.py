@@ -28,7 +28,7 @@ _NUMBERS = (
 )
 _TEXTS = (
     *("a" * 256, "a" * 5000, "a b", "é", "😀", "\udcff", "\x1b[31mred", "a\nb", "[/red]", "[bold]", ":smile:", "{}"),
-    *("%s", "--", "-", "~nobody/x", "..", ".", "", " ", "http://x/y", "$HOME", "*", "None"),
+    *("%s", "--", "-", "~no_such_user/x", "..", ".", "", " ", "http://x/y", "$HOME", "*", "None"),
 )
 _DIGITS = ("digits_cnn", "--chipset", "sm8650", "--precision", "w8a8")
 _PLAN = ("export", *_DIGITS, "--dry-run")
