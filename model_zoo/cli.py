@@ -136,7 +136,7 @@ def _dataset_parsers(commands: Any) -> None:
     put.epilog = "example: model-zoo dataset configure coco --files val2017.zip annotations_trainval2017.zip"
     put.add_argument("name")
     put.add_argument(
-        "--files", nargs="+", required=True, metavar="PATH", help="archives, folders or files, all at once"
+        "--files", type=Path, nargs="+", required=True, metavar="PATH", help="archives, folders or files, all at once"
     )
 
 
@@ -248,7 +248,7 @@ def _configure(given: argparse.Namespace) -> int:
     from model_zoo.datasets.configure import configure
 
     with spinner(f"checking {given.name}"):
-        folder, checks = configure(given.name, [Path(path) for path in given.files])
+        folder, checks = configure(given.name, given.files)
     records = [asdict(check) for check in checks]
     if given.json:
         print_json({"dataset": given.name, "folder": str(folder), "checks": records})

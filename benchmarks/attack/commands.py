@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from outcome import Outcome, report
 
 #: A command that only refuses its arguments, or plans, has ended by then even on a busy machine.
 _LIMIT_S = 30
+#: Address space, of which torch takes some without using it.
+_MEMORY_BYTES = 12 * 2**30
 
 _NUMBERS = (
     *("0", "-1", "1", "2147483648", "4611686018427387904", "9223372036854775808", "18446744073709551616", "9" * 5000),
@@ -226,6 +229,7 @@ def _serve() -> None:
     """Answer command lines from standard input; what they print goes to files, as descriptors 1 and 2."""
     from model_zoo.cli import main
 
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     questions, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for line in questions:

@@ -218,7 +218,10 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
     )
     calibration = parser.add_argument_group("calibration")
     calibration.add_argument(
-        "--calibration-data", metavar="PATH", help="a folder of pictures, an .npz with an array per input, or `random`"
+        "--calibration-data",
+        type=Path,
+        metavar="PATH",
+        help="a folder of pictures, an .npz with an array per input, or `random`",
     )
     calibration.add_argument("--num-calibration-samples", type=int, metavar="N", help="default: up to 100")
     parser.add_argument("--no-cache", action="store_true", help="take nothing from earlier runs")

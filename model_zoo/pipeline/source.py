@@ -23,7 +23,7 @@ from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.download import MAX_BYTES
 from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 from model_zoo.utils.hashing import digest, sha256_file
-from model_zoo.utils.paths import path_problem
+from model_zoo.utils.paths import is_plain_file, path_problem
 
 if TYPE_CHECKING:
     import torch
@@ -368,9 +368,11 @@ def _as_file(value: object) -> Path | None:
     if not isinstance(value, str | Path) or path_problem(value):
         return None
     path = Path(value).expanduser()
-    if path.is_file() and path.stat().st_size > MAX_BYTES:
+    if not is_plain_file(path):
+        return None
+    if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path} has {path.stat().st_size:,} bytes: no weights here have more than {MAX_BYTES:,}")
-    return path if path.is_file() else None
+    return path
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

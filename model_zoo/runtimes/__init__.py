@@ -36,9 +36,10 @@ def load_compiled(path: str | Path) -> CompiledModel:
 
 def _load(file: Path) -> CompiledModel:
     from model_zoo.utils.errors import UserError
+    from model_zoo.utils.paths import is_plain_file
 
-    if not file.is_file():
-        raise UserError(f"there is no file {file}")
+    if not is_plain_file(file):
+        raise UserError(f"there is no file {file}, or nothing in it")
     match file.suffix.lower():
         case ".bin":
             from model_zoo.runtimes.qnn import HtpEmulator

@@ -1,9 +1,10 @@
-"""Which text can be the path of a file."""
+"""Which text can be the path of a file, and which files are read."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 
 
@@ -19,3 +20,12 @@ def path_problem(path: str | os.PathLike[str]) -> str | None:
     except (ValueError, RuntimeError) as error:  # a null character, or the home folder of nobody
         return f"{str(path)!r} is no path: {error}"
     return None
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a file with something in it is there: reading pipes, devices and files of /proc can wait for ever."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size > 0
