@@ -41,8 +41,10 @@ def console(stderr: bool = False) -> Console:
     """A console that never cuts a table short when it is not a terminal, and prints text as it is, without markup."""
     from rich.console import Console
 
-    wide = not (sys.stderr if stderr else sys.stdout).isatty() and "COLUMNS" not in os.environ
-    made = Console(stderr=stderr, width=160 if wide else None, highlight=False, markup=False, emoji=False)
+    stream = sys.stderr if stderr else sys.stdout
+    wide = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
+    width = 160 if wide else None
+    made = Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, quiet=stream is None)
     if made.width < _LEAST_COLUMNS:
         made.width = _LEAST_COLUMNS
     return made

@@ -41,8 +41,8 @@ def standard_streams() -> Iterator[None]:
             del os.environ[name]
     closed = _fill_descriptors()
     before = sys.stdout, sys.stderr
-    sys.stdout = _replaced(before[0], closed)
-    sys.stderr = _replaced(before[1], closed, line_buffering=True)
+    sys.stdout = _replaced(before[0], 1, closed)
+    sys.stderr = _replaced(before[1], 2, closed)
     replaced = sys.stdout, sys.stderr
     try:
         yield
@@ -85,10 +85,14 @@ def _fill_descriptors() -> set[int]:
     return closed
 
 
-def _replaced(stream: TextIO | None, closed: set[int], line_buffering: bool = False) -> TextIO:
-    """A stream that never raises, in the place of one that may; an object that is no file stays as it is."""
+def _replaced(stream: TextIO | None, standard: int, closed: set[int]) -> TextIO:
+    """A stream that never raises, in the place of one that may; an object that is no file stays as it is.
+
+    Args:
+        standard: The descriptor that the stream has by default.
+    """
     if stream is None or stream.closed:
-        output, encoding = Output(os.devnull, "w"), "utf-8"
+        output, encoding = Output(standard, "w", closefd=False), "utf-8"
         output.failure = OSError(errno.EBADF, "it is closed")
     else:
         number = _number(stream)
@@ -101,8 +105,8 @@ def _replaced(stream: TextIO | None, closed: set[int], line_buffering: bool = Fa
             output.failure = error
         if number in closed:
             output.failure = OSError(errno.EBADF, "it is closed")
-    buffering = line_buffering or output.isatty()
-    return io.TextIOWrapper(io.BufferedWriter(output), encoding, "backslashreplace", line_buffering=buffering)
+    at_once = standard == 2 or output.isatty()
+    return io.TextIOWrapper(io.BufferedWriter(output), encoding, "backslashreplace", line_buffering=at_once)
 
 
 def _number(stream: TextIO) -> int | None:

@@ -68,7 +68,7 @@ def read_registry(path: Path) -> Stored:
     hint = "it takes what `model-zoo discover --json` or `--generate-code` wrote"
     try:
         if path.exists() and not is_plain_file(path):
-            raise UserError(f"{path} is empty or no plain file", hint)
+            raise UserError(f"{path} holds no registry: it is empty or no plain file", hint)
         if path.stat().st_size > _LARGEST_BYTES:
             raise UserError(f"{path} is too large for a registry", hint)
         text = path.read_text(encoding="utf-8")
