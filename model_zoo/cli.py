@@ -62,7 +62,7 @@ def _run(argv: list[str]) -> int:
         if known.model is None:
             if not {"-h", "--help"} & set(rest):
                 raise UserError(f"{command} needs a model", "run `model-zoo list` for all of them")
-            console().print(f"usage: model-zoo {command} MODEL \\[flags]\n\nevery model has its own flags:")
+            console().print(f"usage: model-zoo {command} MODEL [flags]\n\nevery model has its own flags:")
             console().print(f"  model-zoo {command} resnet18 --help")
             return 0
         return _door(command, known.model, rest)
@@ -136,7 +136,7 @@ def _dataset_parsers(commands: Any) -> None:
     put.epilog = "example: model-zoo dataset configure coco --files val2017.zip annotations_trainval2017.zip"
     put.add_argument("name")
     put.add_argument(
-        "--files", nargs="+", required=True, metavar="PATH", help="archives, folders or files, all at once"
+        "--files", type=Path, nargs="+", required=True, metavar="PATH", help="archives, folders or files, all at once"
     )
 
 
@@ -248,7 +248,7 @@ def _configure(given: argparse.Namespace) -> int:
     from model_zoo.datasets.configure import configure
 
     with spinner(f"checking {given.name}"):
-        folder, checks = configure(given.name, [Path(path) for path in given.files])
+        folder, checks = configure(given.name, given.files)
     records = [asdict(check) for check in checks]
     if given.json:
         print_json({"dataset": given.name, "folder": str(folder), "checks": records})
@@ -274,7 +274,7 @@ def _install(given: argparse.Namespace) -> int:
         return 0
     if code_gen(given.model).global_requirements_incompatible:
         shown.print("these versions are not the zoo's own: take an environment of its own for this model")
-    shown.print(f"command: {' '.join(command)}", markup=False, soft_wrap=True)
+    shown.print(f"command: {' '.join(command)}", soft_wrap=True)
     if given.dry_run:
         return 0
     if not given.yes and not _agreed(f"install {_packages(len(due))} into {sys.prefix}?"):
@@ -291,12 +291,15 @@ def _packages(count: int) -> str:
 
 
 def _agreed(question: str) -> bool:
-    """Ask on a terminal; elsewhere nobody can answer."""
-    if not sys.stdin.isatty():
+    """Ask on a terminal; elsewhere nobody can answer. Its end (Ctrl-D) means no."""
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
         return False
     from rich.prompt import Confirm
 
-    return Confirm.ask(question, console=console(stderr=True), default=False)
+    try:
+        return Confirm.ask(question, console=console(stderr=True), default=False)
+    except EOFError:
+        return False
 
 
 def _new(given: argparse.Namespace) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from model_zoo.base.model import BaseModel
 from model_zoo.base.precompiled import BasePrecompiledModel
+from model_zoo.utils.arguments import checked_methods
 
 Component = BaseModel | BasePrecompiledModel
 
@@ -18,6 +19,10 @@ class CollectionModel(ABC):
     """
 
     component_classes: ClassVar[dict[str, type[Component]]]
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        checked_methods(cls, "from_pretrained")
 
     def __init__(self, components: dict[str, Component]) -> None:
         if list(components) != list(self.component_classes):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 
 from model_zoo.base.spec import Arrays, InputSpec, random_arrays
+from model_zoo.utils.arguments import checked, checked_methods
 from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class BaseModel(torch.nn.Module, ABC):
     The signatures of `from_pretrained` and `get_input_spec` become command line flags, their docstrings the help:
     every argument has a type and a default.
     """
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        checked_methods(cls, "from_pretrained", "get_input_spec")
 
     @classmethod
     @abstractmethod
@@ -53,6 +58,7 @@ class BaseModel(torch.nn.Module, ABC):
         """Override where shapes depend on the instance."""
         return self.get_input_spec(**arguments)
 
+    @checked()
     def sample_inputs(self, spec: InputSpec | None = None, seed: int = 0) -> Arrays:
         """One sample that fits the spec: real where the model brings one, noise otherwise."""
         return self._sample_inputs_impl(spec or self.input_spec(), seed)

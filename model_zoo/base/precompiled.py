@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
+
+from model_zoo.utils.arguments import checked_methods
 
 if TYPE_CHECKING:
     from model_zoo.targets.chipset import Chipset
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
 class BasePrecompiledModel(ABC):
     """An asset that is checked and bundled, never compiled."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        checked_methods(cls, "from_pretrained")
 
     @classmethod
     @abstractmethod

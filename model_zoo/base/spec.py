@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.arguments import checked, checked_fields
+from model_zoo.utils.errors import ArgumentError, UserError
 
 #: One sample, or one set of outputs, by tensor name.
 Arrays = dict[str, np.ndarray]
 
 DTYPES = ("float32", "float16", "int64", "int32", "int16", "int8", "uint16", "uint8", "bool")
+
+#: No NPU addresses more bytes, and ONNX files hold no more.
+MAX_VALUES = 2**31 - 1
 
 
 class IoType(StrEnum):
@@ -34,6 +39,7 @@ class ColorOrder(StrEnum):
     GRAY = "gray"
 
 
+@checked_fields(shape=Sequence[int], io_type=str, value_range=Sequence[float] | None, color_order=str | None)
 @dataclass(frozen=True)
 class TensorSpec:
     """One tensor of a model's interface, checked when it is built.
@@ -46,7 +52,8 @@ class TensorSpec:
         color_order: For images only.
 
     Raises:
-        UserError: A dimension is not a positive integer, or the dtype, range or colour order make no sense.
+        UserError: A dimension is not a positive integer, or the dtype, range or colour order make no sense, or no
+            memory holds so many values.
     """
 
     shape: tuple[int, ...]
@@ -56,19 +63,18 @@ class TensorSpec:
     color_order: ColorOrder | None = None
 
     def __post_init__(self) -> None:
-        for size in self.shape:
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise UserError(f"shape {tuple(self.shape)}: every dimension must be a positive integer, got {size!r}")
         object.__setattr__(self, "shape", tuple(self.shape))
+        if any(size < 1 for size in self.shape):
+            raise UserError(f"shape {self.shape}: every dimension must be a positive integer")
+        if math.prod(self.shape) > MAX_VALUES:
+            raise UserError(f"shape {self.shape}: that is more than the {MAX_VALUES} values that a tensor may have")
         if self.dtype not in DTYPES:
             raise UserError(f"dtype '{self.dtype}' is not supported", f"use one of {', '.join(DTYPES)}")
-        if self.value_range is not None:
-            low, high = self.value_range
-            if not low < high:
-                raise UserError(f"value range {self.value_range} must be (smallest, largest)")
-        object.__setattr__(self, "io_type", IoType(self.io_type))
+        if self.value_range is not None and not _is_range(self.value_range):
+            raise UserError(f"value_range {self.value_range} must be (smallest, largest)")
+        object.__setattr__(self, "io_type", _member(IoType, "io_type", self.io_type))
         if self.color_order is not None:
-            object.__setattr__(self, "color_order", ColorOrder(self.color_order))
+            object.__setattr__(self, "color_order", _member(ColorOrder, "color_order", self.color_order))
         if self.io_type is IoType.IMAGE:
             channels = 1 if self.color_order is ColorOrder.GRAY else 3
             if self.color_order is None or len(self.shape) != 4 or self.shape[1] != channels:
@@ -100,10 +106,22 @@ class TensorSpec:
         )
 
 
+def _is_range(values: Sequence[float]) -> bool:
+    return len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1]
+
+
+def _member(kind: type[StrEnum], name: str, value: str) -> StrEnum:
+    try:
+        return kind(value)
+    except ValueError:
+        raise ArgumentError(name, f" '{value}' does not exist", f"use one of {', '.join(kind)}") from None
+
+
 #: All inputs (or outputs) of a model, in call order.
 InputSpec = dict[str, TensorSpec]
 
 
+@checked()
 def image_spec(height: int, width: int, batch_size: int = 1, multiple_of: int = 1) -> TensorSpec:
     """The house convention for a picture: RGB, float32 in 0..1, [batch, 3, height, width].
 
@@ -147,6 +165,8 @@ def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) 
         raise UserError(f"{where}: inputs are {sorted(arrays)}, the model takes {sorted(spec)}")
     for name, tensor in spec.items():
         value = arrays[name]
+        if not isinstance(value, np.ndarray):
+            raise UserError(f"{where}: '{name}' is {type(value).__name__}, which is no numpy array")
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype):
             raise UserError(
                 f"{where}: '{name}' is {value.dtype}{list(value.shape)}, "

@@ -10,6 +10,7 @@ from pathlib import Path
 from model_zoo.utils.download import download, has_checksum
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import cache_root
+from model_zoo.utils.paths import is_plain_file, path_problem
 
 #: Given as `weights`: no checkpoint, seeded values. Good for latency and compile checks, useless for accuracy.
 RANDOM = "random"
@@ -87,6 +88,8 @@ def resolve_weights(weights: str, model_id: str, files: Mapping[str, WeightsFile
     """
     if not isinstance(weights, str) or not weights:
         raise UserError(f"weights: {weights!r} is no name and no path", f"use {DEFAULT}, a path or `{RANDOM}`")
+    if problem := path_problem(weights):
+        raise UserError(f"weights: {problem}", f"use {DEFAULT}, a path or `{RANDOM}`")
     names = {name.lower(): name for name in (DEFAULT, *files, RANDOM)}
     name = names.get(weights.lower())
     if name == RANDOM:
@@ -94,8 +97,10 @@ def resolve_weights(weights: str, model_id: str, files: Mapping[str, WeightsFile
     if name is not None:
         return fetch_weights(model_id, files[default if name == DEFAULT else name])
     path = Path(weights).expanduser()
-    if path.is_file():
+    if is_plain_file(path):
         return path
+    if path.is_file():
+        raise UserError(f"weights: {path} is empty")
     if path.is_dir():
         raise UserError(f"weights: {path} is a folder, not a file")
     near = difflib.get_close_matches(weights.lower(), names, n=1, cutoff=0.6)

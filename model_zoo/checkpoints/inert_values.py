@@ -95,13 +95,6 @@ AnyTensor = TensorView | OddTensor
 Json = Mapping[str, Any] | list[Any] | str | int | float | bool | None
 
 
-def escaped(text: str) -> str:
-    """Text of a file as it may be shown: whole, on one line, without characters that steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def printable(text: str) -> str:
     """The same for messages: in ASCII, and of 200 characters at most."""
     shown = text if text.isprintable() and text.isascii() else text.encode("unicode_escape").decode("ascii")

@@ -10,7 +10,8 @@ from typing import Any
 
 from model_zoo.checkpoints.contents import Contents, StateDictInfo, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.inert_values import escaped, printable
+from model_zoo.checkpoints.inert_values import printable
+from model_zoo.utils.text import escaped
 
 #: Dimensions of a tensor that torch can hold.
 _MAX_DIMENSIONS = 64

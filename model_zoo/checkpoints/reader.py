@@ -19,6 +19,7 @@ from model_zoo.checkpoints.sharded import is_index, open_sharded
 from model_zoo.checkpoints.tflite_file import TFLITE_MARK, open_tflite
 from model_zoo.checkpoints.torch_file import open_torch_legacy, open_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Checkpoint:
             raise ModelZooError(f"{contents.path}: {error}", "copy or download it again") from error
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+@checked()
+def open_checkpoint(path: str | Path) -> Checkpoint:
     """Read everything but the values of tensors, without importing or running anything that is in the file.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.contents import Format
 from model_zoo.checkpoints.reader import open_checkpoint
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ _TAKEN = (Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.SAFETENSORS, Format.SAFE
 _HINT = "give a .safetensors, .pt or .pth file"
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+@checked()
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint by name, without importing or running anything in it.
 
     Takes safetensors and what torch saves, as zip or in the older format: a state dict, one nested under `ema`, `model`
@@ -69,11 +71,13 @@ def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor],
         source: Where the state dict came from, for the message.
 
     Raises:
-        UserError: Lists every name that is missing, extra, or has another shape, and every tensor with a NaN.
+        UserError: Lists every name that is missing, extra, has another shape or holds another kind of numbers, and
+            every tensor with a NaN.
     """
     import torch
 
     own = module.state_dict()
+    odd = {name: tensor.dtype for name, tensor in state_dict.items() if name in own and not _fits(tensor, own[name])}
     problems = {
         "missing": [name for name in own if name not in state_dict],
         "extra": [name for name in state_dict if name not in own],
@@ -82,12 +86,45 @@ def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor],
             for name, tensor in own.items()
             if name in state_dict and state_dict[name].shape != tensor.shape
         ],
-        "not finite": [name for name, tensor in state_dict.items() if not bool(torch.isfinite(tensor).all())],
+        "of another kind": [
+            f"{name} {_text(dtype)} instead of {_text(own[name].dtype)}" for name, dtype in odd.items()
+        ],
+        "not finite": [
+            name for name, tensor in state_dict.items() if name not in odd and not bool(torch.isfinite(tensor).all())
+        ],
     }
     found = [f"{len(names)} {problem}: {', '.join(names)}" for problem, names in problems.items() if names]
     if found:
         raise UserError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
     module.load_state_dict(versioned(module, state_dict))
+
+
+def check_weights(module: torch.nn.Module) -> None:
+    """Refuse a module that computes with what no NPU build has: 8-bit or complex floats, or integer parameters.
+
+    Raises:
+        UserError: Names the first such tensor and its dtype.
+    """
+    floats = dict(module.named_parameters())
+    for name, tensor in {**floats, **dict(module.named_buffers())}.items():
+        if tensor.is_complex() or ((tensor.is_floating_point() or name in floats) and not _is_plain(tensor)):
+            wanted = "weights are floats of 16, 32 or 64 bits"
+            raise UserError(f"{name} of {type(module).__name__} is {_text(tensor.dtype)}: {wanted}", "convert it first")
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.element_size() > 1
+
+
+def _fits(tensor: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether a tensor can stand for one of a module: floats of 16 bits and more for floats, integers for integers."""
+    if own.is_floating_point():
+        return _is_plain(tensor)
+    return tensor.is_complex() == own.is_complex() and not tensor.is_floating_point()
+
+
+def _text(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def versioned(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> OrderedDict[str, torch.Tensor]:

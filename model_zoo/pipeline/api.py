@@ -15,6 +15,7 @@ from model_zoo.pipeline.stages import Reporter
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from model_zoo.base.collection import Model
 
 
+@checked(model=Any)
 def export(
     model: str | Model | torch.nn.Module,
     *,
@@ -113,6 +115,7 @@ def _source(
     return GivenSource(model, name or type(model).__name__.lower(), input_spec, output_names)
 
 
+@checked()
 def load_model(model_id: str, **arguments: Any) -> Model:
     """Load a model of the zoo as a torch module.
 
@@ -128,6 +131,7 @@ def load_model(model_id: str, **arguments: Any) -> Model:
     return model
 
 
+@checked()
 def list_models() -> list[str]:
     """Ids of all models of the zoo, sorted."""
     from model_zoo.base.registry import model_ids

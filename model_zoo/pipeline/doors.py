@@ -129,7 +129,7 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
     watch = Watch(
         stage=stage,
         plan=lambda plan: print_plan(plan, shown, writes=False),
-        note=lambda text: shown.print(f"  {text}", markup=False),
+        note=lambda text: shown.print(f"  {text}"),
         track=sample_progress,
         found=lambda evaluation: None if given.json else print_evaluation(evaluation),
     )
@@ -156,7 +156,7 @@ def door_parser(
         model_flags, input_flags = model_flags_of(model_id, use_cache)
     generated = (model_folder(model_id) / f"{command}.py").exists()
     program = f"python -m model_zoo.models.{model_id}.{command}" if generated else f"model-zoo {command} {model_id}"
-    parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}", allow_abbrev=False)
+    parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}")
     add_flags(parser.add_argument_group("model"), model_flags)
     add_flags(parser.add_argument_group("input"), input_flags, sizes=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -218,7 +218,10 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
     )
     calibration = parser.add_argument_group("calibration")
     calibration.add_argument(
-        "--calibration-data", metavar="PATH", help="a folder of pictures, an .npz with an array per input, or `random`"
+        "--calibration-data",
+        type=Path,
+        metavar="PATH",
+        help="a folder of pictures, an .npz with an array per input, or `random`",
     )
     calibration.add_argument("--num-calibration-samples", type=int, metavar="N", help="default: up to 100")
     parser.add_argument("--no-cache", action="store_true", help="take nothing from earlier runs")

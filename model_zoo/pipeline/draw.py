@@ -13,7 +13,7 @@ import numpy as np
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.pipeline.samples import SampleSet, batch_loader
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def draw_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, seed
     if total == 0:
         raise UserError(f"the dataset {dataset.name} holds no test sample", "check what it was configured with")
     if wanted is not None and not 1 <= wanted <= total:
-        raise UserError(f"--num-samples {wanted}: {dataset.name} holds {total}", "ask for 1 up to that many")
+        raise ArgumentError("num_samples", f" {wanted}: {dataset.name} holds {total}", "ask for 1 up to that many")
     unit = math.lcm(batch, dataset.group_size)
     count = (wanted or total) // unit * unit
     if count == 0:

@@ -27,7 +27,8 @@ from model_zoo.pipeline.stages import Reporter, this_cpu
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
-from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
+from model_zoo.utils.arguments import checked
+from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import check_writable
 
 
@@ -63,18 +64,20 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         if self.num_samples is not None and self.num_samples < 1:
-            raise UserError(f"--num-samples {self.num_samples}: ask for at least 1")
+            raise ArgumentError("num_samples", f" {self.num_samples}: ask for at least 1")
         if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed {self.seed}: a seed is 0 to {2**32 - 1}")
+            raise ArgumentError("seed", f" {self.seed}: a seed is 0 to {2**32 - 1}")
         if self.max_drop is not None and not self.max_drop >= 0:
-            raise UserError(f"--max-drop {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any")
+            raise ArgumentError(
+                "max_drop", f" {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any"
+            )
         judged = self.places is None or Place.TORCH in self.places or self.target.auto  # whose search scores torch
         if self.max_drop is not None and self.max_drop < math.inf and not judged:
-            raise UserError(f"--max-drop {self.max_drop:g}: there is no drop without torch", "add torch to --on")
+            raise ArgumentError("max_drop", f" {self.max_drop:g}: there is no drop without torch", "add torch to --on")
         if self.interval is not None and not 0 < self.interval < math.inf:
-            raise UserError(f"--interval {self.interval:g}: a width is more than 0, in the unit of the metric")
+            raise ArgumentError("interval", f" {self.interval:g}: a width is more than 0, in the unit of the metric")
         if self.workers is not None and self.workers < 1:
-            raise UserError(f"--workers {self.workers}: at least 1 is needed")
+            raise ArgumentError("workers", f" {self.workers}: at least 1 is needed")
         if len(self.target.chipsets) > 1:
             raise UserError("an evaluation takes one chipset", "run it once for each")
         if self.report_file is not None:
@@ -100,6 +103,7 @@ class Watch:
     found: Callable[[Evaluation], None] = lambda evaluation: None
 
 
+@checked()
 def evaluate(
     model: str,
     *,
@@ -150,7 +154,7 @@ def evaluate(
     parsed, auto = parse_precision(precision)
     target = ExportOptions(
         runtime=TargetRuntime.parse(runtime),
-        chipsets=(find_chipset(chipset),) if chipset else (),
+        chipsets=(find_chipset(chipset),) if chipset is not None else (),
         precision=parsed,
         auto=auto,
         max_drop=max_drop if auto else None,

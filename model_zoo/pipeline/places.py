@@ -7,7 +7,7 @@ from enum import StrEnum
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Toolchain
-from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 
 
 class Place(StrEnum):
@@ -36,7 +36,7 @@ def parse_places(on: str, skip_torch: bool = False, compute_quant_cpu: bool = Fa
     """
     names = [name.strip().lower() for name in on.split(",") if name.strip()]
     if not names:
-        raise UserError("--on names no place", f"give some of {','.join(Place)}")
+        raise ArgumentError("on", " names no place", f"give some of {','.join(Place)}")
     if wrong := next((name for name in names if name not in set(Place)), None):
         raise unknown_name("place", wrong, Place, "model-zoo evaluate MODEL --help")
     if skip_torch and Place.TORCH in names:

@@ -15,7 +15,7 @@ from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime, check_target, default_precision
 from model_zoo.toolchains.base import Toolchain
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import ArgumentError, UserError
 
 if TYPE_CHECKING:
     from model_zoo.pipeline.auto_precision import Search
@@ -225,7 +225,7 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
     if options.runtime is TargetRuntime.TFLITE:
         raise UserError("tflite files cannot mix precisions: there is no auto", "use --target-runtime qnn or onnx")
     if options.max_drop is not None and not options.max_drop >= 0:
-        raise UserError(f"--max-drop {options.max_drop:g}: give 0 or more, in the unit of the metric")
+        raise ArgumentError("max_drop", f" {options.max_drop:g}: give 0 or more, in the unit of the metric")
     if facts.evaluator is None or not facts.eval_datasets:
         missing = "no evaluator" if facts.evaluator is None else "no dataset to be scored on"
         raise UserError(f"--precision auto must keep a metric, and {name} has {missing}", instead)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
 from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.bundle import zip_path
@@ -14,7 +12,7 @@ from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.verify import Parity
-from model_zoo.utils.console import console, table
+from model_zoo.utils.console import console, marked, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,7 +62,7 @@ def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -
     made.show_header = False
     shown.print(made)
     for warning in plan.warnings:
-        shown.print(f"  [yellow]![/yellow] {escape(warning)}")
+        shown.print(marked("!", "yellow", f" {warning}"))
 
 
 def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> None:
@@ -82,22 +80,22 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
     if not quantized and any(c.parity and c.parity[0].npu is not None for t in result.targets for c in t.components):
         shown.print("  float runs in half precision on the NPU; the host CPU column is single precision")
     for note in dict.fromkeys(n for t in result.targets for c in t.components for n in c.notes):
-        shown.print(f"  [yellow]![/yellow] {escape(note)}")
+        shown.print(marked("!", "yellow", f" {note}"))
     for target in result.targets:
         for component in target.components:
             for node, op, reason in component.compiled.fallbacks if component.compiled else ():
-                shown.print(f"  not on the NPU: {node} ({op}): {reason}", markup=False)
+                shown.print(f"  not on the NPU: {node} ({op}): {reason}")
         if target.error:
             name = target.chipset.name if target.chipset else "result"
-            shown.print(f"  [red]failed[/red] {name}: {escape(target.error.message)}")
+            shown.print(marked("failed", "red", f" {name}: {target.error.message}"))
         elif target.folder:
-            shown.print(f"  written to {target.folder}/", soft_wrap=True, markup=False)
+            shown.print(f"  written to {target.folder}/", soft_wrap=True)
             if result.plan.options.zip_assets:
-                shown.print(f"  packed as {zip_path(target.folder)}", soft_wrap=True, markup=False)
+                shown.print(f"  packed as {zip_path(target.folder)}", soft_wrap=True)
     if next_commands:
         shown.print("next:")
     for command in next_commands:
-        shown.print(f"  {command}", soft_wrap=True, markup=False)
+        shown.print(f"  {command}", soft_wrap=True)
 
 
 def print_search(name: str, search: Search) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, check_arrays, random_arrays
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ FEW_SAMPLES = 16
 DEFAULT_CALIBRATION_SAMPLES = 100
 #: Noise has nothing to teach after a few samples.
 NOISE_SAMPLES = 4
+_MOST_NOISE = 1000
 #: Test samples to score a build with, where the test set is bundled.
 ACCURACY_SAMPLES = 360
 #: An export takes no more than this to the emulator, which is slow; `evaluate` does.
@@ -73,7 +74,13 @@ class SampleSet:
 
 
 def noise_samples(spec: InputSpec, count: int, seed: int = 0) -> SampleSet:
-    """Noise that fits the spec."""
+    """Noise that fits the spec.
+
+    Raises:
+        UserError: It is more than the ranges of anything need.
+    """
+    if count > _MOST_NOISE:
+        raise ArgumentError("num_calibration_samples", f" {count}: of noise {_MOST_NOISE} are enough")
 
     def load() -> Iterator[tuple[Arrays, Any]]:
         for number in range(count):
@@ -154,7 +161,7 @@ def calibration_samples(
     from model_zoo.datasets.folder import FolderDataset
 
     if wanted is not None and wanted < 1:
-        raise UserError(f"--num-calibration-samples {wanted}: ask for at least 1")
+        raise ArgumentError("num_calibration_samples", f" {wanted}: ask for at least 1")
     noise_count = wanted or NOISE_SAMPLES
     if asked is not None and str(asked) == "random":
         return noise_samples(spec, noise_count)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+import reprlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata, resources
@@ -14,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.flags import signature_flags
 from model_zoo.base.spec import InputSpec, TensorSpec, random_arrays
+from model_zoo.checkpoints.state_dict import check_weights
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.download import MAX_BYTES
+from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 from model_zoo.utils.hashing import digest, sha256_file
+from model_zoo.utils.paths import is_plain_file, path_problem
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +31,10 @@ if TYPE_CHECKING:
     from model_zoo.base.collection import Component, Model
     from model_zoo.datasets.base import BaseDataset, Split
 
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_LONGEST_NAME = 200
+
 #: A finished model's packages: another version may give other numbers.
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MODEL_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
 
 #: In a model's folder: what was measured of it. Changing it changes nothing else.
@@ -172,6 +178,8 @@ class ZooSource(ModelSource):
         from model_zoo.base.registry import model_folder
 
         model_folder(model_id)
+        _check_values("model_arguments", model_arguments)
+        _check_values("input_arguments", input_arguments)
         self.model_id = model_id
         self.model_arguments = dict(model_arguments)
         self.input_arguments = dict(input_arguments)
@@ -226,12 +234,27 @@ class GivenSource(ModelSource):
     def __init__(
         self, model: Model | torch.nn.Module, name: str, spec: InputSpec | None, output_names: Sequence[str] | None
     ) -> None:
+        import torch
+
+        from model_zoo.base.collection import CollectionModel
+        from model_zoo.base.precompiled import BasePrecompiledModel
+
+        if not isinstance(model, (torch.nn.Module, CollectionModel, BasePrecompiledModel)):
+            problem = f": cannot export {type(model).__name__} {reprlib.repr(model)}"
+            raise ArgumentError("model", problem, "give a zoo id, a zoo model or a torch module")
         if not _SAFE_NAME.fullmatch(name):
-            raise UserError(f"the name '{name}' names files: use letters, digits, '_', '-' and '.'", "e.g. my_model")
+            raise UserError(
+                f"the name {reprlib.repr(name)} names files: use up to 100 letters, digits, '_', '-' and '.'",
+                "e.g. my_model",
+            )
+        if isinstance(model, torch.nn.Module):
+            check_weights(model)
+        _check_names("input_spec", None if spec is None else list(spec), set())
+        _check_names("output_names", output_names, set(spec or ()))
         super().__init__(name, uuid.uuid4().hex)
         self._model = model
         self._spec = spec
-        self._output_names = tuple(output_names) if output_names else None
+        self._output_names = None if output_names is None else tuple(output_names)
 
     @cached_property
     def components(self) -> dict[str, Component | torch.nn.Module]:
@@ -241,12 +264,6 @@ class GivenSource(ModelSource):
 
         if isinstance(self._model, (BaseModel, CollectionModel, BasePrecompiledModel)):
             return dict(components_of(self._model, self.name))
-        import torch
-
-        if not isinstance(self._model, torch.nn.Module):
-            raise UserError(
-                f"cannot export {type(self._model).__name__}", "give a zoo id, a zoo model or a torch module"
-            )
         return {self.name: self._model.eval()}
 
     def facts(self, cache: StageCache) -> dict[str, ComponentFacts]:
@@ -276,6 +293,31 @@ class GivenSource(ModelSource):
             with torch.inference_mode():
                 names = tuple(f"output_{i}" for i, _ in enumerate(call_torch(module, random_arrays(self._spec))))
         return ComponentFacts(inputs=self._spec, output_names=names)
+
+
+def _check_values(argument: str, values: Mapping[str, Any]) -> None:
+    """Refuse what no argument of a model takes, and no cache key can hold."""
+    for name, value in values.items():
+        if not isinstance(value, str | int | float | Path | None):
+            problem = f": {name} is {type(value).__name__} {reprlib.repr(value)}"
+            raise ArgumentError(argument, problem, "give a text, number, truth value or path")
+
+
+def _check_names(argument: str, names: Sequence[str] | None, taken: Collection[str]) -> None:
+    """Refuse names of tensors that no file can hold.
+
+    Raises:
+        UserError: There are none, or one is empty, long, not printable, or given twice.
+    """
+    if names is None:
+        return
+    if not names:
+        raise ArgumentError(argument, " names nothing", "leave it out, or name at least one tensor")
+    for index, name in enumerate(names):
+        if not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise ArgumentError(argument, f": {reprlib.repr(name)} is no name of a tensor", "e.g. image")
+        if name in taken or name in names[:index]:
+            raise ArgumentError(argument, f": the name {reprlib.repr(name)} is given twice", "choose another")
 
 
 def component_facts(component: Any, input_arguments: Mapping[str, Any]) -> ComponentFacts:
@@ -322,13 +364,15 @@ def check_arguments(model_id: str, arguments: Mapping[str, Any], names: Sequence
 
 
 def _as_file(value: object) -> Path | None:
-    if isinstance(value, (str, Path)) and value:
-        path = Path(value).expanduser()
-        try:
-            return path if path.is_file() else None
-        except OSError:
-            return None
-    return None
+    """The file that an argument names, if it does."""
+    if not isinstance(value, str | Path) or path_problem(value):
+        return None
+    path = Path(value).expanduser()
+    if not is_plain_file(path):
+        return None
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes: no weights here have more than {MAX_BYTES:,}")
+    return path
 
 
 def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_zoo.utils.arguments import checked
+
 if TYPE_CHECKING:
     from model_zoo.runtimes.base import CompiledModel
 
 
+@checked()
 def load_compiled(path: str | Path) -> CompiledModel:
     """Load a compiled file as a callable on torch tensors, so that `App(load_compiled(path))` is the same app.
 
@@ -33,9 +36,10 @@ def load_compiled(path: str | Path) -> CompiledModel:
 
 def _load(file: Path) -> CompiledModel:
     from model_zoo.utils.errors import UserError
+    from model_zoo.utils.paths import is_plain_file
 
-    if not file.is_file():
-        raise UserError(f"there is no file {file}")
+    if not is_plain_file(file):
+        raise UserError(f"there is no file {file}, or nothing in it")
     match file.suffix.lower():
         case ".bin":
             from model_zoo.runtimes.qnn import HtpEmulator

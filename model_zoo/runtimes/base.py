@@ -51,6 +51,9 @@ class CompiledModel(Protocol):
             raise UserError(
                 f"the model takes {len(self.input_spec)} inputs ({', '.join(self.input_spec)}), got {len(tensors)}"
             )
+        for name, tensor in zip(self.input_spec, tensors, strict=True):
+            if not isinstance(tensor, torch.Tensor):
+                raise UserError(f"input '{name}' is {type(tensor).__name__}, which is no tensor")
         sample = {name: t.detach().cpu().numpy() for name, t in zip(self.input_spec, tensors, strict=True)}
         (outputs,) = self.run([sample])
         values = tuple(torch.from_numpy(outputs[name]) for name in self.output_names)

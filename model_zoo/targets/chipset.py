@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import unknown_name
 
 #: The oldest Hexagon generation that QNN compiles for ahead of time.
@@ -92,6 +93,7 @@ def _chipset_names() -> dict[str, str]:
     return names
 
 
+@checked()
 def find_chipset(name: str) -> Chipset:
     """The chipset with this name or alias, in any case.
 
@@ -105,6 +107,7 @@ def find_chipset(name: str) -> Chipset:
     return chipsets()[canonical]
 
 
+@checked()
 def find_device(name: str) -> Device:
     """The device with this name, in any case.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import unknown_name
 
 
@@ -19,6 +20,7 @@ class Precision(StrEnum):
     W16A16 = "w16a16"
 
     @classmethod
+    @checked()
     def parse(cls, text: str) -> Self:
         """The precision with exactly this name, in any case.
 

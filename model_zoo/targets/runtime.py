@@ -7,6 +7,7 @@ from typing import Self
 
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError, unknown_name
 
 #: QAIRT 2.51 compiles neither Conv2d nor FullyConnected with 16-bit weights for v68 and v69 (error 3110).
@@ -23,6 +24,7 @@ class TargetRuntime(StrEnum):
     TFLITE = "tflite"
 
     @classmethod
+    @checked()
     def parse(cls, text: str) -> Self:
         """The runtime with exactly this name, in any case.
 

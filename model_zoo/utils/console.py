@@ -7,21 +7,31 @@ import contextlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from model_zoo.utils.errors import ModelZooError, UserError, nearest
+from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, nearest, refused
+from model_zoo.utils.paths import path_problem
+from model_zoo.utils.streams import output_failure, standard_streams
+from model_zoo.utils.text import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 _T = TypeVar("_T")
+
+#: A terminal may be narrower: then lines are broken, where a table would lose columns.
+_LEAST_COLUMNS = 40
 
 #: Exit status of a run that a signal stopped, as shells have it: this and the signal's number.
 _SIGNALLED = 128
@@ -31,12 +41,23 @@ _HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that never cuts a table short when it is not a terminal."""
+    """A console that never cuts a table short when it is not a terminal, and prints text as it is, without markup."""
     from rich.console import Console
 
-    wide = not (sys.stderr if stderr else sys.stdout).isatty() and "COLUMNS" not in os.environ
+    stream = sys.stderr if stderr else sys.stdout
+    wide = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
     width = 160 if wide else None
-    return Console(stderr=stderr, width=width, highlight=False, soft_wrap=False)
+    made = Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, quiet=stream is None)
+    if made.width < _LEAST_COLUMNS:
+        made.width = _LEAST_COLUMNS
+    return made
+
+
+def marked(mark: str, style: str, text: str) -> Text:
+    """A line of text, without markup, after a coloured word."""
+    from rich.text import Text
+
+    return Text.assemble("  ", (mark, style), text)
 
 
 def print_json(value: object) -> None:
@@ -61,24 +82,25 @@ def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[st
     """
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*map(Text, row))  # as it is: a path may hold what rich takes for markup
+        made.add_row(*("\n".join(map(escaped, cell.split("\n"))) for cell in row))
     return made
 
 
 @contextmanager
 def spinner(title: str) -> Iterator[None]:
     """Show on a terminal that something is under way; leaves no trace."""
+    from rich.text import Text
+
     shown = console(stderr=True)
     if not shown.is_terminal:
         yield
         return
-    with shown.status(title):
+    with shown.status(Text(escaped(title))):
         yield
 
 
@@ -92,7 +114,7 @@ def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     shown = console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
 
         def run(title: str, work: Callable[[], _T]) -> _T:
@@ -105,7 +127,7 @@ def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
                 elapsed = progress.tasks[[t.id for t in progress.tasks].index(task)].elapsed or 0.0
                 progress.remove_task(task)
             note = "from cache" if getattr(result, "cached", False) else f"{elapsed:6.1f} s"
-            shown.print(f"  [green]done[/green]  {title:<44} {note}")
+            shown.print(marked("done", "green", f"  {title:<44} {note}"))
             return result
 
         yield run
@@ -122,7 +144,13 @@ def sample_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     shown = console(stderr=True)
     started = time.monotonic()
     speed = TextColumn("{task.fields[speed]:.3g} samples/s, time left")
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed)
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        speed,
+    )
     with Progress(
         *columns, TimeRemainingColumn(), console=shown, transient=True, disable=not shown.is_terminal
     ) as progress:
@@ -133,7 +161,8 @@ def sample_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
             progress.update(task, speed=progress.tasks[0].completed / (time.monotonic() - started))
 
         yield advance
-    shown.print(f"  [green]done[/green]  {f'{total} samples: {title}':<44} {time.monotonic() - started:6.1f} s")
+    elapsed = time.monotonic() - started
+    shown.print(marked("done", "green", f"  {f'{total} samples: {title}':<44} {elapsed:6.1f} s"))
 
 
 class _Signalled(KeyboardInterrupt):
@@ -157,12 +186,22 @@ def _handle(number: int, frame: object) -> NoReturn:
 
 
 def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
-    """Run a command: errors become one line and an exit status.
+    """Run a command: errors become one line and an exit status, and so does what cannot be printed.
 
     Args:
-        argv: Its arguments. With --debug errors keep their traceback; with --json they are JSON on standard output too.
+        argv: Its arguments. With --debug errors show their traceback; with --json they are JSON on standard output too.
     """
-    debug = "--debug" in argv
+    with standard_streams():
+        status = _status(work, argv)
+        failure = output_failure()
+        if failure is None or status:
+            return status
+        if not isinstance(failure, BrokenPipeError):  # whoever read it had enough
+            print_error(ModelZooError(f"standard output could not be written: {failure.strerror}"))
+        return 1
+
+
+def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
     try:
         if threading.current_thread() is threading.main_thread():
             _stop.clear()
@@ -173,18 +212,15 @@ def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
                 signal.signal(_HANG_UP, _handle)
         return work()
     except ModelZooError as error:
-        if debug:
-            raise
         return _failed(error, argv)
     except KeyboardInterrupt as stop:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            sys.stderr.write("\nstopped; nothing was left half done, the same command continues\n")
+        sys.stderr.write("\nstopped; nothing was left half done, the same command continues\n")
         return stop.exit_status if isinstance(stop, _Signalled) else _SIGNALLED + signal.SIGINT
-    except BrokenPipeError:
-        return 1
+    except SystemExit as stop:  # argparse after --help
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except Exception as error:
-        if debug:
-            raise
+        if isinstance(error, OSError) and error.strerror:
+            return _failed(refused(error), argv)
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         return _failed(
             ModelZooError(f"{type(error).__name__}: {text}", "run again with --debug for the traceback"), argv
@@ -192,20 +228,49 @@ def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
 
 
 def _failed(error: ModelZooError, argv: Sequence[str]) -> int:
+    if "--debug" in argv:
+        traceback.print_exc()
     print_error(error)
     if "--json" in argv:
-        print_json({"error": error.message, "hint": error.hint, "exit_status": error.exit_code})
+        print_json({"error": _message(error), "hint": error.hint, "exit_status": error.exit_code})
     return error.exit_code
 
 
 def print_error(error: ModelZooError) -> None:
     """One line on standard error: what failed, and what to do next."""
-    message = " ".join(error.message.split())
-    sys.stderr.write(f"error: {message}{f'; {error.hint}' if error.hint else ''}\n")
+    line = f"error: {_message(error)}{f'; {error.hint}' if error.hint else ''}"
+    shown = re.sub(r"\S{300,}", lambda word: f"{word[0][:200]}…", " ".join(line.split()))
+    sys.stderr.write(f"{escaped(shown)}\n")
+
+
+def _message(error: ModelZooError) -> str:
+    return error.flag_message if isinstance(error, ArgumentError) else error.message
+
+
+def path_argument(text: str) -> Path:
+    """A path as it is given on a command line.
+
+    Raises:
+        ArgumentTypeError: It can be none.
+    """
+    if problem := path_problem(text):
+        raise argparse.ArgumentTypeError(problem)
+    return Path(text)
 
 
 class HouseParser(argparse.ArgumentParser):
-    """A parser whose errors look like all our errors."""
+    """A parser whose errors look like all our errors, whose paths are checked, and whose flags are not abbreviated."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **settings})
+        self.register("type", Path, path_argument)
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if "" in arg_strings and not isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(action, "it is empty: leave it out, or name something")
+        if action.option_strings and arg_strings == ["--"]:
+            raise argparse.ArgumentError(action, "-- is no value")
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Raise what `guarded` prints on one line.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_zoo.utils.console import console
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import make_folder, write_error
 from model_zoo.utils.hashing import sha256_file
@@ -111,11 +112,10 @@ class _Bar:
             self.shown[0].update(self.shown[1], completed=size)
 
     def _show(self) -> tuple[Progress, TaskID]:
-        from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=console(stderr=True), transient=True)
         progress.start()
         return progress, progress.add_task(self.what, total=self.total, completed=self.start)
 

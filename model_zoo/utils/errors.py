@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+from model_zoo.utils.text import escaped
+
+#: Of a name that does not exist.
+_SHOWN_LETTERS = 80
 
 
 class ModelZooError(Exception):
@@ -31,6 +37,26 @@ class UserError(ModelZooError):
     exit_code = 2
 
 
+class ArgumentError(UserError):
+    """The value of one argument is wrong.
+
+    Args:
+        name: Of the argument in Python. A command line tells its flag instead.
+        problem: What is wrong, to be said after the name.
+    """
+
+    def __init__(self, name: str, problem: str, hint: str | None = None) -> None:
+        super().__init__(f"{name}{problem}", hint)
+        self.flag_message = f"--{name.replace('_', '-')}{problem}"
+
+
+def refused(error: OSError) -> ModelZooError:
+    """What the operating system refused, where nobody closer to it knew more to say."""
+    named = f"{error.filename}: " if error.filename else ""
+    kind = UserError if error.errno == errno.ENAMETOOLONG else ModelZooError
+    return kind(f"{named}{error.strerror or error}")
+
+
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """The valid names that are most like a name, in any case; the best first."""
     choices = {choice.lower(): choice for choice in valid}
@@ -48,4 +74,5 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> Us
     """
     near = nearest(name, valid)
     meant = f"did you mean {', '.join(near)}? " if near else ""
-    return UserError(f"unknown {kind} '{name}'", f"{meant}run `{command}` for all of them")
+    shown = escaped(name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…")
+    return UserError(f"unknown {kind} '{shown}'", f"{meant}run `{command}` for all of them")

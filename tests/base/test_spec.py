@@ -37,13 +37,13 @@ def test_noise_fits_its_spec(spec: dict[str, TensorSpec], seed: int) -> None:
 @given(SHAPES, st.integers(max_value=0) | st.booleans() | st.floats() | st.none() | st.text(), st.data())
 def test_a_bad_dimension_is_refused(shape: tuple[int, ...], bad: object, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(shape)))
-    with pytest.raises(UserError, match="every dimension must be a positive integer"):
+    with pytest.raises(UserError, match=r"^shape"):
         TensorSpec((*shape[:place], bad, *shape[place:]))
 
 
 @given(st.text().filter(lambda text: text not in DTYPES))
 def test_a_bad_dtype_is_refused(dtype: str) -> None:
-    with pytest.raises(UserError, match=r"is not supported .*float32"):
+    with pytest.raises(UserError, match=r"^dtype"):
         TensorSpec((1,), dtype)
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
+from model_zoo.checkpoints.state_dict import check_weights, load_strict, read_state_dict
 from model_zoo.utils.errors import UserError
 
 STATE = {
@@ -325,6 +325,21 @@ def test_load_strict_lists_everything() -> None:
         "finite: 1.weight",
     ):
         assert part in message
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8, torch.bool, torch.complex64])
+def test_weights_of_another_kind_are_named_with_their_dtype(dtype: torch.dtype) -> None:
+    module = torch.nn.BatchNorm1d(2)
+    state = module.state_dict()
+    load_strict(module, {**state, "weight": torch.ones(2, dtype=torch.float64)}, "the file")
+    with pytest.raises(UserError, match=rf"1 of another kind: weight {str(dtype)[6:]} instead of float32"):
+        load_strict(module, {**state, "weight": torch.ones(2).to(dtype)}, "the file")
+    with pytest.raises(UserError, match="num_batches_tracked float32 instead of int64"):
+        load_strict(module, {**state, "num_batches_tracked": torch.tensor(0.0)}, "the file")
+    check_weights(module)
+    module.weight = torch.nn.Parameter(torch.ones(2).to(dtype), requires_grad=False)
+    with pytest.raises(UserError, match=rf"^weight of BatchNorm1d is {str(dtype)[6:]}"):
+        check_weights(module)
 
 
 def test_a_module_that_loads_its_own_version_only(tmp_path: Path) -> None:

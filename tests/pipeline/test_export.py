@@ -246,6 +246,13 @@ def test_wrong_things_to_export_are_one_line(small_export: Export) -> None:
     spec = {"x": TensorSpec((1, 33))}
     with pytest.raises(UserError, match="cannot export int"):
         small_export(3, input_spec=spec, runtime="onnx")
+    for names in ([], ["x"], ["y", "y"], ["a\nb"]):
+        with pytest.raises(UserError, match=r"^output_names"):
+            small_export(torch.nn.Linear(33, 4), input_spec=spec, output_names=names, runtime="onnx")
+    with pytest.raises(UserError, match=r"^input_spec"):
+        small_export(torch.nn.Linear(33, 4), input_spec={}, runtime="onnx")
+    with pytest.raises(UserError, match=r"^model_arguments: weights"):
+        small_export("digits_cnn", model_arguments={"weights": object()}, runtime="onnx")
     with pytest.raises(ModelZooError, match="inputs of its own spec"):
         small_export(torch.nn.Linear(32, 4), input_spec=spec, runtime="onnx", precision="float")
     with pytest.raises(UserError, match="unknown argument 'wieghts'"):

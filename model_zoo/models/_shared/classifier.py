@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from model_zoo.models._shared.specs import known_spec
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, load_image
 
@@ -37,6 +38,7 @@ class RankingApp(ABC):
             where these do not fit.
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         self.model = model
         own = getattr(model, "labels", None)
@@ -84,6 +86,7 @@ class RankingApp(ABC):
 class ClassifierApp(RankingApp):
     """Runs a classifier on a picture; the model takes one image tensor."""
 
+    @checked()
     def predict(self, image: ImageSource, top_k: int = 5) -> list[Prediction]:
         """Name what is in a picture.
 

@@ -113,9 +113,7 @@ def _run(
 def demo_parser(model_id: str, description: str) -> argparse.ArgumentParser:
     """The flags of every demo: those of the model, a compiled file, the folder, JSON and tracebacks."""
     model_flags, _ = model_flags_of(model_id)
-    parser = HouseParser(
-        prog=f"python -m model_zoo.models.{model_id}.demo", description=description, allow_abbrev=False
-    )
+    parser = HouseParser(prog=f"python -m model_zoo.models.{model_id}.demo", description=description)
     add_flags(parser.add_argument_group("model"), model_flags)
     parser.add_argument(
         "--compiled",

@@ -10,6 +10,7 @@ from model_zoo.models._shared.classifier import Prediction, RankingApp
 from model_zoo.models._shared.specs import known_spec
 from model_zoo.models.pointnet.clouds import CloudSource, load_cloud, unit_ball
 from model_zoo.models.pointnet.labels import MODELNET40
+from model_zoo.utils.arguments import checked
 
 
 class App(RankingApp):
@@ -20,11 +21,13 @@ class App(RankingApp):
         labels: Names of the classes; default: the 40 of ModelNet where they fit.
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         super().__init__(model, labels)
         spec = known_spec(model)
         self.num_points = next(iter(spec.values())).shape[2] if spec else 1024
 
+    @checked()
     def predict(self, cloud: CloudSource, top_k: int = 5) -> list[Prediction]:
         """Name a thing.
 

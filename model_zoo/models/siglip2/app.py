@@ -9,6 +9,7 @@ import torch
 
 from model_zoo.base.collection import CollectionModel
 from model_zoo.models._shared.zero_shot.app import Network, ZeroShotApp
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import Tokenizer
 
@@ -25,6 +26,7 @@ class App(ZeroShotApp):
 
     squeezed, masked, lower_case = True, False, True
 
+    @checked()
     def __init__(
         self,
         model: CollectionModel | Mapping[str, Network],

@@ -11,6 +11,7 @@ import torch
 
 from model_zoo.models._shared.audio import RATE, AudioSource, load_audio
 from model_zoo.models.silero_vad.model import CONTEXT, STATE, STEP
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 
 #: As published: below the threshold by this, speech has ended; shorter pauses and shorter sounds count for nothing.
@@ -37,9 +38,11 @@ class App:
         model: Takes a step of sound and the memory: a model of the zoo, or one that `load_compiled` gave.
     """
 
+    @checked()
     def __init__(self, model: Callable[..., Any]) -> None:
         self.model = model
 
+    @checked()
     def predict(self, audio: AudioSource, threshold: float = 0.5) -> list[Speech]:
         """Where somebody speaks.
 

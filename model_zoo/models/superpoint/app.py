@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch.nn.functional import grid_sample, normalize
 
 from model_zoo.models._shared.classifier import image_size
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image
 
@@ -43,6 +44,7 @@ class App:
         max_points: No more are given.
     """
 
+    @checked()
     def __init__(
         self,
         model: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
@@ -57,6 +59,7 @@ class App:
         self.model, self.threshold, self.radius, self.max_points = model, threshold, radius, max_points
         self.height, self.width = image_size(model, default=(480, 640))
 
+    @checked()
     def predict(self, image: ImageSource) -> Points:
         """Find the points of a picture.
 

@@ -10,6 +10,7 @@ from model_zoo.models._shared.classifier import image_size
 from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
 from model_zoo.models._shared.seq2seq.decode import Steps, greedy
 from model_zoo.models.trocr.model import SIZE, TOKENS
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.images import ImageSource, image_to_array, load_image
 
 #: In the vocabulary: what fills up, and the mark that every line begins and ends with.
@@ -19,6 +20,7 @@ _PAD, _END = 1, 2
 class App(EncoderDecoderApp):
     """`App(Model.from_pretrained()).predict("line.png")`."""
 
+    @checked()
     def predict(self, image: ImageSource) -> str:
         """What is written in the picture of one line, in up to 64 tokens.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.utils.console import HouseParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.streams import stop_without_reader
 from model_zoo.workbench.discover.library import NOT_CALLED, check_name
 from model_zoo.workbench.discover.registry import Stored, differences, read_registry, registry_code
 from model_zoo.workbench.discover.report import details, in_families, model_line, report
@@ -216,6 +217,7 @@ def _findings(survey: Survey, chosen: Sequence[Candidate], given: argparse.Names
             say(model_line(finding))
         if given.test_model and given.verbose:
             say("\n".join(details(finding)))
+        stop_without_reader()  # what was found is kept
     return findings
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.utils.errors import UserError
+from model_zoo.utils.paths import is_plain_file
 from model_zoo.workbench.discover.verdict import Finding, Stage
 
 _LARGEST_BYTES = 64 * 2**20
@@ -66,6 +67,8 @@ def read_registry(path: Path) -> Stored:
     """
     hint = "it takes what `model-zoo discover --json` or `--generate-code` wrote"
     try:
+        if path.exists() and not is_plain_file(path):
+            raise UserError(f"{path} holds no registry: it is empty or no plain file", hint)
         if path.stat().st_size > _LARGEST_BYTES:
             raise UserError(f"{path} is too large for a registry", hint)
         text = path.read_text(encoding="utf-8")

@@ -51,16 +51,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="checkpoint, .onnx, .tflite or .pt2, or a folder with one")
-    parser.add_argument("--source", metavar="DIR", help="folder with model.py, whose build_model() gives the module")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="checkpoint, .onnx, .tflite or .pt2, or a folder with one"
+    )
+    parser.add_argument(
+        "--source", type=Path, metavar="DIR", help="folder with model.py, whose build_model() gives the module"
+    )
     parser.add_argument(
         "--input",
+        type=Path,
         action="append",
         default=[],
         metavar="PATH",
         help="real input: a picture, .npz, .npy or .wav; may be repeated (default: what lies beside file and source)",
     )
-    parser.add_argument("--targets", metavar="YAML", help="what it should reach, e.g. latency_ms: {p50: 20}")
+    parser.add_argument("--targets", type=Path, metavar="YAML", help="what it should reach, e.g. latency_ms: {p50: 20}")
     parser.add_argument(
         "--device", choices=("auto", "cpu"), default="auto", help="auto: an accelerator if there is one"
     )
@@ -72,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--name", help="names the workspace (default: the file's name)")
     parser.add_argument("--runs", type=int, default=50, metavar="N", help="warm forward passes to time (default: 50)")
-    parser.add_argument("-o", "--output-dir", default="tmp", metavar="DIR", help="where the workspace is made (tmp)")
+    parser.add_argument(
+        "-o", "--output-dir", type=Path, default=Path("tmp"), metavar="DIR", help="where the workspace is made (tmp)"
+    )
     parser.add_argument("--environment", choices=("pixi", "uv", "venv", "conda", "plain"), help="which one is current")
     parser.add_argument("--origin", metavar="TEXT", help="where the file comes from, to be recorded: address, commit")
     parser.add_argument(
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         help="let torch load a file that may run code of its own: TorchScript, or an exported program with more than "
         "operators on tensors",
     )
-    parser.add_argument("--resume", metavar="DIR", help="go on in this workspace, with the same command")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on in this workspace, with the same command")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -110,13 +117,13 @@ def _prepare(given: argparse.Namespace) -> Any:
     if not 0 < given.timeout < float("inf"):
         raise UserError(f"--timeout {given.timeout:g}: a time above 0 is needed", "leave it out for 600")
     chips = tuple(dict.fromkeys(find_chipset(name).name for name in given.chipset))
-    file = find_weights(Path(given.file))
-    source = find_source(Path(given.source) if given.source else None)
+    file = find_weights(given.file)
+    source = find_source(given.source)
     for path in given.input:
-        if not Path(path).expanduser().is_file():
+        if not path.expanduser().is_file():
             raise UserError(f"--input {path}: there is no such file")
     if given.targets:
-        read_targets(Path(given.targets))
+        read_targets(given.targets)
     found = find_environments(Path.cwd(), os.environ)
     chosen = choose_environment(found, given.environment, Path(sys.prefix))
     facts = read_facts(file)
@@ -125,8 +132,8 @@ def _prepare(given: argparse.Namespace) -> Any:
         model=str(file.resolve()),
         name=given.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
         source=str(source) if source else None,
-        inputs=tuple(str(Path(path).expanduser().resolve()) for path in given.input),
-        targets=str(Path(given.targets).resolve()) if given.targets else None,
+        inputs=tuple(str(path.expanduser().resolve()) for path in given.input),
+        targets=str(given.targets.resolve()) if given.targets else None,
         device=given.device,
         chipsets=chips,
         runs=given.runs,
@@ -137,9 +144,9 @@ def _prepare(given: argparse.Namespace) -> Any:
         timeout_s=given.timeout,
     )
     if given.resume:
-        workspace = open_workspace(Path(given.resume), request)
+        workspace = open_workspace(given.resume, request)
     else:
-        workspace = new_workspace(Path(given.output_dir), request)
+        workspace = new_workspace(given.output_dir, request)
         write_scripts(workspace)
     tell = console(stderr=True).print
     tell(f"workspace: {workspace.root}")
@@ -190,7 +197,7 @@ def _print_tables(outputs: Any, root: Path) -> None:
                 shown.print(table(section.heading, list(each.columns), cells))
             if section.heading == "Risks":
                 shown.print(_plain_table("Risks", [[said.text] for said in section.sentences]))
-    shown.print(f"reports: {shlex.quote(str(root / 'reports'))}", soft_wrap=True, markup=False)
+    shown.print(f"reports: {shlex.quote(str(root / 'reports'))}", soft_wrap=True)
 
 
 def _plain_table(title: str, rows: list[list[str]]) -> Any:

@@ -14,6 +14,7 @@ import yaml
 from model_zoo.base.info import ChipsetName, PrecisionName
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError
+from model_zoo.utils.paths import is_plain_file
 from model_zoo.workbench.explore.figures import Fit, Judgement, Judgements, Layers, Npus, Run, Verdict
 from model_zoo.workbench.explore.records import Identity
 
@@ -81,6 +82,8 @@ def read_targets(file: Path) -> Targets:
         UserError: With file and line: it is missing, no YAML, or says something that is no target.
     """
     try:
+        if file.exists() and not is_plain_file(file):
+            raise UserError(f"--targets {file}: it is empty or no plain file", f"a file such as: {EXAMPLE}")
         if file.stat().st_size > _MAX_BYTES:
             raise UserError(f"{file} is too large for a list of targets: {file.stat().st_size} bytes")
         text = file.read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def run(argv: list[str]) -> int:
         ModelZooError: Nothing could be recovered.
     """
     given = _parser().parse_args(argv)
-    output = Path(given.output)
+    output = given.output
     for name in given.library:
         if name not in LIBRARIES:
             raise unknown_name("library", name, LIBRARIES, "model-zoo recover --help")
@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
         raise UserError(f"{output} exists and is no earlier recovery", "choose another folder with -o")
     from model_zoo.checkpoints.reader import open_checkpoint
 
-    contents = open_checkpoint(Path(given.file)).contents
+    contents = open_checkpoint(given.file).contents
     if contents.main is None or not contents.tensors:
         raise UserError(f"{given.file} holds no tensors", f"run `model-zoo inspect {given.file}`")
     pair = _read_pair(given)
@@ -99,8 +99,8 @@ def run(argv: list[str]) -> int:
         print_json(recovery_json(recovery))
     else:
         show_recovery(recovery)
-        console().print(f"written to {output}/: model.py, weights.safetensors, recovery.json", markup=False)
-        console().print(f"next: model-zoo new my_model --from-recovery {output}", markup=False)
+        console().print(f"written to {output}/: model.py, weights.safetensors, recovery.json")
+        console().print(f"next: model-zoo new my_model --from-recovery {output}")
     return 0 if recovery.is_whole else 1
 
 
@@ -111,8 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", help="a checkpoint, or a folder that holds one")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write; it is written whole")
+    parser.add_argument("file", type=Path, help="a checkpoint, or a folder that holds one")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write; it is written whole"
+    )
     parser.add_argument(
         "--by",
         choices=("auto", "name", "structure"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
+from model_zoo.utils.paths import is_plain_file
 from model_zoo.workbench.recover.recovery import Choice, Draft, SettledBy
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     import numpy as np
 
     hint = "np.savez writes one"
-    if not path.is_file():
-        raise UserError(f"no file {path}", hint)
+    if not is_plain_file(path):
+        raise UserError(f"no file with anything in it: {path}", hint)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
@@ -126,7 +127,7 @@ def pair_from_twin(path: Path, draft: Draft, seed: int = 0, limits: Limits | Non
     """
     if path.suffix.lower() in _TORCHSCRIPT:
         raise UserError(f"{path} is a program of somebody, and is not run here", _MAKE_A_PAIR)
-    if not path.is_file() or path.suffix.lower() != ".onnx":
+    if not is_plain_file(path) or path.suffix.lower() != ".onnx":
         raise UserError(f"no ONNX file {path}", _MAKE_A_PAIR)
     specs = [{"shape": i.shape, "high": i.high} for i in draft.inputs]
     with work_folder() as folder:

@@ -9,7 +9,7 @@ from model_zoo.base.registry import model_folder, model_ids
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import HouseParser, console, print_json, table
+from model_zoo.utils.console import HouseParser, console, marked, print_json, table
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import Limits
 from model_zoo.workbench.scorecard.page import page_file, write_page
@@ -38,8 +38,8 @@ def run(argv: list[str]) -> int:
     def watch(model_id: str, row: Row, known: bool) -> None:
         nonlocal done
         done += 1
-        state = "[green]passed[/green]" if row.passed else "[red]failed[/red]"
-        shown.print(f"  {done}/{total}  {state}  {model_id} {row.target.name}{' (known)' if known else ''}")
+        state = ("passed", "green") if row.passed else ("failed", "red")
+        shown.print(marked(*state, f"  {done}/{total}  {model_id} {row.target.name}{' (known)' if known else ''}"))
 
     settings = Settings(
         random=given.weights == "random",
@@ -58,7 +58,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Build models for many targets on this machine, and keep what came of it in each model's "
         "scorecard.yaml and, in a clone, docs/scorecard.md. Stopped or killed, the same command goes on where it was.",
         epilog="example: model-zoo scorecard --models resnet18 mobilenet_v2 --chipsets sm8650 --runtimes qnn",
-        allow_abbrev=False,
     )
     parser.add_argument("--models", nargs="+", metavar="ID", help="default: all")
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS, help=f"default: {' '.join(PRECISIONS)}")

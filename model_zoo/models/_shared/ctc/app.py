@@ -10,6 +10,7 @@ import torch
 from model_zoo.models._shared.audio import RATE, AudioSource, load_audio
 from model_zoo.models._shared.ctc.letters import spelled
 from model_zoo.models._shared.specs import known_spec
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError
 
 #: Letters last 20 ms, and sound is cut where one of them is quietest.
@@ -25,11 +26,13 @@ class CtcApp:
         model: Takes sound [1, N], gives scores of letters: a model of the zoo, or one that `load_compiled` gave.
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.model = model
         spec = known_spec(model)
         self.samples = spec["audio"].shape[1] if spec else _SAMPLES
 
+    @checked()
     def predict(self, audio: AudioSource) -> str:
         """What was said, in capitals; empty for silence.
 

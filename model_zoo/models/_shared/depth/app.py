@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from model_zoo.models._shared.classifier import image_size
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image
 
@@ -24,10 +25,12 @@ class DepthApp:
             `load_compiled` gave.
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.model = model
         self.height, self.width = image_size(model, default=(256, 256))
 
+    @checked()
     def predict(self, image: ImageSource) -> np.ndarray:
         """Tell how near things are.
 

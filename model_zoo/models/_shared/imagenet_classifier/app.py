@@ -9,6 +9,7 @@ from PIL import Image
 
 from model_zoo.models._shared.classifier import ClassifierApp, image_size
 from model_zoo.models._shared.imagenet_classifier.labels import imagenet_labels
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.images import image_to_array, resize_and_center_crop
 
 
@@ -20,6 +21,7 @@ class ImagenetClassifierApp(ClassifierApp):
         labels: Names of the classes; default: the 1000 of ImageNet where they fit.
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         super().__init__(model, labels)
         self.height, self.width = image_size(model, default=(224, 224))

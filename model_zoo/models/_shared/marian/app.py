@@ -8,6 +8,7 @@ import torch
 from model_zoo.models._shared.marian.tokenizer import MarianTokenizer
 from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
 from model_zoo.models._shared.seq2seq.decode import Steps, greedy, spec_of
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import padded
 
@@ -25,6 +26,7 @@ class TranslationApp(EncoderDecoderApp):
 
     read_tokenizer = MarianTokenizer
 
+    @checked()
     def predict(self, text: str) -> str:
         """The translation of a text; its lines stay lines.
 

@@ -12,6 +12,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from model_zoo.models._shared.classifier import image_size
 from model_zoo.models._shared.object_detection.labels import coco_labels
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.boxes import undo_letterbox
 from model_zoo.utils.draw import Box, draw_boxes
 from model_zoo.utils.errors import ModelZooError, UserError
@@ -57,6 +58,7 @@ class ObjectDetectionApp:
         UserError: A threshold is outside 0..1.
     """
 
+    @checked()
     def __init__(
         self,
         model: Callable[[torch.Tensor], tuple[torch.Tensor, ...]],
@@ -75,6 +77,7 @@ class ObjectDetectionApp:
         self.height, self.width = height or own_height, width or own_width
         self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
 
+    @checked()
     def predict(self, image: ImageSource) -> list[Detection]:
         """Find objects in a picture.
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from model_zoo.models._shared.classifier import image_size
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.draw import colour
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, image_to_array, load_image
@@ -49,10 +50,12 @@ class PoseApp:
         model: Takes RGB [1, 3, H, W] in 0..1, gives keypoints [1, 17, 2] in pixels of the input and scores [1, 17].
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]) -> None:
         self.model = model
         self.height, self.width = image_size(model, default=(256, 192))
 
+    @checked()
     def predict(self, image: ImageSource, box: tuple[float, float, float, float] | None = None) -> Pose:
         """Find the joints of one person.
 

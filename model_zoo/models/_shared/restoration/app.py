@@ -10,6 +10,7 @@ from PIL import Image
 
 from model_zoo.models._shared.classifier import image_size
 from model_zoo.models._shared.tiles import in_tiles
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import ImageSource, load_image
 
@@ -28,6 +29,7 @@ class RestorationApp:
     #: What a tile sees beyond what is taken from it, in pixels.
     margin: ClassVar[int]
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.model = model
         self.height, self.width = image_size(model, default=(256, 256))
@@ -36,6 +38,7 @@ class RestorationApp:
                 f"tiles of {self.height} x {self.width} are too small", f"use more than {2 * self.margin} pixels"
             )
 
+    @checked()
     def predict(self, image: ImageSource) -> Image.Image:
         """Restore a picture.
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from model_zoo.models._shared.classifier import image_size
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.draw import colour, overlay_classes
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image
@@ -42,6 +43,7 @@ class SegmentationApp:
         labels: Names of the classes; default: the model's, or `class 0`, `class 1`, … for a model that has none.
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         self.model = model
         self.height, self.width = image_size(model, default=(256, 256))
@@ -49,6 +51,7 @@ class SegmentationApp:
         labels = labels if labels is not None or own is None else own()
         self.labels = tuple(labels) if labels is not None else None
 
+    @checked()
     def predict(self, image: ImageSource) -> Segmentation:
         """Tell the classes of a picture.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from model_zoo.base.collection import CollectionModel
 from model_zoo.models._shared.seq2seq.decode import Network, parts_of
 from model_zoo.models._shared.text.words import TokenizingApp
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.tokenizer import Tokenizer
 
 
@@ -19,6 +20,7 @@ class EncoderDecoderApp(TokenizingApp):
         tokenizer: A tokenizer, or the path of its tokenizer.json; default: the one beside the model's weights.
     """
 
+    @checked()
     def __init__(
         self, model: CollectionModel | Mapping[str, Network], tokenizer: Tokenizer | Path | str | None = None
     ) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from model_zoo.models._shared.classifier import image_size
 from model_zoo.models._shared.tiles import in_tiles
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import ImageSource, load_image
 
@@ -33,6 +34,7 @@ class SuperResolutionApp:
     #: What a tile sees beyond what is taken from it, in pixels of the small picture.
     margin: ClassVar[int] = 8
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.model = model
         self.height, self.width = image_size(model, default=(64, 64))
@@ -41,6 +43,7 @@ class SuperResolutionApp:
                 f"tiles of {self.height} x {self.width} are too small", f"use more than {2 * self.margin} pixels"
             )
 
+    @checked()
     def predict(self, image: ImageSource) -> Image.Image:
         """Enlarge a picture.
 

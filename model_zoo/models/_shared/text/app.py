@@ -12,6 +12,7 @@ import torch
 
 from model_zoo.models._shared.specs import known_spec
 from model_zoo.models._shared.text.words import TokenizingApp
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.tokenizer import Tokenizer, padded
 
@@ -62,6 +63,7 @@ class TextApp(TokenizingApp):
         tokenizer: A tokenizer, or the path of its file; default: the one beside the model's weights.
     """
 
+    @checked()
     def __init__(self, model: Network, tokenizer: Tokenizer | Path | str | None = None) -> None:
         super().__init__(model, tokenizer)
         self.length = token_count(model, "input_ids", 128)
@@ -96,6 +98,7 @@ class SimilarityApp(TextApp):
         """The embedding of one text: float32 [size], of length 1."""
         return self.run(text, last_axes=1)[1]
 
+    @checked()
     def predict(self, query: str, sentences: Sequence[str]) -> list[Match]:
         """All sentences, the nearest to the query first.
 
@@ -112,6 +115,7 @@ class SimilarityApp(TextApp):
 class MaskedWordApp(TextApp):
     """Guesses the words at the gaps of a text."""
 
+    @checked()
     def predict(self, text: str, top_k: int = 5) -> list[Filling]:
         """The most probable words for each gap, best first.
 
@@ -140,6 +144,7 @@ class MaskedWordApp(TextApp):
 class ReplacedTokenApp(TextApp):
     """Tells the words of a text that do not belong."""
 
+    @checked()
     def predict(self, text: str) -> list[Suspicion]:
         """Each token and the probability that it was replaced, in the order of the text, without the marks around."""
         ids, scores = self.run(text, last_axes=1)

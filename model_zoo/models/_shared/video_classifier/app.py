@@ -11,6 +11,7 @@ from model_zoo.models._shared.classifier import Prediction, RankingApp
 from model_zoo.models._shared.specs import known_spec
 from model_zoo.models._shared.video_classifier.clips import ClipSource, load_clip, spread
 from model_zoo.models._shared.video_classifier.labels import kinetics_labels
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.images import image_to_array, resize_and_center_crop
 
 
@@ -22,12 +23,14 @@ class VideoClassifierApp(RankingApp):
         labels: Names of the classes; default: the 400 of Kinetics where they fit.
     """
 
+    @checked()
     def __init__(self, model: Callable[[torch.Tensor], torch.Tensor], labels: Sequence[str] | None = None) -> None:
         super().__init__(model, labels)
         spec = known_spec(model)
         shape = next(iter(spec.values())).shape if spec else (1, 3, 16, 112, 112)
         self.frames, self.height, self.width = shape[2:]
 
+    @checked()
     def predict(self, clip: ClipSource, top_k: int = 5) -> list[Prediction]:
         """Name what is done in a clip.
 

@@ -9,6 +9,7 @@ from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
 from model_zoo.models._shared.seq2seq.decode import Steps, greedy
 from model_zoo.models._shared.whisper.languages import language_mark
 from model_zoo.models._shared.whisper.mel import log_mel
+from model_zoo.utils.arguments import checked
 
 #: Marks of the multilingual vocabulary: begin, write down, no words, no times; all after END are marks too.
 _START, _TRANSCRIBE, _NO_SPEECH, _NO_TIMES, END = 50258, 50359, 50362, 50363, 50257
@@ -26,6 +27,7 @@ _CHUNK = 30 * RATE
 class WhisperApp(EncoderDecoderApp):
     """Writes down speech of any length, 30 s at a time."""
 
+    @checked()
     def predict(self, audio: AudioSource, language: str = "en") -> str:
         """What was said; empty where nothing was.
 

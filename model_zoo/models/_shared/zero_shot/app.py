@@ -13,6 +13,7 @@ from model_zoo.base.collection import CollectionModel
 from model_zoo.models._shared.classifier import Prediction, image_size
 from model_zoo.models._shared.text.app import token_count
 from model_zoo.models._shared.text.words import TokenizingApp
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, image_to_array, load_image
 from model_zoo.utils.tokenizer import Tokenizer, padded
@@ -35,6 +36,7 @@ class ZeroShotApp(TokenizingApp):
     masked: ClassVar[bool] = True
     lower_case: ClassVar[bool] = False
 
+    @checked()
     def __init__(
         self,
         model: CollectionModel | Mapping[str, Network],
@@ -49,6 +51,7 @@ class ZeroShotApp(TokenizingApp):
         self.image_encoder, self.text_encoder = parts["image_encoder"], parts["text_encoder"]
         self.length = token_count(self.text_encoder, "input_ids", 77)
 
+    @checked()
     def predict(self, image: ImageSource, texts: Sequence[str]) -> list[Prediction]:
         """Every text and the probability that it describes the picture, best first.
 
