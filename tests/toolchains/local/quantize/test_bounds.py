@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -71,6 +71,11 @@ def _limits(low: float, high: float, x: torch.Tensor) -> torch.Tensor:
     return torch.minimum(torch.maximum(x, torch.tensor(low)), torch.tensor(high))
 
 
+def _turned_beside_sigmoid(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    beside = torch.sigmoid(x.flip(1).transpose(2, 3)) * 9
+    return torch.cat([F.relu(x.transpose(2, 3)), beside], 1)[:, :4]
+
+
 ACTIVATIONS = {
     "relu": _from(0, F.relu),
     "relu6": _between(0, 6, F.relu6),
@@ -105,7 +110,8 @@ ACTIVATIONS = {
     "sum_in_concat": _beside(0, 6, lambda x: F.relu6(x + 1)),
     "hardtanh_in_concat": _beside(-1, 1, lambda x: F.hardtanh(x * 2)),
     "turned_in_concat": _beside(0, 6, lambda x: F.relu6(x + 1).transpose(2, 3)),
-    "two_of_one": _beside(-1, 6, lambda x: torch.cat([F.relu6(x), x.clamp(-1, 1)], 2)[:, :, 4:12]),
+    "relu_in_concat": Activation(_turned_beside_sigmoid, 0, np.inf, 1, 1),
+    "two_of_one": replace(_beside(-1, 6, lambda x: torch.cat([F.relu6(x), x.clamp(-1, 1)], 2)[:, :, 4:12]), reach=6),
 }
 KINDS = ("w8a8", "w8a16", "w4a16", "w16a16", "w8a8_mixed_int16", "assigned", "outputs in 16 bits")
 _ROWS = 64

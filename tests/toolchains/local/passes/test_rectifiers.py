@@ -1,4 +1,4 @@
-"""What a range in front of a Clip cannot do is done by Max and Min; the numbers stay, and so does every other Clip."""
+"""What the range in front of a Clip or Relu cannot do is done by Max and Min, with the same numbers; the rest stays."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ _JOINED = [
     helper.make_node("Transpose", ["y"], ["t"], "turn", perm=[0, 1, 3, 2]),
     helper.make_node("Concat", ["t", "x"], ["z"], "join", axis=1),
 ]
+_TURNED = [
+    helper.make_node("Transpose", ["c"], ["t"], "turn", perm=[0, 1, 3, 2]),
+    helper.make_node("Relu", ["t"], ["y"], "relu"),
+    helper.make_node("Concat", ["y", "x"], ["z"], "join", axis=1),
+]
 _COMPUTED = [
     helper.make_node("ReduceMax", ["x"], ["high"], "max", keepdims=0),
     helper.make_node("Clip", ["c", "", "high"], ["y"], "clip"),
@@ -51,16 +56,17 @@ _COMPUTED = [
         (_net(_TWICE, ("z",), low=0, high=6), ["Conv", "Max", "Min", "Add"]),
         (_net([_CLIP], ("y", "c"), low=0, high=6), ["Conv", "Max", "Min"]),
         (_net(_JOINED, ("z",), low=0, high=6), ["Conv", "Add", "Max", "Min", "Transpose", "Concat"]),
+        (_net(_TURNED, ("z",)), ["Conv", "Transpose", "Max", "Concat"]),
         (_net(_COMPUTED), ["Conv", "ReduceMax", "Min"]),
     ],
-    ids=["above zero", "below zero", "of a tensor that others read", "of an output", "in a Concat", "computed"],
+    ids=["above zero", "below zero", "of a tensor that others read", "of an output", "in a Concat", "Relu", "computed"],
 )
 def test_max_and_min_cut_off_instead(model: onnx.ModelProto, expected: list[str]) -> None:
     sample = {"x": np.random.default_rng(1).normal(size=_SHAPE).astype(np.float32)}
     before = cpu_session(model).run(None, sample)
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
-    assert apply_passes(changed, Precision.W8A16) == ["clip_by_max_and_min"]
+    assert apply_passes(changed, Precision.W8A16) == ["rectify_by_max_and_min"]
     assert [node.op_type for node in changed.graph.node] == expected
     onnx.checker.check_model(changed, full_check=True)
     for found, wanted in zip(cpu_session(changed).run(None, sample), before, strict=True):

@@ -1,4 +1,4 @@
-"""Rewrites of Clip; why is said where the passes are listed."""
+"""Rewrites of Clip and Relu; why is said where the passes are listed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_zoo.toolchains.local.bounds import Bounds, node_bounds
+from model_zoo.toolchains.local.bounds import RECTIFIERS, Bounds, node_bounds
 from model_zoo.toolchains.local.onnx_file import DATA_MOVEMENT, readers_of
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _LARGEST = float(np.finfo(np.float32).max)
 Steps = list[tuple[str, list[str]]]
 
 
-def clip_by_max_and_min(graph: onnx.GraphProto, tensors: Tensors) -> bool:
-    """Max and Min cut off what the range in front of a Clip would not."""
+def rectify_by_max_and_min(graph: onnx.GraphProto, tensors: Tensors) -> bool:
+    """Max and Min cut off what the range in front of a Clip or Relu would not."""
     from onnx import TensorProto
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -33,20 +33,22 @@ def clip_by_max_and_min(graph: onnx.GraphProto, tensors: Tensors) -> bool:
     producers = {name: node for node in graph.node for name in node.output}
     outputs = {output.name for output in graph.output}
     changed = False
-    for clip in [node for node in graph.node if node.op_type == "Clip"]:
-        x, y = clip.input[0], clip.output[0]
+    for node in [node for node in graph.node if node.op_type in RECTIFIERS]:
+        x, y = node.input[0], node.output[0]
         if x in constants or x not in tensors or tensors[x].elem_type != TensorProto.FLOAT:
             continue
-        bounds = node_bounds(clip, constants)
+        bounds, before = node_bounds(node, constants), producers[x].op_type if x in producers else ""
         own = x in producers and len(readers[x]) == 1 and x not in outputs
-        if bounds is None:
-            steps = [(op, [name]) for op, name in zip(("Max", "Min"), clip.input[1:], strict=False) if name]
-        elif own and (producers[x].op_type in _LINEAR or not _reaches_concat(y, readers)):
+        if node.op_type == "Relu":
+            steps = _cuts(graph, y, (0.0, np.inf)) if before in DATA_MOVEMENT and _reaches_concat(y, readers) else []
+        elif bounds is None:
+            steps = [(op, [name]) for op, name in zip(("Max", "Min"), node.input[1:], strict=False) if name]
+        elif own and (before in _LINEAR or not _reaches_concat(y, readers)):
             steps = _beyond_zero(graph, y, bounds)
         else:
             steps = _cuts(graph, y, bounds)
         if steps:
-            _replace(graph, tensors, clip, steps)
+            _replace(graph, tensors, node, steps)
             changed = True
     return changed
 
