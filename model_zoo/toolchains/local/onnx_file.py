@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_zoo.toolchains.local.bounds import RECTIFIERS
 from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 #: A protobuf message cannot be larger.
 _MAX_BYTES = 2**31 - 1
+#: Operators that pass values on: their output has the bits and the scale of their input.
+# fmt: off
+DATA_MOVEMENT = frozenset({
+    "Cast", "Constant", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
+    "MaxPool", "Pad", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze",
+})
+# fmt: on
 
 
 def load_onnx(file: Path) -> onnx.ModelProto:
@@ -54,10 +63,10 @@ def element_counts(model: onnx.ModelProto) -> dict[str, int]:
     return {name: math.prod(size.dim_value for size in shape) for name, shape in shapes.items()}
 
 
-def readers_of(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
     """The nodes that read each tensor, as often as they do."""
     readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
+    for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     return readers
@@ -68,6 +77,6 @@ def quantize_behind(tensor: str, readers: Mapping[str, Sequence[onnx.NodeProto]]
     found = readers.get(tensor, ())
     if len(found) != 1 or found[0].input[0] != tensor:
         return None
-    if found[0].op_type in ("Relu", "Clip"):
+    if found[0].op_type in RECTIFIERS:
         return quantize_behind(found[0].output[0], readers)
     return found[0] if found[0].op_type == "QuantizeLinear" else None

@@ -68,7 +68,7 @@ class Products:
         self._graph = model.graph
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._makers = {name: node for node in model.graph.node for name in node.output}
-        self._readers = readers_of(model)
+        self._readers = readers_of(model.graph)
 
     def __iter__(self) -> Iterator[Product]:
         for node in [node for node in self._graph.node if node.op_type in ("Conv", "ConvTranspose", "Gemm")]:

@@ -22,6 +22,9 @@ wall time, on a machine that may have been busy with other builds at that time.
 NPUs in brackets were compiled and placed for, but not emulated: the emulators of v73, v75, v79 and v81 gave the same dB
 wherever all four were run ([accuracy](accuracy.md)), so the line's dB is that of one of them.
 
+The figures of a line with a \\* were measured before a change in how its build is made and no longer hold; the end of
+this page says which change.
+
 "on NPU" counts nodes of the graph. A build whose emulated outputs are too far from torch gives no file, and has failed.
 Builds that were found not to work and are therefore not offered are not counted: they stand at the end of this page.
 """
@@ -49,6 +52,10 @@ def page(cards: Sequence[Scorecard]) -> str:
             cases.setdefault(model_info(card.model_id).use_case, []).extend(lines_of_model)
     for case in sorted(cases):
         lines += [f"## {case}", "", *_HEADER, *cases[case], ""]
+    if outdated := {(model_id, row.target.precision, row.outdated) for model_id, row in rows if row.outdated}:
+        lines += ["## What was measured before a change", ""]
+        lines += [f"- {model_id}, {precision}: {_plain(reason)}" for model_id, precision, reason in sorted(outdated)]
+        lines.append("")
     failures = [(model_id, row) for model_id, row in rows if not row.passed]
     if failures:
         lines += ["## What fails, and why", ""]
@@ -95,7 +102,7 @@ def _model(card: Scorecard) -> Iterator[str]:
         cells = [
             f"[{card.model_id}](../model_zoo/models/{card.model_id}/README.md)",
             runtime,
-            precision,
+            f"{precision} \\*" if any(row.outdated for row in rows) else precision,
             " ".join(_npus(rows)),
             nodes,
             _range([row.size_bytes for row in rows], 1e6),

@@ -53,6 +53,8 @@ class Row:
         host_db: SQNR of the worst floating point output on the host CPU against torch; None where all are integers, and
             where the file was compiled only (`emulated_as`).
         emulator_db: The same on the NPU emulator.
+        outdated: What changed since in how this build is made, so that its figures no longer hold; None: nothing that
+            is known.
     """
 
     target: Target
@@ -70,6 +72,7 @@ class Row:
     peak_memory_bytes: int | None = None
     host_db: float | None = None
     emulator_db: float | None = None
+    outdated: str | None = None
 
     @property
     def passed(self) -> bool:

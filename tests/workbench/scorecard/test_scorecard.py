@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ def test_a_row_comes_back_as_it_was(net: Path) -> None:
     row = Row(target, "key", "2026-01-01", npu_nodes=3, nodes=4, emulator_db=1.25)
     Scorecard("net").with_row(row, {"qairt": "2"}).write()
     assert read_scorecard("net").rows == (row,) and read_scorecard("net").versions == {"qairt": "2"}
+
+
+def test_an_outdated_row_says_so(net: Path) -> None:
+    rows = [Row(Target(ONNX, precision, None), "k", "2026-01-01") for precision, _ in FOUND]
+    rows[1] = replace(rows[1], outdated="before ranges were bounded")
+    Scorecard("net", tuple(rows), {}).write()
+    text = page.page([read_scorecard("net")])
+    assert "| w8a8 \\* |" in text and "| float |" in text
+    assert "- net, w8a8: before ranges were bounded\n" in text
 
 
 def test_what_is_no_longer_offered_has_no_row(net: Path) -> None:

@@ -17,6 +17,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.passes.broadcast import broadcast_by_operator
 from model_zoo.toolchains.local.passes.half_precision import edge_pad_by_concat, uint8_by_int32
 from model_zoo.toolchains.local.passes.linear_layers import matmul_add_to_gemm, rectify_before_reshape
+from model_zoo.toolchains.local.passes.rectifiers import rectify_by_max_and_min
 
 if TYPE_CHECKING:
     import onnx
@@ -207,6 +208,15 @@ PASSES = (
         "of some sizes, such as 64 or 128 rows of 64 or 128 channels, in 8 and in 16 bits; MobileBERT is made of them",
         rectify_before_reshape,
         _GEMM,
+    ),
+    GraphPass(
+        "rectify_by_max_and_min",
+        "onnxruntime's quantizer takes out a Clip and trusts the range before it. That holds 0, so that a Clip at 1 to "
+        "4 would let 0 through. And QAIRT 2.51 brings the inputs of a Concat into its range without cutting off at the "
+        "ends of theirs, unless a convolution or matrix product made them; it leaves out a Clip there that stayed "
+        "because others read its input, and on v68 a Relu behind a Transpose or Gather. Max and Min cut off everywhere",
+        rectify_by_max_and_min,
+        (*_GEMM, Precision.W16A16),
     ),
     GraphPass(
         "broadcast_by_operator",

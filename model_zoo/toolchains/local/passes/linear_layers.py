@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model_zoo.toolchains.local.bounds import RECTIFIERS
+
 if TYPE_CHECKING:
     import onnx
 
@@ -60,9 +62,9 @@ def rectify_before_reshape(graph: onnx.GraphProto, tensors: Tensors) -> bool:
     readers = Counter(name for node in graph.node for name in node.input)
     outputs = {output.name for output in graph.output}
     reshapes = {node.output[0]: node for node in graph.node if node.op_type == "Reshape"}
-    constants = {tensor.name for tensor in graph.initializer}
+    constants = {tensor.name for tensor in graph.initializer} | {""}
     changed = False
-    for rectifier in [node for node in graph.node if node.op_type in ("Relu", "Clip")]:
+    for rectifier in [node for node in graph.node if node.op_type in RECTIFIERS]:
         between, *bounds = rectifier.input
         reshape = reshapes.get(between)
         if reshape is None or readers[between] != 1 or between in outputs or not constants.issuperset(bounds):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from model_zoo.base.spec import Arrays
+from model_zoo.toolchains.local.bounds import RECTIFIERS, UNBOUNDED, Bounds, find_bounds
 from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
@@ -53,16 +54,18 @@ class Observed:
         lows, highs: [n] smallest and largest value.
         values: [n, kept] elements spread evenly over the tensor.
         stride: Every how manieth element was kept.
+        bounds: What no value can go beyond, on any sample.
     """
 
     lows: Values
     highs: Values
     values: Values
     stride: int
+    bounds: Bounds = UNBOUNDED
 
     def first(self, count: int) -> Observed:
         """The same on the first samples only."""
-        return Observed(self.lows[:count], self.highs[:count], self.values[:count], self.stride)
+        return replace(self, lows=self.lows[:count], highs=self.highs[:count], values=self.values[:count])
 
     @property
     def size(self) -> int:
@@ -100,9 +103,11 @@ def observe(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arra
         for index, kept_values in enumerate(found[3 * len(measured) : -len(measured)]):
             values[index].append(kept_values)
         steps = [int(step[0]) for step in found[-len(measured) :]]
-    both = np.stack(extremes)
+    both, bounds = np.stack(extremes), find_bounds(model)
     observed = {
-        name: Observed(both[:, index, 0], both[:, index, 1], np.stack(values[index]), steps[index])
+        name: Observed(
+            both[:, index, 0], both[:, index, 1], np.stack(values[index]), steps[index], bounds.get(name, UNBOUNDED)
+        )
         for index, name in enumerate(measured)
     }
     return {name: observed[same.get(name, name)] for name in names}
@@ -173,7 +178,7 @@ def _same_range(model: onnx.ModelProto, names: set[str]) -> dict[str, str]:
     for node in model.graph.node:
         if not (names.issuperset(node.input[:1]) and names.issuperset(node.output)):
             continue
-        if node.op_type in ("Relu", "Clip") and readers[node.input[0]] == 1 and node.input[0] not in outputs:
+        if node.op_type in RECTIFIERS and readers[node.input[0]] == 1 and node.input[0] not in outputs:
             same[node.input[0]] = node.output[0]
         elif node.op_type in ("Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
             same[node.output[0]] = node.input[0]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_zoo.base.spec import Arrays
+from model_zoo.toolchains.local.bounds import RECTIFIERS
+from model_zoo.toolchains.local.onnx_file import DATA_MOVEMENT
 from model_zoo.toolchains.local.quantize.calibrate import Ranges, cpu_session
 from model_zoo.utils.errors import ModelZooError
 
@@ -26,16 +28,6 @@ if TYPE_CHECKING:
 _MAX_BLOCKS = 64
 #: Narrowest real range that QNN takes, as in onnxruntime's QNN configuration.
 _MINIMUM_RANGE = 0.0001
-#: They pass values on: their output has the bits and the scale of their input.
-# fmt: off
-_DATA_MOVEMENT = frozenset({
-    "Cast", "Constant", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity",
-    "MaxPool", "Pad", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose",
-    "Unsqueeze",
-})
-# fmt: on
-#: They run as part of the node before them, whose own output then has no quantization.
-_FUSED = frozenset({"Clip", "Relu"})
 
 
 def candidates(model: onnx.ModelProto, activations: list[str]) -> dict[str, list[str]]:
@@ -59,13 +51,15 @@ def candidates(model: onnx.ModelProto, activations: list[str]) -> dict[str, list
     known, groups = set(activations), {}
     for name in activations:
         node = producers.get(name)
-        if node is None or node.op_type in _DATA_MOVEMENT:
+        if node is None or node.op_type in DATA_MOVEMENT:
             continue
         after = consumers[name]
-        if len(after) == 1 and after[0].op_type in _FUSED and name not in outputs and after[0].output[0] in known:
+        if len(after) == 1 and after[0].op_type in RECTIFIERS and name not in outputs and after[0].output[0] in known:
             continue
         before = node.input[0]
-        fused = node.op_type in _FUSED and len(consumers[before]) == 1 and before in producers and before not in outputs
+        fused = (
+            node.op_type in RECTIFIERS and len(consumers[before]) == 1 and before in producers and before not in outputs
+        )
         groups[name] = [before, name] if fused else [name]
     return groups
 

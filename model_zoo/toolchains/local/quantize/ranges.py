@@ -38,7 +38,7 @@ class _Values:
     """Elements of one tensor on some samples, sorted, for errors in logarithmic time."""
 
     def __init__(self, seen: Observed, rows: Values) -> None:
-        self.lows, self.highs = seen.lows[rows], seen.highs[rows]
+        self.lows, self.highs, self.bounds = seen.lows[rows], seen.highs[rows], seen.bounds
         self.sorted = np.sort(seen.values[rows], axis=None).astype(np.float64)
         self._sums = np.concatenate([[0.0], np.cumsum(self.sorted)])
         self._squares = np.concatenate([[0.0], np.cumsum(np.square(self.sorted))])
@@ -75,8 +75,8 @@ def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> st
         measured = np.arange(count) % folds == fold
         values = _Values(seen, measured)
         found = _Values(seen, ~measured) if folds > 1 else values
-        for name, method in _METHODS.items():
-            low, high = method(found, levels)
+        for name in _METHODS:
+            low, high = _bounded(name, found, levels)
             errors[name] += float(values.error(np.array(low), np.array(high), levels, clipping)) / folds
     power = float(np.square(seen.values, dtype=np.float64).mean())
     fine = [name for name, error in errors.items() if error <= _NEGLIGIBLE * power]
@@ -84,8 +84,12 @@ def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> st
 
 
 def apply_method(name: str, seen: Observed, levels: int) -> Range:
-    """The range that a method finds."""
-    low, high = _METHODS[name](_Values(seen, np.full(len(seen.lows), True)), levels)
+    """The range that a method finds, within the tensor's bounds."""
+    return _bounded(name, _Values(seen, np.full(len(seen.lows), True)), levels)
+
+
+def _bounded(name: str, values: _Values, levels: int) -> Range:
+    low, high = np.clip(_METHODS[name](values, levels), *values.bounds)
     return float(low), float(high)
 
 

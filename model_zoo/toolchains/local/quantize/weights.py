@@ -80,7 +80,7 @@ class _Writer:
         self._tensors = {tensor.name: tensor for tensor in quantized.graph.initializer}
         self._nodes = {node.name: node for node in quantized.graph.node}
         self._producers = {output: node for node in quantized.graph.node for output in node.output}
-        self._readers = readers_of(quantized)
+        self._readers = readers_of(quantized.graph)
 
     def activation(self, linear: Linear) -> str:
         """The name that the layer's activation has in the quantized model."""

@@ -19,6 +19,7 @@ import onnx
 from model_zoo.base.spec import Arrays
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
+from model_zoo.toolchains.local.bounds import RECTIFIERS
 from model_zoo.toolchains.local.onnx_file import load_onnx
 from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, all_nodes, apply_passes
 from model_zoo.toolchains.local.quantize.activations import (
@@ -186,8 +187,6 @@ def _round(
     softmaxes = _softmaxes_16bit(model, overrides, job["activation_type"])
     for name in (_outputs_behind_rectifiers(model) | softmaxes) & ranges.keys():
         low, high = (np.array(end, np.float32) for end in ranges[name])
-        if name in softmaxes:
-            low, high = np.maximum(low, 0), np.minimum(high, 1)
         (override,) = config.extra_options["TensorQuantOverrides"].setdefault(name, [{}])
         override.update(rmin=low, rmax=high)
     # The quantizer itself knows where it needs them: it may raise the opset after the configuration was made.
@@ -308,7 +307,7 @@ def _layer_norm_overrides(model: onnx.ModelProto) -> Overrides:
 def _outputs_behind_rectifiers(model: onnx.ModelProto) -> set[str]:
     """Outputs of the model that a Relu or Clip reads too: the quantizer would cut them off where it cuts off."""
     outputs = {output.name for output in model.graph.output}
-    return outputs & {node.input[0] for node in model.graph.node if node.op_type in ("Relu", "Clip")}
+    return outputs & {node.input[0] for node in model.graph.node if node.op_type in RECTIFIERS}
 
 
 def _softmaxes_16bit(model: onnx.ModelProto, overrides: Overrides, activation_type: str) -> set[str]:
