@@ -13,8 +13,8 @@ from pathlib import Path
 from model_zoo.checkpoints.places import UnreadableError
 
 #: A step is about a microsecond: so a file of up to some 16 MB is answered in a few seconds, within 500 MiB.
-LEAST_STEPS = 2_000_000
-LEAST_BYTES = 256 * 2**20
+LEAST_STEPS = 4_000_000
+LEAST_BYTES = 320 * 2**20
 #: What larger files may ask for besides: 100,000 pickled tensors in 10 GB take about ten million steps.
 _FILE_BYTES_FOR_A_STEP = 512
 _MEMORY_FOR_A_FILE_BYTE = 1 / 4

@@ -142,7 +142,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         return open_file(file, budget)
 
     try:
-        with budget.share(0.6):
+        with budget.share(0.75):
             opened = open_folder(path, opener, budget) if path.is_dir() else open_file(path, budget)
         contents = replace(opened.contents, notes=(*opened.contents.notes, *_suffix_note(path, opened)))
         if contents.config is None and contents.format in _BARE:

@@ -43,7 +43,7 @@ def open_torch_zip(archive: ZipRecords, prefix: str) -> Opened:
     """
     is_script = f"{prefix}constants.pkl" in archive.records
     budget = archive.budget
-    with budget.share(0.6):
+    with budget.share(0.75):
         found = read_pickle(io.BytesIO(archive.read(f"{prefix}data.pkl", MAX_PICKLE_BYTES)), budget)
     problems = list(archive.problems)
     # torch stores its records plainly; all but its code could unpack to any size.
@@ -108,7 +108,7 @@ def open_torch_legacy(path: Path, budget: Budget) -> Opened:
             raise UnreadableError("has a format that only other versions of torch write")
         system = read_pickle(file, budget).value
         foreign = not isinstance(system, dict) or system.get("little_endian") is not True
-        with budget.share(0.6):
+        with budget.share(0.75):
             found = read_pickle(file, budget)
         places = _legacy_places(path, file, found, budget) if found.whole else {}
 
