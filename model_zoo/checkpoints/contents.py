@@ -26,7 +26,7 @@ class Format(StrEnum):
     HUGGING_FACE = "Hugging Face folder"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorInfo:
     """One tensor of a file.
 

@@ -69,10 +69,10 @@ SAFETENSORS = {
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The numpy type of a torch type's name.
+    """The numpy type of a torch type's name; numpy has no complex numbers of half precision, and takes pairs for them.
 
     Raises:
-        KeyError: numpy has none, e.g. for complex32.
+        KeyError: There is no such type.
     """
     import numpy as np
 
@@ -81,6 +81,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
         extension: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
         return extension
-    if name not in ITEM_SIZES or name == "complex32":
+    if name == "complex32":
+        return np.dtype([("real", np.float16), ("imag", np.float16)])
+    if name not in ITEM_SIZES:
         raise KeyError(name)
     return np.dtype(name)

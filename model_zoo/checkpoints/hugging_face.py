@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model_zoo.checkpoints.budget import Budget, SpentError
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.places import Opened, Place, UnreadableError
@@ -41,7 +42,7 @@ class _Found:
     nbytes: int = 0
 
 
-def open_folder(folder: Path, open_file: Callable[[Path], Opened]) -> Opened:
+def open_folder(folder: Path, open_file: Callable[[Path], Opened], budget: Budget) -> Opened:
     """Read all weights of a folder, and what stands beside them.
 
     Args:
@@ -50,7 +51,7 @@ def open_folder(folder: Path, open_file: Callable[[Path], Opened]) -> Opened:
     Raises:
         UnreadableError: There are no weights in it.
     """
-    weights = _weights(folder)
+    weights = _weights(folder, budget)
     if not weights:
         kinds = ", ".join(_SUFFIXES)
         raise UnreadableError(
@@ -61,12 +62,15 @@ def open_folder(folder: Path, open_file: Callable[[Path], Opened]) -> Opened:
     for name in weights:
         try:
             opened[name] = open_file(member(folder, name))
+        except SpentError as error:
+            found.problems.append(f"{printable(name)}: {error}")
+            break
         except UnreadableError as error:
             found.problems.append(f"{printable(name)}: {error}")
     alone = sum(bool(each.contents.state_dicts) for each in opened.values()) == 1
     for name, each in opened.items():
-        _add(found, name, each, alone)
-    config = _configs(folder, found)
+        _add(found, name, each, alone, budget)
+    config = _configs(folder, found, budget)
     contents = Contents(
         path=folder,
         format=Format.HUGGING_FACE,
@@ -93,7 +97,7 @@ def _files(folder: Path) -> Iterator[str]:
             yield path.name
 
 
-def _weights(folder: Path) -> list[str]:
+def _weights(folder: Path, budget: Budget) -> list[str]:
     names = []
     for name in _files(folder):
         if name.endswith(_SUFFIXES) or is_index(Path(name)):
@@ -104,7 +108,7 @@ def _weights(folder: Path) -> list[str]:
         f"{Path(name).parent}/{file}".removeprefix("./")
         for name in names
         if is_index(Path(name))
-        for file in _shards(folder, name)
+        for file in _shards(folder, name, budget)
     }
     return sorted((name for name in names if name not in shards), key=_rank)
 
@@ -114,19 +118,21 @@ def _rank(name: str) -> tuple[int, int, str]:
     return name.count("/"), _PREFERRED.index(file) if file in _PREFERRED else len(_PREFERRED), name
 
 
-def _shards(folder: Path, index: str) -> set[str]:
+def _shards(folder: Path, index: str, budget: Budget) -> set[str]:
     try:
-        content = read_json(member(folder, index), MAX_INDEX_BYTES)
+        with budget.temporary():
+            content = read_json(member(folder, index), MAX_INDEX_BYTES, budget)
     except UnreadableError:
         return set()  # it is said when the index is opened
     names = content.get("weight_map") if isinstance(content, dict) else None
     return {file for file in names.values() if isinstance(file, str)} if isinstance(names, dict) else set()
 
 
-def _add(found: _Found, name: str, opened: Opened, alone: bool) -> None:
+def _add(found: _Found, name: str, opened: Opened, alone: bool, budget: Budget) -> None:
     contents = opened.contents
 
     def place(path: str) -> str:
+        budget.memory(4 * (len(name) + len(path)))
         if alone:
             return path
         return f"{name}:{path}" if path else name
@@ -148,14 +154,14 @@ def _add(found: _Found, name: str, opened: Opened, alone: bool) -> None:
         found.metadata[printable(name)] = {"format": str(contents.format), **about}
 
 
-def _configs(folder: Path, found: _Found) -> dict[str, Any] | None:
+def _configs(folder: Path, found: _Found, budget: Budget) -> dict[str, Any] | None:
     """Put the JSON files beside the weights where they belong."""
     config: dict[str, Any] | None = None
     for name in (*_CONFIGS, *_OTHER_JSON):
         if not (folder / name).exists():
             continue
         try:
-            content = read_config(folder, name)
+            content = read_config(folder, name, budget)
         except UnreadableError as error:
             found.problems.append(f"{name}: {error}")
             continue
@@ -165,23 +171,24 @@ def _configs(folder: Path, found: _Found) -> dict[str, Any] | None:
             found.metadata[name] = content
     if (folder / "tokenizer.json").exists():
         try:
-            found.metadata["tokenizer.json"] = _tokenizer(member(folder, "tokenizer.json"))
+            with budget.temporary():  # little is kept of it
+                found.metadata["tokenizer.json"] = _tokenizer(member(folder, "tokenizer.json"), budget)
         except UnreadableError as error:
             found.problems.append(f"tokenizer.json: {error}")
     return config
 
 
-def read_config(folder: Path, name: str) -> Any:
+def read_config(folder: Path, name: str, budget: Budget) -> Any:
     """A JSON file beside weights.
 
     Raises:
         UnreadableError: It is no plain file of the folder, too large, or no JSON.
     """
-    return read_json(member(folder, name), _MAX_CONFIG_BYTES)
+    return read_json(member(folder, name), _MAX_CONFIG_BYTES, budget)
 
 
-def _tokenizer(path: Path) -> dict[str, Any]:
-    content = read_json(path, _MAX_TOKENIZER_BYTES)
+def _tokenizer(path: Path, budget: Budget) -> dict[str, Any]:
+    content = read_json(path, _MAX_TOKENIZER_BYTES, budget)
     model = content.get("model") if isinstance(content, dict) else None
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     added = content.get("added_tokens") if isinstance(content, dict) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
 from model_zoo.checkpoints.inert_values import (
     Global,
@@ -15,6 +16,7 @@ from model_zoo.checkpoints.inert_values import (
     TensorView,
     printable,
 )
+from model_zoo.checkpoints.places import UnreadableError, checked_shape
 
 _MOST_DIMENSIONS = 64
 _MOST_KEY_PARTS = 16
@@ -61,7 +63,7 @@ def as_sequence(value: object) -> list[object] | tuple[object, ...]:
     return value
 
 
-def as_key(value: object) -> object:
+def as_key(value: object, budget: Budget) -> object:
     """What may be a key of a dictionary. Python's hashes of numbers and tuples are known to an attacker, who could make
     thousands collide, and a deeply nested tuple overflows the C stack: so integers stay small, and tuples become text.
 
@@ -69,7 +71,10 @@ def as_key(value: object) -> object:
         InertPickleError: It is no plain value.
     """
     if isinstance(value, tuple) and len(value) <= _MOST_KEY_PARTS and all(map(_is_small, value)):
-        return repr(value)
+        text = repr(value)
+        budget.work(3 + len(text) // 64)
+        budget.memory(80 + len(text))
+        return text
     if not _is_small(value) and not isinstance(value, (str, bytes, Global, Inert, TensorView)):
         raise InertPickleError("damaged: a dictionary has a key that is no plain value")
     return value
@@ -91,6 +96,13 @@ def _counts(value: object) -> tuple[int, ...]:
     if not isinstance(value, tuple) or len(value) > _MOST_DIMENSIONS:
         raise InertPickleError("a tensor has no short tuple where its sizes belong")
     return tuple(as_count(item) for item in value)
+
+
+def _sizes(value: object) -> tuple[int, ...]:
+    try:
+        return checked_shape(_counts(value))
+    except UnreadableError as error:
+        raise InertPickleError(str(error)) from error
 
 
 def persistent(identity: object) -> Storage | Global:
@@ -116,7 +128,7 @@ def persistent(identity: object) -> Storage | Global:
 def _tensor(storage: object, offset: object, size: object, stride: object, *_rest: object) -> TensorView:
     if not isinstance(storage, Storage) or storage.dtype is None:
         raise InertPickleError("a tensor has no typed storage")
-    return TensorView(storage, storage.dtype, as_count(offset), _counts(size), _counts(stride))
+    return TensorView(storage, storage.dtype, as_count(offset), _sizes(size), _counts(stride))
 
 
 def _tensor_with_dtype(
@@ -131,7 +143,7 @@ def _tensor_with_dtype(
 ) -> TensorView:
     if not isinstance(storage, Storage) or not isinstance(dtype, Global) or dtype.module != "torch":
         raise InertPickleError("a tensor has no storage or no dtype")
-    return TensorView(storage, dtype.name, as_count(offset), _counts(size), _counts(stride))
+    return TensorView(storage, dtype.name, as_count(offset), _sizes(size), _counts(stride))
 
 
 def _quantized(
@@ -155,18 +167,18 @@ def _sparse(layout: object, *_rest: object) -> OddTensor:
 
 def _meta(dtype: object, size: object, *_rest: object) -> OddTensor:
     name = dtype.name if isinstance(dtype, Global) else "unknown"
-    return OddTensor("was saved from the meta device, without values", True, printable(name), _counts(size))
+    return OddTensor("was saved from the meta device, without values", True, printable(name), _sizes(size))
 
 
 def _parameter(data: object, *_rest: object) -> object:
     return data
 
 
-def _ordered_dict(items: object = (), /) -> dict[object, object]:
+def _ordered_dict(budget: Budget, items: object = (), /) -> dict[object, object]:
     result: dict[object, object] = {}
     for item in as_sequence(items):
         key, value = as_sequence(item)
-        result[as_key(key)] = value
+        result[as_key(key, budget)] = value
     return result
 
 
@@ -174,9 +186,9 @@ def _default_dict(_factory: object = None) -> dict[object, object]:
     return {}
 
 
-def as_set(items: object = (), /) -> set[object]:
+def as_set(budget: Budget, items: object = (), /) -> set[object]:
     """A set of plain values."""
-    return {as_key(item) for item in as_sequence(items)}
+    return {as_key(item, budget) for item in as_sequence(items)}
 
 
 def _bound_method(owner: object, name: object) -> Inert:
@@ -210,7 +222,11 @@ def _last_but_type(value: object, _type: object = None) -> object:
     return value
 
 
-#: The only names that a pickle may call, and what is done instead.
+#: The only names that a pickle may call, and what is done instead. Those that make keys of their arguments count them.
+COUNTED_CALLS: dict[tuple[str, str], Callable[..., object]] = {
+    ("collections", "OrderedDict"): _ordered_dict,
+    **{(module, name): as_set for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
+}
 CALLS: dict[tuple[str, str], Callable[..., object]] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
@@ -223,10 +239,8 @@ CALLS: dict[tuple[str, str], Callable[..., object]] = {
     ("torch", "Size"): lambda sizes=(), /: _counts(tuple(as_sequence(sizes))),
     ("torch", "device"): _opaque("torch.device"),
     ("torch.serialization", "_get_layout"): lambda name, /: Global("torch", name if isinstance(name, str) else "?"),
-    ("collections", "OrderedDict"): _ordered_dict,
     ("collections", "defaultdict"): _default_dict,
     ("_codecs", "encode"): _encode,
-    **{(module, name): as_set for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
     **{(module, "getattr"): _bound_method for module in ("builtins", "__builtin__")},
     **{
         (f"numpy.{core}.multiarray", name): _opaque(f"numpy.{name}")
@@ -251,6 +265,6 @@ _TORCH_NAMES = {
 
 def is_known(name: Global) -> bool:
     """Whether the reader knows what a name means, so that it need not be looked up."""
-    if (name.module, name.name) in CALLS:
+    if (name.module, name.name) in CALLS or (name.module, name.name) in COUNTED_CALLS:
         return True
     return name.module in ("torch", "torch.storage") and name.name in _TORCH_NAMES

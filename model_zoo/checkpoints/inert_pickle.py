@@ -9,11 +9,14 @@ own. What cannot be done is noted and read over, so that the rest of the file ca
 from __future__ import annotations
 
 import pickletools
+import sys
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.inert_calls import (
     CALLS,
+    COUNTED_CALLS,
     RefusedCallError,
     as_count,
     as_key,
@@ -23,10 +26,15 @@ from model_zoo.checkpoints.inert_calls import (
     persistent,
 )
 from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage, printable
+from model_zoo.checkpoints.places import UnreadableError
 
-#: Steps of work that a pickle may ask for: one for each opcode, more where one opcode touches many values. A tensor
-#: takes about forty.
-_MOST_WORK = 5_000_000
+#: What the value that an opcode makes takes, with its place on the stack; and more than that, an entry of a dictionary
+#: or of the memo, an empty set, and an instance or a tensor.
+_VALUE_BYTES, _ENTRY_BYTES, _SET_BYTES, _OBJECT_BYTES = 72, 112, 216, 400
+#: Steps of a name that was not met before, and of a call.
+_NAME_STEPS, _CALL_STEPS = 8, 3
+#: Of one argument. Nothing that torch writes is as long.
+_MOST_ARGUMENT_BYTES, _MOST_LINE_BYTES = 64 * 2**20, 2**20
 #: Noted problems; more would be of no use to anyone.
 _MOST_PROBLEMS = 100
 
@@ -36,7 +44,7 @@ class ByteStream(Protocol):
 
     def read(self, size: int, /) -> bytes: ...
 
-    def readline(self) -> bytes: ...
+    def readline(self, size: int, /) -> bytes: ...
 
 
 @dataclass
@@ -63,23 +71,48 @@ class Pickled:
         if len(self.problems) < _MOST_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
+    def stop(self, problem: str) -> None:
+        """Keep why it is not read on."""
+        self.whole = False
+        self.problems.append(problem)
 
-def read_pickle(stream: ByteStream) -> Pickled:
+
+def read_pickle(stream: ByteStream, budget: Budget) -> Pickled:
     """Read one pickle; the stream is left just behind it.
 
-    Raises:
-        InertPickleError: It asks for more work than any checkpoint needs.
+    Where it asks for too much, what was read until then is given, and said to be damaged.
     """
-    machine = _Machine()
+    machine = _Machine(budget)
     try:
-        for opcode, argument, _position in pickletools.genops(stream):  # type: ignore[arg-type]  # two methods do
+        for opcode, argument, _position in pickletools.genops(_Limited(stream, budget)):  # type: ignore[arg-type]
             machine.step(opcode.name, argument)
         (machine.found.value,) = machine.stack
+    except UnreadableError as error:
+        machine.found.stop(f"the pickle {error}")
+        machine.found.value = machine.unwind()
     except (InertPickleError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
-        machine.found.whole = False
-        machine.found.note(f"the pickle is truncated or damaged: {printable(str(error))}")
+        machine.found.stop(f"the pickle is truncated or damaged: {printable(str(error))}")
         machine.found.value = machine.unwind()
     return machine.found
+
+
+class _Limited:
+    """Gives no more than memory is left for, whatever length an opcode says."""
+
+    def __init__(self, stream: ByteStream, budget: Budget) -> None:
+        self._stream, self._budget = stream, budget
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(min(size, _MOST_ARGUMENT_BYTES))
+        if size > 8:  # no number
+            self._budget.work(size // 1024)
+            self._budget.memory(len(content) if content.isascii() else 4 * len(content))
+        return content
+
+    def readline(self) -> bytes:
+        content = self._stream.readline(_MOST_LINE_BYTES)
+        self._budget.memory(len(content))
+        return content
 
 
 #: Opcodes that carry the value they push.
@@ -97,12 +130,13 @@ _RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
 class _Machine:
     """The stack, the marks and the memo that the opcodes work on."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
         self.found = Pickled()
-        self.work = 0
+        self.budget = budget
+        self._globals: dict[str, Global] = {}
 
     def above_mark(self) -> list[object]:
         mark = self.marks.pop()
@@ -127,20 +161,20 @@ class _Machine:
                 self.stack[-1][key] = value  # type: ignore[index]
         return self.stack[0] if self.stack else None
 
-    def charge(self, work: int) -> None:
-        self.work += work
-        if self.work > _MOST_WORK:
-            raise InertPickleError(f"asks for more than {_MOST_WORK} steps of work")
+    def charge(self, items: int) -> None:
+        """Count values that are copied, or become entries of a dictionary."""
+        self.budget.work(items)
+        self.budget.memory(items * _ENTRY_BYTES)
 
     def step(self, opcode: str, argument: object) -> None:
         """Carry out one opcode."""
         stack = self.stack
-        self.work += 1
-        if self.work > _MOST_WORK:
-            self.charge(0)
+        self.budget.work(1)
+        self.budget.memory(_VALUE_BYTES)
         if opcode in _LITERALS:
             stack.append(argument)
         elif opcode in _MEMO:
+            self.budget.memory(_ENTRY_BYTES)
             self.memo[as_count(argument)] = stack[-1]
         elif opcode in _RECALL:
             stack.append(self.memo[as_count(argument)])
@@ -171,39 +205,41 @@ class _Machine:
                 state = stack.pop()
                 self._set_state(stack[-1], state)
             case "MEMOIZE":
+                self.budget.memory(_ENTRY_BYTES)
                 self.memo[len(self.memo)] = stack[-1]
             case "GLOBAL":
-                module, _, name = str(argument).partition(" ")
-                stack.append(self._named(Global(module, name)))
+                stack.append(self._named(*str(argument).split(" ", 1)))
             case "STACK_GLOBAL":
                 second, first = stack.pop(), stack.pop()
                 if not isinstance(first, str) or not isinstance(second, str):
                     raise InertPickleError("a name is expected")
-                stack.append(self._named(Global(first, second)))
+                stack.append(self._named(first, second))
             case "EMPTY_LIST":
                 stack.append([])
             case "EMPTY_DICT":
                 stack.append({})
             case "EMPTY_SET":
-                self.charge(3)  # the largest of empty things
+                self.budget.memory(_SET_BYTES)
                 stack.append(set())
             case "LIST":
                 stack.append(self.above_mark())
             case "DICT":
-                stack.append(_with_items({}, self.above_mark()))
+                stack.append(self._with_items({}, self.above_mark()))
             case "FROZENSET":
-                stack.append(as_set(self.above_mark()))
+                items = self.above_mark()
+                self.charge(len(items) + 2)
+                stack.append(as_set(self.budget, items))
             case "APPEND":
-                _extend([stack.pop()], stack[-1])
+                self._extend([stack.pop()], stack[-1])
             case "APPENDS" | "ADDITEMS":
                 items = self.above_mark()
-                _extend(items, stack[-1])
+                self._extend(items, stack[-1])
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                _with_items(stack[-1], [key, value])
+                self._with_items(stack[-1], [key, value])
             case "SETITEMS":
                 items = self.above_mark()
-                _with_items(stack[-1], items)
+                self._with_items(stack[-1], items)
             case "PROTO" | "FRAME" | "STOP":
                 pass
             case "POP":
@@ -220,7 +256,7 @@ class _Machine:
         stack = self.stack
         match opcode:
             case "INST":
-                function = self._named(Global(*str(argument).split(" ", 1)))
+                function = self._named(*str(argument).split(" ", 1))
                 stack.append(self._refuse(function, self.above_mark()))
             case "OBJ":
                 cls, *rest = self.above_mark()
@@ -236,12 +272,20 @@ class _Machine:
                 self.found.calls[f"the opcode {opcode}"] = None
                 raise InertPickleError(f"the opcode {opcode} is refused")
 
-    def _named(self, name: Global) -> Global:
-        if not is_known(name):
-            self.found.names[str(name)] = None
-        return name
+    def _named(self, module: str, name: str = "") -> Global:
+        said = f"{module} {name}"
+        self.budget.work(len(said) // 256)
+        if said not in self._globals:
+            self.budget.work(_NAME_STEPS)
+            self.budget.memory(3 * _OBJECT_BYTES + 2 * sys.getsizeof(said))
+            made = self._globals[said] = Global(module, name)
+            if not is_known(made):
+                self.found.names[str(made)] = None
+        return self._globals[said]
 
     def _persistent(self, identity: object) -> object:
+        self.budget.work(_CALL_STEPS)
+        self.budget.memory(_OBJECT_BYTES)
         try:
             kept = persistent(identity)
             if isinstance(kept, Storage) and self.found.storages.setdefault(kept.key, kept) != kept:
@@ -259,16 +303,24 @@ class _Machine:
                 called = function
             case _:
                 called = "a value of the file"
-        self.found.calls[called] = None
-        return Inert(called, tuple(arguments))
+        if called not in self.found.calls:
+            self.budget.work(_NAME_STEPS)
+            self.budget.memory(_OBJECT_BYTES)
+            self.found.calls[called] = None
+        return self._inert(called, arguments)
+
+    def _inert(self, name: str, arguments: list[object] | tuple[object, ...]) -> Inert:
+        self.budget.work(_CALL_STEPS)
+        self.budget.memory(_OBJECT_BYTES + 8 * len(arguments))
+        return Inert(name, tuple(arguments))
 
     def _call(self, function: object, arguments: list[object] | tuple[object, ...]) -> object:
-        self.charge(sum(map(_work_of, arguments)))
-        stand_in = CALLS.get((function.module, function.name)) if isinstance(function, Global) else None
-        if stand_in is None:
+        self.charge(_CALL_STEPS + len(arguments) + sum(map(_work_of, arguments)))
+        name = (function.module, function.name) if isinstance(function, Global) else ("", "")
+        if name not in CALLS and name not in COUNTED_CALLS:
             return self._refuse(function, arguments)
         try:
-            return stand_in(*arguments)
+            return CALLS[name](*arguments) if name in CALLS else COUNTED_CALLS[name](self.budget, *arguments)
         except RefusedCallError:
             return self._refuse(function, arguments)
         except (InertPickleError, TypeError, ValueError) as error:
@@ -278,9 +330,9 @@ class _Machine:
     def _instance(self, cls: object, arguments: list[object] | tuple[object, ...]) -> object:
         if not isinstance(cls, Global):
             return self._refuse(cls, arguments)
-        if (cls.module, cls.name) in CALLS:
+        if (cls.module, cls.name) in CALLS or (cls.module, cls.name) in COUNTED_CALLS:
             return self._call(cls, arguments)
-        return Inert(str(cls), tuple(arguments))
+        return self._inert(str(cls), arguments)
 
     def _set_state(self, target: object, state: object) -> None:
         """Keep the attributes of an instance; what dictionaries and tensors carry besides is of no use here."""
@@ -295,25 +347,26 @@ class _Machine:
             if not parts:
                 target.raw_state = state
 
+    def _extend(self, items: list[object], target: object) -> None:
+        if isinstance(target, list):
+            target.extend(items)
+        elif isinstance(target, set):
+            self.charge(len(items))
+            target.update(as_key(item, self.budget) for item in items)
+        elif not isinstance(target, Inert):
+            raise InertPickleError("items for what is no list")
+
+    def _with_items(self, target: object, items: list[object]) -> object:
+        if isinstance(target, dict):
+            self.charge(len(items) // 2 + (0 if target else 2))  # an empty one has no table yet
+            keys = [as_key(key, self.budget) for key in items[::2]]
+            target.update(zip(keys, items[1::2], strict=True))
+        elif not isinstance(target, Inert):
+            raise InertPickleError("items for what is no dictionary")
+        return target
+
 
 def _work_of(value: object) -> int:
     if isinstance(value, (str, bytes)):
         return len(value) // 32
     return len(value) if isinstance(value, (list, tuple, dict, set)) else 0
-
-
-def _extend(items: list[object], target: object) -> None:
-    if isinstance(target, list):
-        target.extend(items)
-    elif isinstance(target, set):
-        target.update(as_key(item) for item in items)
-    elif not isinstance(target, Inert):
-        raise InertPickleError("items for what is no list")
-
-
-def _with_items(target: object, items: list[object]) -> object:
-    if isinstance(target, dict):
-        target.update(zip(map(as_key, items[::2]), items[1::2], strict=True))
-    elif not isinstance(target, Inert):
-        raise InertPickleError("items for what is no dictionary")
-    return target

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
+
+from model_zoo.utils.text import escaped
+
+#: Characters of a text of the file in a message, of which a file can cause many.
+_SHOWN = 200
 
 
 class InertPickleError(Exception):
@@ -19,7 +25,7 @@ class Global:
     name: str
 
     def __str__(self) -> str:
-        return printable(f"{self.module}.{self.name}")
+        return printable(f"{self.module[:_SHOWN]}.{self.name[:_SHOWN]}")
 
 
 @dataclass(eq=False, slots=True)
@@ -34,9 +40,9 @@ class Inert:
     """
 
     type_name: str
-    arguments: tuple[object, ...] = ()
-    state: dict[object, object] = field(default_factory=dict)
-    raw_state: object = None
+    arguments: tuple[object, ...] = field(default=(), repr=False)  # values may refer to others without end
+    state: dict[object, object] = field(default_factory=dict, repr=False)
+    raw_state: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Storage:
     dtype: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class TensorView:
     """A tensor: a window on a storage. Offset and strides count elements."""
 
@@ -61,10 +67,10 @@ class TensorView:
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
-    quantizer: Quantizer | None = None
+    quantizer: Quantizer | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Quantizer:
     """How the integers of a quantized tensor become numbers: one scale for all, or one for each index of `axis`."""
 
@@ -95,7 +101,19 @@ AnyTensor = TensorView | OddTensor
 Json = Mapping[str, Any] | list[Any] | str | int | float | bool | None
 
 
+def shortened(text: str) -> str:
+    """Text of a file for lines of which there is one for each tensor: escaped, of 200 characters at most."""
+    return escaped(text) if len(text) <= _SHOWN else f"{escaped(text[:_SHOWN])}…"
+
+
 def printable(text: str) -> str:
-    """The same for messages: in ASCII, and of 200 characters at most."""
-    shown = text if text.isprintable() and text.isascii() else text.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= 200 else f"{shown[:200]}…"
+    """The same for messages: in ASCII."""
+    start = text[: _SHOWN + 1]
+    shown = start if start.isprintable() and start.isascii() else start.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+
+
+def listed(names: Collection[str], most: int = 10) -> str:
+    """The first of some names, and how many more there are."""
+    shown = ", ".join(shortened(name) for name in islice(names, most))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

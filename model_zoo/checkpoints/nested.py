@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.inert_values import AnyTensor, Global, Inert, Json, OddTensor, Storage, TensorView, printable
+from model_zoo.checkpoints.places import UnreadableError
 
 #: Where a training run keeps its model, best first: averaged weights are what the official loaders take.
 MODEL_KEYS = (
@@ -14,9 +16,12 @@ MODEL_KEYS = (
     *("model", "state_dict", "model_state_dict", "model_state", "module", "net", "params", "weights"),
 )
 _MAX_DEPTH = 64
-#: Values that are looked at: a pickle can refer to one list a billion times.
-_MAX_VALUES = 500_000
 _ENDLESS = "holds modules or values that are nested without end"
+#: What each value takes that is looked at: a pickle can refer to one list a billion times.
+_VALUE_STEPS, _VALUE_BYTES = 2, 120
+_CONTAINERS = (dict, list, tuple, set, Inert)
+#: Of the name of a type of numpy. Lists of fields, which may be of any length, are no numbers.
+_MOST_CODE = 8
 
 
 @dataclass
@@ -37,24 +42,25 @@ class Found:
     problems: list[str] = field(default_factory=list)
 
 
-def find_state_dicts(value: object) -> Found:
-    """Sort the content of a pickle."""
-    walk = _Walk()
+def find_state_dicts(value: object, budget: Budget) -> Found:
+    """Sort the content of a pickle; where that takes too much, what was found until then."""
+    walk = _Walk(budget)
     walk.found.values = walk.visit(value, "", 0)
     if walk.cut:
         walk.found.problems.append(walk.cut)
     return walk.found
 
 
-def main_path(state_dicts: Mapping[str, object], start: str = "") -> str | None:
+def main_path(paths: Collection[str], start: str = "", levels: int = 8) -> str | None:
     """Which state dict the official loaders take: the first under a known key, else the one at `start`."""
-    for key in MODEL_KEYS:
+    for key in MODEL_KEYS if levels else ():
         inner = join(start, key)
-        if any(path == inner or path.startswith(f"{inner}.") for path in state_dicts):
-            found = main_path(state_dicts, inner)
+        below = f"{inner}."
+        if inside := [path for path in paths if path == inner or path.startswith(below)]:
+            found = main_path(inside, inner, levels - 1)
             if found is not None:
                 return found
-    return start if start in state_dicts else None
+    return start if start in paths else None
 
 
 def join(path: str, name: object) -> str:
@@ -64,11 +70,22 @@ def join(path: str, name: object) -> str:
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
         self.found = Found()
-        self.left = _MAX_VALUES
         self.cut: str | None = None
+        self._budget = budget
+        self._spent = False
         self._open: set[int] = set()
+
+    def _may(self, values: int = 1, text: str = "") -> bool:
+        """Count values that are looked at, and a name or path that is made; say whether the walk may go on."""
+        if not self._spent:
+            try:
+                self._budget.work(_VALUE_STEPS * values + len(text) // 1024)
+                self._budget.memory(_VALUE_BYTES * values + 4 * len(text))
+            except UnreadableError as error:
+                self._spent, self.cut = True, f"{_ENDLESS}: {error}"
+        return not self._spent
 
     def visit(self, value: object, path: str, depth: int, names: str | None = None) -> Json:
         """Give the plain part of a value, and put its tensors where they belong.
@@ -76,14 +93,16 @@ class _Walk:
         Args:
             names: Inside an optimizer's state: what stands before the names of tensors, which all belong to one dict.
         """
-        self.left -= 1
         if isinstance(value, (TensorView, OddTensor)):
             self._keep(path, "tensor" if names is None else names.removesuffix("."), value)
             return None
-        if not isinstance(value, (dict, list, tuple, set, Inert)):
-            return plain(value)
-        if depth > _MAX_DEPTH or self.left < 0 or id(value) in self._open:
-            self.cut = _ENDLESS
+        if not isinstance(value, _CONTAINERS):
+            return plain(value) if self._may() else "…"
+        if depth > _MAX_DEPTH or id(value) in self._open:
+            self.cut = self.cut or _ENDLESS
+            return "…"
+        size = len(value.state) if isinstance(value, Inert) else len(value)
+        if not self._may(3 + size // 4, path + (names or "")):
             return "…"
         self._open.add(id(value))
         try:
@@ -98,29 +117,29 @@ class _Walk:
             if names is None and {"state", "param_groups"} <= value.keys():
                 self.found.optimizers.add(path)
                 names = ""
-            return self._visit_items(value, path, depth, names)
-        items = list(value) if isinstance(value, (list, tuple)) else sorted(value, key=str)  # type: ignore[call-overload]
-        rest = self._visit_items(dict(enumerate(items)), path, depth, names, in_order=True)
+            return self._visit_items(value.items(), path, depth, names)
+        items = value if isinstance(value, (list, tuple)) else sorted(value, key=str)  # type: ignore[call-overload]
+        rest = self._visit_items(enumerate(items), path, depth, names)
         return list(rest.values())
 
     def _visit_items(
-        self, items: Mapping[object, object], path: str, depth: int, names: str | None, in_order: bool = False
+        self, items: Iterable[tuple[object, object]], path: str, depth: int, names: str | None
     ) -> dict[str, Json]:
         rest: dict[str, Json] = {}
-        for key, item in items.items():
+        for key, item in items:
+            if self._spent:
+                break
             name = plain_name(key)
-            if isinstance(item, (TensorView, OddTensor)):
-                self._keep(path, name if names is None else names + name, item)
-                self.left -= 1
-                if self.left < 0:
-                    self.cut = _ENDLESS
-                    break
-            elif names is None:
-                inner = self.visit(item, join(path, name), depth + 1)
-                if not self._only_tensors(item, inner):
-                    rest[name] = inner
+            if is_tensor(item):
+                self._keep(path, name if names is None else names + name, item)  # type: ignore[arg-type]
+            elif not isinstance(item, _CONTAINERS):
+                rest[name] = self.visit(item, path, depth + 1)
             else:
-                inner = self.visit(item, path, depth + 1, f"{names}{name}.")
+                inner = (
+                    self.visit(item, join(path, name), depth + 1)
+                    if names is None
+                    else self.visit(item, path, depth + 1, f"{names}{name}.")
+                )
                 if not self._only_tensors(item, inner):
                     rest[name] = inner
         return rest
@@ -136,38 +155,45 @@ class _Walk:
             self.found.modules[path] = value.type_name
             told = {key: item for key, item in value.state.items() if not str(key).startswith("_")}
             children = set(_group(value, "_modules")) | {key for key, item in told.items() if isinstance(item, Inert)}
-            kept = {key: item for key, item in told.items() if key not in children and not is_tensor(item)}
+            kept = [(key, item) for key, item in told.items() if key not in children and not is_tensor(item)]
             return {"class": value.type_name, **self._visit_items(kept, path, depth, None)}
         if (number := numpy_number(value)) is not None:
             return number
         made: dict[str, Json] = {"class": value.type_name}
         if value.arguments:
             made["arguments"] = self.visit(value.arguments, join(path, "arguments"), depth + 1, names)
-        return {**made, **self._visit_items(value.state, path, depth, names)}
+        return {**made, **self._visit_items(value.state.items(), path, depth, names)}
 
     def _keep(self, path: str, name: str, tensor: AnyTensor) -> None:
-        self.found.state_dicts.setdefault(path, {})[name] = tensor
+        if self._may(1, name):
+            self.found.state_dicts.setdefault(path, {})[name] = tensor
 
     def _parameters_of(self, module: Inert) -> Iterator[tuple[str, AnyTensor]]:
         """Walk a pickled module as `Module.state_dict` would; one of TorchScript has its tensors as attributes."""
         waiting: list[tuple[str, Inert, int]] = [("", module, 0)]
         while waiting:
             prefix, current, depth = waiting.pop()
-            self.left -= 1
-            if depth > _MAX_DEPTH or self.left < 0:
-                self.cut = _ENDLESS
+            if depth > _MAX_DEPTH:
+                self.cut = self.cut or _ENDLESS
                 return
             is_script = current.type_name.startswith("__torch__")
             skipped = current.state.get("_non_persistent_buffers_set")
             groups = [current.state] if is_script else [_group(current, "_parameters"), _group(current, "_buffers")]
+            below = current.state if is_script else _group(current, "_modules")
+            if not self._may(1 + (sum(map(len, groups)) + len(below)) // 4, prefix):
+                return
             for group in groups:
                 for name, tensor in group.items():
                     if is_tensor(tensor) and not (isinstance(skipped, set) and name in skipped):
-                        self.left -= 1
-                        yield prefix + plain_name(name), tensor  # type: ignore[misc]
-            below = current.state if is_script else _group(current, "_modules")
+                        full = prefix + plain_name(name)
+                        if not self._may(1, full):
+                            return
+                        yield full, tensor  # type: ignore[misc]
             children = [(plain_name(name), child) for name, child in below.items() if isinstance(child, Inert)]
-            waiting.extend((f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children))
+            for name, child in reversed(children):
+                if not self._may(1, prefix):
+                    return
+                waiting.append((f"{prefix}{name}.", child, depth + 1))
 
 
 def is_tensor(value: object) -> bool:
@@ -206,11 +232,11 @@ def plain(value: object) -> Json:
 def numpy_number(value: Inert) -> Json:
     """A numpy scalar, as best figures in checkpoints are."""
     match value:
-        case Inert("numpy.scalar", (Inert("numpy.dtype", (str(code), *_)), bytes(content))):
+        case Inert("numpy.scalar", (Inert("numpy.dtype", (str(code), *_)), bytes(content))) if len(code) <= _MOST_CODE:
             import numpy as np
 
             try:
                 return plain(np.frombuffer(content, np.dtype(code).newbyteorder("<"), 1)[0].item())
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 return None
     return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
 
+from model_zoo.checkpoints.budget import SpentError
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
 from model_zoo.checkpoints.inert_values import printable
@@ -14,6 +16,7 @@ from model_zoo.checkpoints.places import (
     Place,
     UnpackedBytes,
     UnreadableError,
+    checked_shape,
     describe,
     file_bytes,
     row_major,
@@ -21,9 +24,17 @@ from model_zoo.checkpoints.places import (
 )
 from model_zoo.checkpoints.zip_records import ZipRecords
 
+if TYPE_CHECKING:
+    import numpy as np
+
 #: Of the header before each array; numpy itself allows 10,000 bytes of text in it.
 _MOST_HEADER_BYTES = 16_384
 _MAX_TEXT = 10_000
+#: What numpy raises for headers that are damaged in one way or another.
+_NO_HEADER = (
+    *(ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError),
+    *(KeyError, IndexError, AttributeError, SystemError),
+)
 
 
 def is_npz(archive: ZipRecords) -> bool:
@@ -42,7 +53,11 @@ def open_npz(archive: ZipRecords) -> Opened:
             continue
         name = record.removesuffix(".npy")
         try:
+            archive.budget.tensor(0)
             infos[name], place = _array(archive, record)
+        except SpentError as error:
+            archive.problems.append(str(error))
+            break
         except UnreadableError as error:
             infos[name], place = TensorInfo((), "unknown", 0, str(error)), None
         if place is not None and infos[name].problem is None:
@@ -61,26 +76,38 @@ def open_npz(archive: ZipRecords) -> Opened:
 
 
 def _array(archive: ZipRecords, record: str) -> tuple[TensorInfo, Place | None]:
+    head = archive.head(record, _MOST_HEADER_BYTES)
+    archive.budget.work(min(len(head), int.from_bytes(head[8:10], "little")))  # some are taken apart word by word
+    shape, by_column, dtype, begin = read_header(head)
+    source = _behind(archive, record, begin)
+    if dtype.hasobject:
+        problem = "holds Python objects, which only running a pickle would make"
+        return TensorInfo(shape, "object", source.size, problem, unsupported=True), None
+    name = dtype.name
+    if name not in ITEM_SIZES or not dtype.isnative:
+        kind = printable(str(dtype) if dtype.isnative else f"{dtype} (big-endian)")
+        return TensorInfo(shape, kind, source.size, f"values of the type {kind} are not read", True), None
+    stride = tuple(reversed(row_major(tuple(reversed(shape))))) if by_column else None
+    place = Place(source, name, shape, stride)
+    return describe(place), place
+
+
+def read_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """What stands before the values of an array: shape, whether they lie by columns, type; and where they begin.
+
+    Raises:
+        UnreadableError: It is no numpy array.
+    """
     from numpy.lib import format as npy
 
-    stream = io.BytesIO(archive.head(record, _MOST_HEADER_BYTES))
+    stream = io.BytesIO(head)
     try:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, by_column, dtype = read(stream, max_header_size=_MAX_TEXT)
-    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError) as error:
+    except _NO_HEADER as error:
         raise UnreadableError(f"is no numpy array: {printable(str(error))}") from error
-    source = _behind(archive, record, stream.tell())
-    if dtype.hasobject:
-        problem = "holds Python objects, which only running a pickle would make"
-        return TensorInfo(tuple(shape), "object", source.size, problem, unsupported=True), None
-    name = dtype.name
-    if name not in ITEM_SIZES or not dtype.isnative:
-        kind = printable(str(dtype) if dtype.isnative else f"{dtype} (big-endian)")
-        return TensorInfo(tuple(shape), kind, source.size, f"values of the type {kind} are not read", True), None
-    stride = tuple(reversed(row_major(tuple(reversed(shape))))) if by_column else None
-    place = Place(source, name, tuple(shape), stride)
-    return describe(place), place
+    return checked_shape(shape), by_column, dtype, stream.tell()
 
 
 def _behind(archive: ZipRecords, record: str, header: int) -> FileBytes | UnpackedBytes:
@@ -90,4 +117,4 @@ def _behind(archive: ZipRecords, record: str, header: int) -> FileBytes | Unpack
     if isinstance(source, FileBytes):
         return file_bytes(source.path, source.begin + header, size, archive.file_size)
     read = source.read
-    return UnpackedBytes(size, lambda: read()[header:])
+    return UnpackedBytes(size, lambda: memoryview(read())[header:])

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import mmap
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
-from model_zoo.checkpoints.onnx_tensor import DTYPES, read_tensor
+from model_zoo.checkpoints.onnx_tensor import DTYPES, Beside, read_tensor
 from model_zoo.checkpoints.places import Opened, Place, UnreadableError, tensor_problems
 from model_zoo.checkpoints.wire import Field, fields, signed, text
 
 #: Graphs inside the nodes of graphs.
 _MAX_DEPTH = 32
-#: Nodes, tensors and values altogether.
-_MOST_PARTS = 2_000_000
 
 
 class _Model:
@@ -50,17 +50,16 @@ class _Found:
     external: dict[str, None] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     has_graph: bool = False
-    parts: int = 0
 
 
-def open_onnx(path: Path) -> Opened:
+def open_onnx(path: Path, budget: Budget) -> Opened:
     """Read an ONNX file; tensors in files beside it are found there, and nowhere else.
 
     Raises:
         UnreadableError: It is none.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = _Reader(path, content).read()
+        found = _Reader(path, content, budget).read()
     problems, notes = tensor_problems(found.infos)
     metadata = {
         **found.metadata,
@@ -84,8 +83,22 @@ def open_onnx(path: Path) -> Opened:
 
 
 class _Reader:
-    def __init__(self, path: Path, content: mmap.mmap) -> None:
-        self.path, self.content, self.found = path, content, _Found()
+    def __init__(self, path: Path, content: mmap.mmap, budget: Budget) -> None:
+        self.path, self.content, self.budget, self.found = path, content, budget, _Found()
+        self.beside = Beside(path.parent, budget)
+        self._constants: dict[str, str] = {}  # where those of a graph are, so that the path is made once
+
+    def _fields(self, message: Field) -> Iterator[Field]:
+        return fields(self.content, message.begin, message.end, self.budget)
+
+    def _text(self, part: Field) -> str:
+        return text(self.content, part, self.budget)
+
+    def _below(self, where: str, name: str) -> str:
+        """The path of what is inside something; long ones are made again at each level."""
+        self.budget.work(len(where) // 1024)
+        self.budget.memory(4 * (len(where) + len(name)))
+        return f"{where}.{name}" if where else name
 
     def read(self) -> _Found:
         found, content = self.found, self.content
@@ -96,13 +109,13 @@ class _Reader:
             _Model.DOC: "description",
         }
         try:
-            for part in fields(content, 0, len(content)):
+            for part in fields(content, 0, len(content), self.budget):
                 if part.number == _Model.IR_VERSION and not part.is_bytes:
                     found.metadata["IR version"] = part.value
                 elif part.number == _Model.VERSION and not part.is_bytes:
                     found.metadata["model version"] = signed(part.value)
                 elif part.number in names and part.is_bytes:
-                    if value := text(content, part):
+                    if value := self._text(part):
                         found.metadata[names[part.number]] = value
                 elif part.number == _Model.OPSET and part.is_bytes:
                     domain, version = self._pair(part)
@@ -116,6 +129,9 @@ class _Reader:
                 self._check_whole(part, "the model")
         except UnreadableError as error:
             found.problems.append(f"truncated or damaged: {error}")
+        weights = found.infos.get("", {})
+        # Before IR version 4 initializers were inputs, too.
+        found.inputs = [value for value in found.inputs if value["name"] not in weights]
         if not found.has_graph or not ({"IR version"} & found.metadata.keys() or found.opsets):
             raise UnreadableError("is not a checkpoint")
         return found
@@ -124,26 +140,20 @@ class _Reader:
         if not part.whole:
             raise UnreadableError(f"{what} should go on to byte {part.begin + part.value}, and ends at byte {part.end}")
 
-    def _count(self) -> None:
-        self.found.parts += 1
-        if self.found.parts > _MOST_PARTS:
-            raise UnreadableError(f"it has more than {_MOST_PARTS} parts")
-
     def _pair(self, message: Field) -> tuple[str, str | int]:
         first: str = ""
         second: str | int = ""
-        for part in fields(self.content, message.begin, message.end):
+        for part in self._fields(message):
             if part.number == 1 and part.is_bytes:
-                first = text(self.content, part)
+                first = self._text(part)
             elif part.number == 2:
-                second = text(self.content, part) if part.is_bytes else signed(part.value)
+                second = self._text(part) if part.is_bytes else signed(part.value)
         return first, second
 
     def _graph(self, graph: Field, where: str, depth: int) -> None:
         if depth > _MAX_DEPTH:
             raise UnreadableError("its graphs are nested too deeply")
-        for part in fields(self.content, graph.begin, graph.end):
-            self._count()
+        for part in self._fields(graph):
             if not part.is_bytes:
                 continue
             if part.number == _Graph.NODE:
@@ -151,43 +161,43 @@ class _Reader:
             elif part.number == _Graph.INITIALIZER:
                 self._tensor(part, where)
             elif part.number == _Graph.SPARSE:
+                self.budget.tensor(0)
                 info = TensorInfo((), "sparse", part.value, "is sparse: only dense tensors are read", True)
                 self.found.infos.setdefault(where, {})[f"sparse at byte {part.begin}"] = info
             elif depth == 0 and part.number == _Graph.NAME:
-                self.found.metadata["graph"] = text(self.content, part)
+                self.found.metadata["graph"] = self._text(part)
             elif depth == 0 and part.number == _Graph.INPUT:
                 self.found.inputs.append(self._value(part))
             elif depth == 0 and part.number == _Graph.OUTPUT:
                 self.found.outputs.append(self._value(part))
             self._check_whole(part, "a part of the graph")
-        if depth == 0:
-            weights = self.found.infos.get("", {})
-            # Before IR version 4 initializers were inputs, too.
-            self.found.inputs[:] = [value for value in self.found.inputs if value["name"] not in weights]
 
     def _node(self, node: Field, where: str, depth: int) -> None:
         kind, domain, output = "?", "", ""
         attributes = []
-        for part in fields(self.content, node.begin, node.end):
+        for part in self._fields(node):
             if part.number == _Node.OP_TYPE and part.is_bytes:
-                kind = text(self.content, part)
+                kind = self._text(part)
             elif part.number == _Node.DOMAIN and part.is_bytes:
-                domain = text(self.content, part)
+                domain = self._text(part)
             elif part.number == _Node.OUTPUT and part.is_bytes:
-                output = output or text(self.content, part)
+                output = output or self._text(part)
             elif part.number == _Node.ATTRIBUTE and part.is_bytes:
                 attributes.append(part)
         self.found.operators[f"{domain}.{kind}" if domain not in ("", "ai.onnx") else kind] += 1
+        inner = ""
         for attribute in attributes:
-            for part in fields(self.content, attribute.begin, attribute.end):
-                self._count()
+            for part in self._fields(attribute):
                 if part.number == _Attribute.TENSOR and part.is_bytes:
-                    self._tensor(part, f"{where}.constants".removeprefix("."), output)
+                    if where not in self._constants:
+                        self._constants[where] = self._below(where, "constants")
+                    self._tensor(part, self._constants[where], output)
                 elif part.number in (_Attribute.GRAPH, _Attribute.GRAPHS) and part.is_bytes:
-                    self._graph(part, f"{where}.{output}".removeprefix("."), depth + 1)
+                    inner = inner or self._below(where, output)
+                    self._graph(part, inner, depth + 1)
 
     def _tensor(self, message: Field, where: str, name: str = "") -> None:
-        found = read_tensor(self.path, self.content, message)
+        found = read_tensor(self.path, self.content, message, self.budget, self.beside)
         name = name or found.name
         self.found.infos.setdefault(where, {})[name] = found.info
         kept = self.found.places.setdefault(where, {})
@@ -199,30 +209,28 @@ class _Reader:
     def _value(self, message: Field) -> dict[str, Any]:
         """A ValueInfoProto: name, and type where it is that of a tensor."""
         made: dict[str, Any] = {"name": "", "dtype": None, "shape": None}
-        for part in fields(self.content, message.begin, message.end):
+        for part in self._fields(message):
             if part.number == 1 and part.is_bytes:
-                made["name"] = text(self.content, part)
+                made["name"] = self._text(part)
             elif part.number == 2 and part.is_bytes:
-                for kind in fields(self.content, part.begin, part.end):
+                for kind in self._fields(part):
                     if kind.number == 1 and kind.is_bytes:
                         made |= self._tensor_type(kind)
         return made
 
     def _tensor_type(self, message: Field) -> dict[str, Any]:
         made: dict[str, Any] = {}
-        for part in fields(self.content, message.begin, message.end):
+        for part in self._fields(message):
             if part.number == 1 and not part.is_bytes:
                 made["dtype"] = DTYPES.get(part.value, f"type {part.value}")
             elif part.number == 2 and part.is_bytes:
-                made["shape"] = [
-                    self._dimension(size) for size in fields(self.content, part.begin, part.end) if size.is_bytes
-                ]
+                made["shape"] = [self._dimension(size) for size in self._fields(part) if size.is_bytes]
         return made
 
     def _dimension(self, message: Field) -> int | str:
-        for part in fields(self.content, message.begin, message.end):
+        for part in self._fields(message):
             if part.number == 1 and not part.is_bytes:
                 return signed(part.value)
             if part.number == 2 and part.is_bytes:
-                return text(self.content, part)
+                return self._text(part)
         return "?"

@@ -7,12 +7,21 @@ import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import FileBytes, Place, UnpackedBytes, UnreadableError, describe, file_bytes
+from model_zoo.checkpoints.places import (
+    FileBytes,
+    Place,
+    UnpackedBytes,
+    UnreadableError,
+    checked_shape,
+    describe,
+    file_bytes,
+)
 from model_zoo.checkpoints.sharded import member
-from model_zoo.checkpoints.wire import Field, fields, signed, text, varints
+from model_zoo.checkpoints.wire import Field, fields, packed_integers, signed, text, varints
 
 #: Types by their numbers in ONNX.
 DTYPES = {
@@ -55,14 +64,17 @@ class _Parts:
     elsewhere: bool = False
 
 
-def read_tensor(path: Path, content: mmap.mmap, message: Field) -> OnnxTensor:
+def read_tensor(path: Path, content: mmap.mmap, message: Field, budget: Budget, beside: Beside) -> OnnxTensor:
     """Read a TensorProto, but not its values.
+
+    Args:
+        beside: Remembers files that were looked for.
 
     Raises:
         UnreadableError: The message is damaged.
     """
     parts = _Parts()
-    for part in fields(content, message.begin, message.end):
+    for part in fields(content, message.begin, message.end, budget):
         if part.number == _DIMS:
             for size in varints(content, part):
                 parts.shape.append(signed(size))
@@ -73,48 +85,81 @@ def read_tensor(path: Path, content: mmap.mmap, message: Field) -> OnnxTensor:
         elif part.number == _TYPE and not part.is_bytes:
             parts.type = part.value
         elif part.number == _NAME and part.is_bytes:
-            parts.name = text(content, part)
+            parts.name = text(content, part, budget)
         elif part.number in (*_PLAIN, *_PACKED):
             parts.data.append(part)
         elif part.number == _EXTERNAL and part.is_bytes:
-            key, value = _pair(content, part)
+            key, value = _pair(content, part, budget)
             parts.external[key] = value
         elif part.number == _LOCATION and not part.is_bytes:
             parts.elsewhere = part.value == _ELSEWHERE
-    return _located(path, parts)
+    budget.tensor(len(parts.shape))
+    return _located(path, parts, beside)
 
 
-def _pair(content: mmap.mmap, message: Field) -> tuple[str, str]:
-    found = {part.number: text(content, part) for part in fields(content, message.begin, message.end) if part.is_bytes}
+def _pair(content: mmap.mmap, message: Field, budget: Budget) -> tuple[str, str]:
+    found = {
+        part.number: text(content, part, budget)
+        for part in fields(content, message.begin, message.end, budget)
+        if part.is_bytes
+    }
     return found.get(1, ""), found.get(2, "")
 
 
-def _located(path: Path, parts: _Parts) -> OnnxTensor:
-    dtype, shape = DTYPES.get(parts.type, f"type {parts.type}"), tuple(parts.shape)
+def _located(path: Path, parts: _Parts, beside: Beside) -> OnnxTensor:
+    dtype = DTYPES.get(parts.type, f"type {parts.type}")
+    try:
+        shape = checked_shape(parts.shape)
+    except UnreadableError as error:
+        return OnnxTensor(parts.name, TensorInfo((), dtype, 0, str(error)), None)
     size = math.prod(shape) * ITEM_SIZES.get(dtype, 0)
     external = parts.external.get("location") if parts.elsewhere else None
     source: FileBytes | UnpackedBytes
     try:
-        if parts.elsewhere:
-            source = _external(path, parts.external, max(size, 0))
-        else:
-            source = _internal(path, parts, dtype, max(size, 0))
+        source = _external(beside, parts.external, size) if parts.elsewhere else _internal(path, parts, dtype, size)
     except UnreadableError as error:
-        info = TensorInfo(shape, dtype, max(size, 0), str(error))
+        info = TensorInfo(shape, dtype, size, str(error))
         return OnnxTensor(parts.name, info, None, None if external is None else printable(external))
     place = Place(source, dtype, shape)
     return OnnxTensor(parts.name, describe(place), place, None if external is None else printable(external))
 
 
-def _external(path: Path, said: dict[str, str], size: int) -> FileBytes:
+class Beside:
+    """Files beside an ONNX file, each looked for once."""
+
+    def __init__(self, folder: Path, budget: Budget) -> None:
+        self._folder, self._budget = folder, budget
+        self._found: dict[str, tuple[Path, int] | str] = {}
+
+    def find(self, name: str) -> tuple[Path, int]:
+        """A file and its size.
+
+        Raises:
+            UnreadableError: It is missing or elsewhere.
+        """
+        if name not in self._found:
+            self._budget.work(150 + len(name) // 8)
+            try:
+                path = member(self._folder, name)
+                self._budget.add_file(path)
+                self._found[name] = path, path.stat().st_size
+            except UnreadableError as error:
+                self._found[name] = str(error)
+        found = self._found[name]
+        if isinstance(found, str):
+            raise UnreadableError(found)
+        return found
+
+
+def _external(beside: Beside, said: dict[str, str], size: int) -> FileBytes:
     numbers = {key: said[key] for key in ("offset", "length") if key in said}
     if any(not (value.isascii() and value.isdigit() and len(value) < 20) for value in numbers.values()):
         raise UnreadableError("has no numbers for its place in another file")
-    file = member(path.parent, said.get("location", ""))
+    file, file_size = beside.find(said.get("location", ""))
     length = int(numbers.get("length", size))
     if length < size:
         raise UnreadableError(f"has {length} bytes in {printable(file.name)} where it needs {size}")
-    return file_bytes(file, int(numbers.get("offset", 0)), size, file.stat().st_size)
+    return file_bytes(file, int(numbers.get("offset", 0)), size, file_size)
 
 
 def _internal(path: Path, parts: _Parts, dtype: str, size: int) -> FileBytes | UnpackedBytes:
@@ -133,5 +178,7 @@ def _internal(path: Path, parts: _Parts, dtype: str, size: int) -> FileBytes | U
 
 def _unpack(path: Path, data: Field, dtype: str) -> bytes:
     item = ITEM_SIZES[dtype]
+    if item > 8:
+        raise UnreadableError(f"values of {dtype} are no integers")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return b"".join((value & (2 ** (8 * item) - 1)).to_bytes(item, "little") for value in varints(content, data))
+        return packed_integers(content, data, item)

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
 from model_zoo.checkpoints.inert_pickle import Pickled
-from model_zoo.checkpoints.inert_values import AnyTensor, Json, OddTensor, Quantizer, Storage, TensorView, printable
+from model_zoo.checkpoints.inert_values import (
+    AnyTensor,
+    Json,
+    OddTensor,
+    Quantizer,
+    Storage,
+    TensorView,
+    printable,
+    shortened,
+)
 from model_zoo.checkpoints.nested import find_state_dicts, main_path
-from model_zoo.checkpoints.places import FileBytes, Opened, Place, UnpackedBytes, describe, tensor_problems
+from model_zoo.checkpoints.places import (
+    FileBytes,
+    Opened,
+    Place,
+    UnpackedBytes,
+    UnreadableError,
+    describe,
+    tensor_problems,
+)
 
 FindStorage = Callable[[Storage], FileBytes | UnpackedBytes | str]
 
@@ -27,6 +46,7 @@ def open_pickled(
     found: Pickled,
     find: FindStorage,
     metadata: Mapping[str, Any],
+    budget: Budget,
     constants: tuple[Pickled, FindStorage] | None = None,
 ) -> Opened:
     """What a file of pickled tensors holds.
@@ -36,22 +56,25 @@ def open_pickled(
         metadata: What the file says beside its pickle.
         constants: The other pickle of TorchScript.
     """
-    nested = find_state_dicts(found.value)
+    with budget.share(0.5):
+        nested = find_state_dicts(found.value, budget)
     problems = [*found.problems, *nested.problems]
     names, calls = dict(found.names), dict(found.calls)
     infos: dict[str, dict[str, TensorInfo]] = {}
     places: dict[str, dict[str, Place]] = {}
-    for where, tensors in nested.state_dicts.items():
-        infos[where], places[where] = _locate(tensors, find)
-    if constants is not None:
-        more = find_state_dicts(constants[0].value)
-        tensors = {
-            name if path == "" else f"{path}.{name}": t for path, d in more.state_dicts.items() for name, t in d.items()
-        }
-        if tensors:
-            infos["constants"], places["constants"] = _locate(tensors, constants[1])
-        problems += [*constants[0].problems, *more.problems]
-        names, calls = names | constants[0].names, calls | constants[0].calls
+    try:
+        for where, tensors in nested.state_dicts.items():
+            _locate(tensors, find, budget, infos.setdefault(where, {}), places.setdefault(where, {}))
+        if constants is not None:
+            more = find_state_dicts(constants[0].value, budget)
+            problems += [*constants[0].problems, *more.problems]
+            names, calls = names | constants[0].names, calls | constants[0].calls
+            if tensors := _flat(more.state_dicts, budget):
+                _locate(
+                    tensors, constants[1], budget, infos.setdefault("constants", {}), places.setdefault("constants", {})
+                )
+    except UnreadableError as error:
+        problems.append(str(error))
     damaged, unsupported = tensor_problems(infos)
     candidates = [where for where in infos if where not in nested.optimizers and where != "constants"]
     main, notes = _main(infos, candidates)
@@ -74,7 +97,7 @@ def open_pickled(
 
 
 def _main(infos: Mapping[str, Mapping[str, TensorInfo]], candidates: list[str]) -> tuple[str | None, tuple[str, ...]]:
-    known = main_path(dict.fromkeys(candidates))
+    known = main_path(candidates)
     others = [where for where in candidates if where != ""]
     if known or not others:
         return known, ()
@@ -84,7 +107,9 @@ def _main(infos: Mapping[str, Mapping[str, TensorInfo]], candidates: list[str]) 
     largest = max(others, key=lambda where: sum(info.nbytes for info in infos[where].values()))
     if len(others) == 1:
         return largest, ()
-    return largest, (f"which of its {len(others)} state dicts is the model is not said: '{largest}' is the largest",)
+    return largest, (
+        f"which of its {len(others)} state dicts is the model is not said: '{shortened(largest)}' is the largest",
+    )
 
 
 def _config(values: Mapping[str, Json]) -> Mapping[str, Any] | None:
@@ -94,24 +119,38 @@ def _config(values: Mapping[str, Json]) -> Mapping[str, Any] | None:
     return None
 
 
-def _locate(tensors: Mapping[str, AnyTensor], find: FindStorage) -> tuple[dict[str, TensorInfo], dict[str, Place]]:
-    infos: dict[str, TensorInfo] = {}
-    places: dict[str, Place] = {}
+def _flat(state_dicts: Mapping[str, Mapping[str, AnyTensor]], budget: Budget) -> dict[str, AnyTensor]:
+    made: dict[str, AnyTensor] = {}
+    for path, tensors in state_dicts.items():
+        for name, tensor in tensors.items():
+            budget.memory(4 * (len(path) + len(name)))
+            made[f"{path}.{name}" if path else name] = tensor
+    return made
+
+
+def _locate(
+    tensors: Mapping[str, AnyTensor],
+    find: FindStorage,
+    budget: Budget,
+    infos: dict[str, TensorInfo],
+    places: dict[str, Place],
+) -> None:
+    """Add tensors and their places to those of a state dict."""
     for name, tensor in tensors.items():
+        budget.tensor(len(tensor.size))
         if isinstance(tensor, OddTensor):
             infos[name] = TensorInfo(tensor.size, tensor.dtype, 0, tensor.problem, tensor.unsupported)
             continue
         place = _place(tensor, find)
         if isinstance(place, str):
             dtype = QUANTIZED.get(tensor.dtype, tensor.dtype)
-            nbytes = describe(Place(UnpackedBytes(0, bytes), dtype, tensor.size)).nbytes
-            infos[name] = TensorInfo(tensor.size, printable(tensor.dtype), nbytes, place)
+            nothing = Place(UnpackedBytes(0, bytes), dtype, tensor.size)
+            infos[name] = replace(describe(nothing), problem=place, unsupported=False)
             continue
-        quantization = _quantization(tensor.quantizer, find) if tensor.quantizer else None
+        quantization = _quantization(tensor.quantizer, find, budget) if tensor.quantizer else None
         infos[name] = describe(place, printable(tensor.dtype), quantization)
         if infos[name].problem is None:
             places[name] = place
-    return infos, places
 
 
 def _place(view: TensorView, find: FindStorage) -> Place | str:
@@ -124,22 +163,27 @@ def _place(view: TensorView, find: FindStorage) -> Place | str:
     return Place(source, QUANTIZED.get(view.dtype, view.dtype), view.size, view.stride, view.offset)
 
 
-def _quantization(quantizer: Quantizer, find: FindStorage) -> dict[str, Any]:
+def _quantization(quantizer: Quantizer, find: FindStorage, budget: Budget) -> dict[str, Any]:
     return {
         "scheme": printable(quantizer.scheme),
-        "scale": _numbers(quantizer.scale, find),
-        "zero_point": _numbers(quantizer.zero_point, find),
+        "scale": _numbers(quantizer.scale, find, budget),
+        "zero_point": _numbers(quantizer.zero_point, find, budget),
         **({} if quantizer.axis is None else {"axis": quantizer.axis}),
     }
 
 
-def _numbers(value: float | TensorView, find: FindStorage) -> Any:
+def _numbers(value: float | TensorView, find: FindStorage, budget: Budget) -> Any:
     """The numbers of a small tensor."""
     if not isinstance(value, TensorView):
         return value
     place = _place(value, find)
     if isinstance(place, str) or describe(place).problem or len(place.shape) != 1 or place.shape[0] > _MOST_SCALES:
         return "cannot be read"
+    if not isinstance(place.source, FileBytes):
+        budget.work(place.source.size // 512)
+        budget.memory(place.source.size)
+    budget.work(50 + place.shape[0])
+    budget.memory(64 * place.shape[0])
     from model_zoo.checkpoints.values import read_values
 
     return read_values(place).tolist()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from model_zoo.checkpoints.contents import Contents, StateDictInfo, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.inert_values import printable
-from model_zoo.utils.text import escaped
+from model_zoo.checkpoints.inert_values import printable, shortened
 
 #: Dimensions of a tensor that torch can hold.
-_MAX_DIMENSIONS = 64
+_MOST_DIMENSIONS = 64
+#: Values that can be counted in bytes of any type without leaving 64 bits, sizes of zero left aside.
+_MOST_VALUES = 2**58
 
 
 class UnreadableError(Exception):
@@ -29,7 +31,7 @@ class UnreadableError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileBytes:
     """Bytes of a file as they are on disk.
 
@@ -44,7 +46,7 @@ class FileBytes:
     available: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class UnpackedBytes:
     """Bytes that must be worked out first, e.g. because they are compressed.
 
@@ -54,14 +56,25 @@ class UnpackedBytes:
     """
 
     size: int
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | memoryview]
 
     @property
     def available(self) -> int:
         return self.size
 
+    def content(self) -> bytes | memoryview:
+        """Work them out.
 
-@dataclass(frozen=True)
+        Raises:
+            UnreadableError: They are damaged, or another number.
+        """
+        content = self.read()
+        if len(content) != self.size:
+            raise UnreadableError(f"{len(content)} bytes were unpacked instead of {self.size}")
+        return content
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """The values of one tensor: a window on bytes, counted in values.
 
@@ -79,8 +92,11 @@ class Place:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """In values, one for each dimension."""
-        return row_major(self.shape) if self.stride is None else self.stride
+        """In values, one for each dimension; where there is one index only, any number could stand, also a huge one."""
+        if self.stride is None:
+            return row_major(self.shape)
+        pairs = zip(self.shape, self.stride, strict=True)
+        return tuple(step if size > 1 or step <= _MOST_VALUES else 0 for size, step in pairs)
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,24 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def checked_shape(sizes: Iterable[int]) -> tuple[int, ...]:
+    """The sizes of a tensor as a file says them.
+
+    Raises:
+        UnreadableError: No tensor has such a shape.
+    """
+    shape = tuple(islice(sizes, _MOST_DIMENSIONS + 1))
+    if len(shape) > _MOST_DIMENSIONS:
+        raise UnreadableError(f"has more than {_MOST_DIMENSIONS} dimensions")
+    if any(size < 0 or size >= 2**63 for size in shape) or math.prod(max(size, 1) for size in shape) > _MOST_VALUES:
+        raise UnreadableError(f"has a shape that no tensor can have: {[_short(size) for size in shape[:8]]}")
+    return shape
+
+
+def _short(size: int) -> int | str:
+    return size if abs(size) < 2**64 else "more than 2^64"
+
+
 def file_bytes(path: Path, begin: int, size: int, file_size: int) -> FileBytes:
     """Bytes of a file that may end too early."""
     return FileBytes(path, begin, size, max(0, min(size, file_size - begin)))
@@ -123,6 +157,10 @@ def describe(place: Place, dtype: str | None = None, quantization: Mapping[str, 
         dtype: If it is called otherwise than what is stored.
     """
     item = ITEM_SIZES.get(place.dtype)
+    try:
+        checked_shape(place.shape)
+    except UnreadableError as error:
+        return TensorInfo((), dtype or printable(place.dtype), 0, str(error))
     if item is None:
         problem = f"values of the type {printable(place.dtype)} are not read"
         return TensorInfo(place.shape, dtype or printable(place.dtype), place.source.size, problem, unsupported=True)
@@ -137,18 +175,18 @@ def tensor_problems(state_dicts: Mapping[str, StateDictInfo]) -> tuple[list[str]
     for path, tensors in state_dicts.items():
         for name, info in tensors.items():
             if info.problem:
-                line = f"{f'{escaped(path)}: ' if path else ''}'{escaped(name)}' {info.problem}"
+                line = f"{f'{shortened(path)}: ' if path else ''}'{shortened(name)}' {info.problem}"
                 (notes if info.unsupported else problems).append(line)
     return problems, notes
 
 
 def _problem(place: Place, item: int) -> str | None:
-    shape, strides, source = place.shape, place.strides, place.source
-    if len(shape) > _MAX_DIMENSIONS or len(strides) != len(shape):
-        return f"{len(shape)} dimensions with {len(strides)} strides"
-    if place.offset < 0 or min(shape, default=0) < 0 or min(strides, default=0) < 0:
+    shape, source = place.shape, place.source
+    if place.stride is not None and len(place.stride) != len(shape):
+        return f"{len(shape)} dimensions with {len(place.stride)} strides"
+    if place.offset < 0 or min(place.stride or (), default=0) < 0:
         return "negative sizes"
-    count = math.prod(shape)
+    strides, count = place.strides, math.prod(shape)
     if count == 0:
         return None
     last = place.offset + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))

@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, ValueFigures
 from model_zoo.checkpoints.exported_program import exported_prefix, open_exported
 from model_zoo.checkpoints.hugging_face import open_folder, read_config
+from model_zoo.checkpoints.inert_values import listed, shortened
+from model_zoo.checkpoints.memory import unpacked_bytes
 from model_zoo.checkpoints.npz_file import is_npz, open_npz
 from model_zoo.checkpoints.onnx_file import open_onnx
-from model_zoo.checkpoints.places import Opened, UnreadableError
+from model_zoo.checkpoints.places import Opened, UnpackedBytes, UnreadableError
 from model_zoo.checkpoints.safetensors_file import is_safetensors, open_safetensors
 from model_zoo.checkpoints.sharded import is_index, open_sharded
+from model_zoo.checkpoints.shown import fitted
 from model_zoo.checkpoints.tflite_file import TFLITE_MARK, open_tflite
 from model_zoo.checkpoints.torch_file import open_torch_legacy, open_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
@@ -61,6 +65,13 @@ class Checkpoint:
         """Every file that values come from."""
         return self._opened.files
 
+    @property
+    def declared_bytes(self) -> int:
+        """What all its values take, with all that must be unpacked to get at them."""
+        said = sum(info.nbytes for tensors in self.contents.state_dicts.values() for info in tensors.values())
+        places = (place for places in self._opened.places.values() for place in places.values())
+        return max(said, unpacked_bytes(places))
+
     def figures(self, which: str) -> Iterator[tuple[str, ValueFigures | str]]:
         """What the values of each readable tensor are like, one tensor after the other, without torch.
 
@@ -73,14 +84,13 @@ class Checkpoint:
             UserError: They need more memory than is free.
         """
         from model_zoo.checkpoints.memory import check_memory
-        from model_zoo.checkpoints.values import value_figures
+        from model_zoo.checkpoints.values import figures_by_source
 
-        for name, place in self._opened.places[which].items():
-            check_memory([place], f"{self.contents.path}, '{name}'")
-            try:
-                yield name, value_figures(place)
-            except UnreadableError as error:
-                yield name, str(error)
+        places = self._opened.places[which]
+        for place in {place.source: place for place in places.values()}.values():
+            if isinstance(place.source, UnpackedBytes):
+                check_memory([place], f"{self.contents.path}, '{which}'")
+        yield from figures_by_source(places)
 
     def load(self, which: str | None = None, partial: bool = False) -> dict[str, torch.Tensor]:
         """Tensors by name, on the CPU, as they are stored: mapped into memory where the format allows.
@@ -94,7 +104,7 @@ class Checkpoint:
 
         Raises:
             UserError: There is no such state dict, or it needs more memory than is free.
-            ModelZooError: Tensors cannot be read; names them all.
+            ModelZooError: Tensors cannot be read; names the first hundred.
         """
         from model_zoo.checkpoints.tensors import load_tensors
 
@@ -109,7 +119,7 @@ class Checkpoint:
         bad = [f"'{name}' {info.problem}" for name, info in infos.items() if info.problem]
         if bad and not partial:
             raise ModelZooError(
-                f"{contents.path}: {len(bad)} of {len(infos)} tensors cannot be read: {'; '.join(bad)}",
+                f"{contents.path}: {len(bad)} of {len(infos)} tensors cannot be read: {listed(bad, most=100)}",
                 "copy or download it again",
             )
         try:
@@ -127,26 +137,36 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             be read does not raise: see `contents.problems`.
     """
     path = Path(path)
+    shown = shortened(str(path))
+    budget = Budget()
+
+    def opener(file: Path) -> Opened:
+        return open_file(file, budget)
+
     try:
-        opened = open_folder(path, open_file) if path.is_dir() else open_file(path)
+        with budget.share(0.75):
+            opened = open_folder(path, opener, budget) if path.is_dir() else open_file(path, budget)
+        contents = replace(opened.contents, notes=(*opened.contents.notes, *_suffix_note(path, opened)))
+        if contents.config is None and contents.format in _BARE:
+            with budget.share(0.5):
+                contents = _with_config_beside(contents, budget)
+        return Checkpoint(fitted(contents, budget), opened)
     except UnreadableError as error:
-        raise UserError(f"{path}: {error}", error.hint) from error
+        raise UserError(f"{shown}: {error}", error.hint) from error
     except FileNotFoundError as error:
-        raise UserError(f"no file at {path}", _KINDS) from error
+        raise UserError(f"no file at {shown}", _KINDS) from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    contents = replace(opened.contents, notes=(*opened.contents.notes, *_suffix_note(path, opened)))
-    if contents.config is None and contents.format in _BARE:
-        contents = _with_config_beside(contents)
-    return Checkpoint(contents, opened)
+        raise UserError(f"{shown} cannot be read: {error.strerror or error}") from error
+    except UnicodeEncodeError as error:
+        raise UserError(f"no file can be called {shown}", _KINDS) from error
 
 
-def _with_config_beside(contents: Contents) -> Contents:
+def _with_config_beside(contents: Contents, budget: Budget) -> Contents:
     """Weights often lie beside the config.json that they were made from."""
     if not (contents.path.parent / "config.json").exists():
         return contents
     try:
-        config = read_config(contents.path.parent, "config.json")
+        config = read_config(contents.path.parent, "config.json", budget)
     except UnreadableError as error:
         return replace(contents, notes=(*contents.notes, f"config.json beside it: {error}"))
     return replace(contents, config=config if isinstance(config, dict) else None)
@@ -159,25 +179,32 @@ def _suffix_note(path: Path, opened: Opened) -> list[str]:
     return [f"the suffix {path.suffix} is not one of {opened.contents.format} ({', '.join(usual)})"]
 
 
-def open_file(path: Path) -> Opened:
+def open_file(path: Path, budget: Budget) -> Opened:
     """Read one file, or the index of several.
 
     Raises:
         UnreadableError: It holds no model.
         OSError: It cannot be read at all.
     """
-    return open_sharded(path, _open_single) if is_index(path) else _open_single(path)
-
-
-def _open_single(path: Path) -> Opened:
+    if "\0" in str(path):
+        raise UnreadableError("is no name that a file can have", _KINDS)
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
         raise UnreadableError("is no plain file", _KINDS)
+    if is_index(path):
+        return open_sharded(path, lambda part: _open_single(part, budget), budget)
+    return _open_single(path, budget)
+
+
+def _open_single(path: Path, budget: Budget) -> Opened:
+    budget.add_file(path)
+    if not path.stat().st_size:  # as also of files that the system makes up as they are read, some of them without end
+        raise UnreadableError("is empty: its size is 0", _KINDS)
     with path.open("rb") as file:
         head = file.read(1024)
-    return _opener(head)(path)
+    return _opener(head)(path, budget)
 
 
-def _opener(head: bytes) -> Callable[[Path], Opened]:
+def _opener(head: bytes) -> Callable[[Path, Budget], Opened]:
     """Which reader a file that begins so needs.
 
     Raises:
@@ -198,8 +225,8 @@ def _opener(head: bytes) -> Callable[[Path], Opened]:
     return open_onnx  # which has no mark: it says itself whether it is one
 
 
-def _open_zip(path: Path) -> Opened:
-    archive = read_zip(path)
+def _open_zip(path: Path, budget: Budget) -> Opened:
+    archive = read_zip(path, budget)
     if (prefix := exported_prefix(archive)) is not None:
         return open_exported(archive, prefix)
     if (prefix := torch_prefix(archive)) is not None:
@@ -207,7 +234,7 @@ def _open_zip(path: Path) -> Opened:
     if is_npz(archive):
         return open_npz(archive)
     raise UnreadableError(
-        "; ".join(["is a zip file, but no checkpoint: there is no data.pkl in it", *archive.problems])
+        "; ".join(["is a zip file, but no checkpoint: there is no data.pkl in it", *archive.problems[:3]])
     )
 
 
@@ -224,5 +251,5 @@ def _what_else(head: bytes) -> str:
         and len(text.encode()) >= len(head) - 3
         and all(character.isprintable() or character.isspace() for character in text)
     ):
-        return f"is a text file, not a checkpoint: it begins '{text.strip().splitlines()[0][:40]}'"
+        return f"is a text file, not a checkpoint: it begins '{shortened(text.strip().splitlines()[0][:40])}'"
     return _UNKNOWN

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, SAFETENSORS
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import Opened, Place, UnreadableError, describe, file_bytes, tensor_problems
+from model_zoo.checkpoints.places import (
+    Opened,
+    Place,
+    UnreadableError,
+    checked_shape,
+    describe,
+    file_bytes,
+    tensor_problems,
+)
 from model_zoo.checkpoints.untrusted_json import parse_json
 
 #: Enough for some 300,000 tensors; parsed, JSON takes up to twenty times its bytes.
@@ -26,7 +34,7 @@ def is_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < _MOST_LENGTH
 
 
-def open_safetensors(path: Path) -> Opened:
+def open_safetensors(path: Path, budget: Budget) -> Opened:
     """Read a safetensors file.
 
     Raises:
@@ -43,7 +51,7 @@ def open_safetensors(path: Path) -> Opened:
             raise UnreadableError(
                 f"has a safetensors header of {length} bytes, more than the {MAX_HEADER_BYTES} that are read"
             )
-        header = parse_json(file.read(length), "its safetensors header")
+        header = parse_json(file.read(length), "its safetensors header", budget)
     if not isinstance(header, dict):
         raise UnreadableError("is no safetensors file: its header is no JSON object")
     begin = 8 + length
@@ -52,6 +60,7 @@ def open_safetensors(path: Path) -> Opened:
     places: dict[str, Place] = {}
     spans: list[tuple[int, int, str]] = []
     for name, entry in header.items():
+        budget.tensor(0)
         place, stored = _place(path, entry, begin, file_size)
         if isinstance(place, str):
             infos[name] = TensorInfo((), stored, 0, place)
@@ -67,7 +76,7 @@ def open_safetensors(path: Path) -> Opened:
         nbytes=file_size,
         state_dicts={"": infos} if infos else {},
         main="" if infos else None,
-        config=_config(metadata),
+        config=_config(metadata, budget),
         metadata=metadata if isinstance(metadata, dict) else {},
         problems=(*problems, *_gaps(spans, begin, file_size)),
         notes=tuple(notes),
@@ -79,15 +88,19 @@ def _place(path: Path, entry: object, begin: int, file_size: int) -> tuple[Place
     """Where a tensor is, or what is wrong with it; and its type."""
     match entry:
         case {"dtype": str(stored), "shape": list(shape), "data_offsets": [int(first), int(end)]} if (
-            all(type(size) is int and size >= 0 for size in shape) and 0 <= first <= end < 2**63
+            all(type(size) is int for size in shape) and 0 <= first <= end < 2**62
         ):
             dtype = SAFETENSORS.get(stored, stored)
         case _:
             return "has no type, shape and place", "unknown"
+    try:
+        sizes = checked_shape(shape)
+    except UnreadableError as error:
+        return str(error), printable(dtype)
     item = ITEM_SIZES.get(dtype)
-    if item is not None and math.prod(shape) * item != end - first:
-        return f"has {end - first} bytes where {stored} {shape} has {math.prod(shape) * item}", dtype
-    return Place(file_bytes(path, begin + first, end - first, file_size), dtype, tuple(shape)), printable(dtype)
+    if item is not None and math.prod(sizes) * item != end - first:
+        return f"has {end - first} bytes where {stored} {shape} has {math.prod(sizes) * item}", dtype
+    return Place(file_bytes(path, begin + first, end - first, file_size), dtype, sizes), printable(dtype)
 
 
 def _gaps(spans: list[tuple[int, int, str]], begin: int, file_size: int) -> list[str]:
@@ -107,12 +120,12 @@ def _gaps(spans: list[tuple[int, int, str]], begin: int, file_size: int) -> list
     return found
 
 
-def _config(metadata: object) -> Mapping[str, Any] | None:
+def _config(metadata: object, budget: Budget) -> Mapping[str, Any] | None:
     """Some writers put the configuration into the header, as JSON in a string."""
     if isinstance(metadata, dict) and isinstance(text := metadata.get("config"), str):
         try:
-            found = json.loads(text)
-        except (ValueError, RecursionError):
+            found = parse_json(text.encode("utf-8", "surrogatepass"), "the configuration", budget)
+        except UnreadableError:
             return None
         return found if isinstance(found, dict) else None
     return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.contents import Format
+from model_zoo.checkpoints.inert_values import listed
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
@@ -38,14 +39,14 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     checkpoint = open_checkpoint(path)
     contents = checkpoint.contents
     if contents.calls:
-        raise UserError(f"{path}: refuses to call {', '.join(contents.calls)}", _HINT)
+        raise UserError(f"{path}: refuses to call {listed(contents.calls)}", _HINT)
     if contents.format not in _TAKEN:
         raise UserError(f"{path}: is a {contents.format} program, not a checkpoint", _HINT)
     if contents.problems:
         raise UserError(f"{path} is truncated or damaged: {contents.problems[0]}", "copy or download it again")
     if contents.main is None:
         raise UserError(f"{path}: holds no tensors", _HINT)
-    if sum(info.nbytes for info in contents.tensors.values()) > 4 * contents.nbytes + 2**20:
+    if checkpoint.declared_bytes > 4 * contents.nbytes + 2**20:
         raise UserError(f"{path}: declares far more tensors than the file has bytes", _HINT)
     if odd := next((name for name in contents.tensors if not name.isprintable()), None):
         raise UserError(f"{path}: has a tensor with the name {odd[:40]!r}", _HINT)

@@ -44,6 +44,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._files: dict[Path, np.ndarray[Any, Any]] = {}
+        self._unpacked: dict[UnpackedBytes, np.ndarray[Any, Any]] = {}
         self._blocks: dict[tuple[FileBytes | UnpackedBytes, str], torch.Tensor] = {}
 
     def values(self, place: Place) -> torch.Tensor:
@@ -64,10 +65,9 @@ class _Blocks:
         import numpy as np
 
         if not isinstance(source, FileBytes):
-            content = source.read()
-            if len(content) != source.size:
-                raise UnreadableError(f"{len(content)} bytes were unpacked instead of {source.size}")
-            return np.frombuffer(bytearray(content), np.uint8)
+            if source not in self._unpacked:
+                self._unpacked[source] = np.frombuffer(bytearray(source.content()), np.uint8)
+            return self._unpacked[source]
         if source.path not in self._files:
             self._files[source.path] = np.memmap(source.path, np.uint8, mode="c")  # private: changes stay in memory
         return self._files[source.path][source.begin : source.begin + source.available]

@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.places import UnreadableError
 
 _MAX_DEPTH = 64
+#: Every value of a document stands behind one of these.
+_MARKS = (b"{", b"[", b",", b":")
+#: Of the entry of a large object, which takes most for each mark, while it is parsed.
+_MARK_BYTES = 112
 
 
-def parse_json(content: bytes, what: str) -> Any:
+def parse_json(content: bytes, what: str, budget: Budget) -> Any:
     """Parse JSON, NaN and infinite numbers included.
 
     Args:
         what: Names it in messages.
 
     Raises:
-        UnreadableError: It is no JSON, nested too deeply, or says a thing twice, which readers take in different ways.
+        UnreadableError: It is no JSON, nested too deeply, says a thing twice, which readers take in different ways, or
+            takes more memory than is left.
     """
+    marks = sum(content.count(mark) for mark in _MARKS)
+    budget.work(marks // 2 + len(content) // 256)
     try:
-        value = json.loads(content, object_pairs_hook=_unique)
+        with budget.temporary():
+            budget.memory(4 * len(content) if not content.isascii() else len(content))
+            text = content.decode(json.detect_encoding(content), "surrogatepass")
+        budget.memory(marks * _MARK_BYTES + sys.getsizeof(text))  # the strings in it are as long as itself at most
+        value = json.loads(text, object_pairs_hook=_unique)
         _check_depth(value, what)
         return value
     except RecursionError as error:
         raise UnreadableError(f"{what} is nested too deeply") from error
     except (ValueError, UnicodeDecodeError) as error:
-        raise UnreadableError(f"{what} cannot be read: {str(error).splitlines()[0][:200]}") from error
+        raise UnreadableError(f"{what} cannot be read: {printable(str(error))}") from error
 
 
 def _check_depth(value: Any, what: str) -> None:
@@ -51,13 +64,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def read_json(path: Path, limit: int) -> Any:
+def read_json(path: Path, limit: int, budget: Budget) -> Any:
     """Read a JSON file.
 
     Raises:
-        UnreadableError: It is larger than `limit` bytes, or no JSON.
+        UnreadableError: It cannot be opened, is larger than `limit` bytes, or no JSON.
     """
-    size = path.stat().st_size
-    if size > limit:
-        raise UnreadableError(f"{path.name} has {size} bytes, more than the {limit} allowed")
-    return parse_json(path.read_bytes(), path.name)
+    try:
+        budget.add_file(path)
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise UnreadableError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    if len(content) > limit:
+        raise UnreadableError(f"{path.name} has more than the {limit} bytes allowed")
+    return parse_json(content, printable(path.name), budget)

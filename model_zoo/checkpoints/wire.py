@@ -9,15 +9,20 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.places import UnreadableError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_BYTES_OF_VARINT = 10
 #: Text that is shown.
 _MAX_TEXT = 1_000_000
+#: What Python takes for a short one.
+_TEXT_BYTES = 80
+#: Bytes of packed numbers that are unpacked at once.
+_CHUNK = 2**20
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Field:
     """One field of a message.
 
@@ -44,7 +49,7 @@ class Field:
         return not self.is_bytes or self.end - self.begin == self.value
 
 
-def fields(content: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
+def fields(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[Field]:
     """The fields of the message in a range of bytes. One that is cut off by the end comes last and is not `whole`.
 
     Raises:
@@ -52,7 +57,12 @@ def fields(content: mmap.mmap, begin: int, end: int) -> Iterator[Field]:
     """
     position = begin
     while position < end:
-        key, position = varint(content, position, end)
+        budget.work(2)
+        key = content[position]
+        if key < 0x80:  # as nearly all are
+            position += 1
+        else:
+            key, position = varint(content, position, end)
         number, kind = key >> 3, key & 7
         if number == 0:
             raise UnreadableError(f"byte {position} is no field of a message")
@@ -96,14 +106,16 @@ def signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def text(content: mmap.mmap, field: Field) -> str:
+def text(content: mmap.mmap, field: Field, budget: Budget) -> str:
     """A string.
 
     Raises:
         UnreadableError: It is longer than anything that is shown.
     """
-    if field.end - field.begin > _MAX_TEXT:
-        raise UnreadableError(f"a text of {field.end - field.begin} bytes at byte {field.begin} is too long")
+    size = field.end - field.begin
+    if size > _MAX_TEXT:
+        raise UnreadableError(f"a text of {size} bytes at byte {field.begin} is too long")
+    budget.memory(_TEXT_BYTES + size)
     return content[field.begin : field.end].decode("utf-8", "replace")
 
 
@@ -116,3 +128,33 @@ def varints(content: mmap.mmap, field: Field) -> Iterator[int]:
     while position < field.end:
         value, position = varint(content, position, field.end)
         yield value
+
+
+def packed_integers(content: mmap.mmap, field: Field, size: int) -> bytes:
+    """Packed numbers of variable length, as many low bytes of each as wanted.
+
+    Args:
+        size: 1, 2, 4 or 8.
+
+    Raises:
+        UnreadableError: A number does not end.
+    """
+    import numpy as np
+
+    made, position = [], field.begin
+    while position < field.end:
+        stop = min(position + _CHUNK, field.end)
+        while stop < min(position + _CHUNK + _MOST_BYTES_OF_VARINT, field.end) and content[stop - 1] >= 0x80:
+            stop += 1  # to the end of a number
+        part = np.frombuffer(content[position:stop], np.uint8)
+        last = np.flatnonzero(part < 0x80)
+        if not last.size or last[-1] != part.size - 1:
+            raise UnreadableError(f"a number at byte {stop} is cut off")
+        first = np.concatenate([[0], last[:-1] + 1])
+        place = np.arange(part.size) - np.repeat(first, last - first + 1)
+        if int(place.max()) >= _MOST_BYTES_OF_VARINT:
+            raise UnreadableError(f"a number before byte {stop} has no end")
+        numbers = np.add.reduceat((part & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64), first)
+        made.append(numbers.astype(f"<u{size}").tobytes())
+        position = stop
+    return b"".join(made)

@@ -8,16 +8,20 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.places import FileBytes, UnpackedBytes, UnreadableError, file_bytes
 
-#: Of the directory at the end of a zip file: some 200,000 records.
-_MOST_DIRECTORY_BYTES = 16 * 2**20
-_MOST_RECORDS = 200_000
+#: What one record of a directory takes, its name aside; and how fast bytes are unpacked.
+_RECORD_STEPS, _RECORD_BYTES, _BYTES_FOR_A_STEP = 12, 1200, 512
+#: Of an entry of the directory: its fixed part, and what belongs to no format of models.
+_ENTRY_BYTES, _MOST_EXTRA_BYTES = 46, 1024
+#: What follows the directory, with a comment of any length.
+_MOST_END_BYTES = 2**17
 _LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
@@ -27,7 +31,7 @@ _LARGE = 0xFFFFFFFF
 _MOST_RATIO = 1032
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One file of a zip file.
 
@@ -57,7 +61,9 @@ class ZipRecords:
     path: Path
     file_size: int
     records: Mapping[str, Record]
+    budget: Budget
     problems: list[str] = field(default_factory=list)
+    _sources: dict[str, FileBytes | UnpackedBytes] = field(default_factory=dict)
 
     def source(self, name: str) -> FileBytes | UnpackedBytes:
         """Where a record's bytes are.
@@ -65,27 +71,33 @@ class ZipRecords:
         Raises:
             UnreadableError: There is none of that name, or it cannot be read.
         """
-        record = self._record(name)
-        if record.deflated:
-            return UnpackedBytes(record.size, lambda: self._inflate(record))
-        return file_bytes(self.path, record.begin, record.size, self.file_size)
+        if name not in self._sources:
+            record = self._record(name)
+            self._sources[name] = (
+                UnpackedBytes(record.size, lambda: self._inflate(record))
+                if record.deflated
+                else file_bytes(self.path, record.begin, record.size, self.file_size)
+            )
+        return self._sources[name]
 
     def read(self, name: str, limit: int) -> bytes:
-        """A small record.
+        """A small record, which takes memory for good.
 
         Raises:
-            UnreadableError: It is missing, damaged, or larger than `limit` bytes.
+            UnreadableError: It is missing, damaged, larger than `limit` bytes, or asks for too much.
         """
         record = self._record(name)
         if record.size > limit:
             raise UnreadableError(
                 f"its record {printable(name)} has {record.size} bytes, more than the {limit} allowed"
             )
-        if record.deflated:
-            return self._inflate(record)
-        with self.path.open("rb") as file:
-            file.seek(record.begin)
-            return file.read(record.size)
+        self.budget.work(record.size // _BYTES_FOR_A_STEP + 20)
+        with self.budget.temporary():
+            self.budget.memory(record.packed if record.deflated else 0)
+            self.budget.memory(record.size)
+            content = self._inflate(record) if record.deflated else self._stored(record, record.size)
+        self.budget.memory(len(content))
+        return content
 
     def head(self, name: str, size: int) -> bytes:
         """The first bytes of a record, once unpacked.
@@ -94,9 +106,8 @@ class ZipRecords:
             UnreadableError: It is missing or damaged.
         """
         record = self._record(name)
-        with self.path.open("rb") as file:
-            file.seek(record.begin)
-            start = file.read(min(size, record.packed))
+        self.budget.work(size // _BYTES_FOR_A_STEP + 20)
+        start = self._stored(record, size)
         if not record.deflated:
             return start
         try:
@@ -112,10 +123,13 @@ class ZipRecords:
             raise UnreadableError(f"its record {printable(name)} {record.problem}")
         return record
 
-    def _inflate(self, record: Record) -> bytes:
+    def _stored(self, record: Record, size: int) -> bytes:
         with self.path.open("rb") as file:
             file.seek(record.begin)
-            packed = file.read(record.packed)
+            return file.read(min(size, record.packed))
+
+    def _inflate(self, record: Record) -> bytes:
+        packed = self._stored(record, record.packed)
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             content = unpacker.decompress(packed, record.size + 1)
@@ -126,7 +140,7 @@ class ZipRecords:
         return content
 
 
-def read_zip(path: Path, begin: int = 0, size: int | None = None) -> ZipRecords:
+def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None) -> ZipRecords:
     """Find the records of a zip file, or of one that lies inside another file.
 
     Raises:
@@ -136,26 +150,42 @@ def read_zip(path: Path, begin: int = 0, size: int | None = None) -> ZipRecords:
     end = file_size if size is None else min(begin + size, file_size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
-            with zipfile.ZipFile(_Window(content, begin, end)) as archive:
+            with zipfile.ZipFile(_Window(content, begin, end, budget)) as archive:
                 infos = archive.infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error, EOFError) as error:
-            records = list(_scan(content, begin, end))
+            records = list(_scan(content, begin, end, budget))
             problem = f"the directory of the zip file is lost or damaged ({printable(str(error))})"
-            return _collect(path, file_size, records, [f"{problem}: {len(records)} records were found without it"])
-        records = [_record(content, info, begin, end) for info in infos]
-    return _collect(path, file_size, records, [])
+            problems = [f"{problem}: {len(records)} records were found without it"]
+        else:
+            records, problems = [_record(content, info, begin, end) for info in infos], []
+    return ZipRecords(path, file_size, _collect(records, problems), budget, problems)
 
 
-def _collect(path: Path, file_size: int, records: list[Record], problems: list[str]) -> ZipRecords:
-    twice = [name for name, count in Counter(record.name for record in records).items() if count > 1]
-    problems += [
-        f"{printable(name)} is in the zip file more than once: which one is meant cannot be told" for name in twice
-    ]
+def _collect(records: list[Record], problems: list[str]) -> dict[str, Record]:
+    """Records by name; which one is meant of those that are there twice cannot be told."""
     by_name = {record.name: record for record in records}
-    for name in twice:
-        old = by_name[name]
-        by_name[name] = Record(old.name, old.begin, old.packed, old.size, old.deflated, "is there more than once")
-    return ZipRecords(path, file_size, by_name, problems)
+    twice = {name for name, count in Counter(record.name for record in records).items() if count > 1}
+    shared = _overlapping(by_name.values())
+    for name in by_name:
+        if name in twice:
+            problems.append(f"{printable(name)} is in the zip file more than once: which one is meant cannot be told")
+            by_name[name] = replace(by_name[name], problem="is there more than once")
+        elif name in shared:
+            problems.append(f"{printable(name)} is packed into the same bytes as another record")
+            by_name[name] = replace(by_name[name], problem="is packed into the same bytes as another record")
+    return by_name
+
+
+def _overlapping(records: Iterable[Record]) -> set[str]:
+    """Names of packed records that share bytes: so a few bytes could be unpacked any number of times."""
+    shared = set[str]()
+    before: Record | None = None
+    for record in sorted((r for r in records if r.deflated and not r.problem), key=lambda r: (r.begin, r.packed)):
+        if before is not None and record.begin < before.begin + before.packed:
+            shared |= {before.name, record.name}
+        if before is None or record.begin + record.packed > before.begin + before.packed:
+            before = record
+    return shared
 
 
 def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> Record:
@@ -176,28 +206,34 @@ def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> 
     return Record(info.filename, data, info.compress_size, info.file_size, deflated, problem)
 
 
-def _scan(content: mmap.mmap, begin: int, end: int) -> Iterator[Record]:
+def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[Record]:
     """Find records by the headers before them, as far as the file goes."""
-    position = begin
-    for _ in range(_MOST_RECORDS):
+    position, directory = begin, -1
+    described: dict[int, tuple[int, int]] | None = None
+    while True:
         position = content.find(_LOCAL, position, end)
         if position < 0 or position + _LOCAL_HEADER.size > end:
             return
+        budget.work(_RECORD_STEPS)
         fields = _LOCAL_HEADER.unpack_from(content, position)
         flags, method, packed, size, name_length, extra_length = fields[2], fields[3], *fields[7:]
         data = position + _LOCAL_HEADER.size + name_length + extra_length
         if data > end:
             return
+        budget.memory(_RECORD_BYTES + name_length)
         name = content[position + _LOCAL_HEADER.size : data - extra_length].decode("utf-8", "replace")
         if _LARGE in (packed, size):
             packed, size = _large_sizes(content[data - extra_length : data], packed, size)
         if flags & _SIZES_FOLLOW and not packed:
-            packed, size = _described(content, data, end)
+            described = _descriptors(content, position, end, budget) if described is None else described
+            if 0 <= directory < data or directory == -1:
+                directory = content.find(_DIRECTORY, data, end)
+                directory = end if directory < 0 else directory
+            packed, size = described.get(data, (directory - data, directory - data))
         deflated = method == zipfile.ZIP_DEFLATED
         problem = None if method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else f"is packed by method {method}"
         yield Record(name, data, packed, size if deflated else packed, deflated, problem)
         position = min(data + packed, end)
-    raise UnreadableError(f"has more than {_MOST_RECORDS} records")
 
 
 def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
@@ -207,26 +243,28 @@ def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
     return packed, size
 
 
-def _described(content: mmap.mmap, data: int, end: int) -> tuple[int, int]:
-    """Sizes of a record whose header left them open: they stand behind it, where they agree with the distance."""
-    position = data
+def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> dict[int, tuple[int, int]]:
+    """Sizes of records whose headers left them open, by where their bytes begin: they stand behind these."""
+    found: dict[int, tuple[int, int]] = {}
+    position = begin
     while (position := content.find(_DESCRIPTOR, position, end)) >= 0 and position + 16 <= end:
+        budget.work(2)
+        budget.memory(2 * _RECORD_BYTES)
         for form in ("<2I", "<2Q"):
             if position + 8 + struct.calcsize(form) <= end:
                 packed, size = struct.unpack_from(form, content, position + 8)
-                if packed == position - data:
-                    return packed, size
+                if begin <= position - packed:
+                    found.setdefault(position - packed, (packed, size))
         position += 1
-    following = content.find(_DIRECTORY, data, end)
-    rest = (following if following >= 0 else end) - data
-    return rest, rest
+    return found
 
 
 class _Window(io.RawIOBase):
-    """A part of a file for `zipfile`, which would read a directory of any size at once."""
+    """A part of a file for `zipfile`, which reads a directory at once, whatever is in it."""
 
-    def __init__(self, content: mmap.mmap, begin: int, end: int) -> None:
+    def __init__(self, content: mmap.mmap, begin: int, end: int, budget: Budget) -> None:
         self._content, self._begin, self._size, self._position = content, begin, end - begin, 0
+        self._budget = budget
 
     def seekable(self) -> bool:
         return True
@@ -247,8 +285,20 @@ class _Window(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         left = max(0, self._size - self._position)
         wanted = left if size is None or size < 0 else min(size, left)
-        if wanted > _MOST_DIRECTORY_BYTES:
-            raise zipfile.BadZipFile(f"its directory has {wanted} bytes")
         start = self._begin + self._position
+        if self._content[start : start + len(_DIRECTORY)] == _DIRECTORY:
+            self._count_entries(start, start + wanted)
+        elif wanted > _MOST_END_BYTES:
+            raise zipfile.BadZipFile(f"its directory has {wanted} bytes")
         self._position += wanted
         return self._content[start : start + wanted]
+
+    def _count_entries(self, position: int, end: int) -> None:
+        """Go through a directory before it is read: `zipfile` splits the extra fields of an entry in quadratic time."""
+        while position + _ENTRY_BYTES <= end and self._content[position : position + 4] == _DIRECTORY:
+            name, extra, comment = struct.unpack_from("<3H", self._content, position + 28)
+            if extra > _MOST_EXTRA_BYTES:
+                raise zipfile.BadZipFile(f"an entry of its directory has an extra field of {extra} bytes")
+            self._budget.work(_RECORD_STEPS)
+            self._budget.memory(_RECORD_BYTES + 6 * name + extra + comment)
+            position += _ENTRY_BYTES + name + extra + comment

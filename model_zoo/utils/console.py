@@ -60,8 +60,10 @@ def marked(mark: str, style: str, text: str) -> Text:
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document on standard output."""
-    sys.stdout.write(json.dumps(json_value(value), indent=2, allow_nan=False) + "\n")
+    """Print one JSON document on standard output, part by part: it may be long."""
+    for part in json.JSONEncoder(indent=2, allow_nan=False).iterencode(json_value(value)):
+        sys.stdout.write(part)
+    sys.stdout.write("\n")
 
 
 def json_value(value: Any) -> Any:

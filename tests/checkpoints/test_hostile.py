@@ -78,11 +78,11 @@ def same_hash() -> bytes:
 PICKLES: dict[str, tuple[Callable[[], bytes], str]] = {
     "billion laughs": (laughs, "nested without end"),
     "a million lists in each other": (lambda: b"\x80\x02" + b"]" * 10**6 + b"a" * (10**6 - 1) + b".", "without end"),
-    "more opcodes than any model has": (lambda: b"\x80\x02" + b")0" * 10**7 + b"N.", "steps of work"),
-    "sets, the largest of empty things": (lambda: b"\x80\x04(" + b"\x8f" * 10**7 + b"t.", "steps of work"),
+    "more opcodes than any model has": (lambda: b"\x80\x02" + b")0" * 10**7 + b"N.", "asks for more than"),
+    "sets, the largest of empty things": (lambda: b"\x80\x04(" + b"\x8f" * 10**7 + b"t.", "asks for more than"),
     "one long list made a dictionary again and again": (
         lambda: b"\x80\x02](" + b"N" * 10**5 + b"eq\x00cbuiltins\nset\nq\x01(" + b"h\x01h\x00\x85R" * 10**5 + b"t.",
-        "steps of work",
+        "asks for more than",
     ),
     "one long text encoded again and again": (
         lambda: (
@@ -92,7 +92,7 @@ PICKLES: dict[str, tuple[Callable[[], bytes], str]] = {
             + b"h\x02h\x00h\x01\x86R" * 10**5
             + b"t."
         ),
-        "steps of work",
+        "asks for more than",
     ),
     "attributes set again and again": (
         lambda: (
@@ -103,7 +103,7 @@ PICKLES: dict[str, tuple[Callable[[], bytes], str]] = {
             + b"h\x01b" * 10**6
             + b"."
         ),
-        "steps of work",
+        "asks for more than",
     ),
     "keys of one hash": (same_hash, "no plain value"),
     "an integer of 60 MB": (
@@ -202,7 +202,7 @@ def test_zip_of_a_million_records(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"PK\x03\x04" + directory + end)
     status, printed = inspect(tmp_path / "x.pt")
     assert status == 2
-    assert "no data.pkl" in printed
+    assert "asks for more than" in printed
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

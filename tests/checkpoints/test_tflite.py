@@ -97,6 +97,6 @@ def test_any_change_gives_contents_or_one_line(tmp_path: Path, changes: list[tup
 
 def test_tables_referred_to_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file can refer to one table any number of times: what is looked at is counted."""
-    monkeypatch.setattr("model_zoo.checkpoints.tflite_file._MOST_PARTS", 8)
+    monkeypatch.setattr("model_zoo.checkpoints.budget.LEAST_STEPS", 4000)
     (tmp_path / "x.tflite").write_bytes(model_bytes(subgraphs=50))
-    assert "more than 8 parts" in open_checkpoint(tmp_path / "x.tflite").contents.problems[0]
+    assert "asks for more than" in open_checkpoint(tmp_path / "x.tflite").contents.problems[0]

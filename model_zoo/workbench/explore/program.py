@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.exported_program import DTYPES, read_description
 from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.places import UnreadableError
@@ -271,7 +272,7 @@ class _Reader:
         spec = as_dict(as_dict(calls[0]).get("signature")).get("out_spec") if calls else None
         if not isinstance(spec, str):
             return flat
-        tree = as_list(parse_json(spec.encode(), "the structure of its outputs"))
+        tree = as_list(parse_json(spec.encode(), "the structure of its outputs", Budget()))
         left = list(reversed(flat))
         try:
             nested = unflatten(as_dict(tree[1]) if len(tree) == 2 else {}, left)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from model_zoo.checkpoints.contents import Contents, ValueFigures
+from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.checkpoints.reader import Checkpoint, open_checkpoint
 from model_zoo.utils.console import HouseParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError
@@ -41,7 +43,7 @@ def run(argv: list[str]) -> int:
     """
     given = _parser().parse_args(argv)
     checkpoint = open_checkpoint(given.file)
-    with spinner(f"reading {given.file.name}"):
+    with spinner("reading the file"):
         contents, figures = _figures(checkpoint) if given.values else (checkpoint.contents, None)
         inspected = Inspected(contents, _digests(checkpoint, given.sha256), figures)
     if given.json:
@@ -54,8 +56,8 @@ def run(argv: list[str]) -> int:
         out = console()
         narrow = out.width
         for each in tables(inspected):
-            if isinstance(each, str):
-                sys.stdout.write(f"{each}\n")
+            if isinstance(each, Iterator):
+                sys.stdout.writelines(f"{line}\n" for line in each)
                 continue
             if not out.is_terminal:  # in a file or a pipe each row stays on one line, so that it can be searched
                 widest = Measurement.get(out, out.options.update(max_width=_MOST_COLUMNS), each).maximum
@@ -74,10 +76,10 @@ def _digests(checkpoint: Checkpoint, asked: bool) -> dict[Path, str] | None:
 def _figures(checkpoint: Checkpoint) -> tuple[Contents, Figures]:
     """Figures of all values, and the contents with the damage that only reading them shows."""
     contents = checkpoint.contents
-    declared = sum(info.nbytes for tensors in contents.state_dicts.values() for info in tensors.values())
-    if declared > 4 * contents.nbytes + 2**20:
+    if checkpoint.declared_bytes > 4 * contents.nbytes + 2**20:
         raise UserError(
-            f"{contents.path} declares far more values than it has: {declared:,} bytes out of {contents.nbytes:,}",
+            f"{contents.path} declares far more values than it has: {checkpoint.declared_bytes:,} bytes "
+            f"out of {contents.nbytes:,}",
             "inspect it without --values",
         )
     found: dict[str, dict[str, ValueFigures]] = {}
@@ -86,7 +88,7 @@ def _figures(checkpoint: Checkpoint) -> tuple[Contents, Figures]:
         found[path] = {}
         for name, figures in checkpoint.figures(path):
             if isinstance(figures, str):
-                damaged.append(f"{f'{path}: ' if path else ''}'{name}': {figures}")
+                damaged.append(f"{f'{shortened(path)}: ' if path else ''}'{shortened(name)}': {figures}")
             else:
                 found[path][name] = figures
     return replace(contents, problems=(*contents.problems, *damaged)), found

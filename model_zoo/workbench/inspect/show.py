@@ -4,24 +4,69 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from rich.console import RenderableType
 
 from model_zoo.checkpoints.contents import TensorInfo
+from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.utils.console import table
 from model_zoo.utils.text import escaped
 from model_zoo.workbench.inspect.report import Inspected, dtypes, parameters
 
-#: rich takes a millisecond for a row; longer tables are lined up without it.
-_MOST_RICH_ROWS = 500
+#: rich takes a millisecond for a row, and more for long texts; what is more than that is lined up without it.
+_MOST_RICH_ROWS, _MOST_RICH_CHARACTERS = 500, 200_000
+#: The widest column that is lined up: longer cells stand out.
+_WIDEST = 100
+#: Names of a list of types.
+_MOST_TYPES = 20
 
 
-def tables(inspected: Inspected) -> Iterator[RenderableType]:
+def tables(inspected: Inspected) -> Iterator[RenderableType | Iterator[str]]:
     """One after the other: summary, state dicts, configuration, metadata, names, notes and problems.
 
-    A table that is very long comes as plain text, lined up, to be written as it is.
+    What is very long comes as lines of plain text, to be written as they are.
     """
+    rows, characters = 0, 0
+    for each in _tables(inspected):
+        rows += len(each.rows) + 3
+        characters += len(each.title) + sum(len(cell) for row in each.rows for cell in row)
+        rich = rows <= _MOST_RICH_ROWS and characters <= _MOST_RICH_CHARACTERS
+        yield each.rich() if rich else each.lined_up()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What is printed with a title over it.
+
+    Args:
+        right: Columns of numbers.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    right: tuple[str, ...] = ()
+
+    def rich(self) -> RenderableType:
+        made = table(self.title, self.columns, self.rows, self.right)
+        made.show_header = any(self.columns)
+        return made
+
+    def lined_up(self) -> Iterator[str]:
+        widths = [min(_WIDEST, max(map(len, column))) for column in zip(self.columns, *self.rows, strict=True)]
+        yield from (self.title, "")
+        for row in (self.columns, *self.rows) if any(self.columns) else self.rows:
+            cells = zip(row, widths, self.columns, strict=True)
+            yield "  ".join(
+                cell.rjust(width) if column in self.right else cell.ljust(width) for cell, width, column in cells
+            ).rstrip()
+        yield ""
+
+
+def _tables(inspected: Inspected) -> Iterator[_Table]:
     contents = inspected.contents
     yield _summary(inspected)
     for path, tensors in contents.state_dicts.items():
@@ -33,14 +78,17 @@ def tables(inspected: Inspected) -> Iterator[RenderableType]:
     if contents.refused or contents.calls:
         yield _names(inspected)
     if contents.notes:
-        yield table(f"{len(contents.notes)} notes", [""], [[escaped(note)] for note in contents.notes])
+        yield _Table(f"{len(contents.notes)} notes", [""], [[escaped(note)] for note in contents.notes])
     if contents.problems:
         title = f"{len(contents.problems)} problems: this file is damaged"
-        yield table(title, [""], [[escaped(problem)] for problem in contents.problems])
+        yield _Table(title, [""], [[escaped(problem)] for problem in contents.problems])
 
 
-def _summary(inspected: Inspected) -> RenderableType:
+def _summary(inspected: Inspected) -> _Table:
     contents = inspected.contents
+    counts = dtypes(contents.tensors)
+    kinds = [f"{escaped(name)} {count:,}" for name, count in islice(counts.items(), _MOST_TYPES)]
+    kinds += [f"and {len(counts) - _MOST_TYPES:,} more"] if len(counts) > _MOST_TYPES else []
     rows = [
         ["file", escaped(str(contents.path))],
         ["format", str(contents.format)],
@@ -50,14 +98,12 @@ def _summary(inspected: Inspected) -> RenderableType:
         ["model", "-" if contents.main is None else _title(contents.main)],
         ["tensors", f"{len(contents.tensors):,}"],
         ["values", f"{parameters(contents.tensors):,}, buffers included"],
-        ["types", ", ".join(f"{escaped(name)} {count:,}" for name, count in dtypes(contents.tensors).items()) or "-"],
+        ["types", ", ".join(kinds) or "-"],
         ["state", f"damaged: {len(contents.problems)} problems" if contents.problems else "whole"],
     ]
     if contents.calls:
         rows.append(["code", "it asks for code to be run, which was not done: see the names below"])
-    made = table("summary", ["", ""], rows)
-    made.show_header = False
-    return made
+    return _Table("summary", ["", ""], rows)
 
 
 def _digests(inspected: Inspected) -> list[list[str]]:
@@ -72,7 +118,7 @@ def _title(path: str) -> str:
     return escaped(path) if path else "at the top"
 
 
-def _state_dict(inspected: Inspected, path: str, tensors: Mapping[str, TensorInfo]) -> RenderableType:
+def _state_dict(inspected: Inspected, path: str, tensors: Mapping[str, TensorInfo]) -> _Table:
     columns = ["tensor", "shape", "type", "values", "bytes"]
     figures = None if inspected.figures is None else inspected.figures[path]
     if figures is not None:
@@ -91,21 +137,7 @@ def _state_dict(inspected: Inspected, path: str, tensors: Mapping[str, TensorInf
     title += f", a pickled {escaped(kind)}" if kind else ""
     right = ("values", "bytes", "min", "max", "mean", "not finite")
     columns = [*columns, ""] if noted else columns
-    return (
-        table(title, columns, rows, right) if len(rows) <= _MOST_RICH_ROWS else _lined_up(title, columns, rows, right)
-    )
-
-
-def _lined_up(title: str, columns: list[str], rows: list[list[str]], right: tuple[str, ...]) -> str:
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        )
-        for row in (columns, *rows)
-    ]
-    return "\n".join([title, "", *lines, ""])
+    return _Table(title, columns, rows, right)
 
 
 def _number(value: float | None) -> str:
@@ -124,8 +156,8 @@ def _note(info: TensorInfo) -> str:
     return f"{said['scheme']}: scale {scale}, zero point {said['zero_point']}"
 
 
-def _pairs(title: str, values: Mapping[str, Any]) -> RenderableType:
-    return table(title, ["name", "value"], [[escaped(name), text] for name, text in _flat(values)])
+def _pairs(title: str, values: Mapping[str, Any]) -> _Table:
+    return _Table(title, ["name", "value"], [[escaped(name), text] for name, text in _flat(values)])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -133,14 +165,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{name}.")
+            yield from _flat(value, f"{shortened(name)}.")
         else:
             yield name, escaped(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _names(inspected: Inspected) -> RenderableType:
+def _names(inspected: Inspected) -> _Table:
     contents = inspected.contents
     called = dict.fromkeys(contents.calls)
     rows = [[name, "would be called by a careless loader"] for name in contents.calls]
     rows += [[name, "read as plain data"] for name in contents.refused if name not in called]
-    return table(f"{len(rows)} names of code that were not looked up", ["name", ""], rows)
+    return _Table(f"{len(rows)} names of code that were not looked up", ["name", ""], rows)
