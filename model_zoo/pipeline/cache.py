@@ -5,36 +5,34 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.files import make_folder
+from model_zoo.utils.files import is_full, make_folder, write_error
+from model_zoo.utils.folder_lock import FolderLock, hold, lock_alone
 from model_zoo.utils.hashing import digest, sha256_file
+from model_zoo.utils.temporary import discard_folder, remove_leftovers, replace_folder, temporary_folder
 
 #: Entries that were not used for longest are removed when all entries together pass this.
 MAX_CACHE_BYTES = 20 * 2**30
 
 _RECORD = "entry.json"
-_ABANDONED_S = 24 * 3600
-_UNFINISHED = ".new-"
 _ELSEWHERE = "free some space, or name another cache folder in MODEL_ZOO_CACHE"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished stage.
+    """One finished stage. No run removes its files as long as this object lives.
 
     Args:
         folder: Holds the files the stage wrote.
         value: The JSON values it gave.
         seconds: What making it took, whenever that was.
         cached: Whether an earlier run made it.
+        lock: Shared by all who use the entry.
     """
 
     folder: Path
@@ -42,6 +40,7 @@ class Entry:
     seconds: float
     cached: bool
     files: dict[str, str]
+    lock: FolderLock | None = field(repr=False, compare=False)
 
     def file(self, name: str) -> Path:
         """The path of one of the files."""
@@ -49,15 +48,21 @@ class Entry:
 
 
 class StageCache:
-    """A folder of finished stages. Entries appear whole or not at all, and a damaged one is made again.
+    """A folder of finished stages, for any number of threads and runs at once.
+
+    Entries appear whole or not at all, and a damaged one is made again. Two runs that need the same entry at once both
+    make it, and both use that of the first: nobody waits for another run, which may be slow, stopped or stuck.
 
     Args:
-        root: Where the entries are.
+        root: Where the entries are. It is cleared of what killed runs left.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         make_folder(root, _ELSEWHERE)
+        for stage in root.iterdir():
+            if stage.is_dir():
+                remove_leftovers(stage)
 
     def get_or_make(self, stage: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
         """Find the entry for a key, or call `make` to fill an empty folder.
@@ -69,12 +74,15 @@ class StageCache:
         """
         if found := self.find(stage, key):
             return found
+        folder = self._folder(stage, key)
         try:
-            return self._make(self._folder(stage, key), make)
+            entry = self._make(folder, make)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            if not is_full(error) and error.errno not in (errno.EACCES, errno.EROFS):
                 raise
-            raise ModelZooError(f"cannot write to the cache {self.root}: {error.strerror}", _ELSEWHERE) from error
+            raise write_error(folder, error, _ELSEWHERE) from error
+        self._prune()
+        return entry
 
     def find(self, stage: str, key: list[Any]) -> Entry | None:
         """The entry for a key if it is there and whole."""
@@ -85,8 +93,7 @@ class StageCache:
 
     def _make(self, folder: Path, make: Callable[[Path], dict[str, Any]]) -> Entry:
         make_folder(folder.parent, _ELSEWHERE)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_UNFINISHED))
-        try:
+        with temporary_folder(folder) as temporary:
             started = time.monotonic()
             value = make(temporary)
             seconds = time.monotonic() - started
@@ -94,15 +101,16 @@ class StageCache:
             value = json.loads(json.dumps(value))  # as it will be read back
             record = {"value": value, "value_digest": digest(value), "seconds": seconds, "files": files}
             (temporary / _RECORD).write_text(json.dumps(record), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another run finished the same entry first: both are equal
-                temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        self._prune(keep=folder)
-        return Entry(folder, value, seconds, cached=False, files=files)
+            with lock_alone(folder.parent):
+                if found := self._read(folder):  # another run or thread was first, and may be reading it
+                    return found
+                replace_folder(temporary, folder)
+                return Entry(folder, value, seconds, cached=False, files=files, lock=hold(folder))
 
     def _read(self, folder: Path) -> Entry | None:
+        lock = hold(folder)
+        if lock is None:
+            return None
         record_file = folder / _RECORD
         try:
             record = json.loads(record_file.read_text(encoding="utf-8"))
@@ -112,17 +120,14 @@ class StageCache:
             if digest(record["value"]) != record["value_digest"]:
                 return None
             record_file.touch()
-            return Entry(folder, record["value"], float(record["seconds"]), cached=True, files=record["files"])
+            return Entry(folder, record["value"], float(record["seconds"]), True, record["files"], lock)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None  # absent or damaged: it is made again
+            return None  # damaged: it is made again
 
-    def _prune(self, keep: Path) -> None:
-        for left in self.root.glob(f"*/{_UNFINISHED}*"):  # by runs that were killed
-            with contextlib.suppress(FileNotFoundError):  # another thread or run has just finished it
-                if time.time() - left.stat().st_mtime > _ABANDONED_S:
-                    shutil.rmtree(left, ignore_errors=True)
+    def _prune(self) -> None:
+        """Remove what was not used for longest, and is not used now, until the rest is small enough."""
         entries = []
-        for record in self.root.glob(f"*/*/{_RECORD}"):
+        for record in self.root.glob(f"*/[!.]*/{_RECORD}"):
             with contextlib.suppress(FileNotFoundError):  # another thread or run is just replacing it
                 size = sum(file.stat().st_size for file in record.parent.iterdir())
                 entries.append((record.stat().st_mtime, record.parent, size))
@@ -130,6 +135,5 @@ class StageCache:
         for _, entry, size in sorted(entries):
             if total <= MAX_CACHE_BYTES:
                 return
-            if entry != keep:
-                shutil.rmtree(entry, ignore_errors=True)
-                total -= size
+            with lock_alone(entry.parent):
+                total -= size if discard_folder(entry) else 0

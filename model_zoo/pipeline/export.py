@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Compiled
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.files import cache_root
+from model_zoo.utils.files import cache_root, cleared_work_folders, work_folder
 from model_zoo.utils.jobs import kill_children
 
 #: Time given to the host latency measurement, in seconds.
@@ -234,7 +233,8 @@ def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None
 def open_cache(use_cache: bool) -> Iterator[StageCache]:
     """The user's stage cache, or an empty one that lasts for one run."""
     if use_cache:
-        yield StageCache(cache_root() / "stages")
+        with cleared_work_folders():
+            yield StageCache(cache_root() / "stages")
         return
-    with tempfile.TemporaryDirectory(prefix="model_zoo-") as folder:
-        yield StageCache(Path(folder))
+    with work_folder() as folder:
+        yield StageCache(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.runtimes.base import CompiledModel, read_samples, write_samples
 from model_zoo.runtimes.litert_worker import narrow_integers
 from model_zoo.utils.errors import UserError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
 
 _WORKER = "model_zoo.runtimes.litert_worker"
@@ -97,8 +97,7 @@ class LitertModel(CompiledModel):
     def _child(
         self, verb: str, job: dict[str, Any], samples: Sequence[Arrays]
     ) -> Iterator[tuple[dict[str, Any], Path]]:
-        with tempfile.TemporaryDirectory(prefix="litert-") as folder:
-            work_dir = Path(folder)
+        with work_folder() as work_dir:
             if samples:
                 write_samples(work_dir / "samples.npz", [self._fit(s, f"sample {n}") for n, s in enumerate(samples)])
             what = f"{verb} {self.path.name} on the host CPU"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from model_zoo.runtimes.base import Emulator, TimedRun, read_samples, write_samp
 from model_zoo.runtimes.context_binary import Readback
 from model_zoo.runtimes.epcontext import binary_beside, read_interface, write_wrapper
 from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, Worker, run_child
 
 _WORKER = "model_zoo.runtimes.qnn_worker"
@@ -87,8 +87,7 @@ class HtpEmulator(Emulator):
     @contextmanager
     def opened(self) -> Iterator[TimedRun]:
         """Start a child process that loads the file once; what it gives runs samples as `run` does."""
-        with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
-            work_dir = Path(name)
+        with work_folder() as work_dir:
             wrapper = self._wrapper or self._wrap(work_dir)
             job = {"wrapper": str(wrapper.resolve()), "soc_model": self.readback.soc_model}
             with Worker(_WORKER, job, work_dir, self._limits, f"emulate {self.path.name}") as worker:
@@ -119,6 +118,6 @@ def read_back(binary: Path, limits: Limits | None = None) -> Readback:
     if not binary.is_file():
         raise UserError(f"there is no file {binary}")
     job = {"binary": str(binary.resolve())}
-    with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
-        result = run_child(_WORKER, job, Path(name), limits or Limits(), f"read {binary.name} back")
+    with work_folder() as work_dir:
+        result = run_child(_WORKER, job, work_dir, limits or Limits(), f"read {binary.name} back")
     return Readback.from_json(result.value)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.temporary import remove_leftovers, replace_folder, temporary_folder
 
 _ELSEWHERE = "choose another folder with --output-dir"
+
+#: Begins the names of folders in the system's temporary folder.
+_WORK = "model_zoo-work"
 
 
 def cache_root() -> Path:
@@ -59,52 +63,97 @@ def check_writable(file: Path, hint: str) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, moved into place only if the block ends well.
+    """Give a path to write to, moved to `path` only if the block ends well; until then what is there stays.
 
     Raises:
         ModelZooError: The file cannot be written, e.g. because the disk is full.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with temporary_folder(path) as folder:
+            yield folder / path.name
+            (folder / path.name).replace(path)
     except OSError as error:
         raise write_error(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """Give an empty temporary folder beside `path` that takes its place only if the block ends well.
 
+    Args:
+        replace: Whether it may replace another.
+
     Raises:
+        FileExistsError: It may not, and there is one with something in it.
         ModelZooError: The folder cannot be written, e.g. because the disk is full.
     """
     make_folder(path.parent)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        yield temporary
-        temporary.chmod(0o755)
-        old = temporary.with_name(temporary.name + ".old")
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        with temporary_folder(path) as folder:
+            yield folder
+            if replace:
+                replace_folder(folder, path)
+            else:
+                folder.rename(path)
     except OSError as error:
+        if not replace and error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
         raise write_error(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_error(path: Path, error: OSError) -> ModelZooError:
-    """The message for a write that failed."""
-    return ModelZooError(
-        f"cannot write {path}: {error.strerror or error}", "free some space or use another --output-dir"
-    )
+@contextmanager
+def work_folder() -> Iterator[Path]:
+    """Give an empty folder in the system's temporary folder, for files that nobody needs after the block.
+
+    Raises:
+        ModelZooError: There is no room, or it cannot be made.
+    """
+    parent = Path(tempfile.gettempdir())
+    made = False
+    try:
+        with temporary_folder(parent / _WORK, mode=0o700) as folder:
+            made = True
+            yield folder
+    except OSError as error:
+        if made and not is_full(error):
+            raise
+        raise write_error(parent / _WORK, error) from error
+
+
+@contextmanager
+def cleared_work_folders() -> Iterator[None]:
+    """Remove what killed runs left in the temporary folder; at the end too, as a killed run's children outlive it."""
+    remove_leftovers(Path(tempfile.gettempdir()))
+    yield
+    remove_leftovers(Path(tempfile.gettempdir()))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed because there was no room; NumPy says that in words alone."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and "requested and" in str(error))
+
+
+def write_error(path: Path, error: OSError, hint: str | None = None) -> ModelZooError:
+    """The message for a write that failed, which names the place, and what to do about it.
+
+    Args:
+        path: What was to be written; if the error names a file elsewhere, that is named.
+        hint: What to do about `path`, if it is none of the places that the zoo chooses itself.
+    """
+    named = error.filename2 or error.filename
+    if isinstance(named, str) and not Path(named).is_relative_to(path.parent):
+        path, hint = Path(named), None
+    return ModelZooError(f"cannot write {path}: {error.strerror or error}", room_hint(path, hint))
+
+
+def room_hint(path: Path, other: str | None = None) -> str:
+    """What to do about a place that has no room.
+
+    Args:
+        other: Unless it is the temporary folder or the cache.
+    """
+    if path.name == _WORK or any(part.startswith(f".{_WORK}.") for part in path.parts):
+        return "free some space there, or name another temporary folder in TMPDIR"
+    if path.is_relative_to(cache_root()):
+        return "free some space, or name another cache folder in MODEL_ZOO_CACHE"
+    return other or "free some space or use another --output-dir"

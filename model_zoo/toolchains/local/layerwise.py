@@ -6,7 +6,6 @@ Runtime fuses the graph, so the final outputs are compared with those of the pla
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from model_zoo.toolchains.local.forms import apply_forms, forms_for
 from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
 from model_zoo.toolchains.local.qnn import provider_options, require_qnn
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def measure_layers(
         "options": provider_options(chipset, precision) if chipset else None,
         "forms": forms_for(chipset, precision) if chipset else [],
     }
-    with tempfile.TemporaryDirectory(prefix="model_zoo.") as folder:
-        write_samples(Path(folder) / "samples.npz", samples)
-        child = run_child(__name__, job, Path(folder), limits, "compare layer by layer")
+    with work_folder() as folder:
+        write_samples(folder / "samples.npz", samples)
+        child = run_child(__name__, job, folder, limits, "compare layer by layer")
     return LayerErrors.from_json(child.value)
 
 

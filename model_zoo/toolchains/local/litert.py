@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import write_error
 from model_zoo.utils.jobs import Limits, run_child
 from model_zoo.utils.layout import channels_last
+from model_zoo.utils.temporary import temporary_folder
 
 _WORKER = "model_zoo.toolchains.local.litert_worker"
 _LIMITS = Limits()
@@ -107,8 +107,7 @@ def compile_tflite(
     }
     file = out_dir / f"{stem}.tflite"
     try:
-        with tempfile.TemporaryDirectory(dir=out_dir, prefix=f".{stem}.") as folder:
-            work_dir = Path(folder)
+        with temporary_folder(file) as work_dir:
             if quantized:
                 write_samples(
                     work_dir / "samples.npz", [channels_last(sample, channel_last_inputs) for sample in calibration]

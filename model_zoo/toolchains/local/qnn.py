@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from model_zoo.toolchains.local.placement import (
     without_colours,
 )
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.files import atomic_write, make_folder
+from model_zoo.utils.files import atomic_write, make_folder, work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildResult, Limits, run_child
 
 __all__ = [
@@ -136,8 +135,7 @@ def compile_qnn(
         "forms": [] if runtime is TargetRuntime.ONNX else forms_for(chipset, precision),
         "emulate": emulate,
     }
-    with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
-        work_dir = Path(name)
+    with work_folder() as work_dir:
         if emulate:
             write_samples(work_dir / "inputs.npz", inputs)
         try:
@@ -171,8 +169,8 @@ def check_placement(onnx: Path, *, chipset: Chipset, precision: Precision, limit
     """
     require_qnn()
     job = {"explain": True, "model": str(onnx.resolve()), "options": provider_options(chipset, precision)}
-    with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
-        child = _run(job, Path(name), limits, chipset)
+    with work_folder() as work_dir:
+        child = _run(job, work_dir, limits, chipset)
     log = without_colours(child.log)
     if _NO_DEVICE in log:
         reason = log.split(_NO_DEVICE, 1)[1].splitlines()[0]

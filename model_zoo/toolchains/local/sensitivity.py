@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,6 +15,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.layers import Sensitivity
 from model_zoo.toolchains.local.onnx_file import element_counts
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def measure_sensitivity(onnx: Path, calibration: Sequence[Arrays], limits: Limit
         ModelZooError: The model has no float output or no activation, or the child went past a limit.
     """
     job = {"onnx": str(onnx.resolve()), "input_names": list(calibration[0]), "samples": len(calibration)}
-    with tempfile.TemporaryDirectory(prefix="model_zoo.") as folder:
-        write_samples(Path(folder) / "samples.npz", calibration)
-        found = run_child(__name__, job, Path(folder), limits, "measure sensitivity").value["found"]
+    with work_folder() as folder:
+        write_samples(folder / "samples.npz", calibration)
+        found = run_child(__name__, job, folder, limits, "measure sensitivity").value["found"]
     return sorted((Sensitivity.from_json(fields) for fields in found), key=lambda each: -each.noise)
 
 

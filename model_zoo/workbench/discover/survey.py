@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import queue
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
 from model_zoo.workbench.discover.reasons import child_failure, not_tried
 from model_zoo.workbench.discover.state import Listing, State
@@ -68,12 +68,13 @@ class Survey:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._state = State(request.library, [versions(request.library), code_digest("workbench/discover")])
-        self._folder = tempfile.TemporaryDirectory(prefix="model_zoo.")
+        self._ended = ExitStack()
+        folder = self._ended.enter_context(work_folder())
         self._slots: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
         threads = max(1, (os.cpu_count() or 1) // request.workers)
         stages = [stage for stage in request.depth.up_to() if stage is not Stage.NPU]
         for index in range(request.workers):
-            work_dir = Path(self._folder.name) / str(index)
+            work_dir = folder / str(index)
             work_dir.mkdir()
             self._slots.put(_Slot({"library": request.library, "stages": stages, "threads": threads}, work_dir))
 
@@ -83,7 +84,7 @@ class Survey:
     def __exit__(self, *exception: object) -> None:
         while not self._slots.empty():
             self._slots.get().close()
-        self._folder.cleanup()
+        self._ended.close()
 
     def listing(self) -> Listing:
         """The models of the library.

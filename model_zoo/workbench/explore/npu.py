@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from model_zoo.toolchains.base import CompileRequest, LoweringRequest
 from model_zoo.toolchains.local.placement import NotWholeError
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
 from model_zoo.workbench.explore.figures import Fit, Group, Npu, Npus, OnCpu
 
 #: Generations of the NPU that are checked unless chipsets are named.
@@ -56,8 +56,7 @@ def check_npus(
     checks: list[Npu] = []
     try:
         toolchain.require(TargetRuntime.QNN_CONTEXT_BINARY)
-        with tempfile.TemporaryDirectory(prefix="model_zoo.") as name:
-            folder = Path(name)
+        with work_folder() as folder:
             tell("export to ONNX")
             write_onnx(folder / "captured.onnx")
             for precision in dict.fromkeys(precision for _, precision in wanted):

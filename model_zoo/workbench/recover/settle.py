@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.utils.errors import UserError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
 from model_zoo.workbench.recover.recovery import Choice, Draft, SettledBy
 
@@ -129,11 +129,11 @@ def pair_from_twin(path: Path, draft: Draft, seed: int = 0, limits: Limits | Non
     if not path.is_file() or path.suffix.lower() != ".onnx":
         raise UserError(f"no ONNX file {path}", _MAKE_A_PAIR)
     specs = [{"shape": i.shape, "high": i.high} for i in draft.inputs]
-    with tempfile.TemporaryDirectory(prefix="model_zoo_twin_") as folder:
+    with work_folder() as folder:
         job = {"path": str(path.resolve()), "inputs": specs, "seed": seed}
         limits = limits or Limits(120.0, 8 * 2**30)
-        run_child("model_zoo.workbench.recover.twin_worker", job, Path(folder), limits, f"run {path.name}")
-        return read_pair(Path(folder) / "in.npz", Path(folder) / "out.npz")
+        run_child("model_zoo.workbench.recover.twin_worker", job, folder, limits, f"run {path.name}")
+        return read_pair(folder / "in.npz", folder / "out.npz")
 
 
 def settle(draft: Draft, weights: Path, pair: Pair, seconds: float = 120.0, variants: int = 5000) -> Settled:
@@ -154,8 +154,7 @@ def settle(draft: Draft, weights: Path, pair: Pair, seconds: float = 120.0, vari
     import numpy as np
 
     arrays = match_inputs(draft, pair)
-    with tempfile.TemporaryDirectory(prefix="model_zoo_settle_") as folder:
-        work_dir = Path(folder)
+    with work_folder() as work_dir:
         (work_dir / "model.py").write_text(draft.source, encoding="utf-8")
         np.savez(work_dir / "in.npz", *arrays)
         np.savez(work_dir / "out.npz", *pair.outputs.values())

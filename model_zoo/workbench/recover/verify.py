@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker
 from model_zoo.workbench.recover.recovery import Draft
 
@@ -131,7 +131,7 @@ class Trial:
             "inputs": [asdict(example) for example in draft.inputs],
             "threads": threads,
         }
-        work_dir = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        work_dir = self._stack.enter_context(work_folder())
         self._worker = self._stack.enter_context(Worker(_CHILD, job, work_dir, _LIMITS, "verification"))
 
     def __enter__(self) -> Self:

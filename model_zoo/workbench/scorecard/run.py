@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from model_zoo.pipeline.source import ZooSource
 from model_zoo.targets.chipset import chipsets
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
 from model_zoo.workbench.scorecard.rows import Row, Scorecard, Target, read_scorecard
 from model_zoo.workbench.scorecard.worker import row_key
@@ -80,9 +79,9 @@ def _measured(
     waiting = list(due)
     while waiting:
         with (
-            tempfile.TemporaryDirectory(prefix="model_zoo-") as folder,
+            work_folder() as folder,
             Worker(
-                _WORKER, {"model": model_id, "random": settings.random}, Path(folder), settings.limits, model_id
+                _WORKER, {"model": model_id, "random": settings.random}, folder, settings.limits, model_id
             ) as worker,
         ):
             while waiting:

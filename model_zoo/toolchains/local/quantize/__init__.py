@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from model_zoo.toolchains.base import Assignment
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write, write_error
 from model_zoo.utils.jobs import Limits, run_child
+from model_zoo.utils.temporary import temporary_folder
 
 _WORKER = "model_zoo.toolchains.local.quantize.worker"
 _LIMITS = Limits()
@@ -166,8 +166,7 @@ def quantize_onnx(
     }
     file = out_dir / f"{stem}.onnx"
     try:
-        with tempfile.TemporaryDirectory(dir=out_dir, prefix=f".{stem}.", ignore_cleanup_errors=True) as folder:
-            work_dir = Path(folder)
+        with temporary_folder(file) as work_dir:
             write_samples(work_dir / "samples.npz", calibration)
             child = run_child(_WORKER, job, work_dir, limits, f"quantize to {precision}")
             (work_dir / "quantized.onnx").replace(file)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model_zoo.utils.files import make_folder
+from model_zoo.utils.files import make_folder, work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
 from model_zoo.workbench.recover.names.architecture import Architecture
 from model_zoo.workbench.recover.names.index import Index, arrange, index_path, load_index
@@ -96,7 +95,7 @@ def _take(
     worker: Worker | None,
 ) -> None:
     """Describe architectures until there are none left; a process that dies is replaced, and its model is a failure."""
-    with tempfile.TemporaryDirectory() as folder:
+    with work_folder() as folder:
         worker = worker or _start(library, folder)
         try:
             while True:
@@ -116,13 +115,13 @@ def _take(
             worker.close()
 
 
-def _start(library: str, folder: str) -> Worker:
-    return Worker(_CHILD, {"library": library}, Path(folder), _LIMITS, f"architectures of {library}")
+def _start(library: str, folder: Path) -> Worker:
+    return Worker(_CHILD, {"library": library}, folder, _LIMITS, f"architectures of {library}")
 
 
 @contextmanager
 def _worker(library: str) -> Iterator[Worker]:
-    with tempfile.TemporaryDirectory() as folder, _start(library, folder) as worker:
+    with work_folder() as folder, _start(library, folder) as worker:
         yield worker
 
 

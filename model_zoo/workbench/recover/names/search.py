@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from model_zoo.checkpoints.contents import StateDictInfo
+from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, run_child
 from model_zoo.workbench.recover.names.architecture import LIBRARIES, Architecture
 from model_zoo.workbench.recover.names.build import Progress, ensure_index
@@ -120,10 +119,10 @@ def _by_config(config: Mapping[str, Any]) -> tuple[Index, Searched] | None:
     if not isinstance(names, list) or not names or version("transformers") is None:
         return None
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with work_folder() as folder:
             job = {"config": dict(config)}
             module = "model_zoo.workbench.recover.names.config"
-            result = run_child(module, job, Path(folder), _CONFIG_LIMITS, "build what the configuration says").value
+            result = run_child(module, job, folder, _CONFIG_LIMITS, "build what the configuration says").value
     except ChildStoppedError:
         raise
     except ChildFailedError as error:
