@@ -1,8 +1,13 @@
-"""Tiny ONNX models that compile in a fraction of a second, for several rooms."""
+"""For several rooms: tiny ONNX models that compile in a fraction of a second, and kills at every moment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +15,52 @@ import pytest
 
 _CHANNELS = 8
 _WEIGHT = np.random.default_rng(0).normal(0.0, 0.2, (_CHANNELS, 3, 3, 3)).astype(np.float32)
+
+
+#: Events of Python's audit hooks that come before a change of the file system, or between two.
+_FILE_EVENTS = ("open", "os.", "shutil.", "fcntl.", "ctypes.")
+
+
+def _killed_before(number: int, work: Callable[[], object]) -> bool:
+    """Whether a process that does the work is killed by SIGKILL before a call to the file system, counted from 0."""
+    child = os.fork()
+    if child == 0:
+        calls = itertools.count()
+
+        def kill(event: str, arguments: object) -> None:
+            if event.startswith(_FILE_EVENTS) and next(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL)
+    return status != 0
+
+
+@pytest.fixture
+def kill_everywhere() -> Callable[[Callable[[], object], Callable[[], object], Callable[[], object]], int]:
+    """Do some work in processes that are killed: one before its first call to the file system, one before its second,
+    and so on until one ends.
+
+    The function takes what prepares each one, the work, and what checks afterwards, and gives the number of kills.
+    """
+
+    def run(prepare: Callable[[], object], work: Callable[[], object], check: Callable[[], object]) -> int:
+        for number in itertools.count():
+            prepare()
+            killed = _killed_before(number, work)
+            check()
+            if not killed:
+                return number
+        raise AssertionError
+
+    return run
 
 
 class TinyModels:

@@ -94,14 +94,12 @@ def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Keep others away, and clear what a killed run left."""
+    """Keep others away."""
     from filelock import FileLock, Timeout
 
     make_folder(home.parent, _ELSEWHERE)
     try:
         with FileLock(home.parent / f".lock-{home.name}", timeout=0):
-            for left in home.parent.glob(f".{home.name}.*"):
-                shutil.rmtree(left, ignore_errors=True)
             yield
     except Timeout as error:
         raise UserError(f"another process is configuring {home.name}", "wait until it is done") from error

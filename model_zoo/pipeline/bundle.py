@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -20,9 +21,14 @@ from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.files import atomic_folder, atomic_write
+from model_zoo.utils.files import make_folder, write_error
+from model_zoo.utils.folder_lock import lock_alone
 from model_zoo.utils.hashing import sha256_file
 from model_zoo.utils.layout import channels_last
+from model_zoo.utils.temporary import remove_leftovers, replace_folder, temporary_folder
+
+#: The packed folder as long as it lies in the folder.
+_PACKED = ".packed.zip"
 
 
 def check_output(plan: Plan) -> None:
@@ -40,6 +46,7 @@ def check_output(plan: Plan) -> None:
         raise UserError(f"no permission to write to {existing}", "choose another folder with --output-dir")
     for chipset in plan.chipsets:
         folder = plan.folder(chipset)
+        put_right(folder.parent)
         if folder.exists() and (not folder.is_dir() or _foreign_files(folder)):
             found = ", ".join(_foreign_files(folder)) if folder.is_dir() else "it is a file"
             raise UserError(
@@ -74,24 +81,59 @@ def write_bundle(
         ModelZooError: It cannot be written.
     """
     final = plan.folder(chipset)
-    with atomic_folder(final) as folder:
-        files = {}
-        for _, sources in parts.values():
-            for source in sources:
-                shutil.copyfile(source, folder / source.name)
-                files[source.name] = {"bytes": source.stat().st_size, "sha256": sha256_file(folder / source.name)}
-        metadata = _metadata(plan, chipset, builds, {name: result for name, (result, _) in parts.items()}, files)
-        (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-    packed = zip_path(final)
-    packed.unlink(missing_ok=True)  # of an earlier export: it would hold other files than the folder
-    if plan.options.zip_assets:
-        with (
-            atomic_write(packed) as temporary,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
-        ):
-            for file in sorted(final.iterdir()):
-                archive.write(file, f"{final.name}/{file.name}")
+    make_folder(final.parent)
+    try:
+        with temporary_folder(final) as folder:
+            files = {}
+            for _, sources in parts.values():
+                for source in sources:
+                    shutil.copyfile(source, folder / source.name)
+                    files[source.name] = {"bytes": source.stat().st_size, "sha256": sha256_file(folder / source.name)}
+            metadata = _metadata(plan, chipset, builds, {name: result for name, (result, _) in parts.items()}, files)
+            (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+            if plan.options.zip_assets:
+                _pack(folder, final.name)
+            put_in_place(folder, final)
+    except OSError as error:
+        raise write_error(final, error) from error
     return final
+
+
+def _pack(folder: Path, name: str) -> None:
+    files = sorted(folder.iterdir())
+    with zipfile.ZipFile(folder / _PACKED, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, f"{name}/{file.name}")
+
+
+def put_in_place(new: Path, final: Path) -> None:
+    """Put a new folder, and the packed one in it, in the place of an older one and its packed one.
+
+    A packed folder lies beside a folder only while both are of one export: the old one goes into the old folder, the
+    folders change places in one step, and the new one comes out of the new folder. If the process is killed between
+    these steps, `put_right` does what is left of them.
+    """
+    with lock_alone(final.parent):  # two exports to one folder: all steps of one, then all of the other
+        if final.is_dir() and zip_path(final).exists():
+            zip_path(final).replace(final / _PACKED)
+        zip_path(final).unlink(missing_ok=True)  # of no folder
+        replace_folder(new, final)
+        _take_out(final)
+
+
+def put_right(parent: Path) -> None:
+    """Remove what killed runs left beside the folders in a folder, and take packed ones out of them."""
+    if parent.is_dir():
+        remove_leftovers(parent)
+        with lock_alone(parent):
+            for folder in parent.iterdir():
+                if not folder.name.startswith("."):
+                    _take_out(folder)
+
+
+def _take_out(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (folder / _PACKED).replace(zip_path(folder))
 
 
 def zip_path(folder: Path) -> Path:

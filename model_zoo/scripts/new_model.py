@@ -57,8 +57,9 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
     if not (clone / "setup.py").is_file():
         raise UserError(f"{clone} holds an installed package", "run `python -m model_zoo new` in a clone's top folder")
     folder = models_folder() / model_id
+    taken = UserError(f"{folder} exists already", "choose another id")
     if folder.exists():
-        raise UserError(f"{folder} exists already", "choose another id")
+        raise taken
     domain, use_case = TASKS[task]
     facts: dict[str, Any] = {
         "id": model_id,
@@ -73,14 +74,19 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
         *(run_codegen.TEMPLATES / "new_model").glob("*.j2"),
         *(run_codegen.TEMPLATES / "new_model" / kind).glob("*.j2"),
     ]
-    with atomic_folder(folder) as temporary:
-        for template in templates:
-            text = (
-                run_codegen.environment().get_template(str(template.relative_to(run_codegen.TEMPLATES))).render(facts)
-            )
-            (temporary / template.stem).write_text(text, encoding="utf-8", newline="\n")
-        if recovery is not None:
-            from_recovery.copy_files(recovery, temporary)
+    try:
+        with atomic_folder(folder, replace=False) as temporary:
+            for template in templates:
+                text = (
+                    run_codegen.environment()
+                    .get_template(str(template.relative_to(run_codegen.TEMPLATES)))
+                    .render(facts)
+                )
+                (temporary / template.stem).write_text(text, encoding="utf-8", newline="\n")
+            if recovery is not None:
+                from_recovery.copy_files(recovery, temporary)
+    except FileExistsError as error:  # another has just taken it
+        raise taken from error
     try:
         run_codegen.write(model_id)
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: Exit status of a run that the user stopped, as shells have it.
-INTERRUPTED = 130
-TERMINATED = 143
+#: Exit status of a run that a signal stopped, as shells have it: this and the signal's number.
+_SIGNALLED = 128
+
+#: Sent when the terminal is closed; Windows has none.
+_HANG_UP: int | None = getattr(signal, "SIGHUP", None)
 
 
 def console(stderr: bool = False) -> Console:
@@ -133,8 +136,12 @@ def sample_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     shown.print(f"  [green]done[/green]  {f'{total} samples: {title}':<44} {time.monotonic() - started:6.1f} s")
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: cleaned up after like Ctrl-C."""
+class _Signalled(KeyboardInterrupt):
+    """A signal to stop, cleaned up after like Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.exit_status = _SIGNALLED + number
 
 
 #: What a signal raised. Python drops what is raised in a finalizer or in the callback of a weak reference, of which
@@ -143,7 +150,9 @@ _stop: list[KeyboardInterrupt] = []
 
 
 def _handle(number: int, frame: object) -> NoReturn:
-    _stop.append(_Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+    if number == _HANG_UP:
+        signal.signal(number, signal.SIG_IGN)  # shells send it again, which would break into the cleaning up
+    _stop.append(_Signalled(number))
     raise _stop[-1]
 
 
@@ -160,14 +169,17 @@ def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
             signal.signal(signal.SIGTERM, _handle)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
                 signal.signal(signal.SIGINT, _handle)
+            if _HANG_UP and signal.getsignal(_HANG_UP) is signal.SIG_DFL:  # else it is to be ignored, as nohup asks
+                signal.signal(_HANG_UP, _handle)
         return work()
     except ModelZooError as error:
         if debug:
             raise
         return _failed(error, argv)
     except KeyboardInterrupt as stop:
-        sys.stderr.write("\nstopped; nothing was left half done, the same command continues\n")
-        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            sys.stderr.write("\nstopped; nothing was left half done, the same command continues\n")
+        return stop.exit_status if isinstance(stop, _Signalled) else _SIGNALLED + signal.SIGINT
     except BrokenPipeError:
         return 1
     except Exception as error:

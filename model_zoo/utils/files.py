@@ -143,7 +143,8 @@ def write_error(path: Path, error: OSError, hint: str | None = None) -> ModelZoo
     named = error.filename2 or error.filename
     if isinstance(named, str) and not Path(named).is_relative_to(path.parent):
         path, hint = Path(named), None
-    return ModelZooError(f"cannot write {path}: {error.strerror or error}", room_hint(path, hint))
+    place = f"to the temporary folder {tempfile.gettempdir()}" if _is_work(path) else path
+    return ModelZooError(f"cannot write {place}: {error.strerror or error}", room_hint(path, hint))
 
 
 def room_hint(path: Path, other: str | None = None) -> str:
@@ -152,8 +153,12 @@ def room_hint(path: Path, other: str | None = None) -> str:
     Args:
         other: Unless it is the temporary folder or the cache.
     """
-    if path.name == _WORK or any(part.startswith(f".{_WORK}.") for part in path.parts):
+    if _is_work(path):
         return "free some space there, or name another temporary folder in TMPDIR"
     if path.is_relative_to(cache_root()):
         return "free some space, or name another cache folder in MODEL_ZOO_CACHE"
     return other or "free some space or use another --output-dir"
+
+
+def _is_work(path: Path) -> bool:
+    return path.name == _WORK or any(part.startswith(f".{_WORK}.") for part in path.parts)

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,11 @@ from typing import Any, Self
 from weakref import WeakSet
 
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import room_hint
 
 _POLL_S = 0.02
+#: A child that fails with less room than this most likely fails for want of it.
+_LITTLE_ROOM = 2**20
 _running: set[subprocess.Popen[bytes]] = set()
 _stopped: WeakSet[subprocess.Popen[bytes]] = WeakSet()
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +116,7 @@ class Worker:
                 stdin=subprocess.DEVNULL if once else subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(work_dir)},  # what it leaves goes with it
                 start_new_session=True,
             )
         _running.add(self._child)
@@ -171,11 +175,17 @@ class Worker:
             raise kind(reason, "run again with --debug", log=text)
         if not self._result_file.exists():
             last = text.strip().splitlines()[-1:] or ["no output"]
-            raise ChildFailedError(f"{self._what}: exit status {status}: {last[0]}", log=text)
+            raise ChildFailedError(f"{self._what}: exit status {status}: {last[0]}", self._room(), log=text)
         result = json.loads(self._result_file.read_text(encoding="utf-8"))
         if "error" in result:
-            raise ChildFailedError(f"{self._what}: {result['error']}", log=text)
+            raise ChildFailedError(f"{self._what}: {result['error']}", self._room(), log=text)
         return ChildResult(result["value"], seconds, max(self._peak, result["peak_memory_bytes"]), text)
+
+    def _room(self) -> str | None:
+        """What to do if the work directory is full, which few libraries tell; None if it is not."""
+        folder = self._log_file.parent
+        free = shutil.disk_usage(folder).free
+        return f"{folder} has {free // 1024} kB left: {room_hint(folder)}" if free < _LITTLE_ROOM else None
 
     def _watch(self) -> str:
         """Wait until the child has answered, or for its end if it answers once; gives the limit that it broke."""

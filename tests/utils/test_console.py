@@ -39,14 +39,15 @@ def test_an_unexpected_error_is_json_too(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.fixture
 def signals() -> Iterator[None]:
     """The handlers of the test run come back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.usefixtures("signals")
 def test_a_signal_that_a_finalizer_swallows_stops_the_next_stage(
     number: signal.Signals, status: int, capsys: pytest.CaptureFixture[str]
@@ -68,3 +69,17 @@ def test_a_signal_that_a_finalizer_swallows_stops_the_next_stage(
     assert guarded(work, []) == status and done == ["first"]
     assert "stopped" in capsys.readouterr().err
     assert guarded(lambda: 0, []) == 0
+
+
+@pytest.mark.usefixtures("signals")
+def test_the_terminal_may_be_closed_under_nohup_and_twice_without_it() -> None:
+    def work() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)  # while the first is cleaned up after
+        return 0
+
+    assert guarded(work, []) == 129
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert guarded(work, []) == 0

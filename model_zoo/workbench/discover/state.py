@@ -74,7 +74,7 @@ class State:
         if not self._file.exists():
             return []
         records = []
-        for line in self._file.read_text(encoding="utf-8").splitlines():
+        for line in self._file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 records.append(json.loads(line))
             except ValueError:
@@ -117,9 +117,10 @@ class State:
             self._append(record)
 
     def _append(self, record: dict[str, Any]) -> None:
-        # A line break before, too: a line that was cut short must not swallow this one.
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(f"\n{json.dumps(record)}\n")
+        # A line break before, too: a line that was cut short must not swallow this one. In one write, so that the
+        # lines of two runs do not mix.
+        with self._file.open("ab", buffering=0) as file:
+            file.write(f"\n{json.dumps(record)}\n".encode())
 
 
 def _name(stage: Stage, target: str) -> str:

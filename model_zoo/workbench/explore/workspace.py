@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass
@@ -86,8 +87,14 @@ def new_workspace(parent: Path, request: Request) -> Workspace:
     make_folder(parent, _ELSEWHERE)
     stem = f"{safe_name(request.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     candidates = (parent / (stem if number == 1 else f"{stem}-{number}") for number in range(1, 1000))
-    root = next(path for path in candidates if not path.exists()).resolve()
-    with atomic_folder(root) as temporary:
+    for root in (path.resolve() for path in candidates if not path.exists()):
+        with contextlib.suppress(FileExistsError):  # another run has just taken the name
+            return _new_workspace(root, request)
+    raise UserError(f"{parent} holds too many workspaces of {stem}", _ELSEWHERE)
+
+
+def _new_workspace(root: Path, request: Request) -> Workspace:
+    with atomic_folder(root, replace=False) as temporary:
         for name in FOLDERS:
             (temporary / name).mkdir()
         made = Workspace(temporary)

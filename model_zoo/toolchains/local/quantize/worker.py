@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import islice
@@ -89,7 +88,6 @@ class Samples:
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Quantize `job["onnx"]` into `work_dir`/quantized.onnx. Gives what took effect."""
-    tempfile.tempdir = str(work_dir)
     mixed_percentage: float | None = job["mixed_percentage"]
     activation = QuantType[job["activation_type"]]
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])

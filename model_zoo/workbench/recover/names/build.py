@@ -58,8 +58,8 @@ def _build(library: str, path: Path, progress: Progress) -> Index:
         waiting = [name for name in names if name not in done]
         progress(len(names) - len(waiting), len(names))
         processes = max(1, min(_PROCESSES, os.cpu_count() or 1, math.ceil(len(waiting) / _WORTH_A_PROCESS)))
-        with part.open("w", encoding="utf-8") as file, ThreadPoolExecutor(processes) as threads:
-            file.writelines(json.dumps(record) + "\n" for record in done.values())
+        with part.open("a", encoding="utf-8") as file, ThreadPoolExecutor(processes) as threads:
+            file.write("\n")  # ends a line that was cut short
             queue, lock = iter(waiting), threading.Lock()
 
             def keep(record: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ def _described(part: Path) -> Iterator[dict[str, Any]]:
     """What an earlier build wrote down; its last line may be cut short."""
     if not part.exists():
         return
-    for line in part.read_text(encoding="utf-8").splitlines():
+    for line in part.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield json.loads(line)
         except json.JSONDecodeError:
