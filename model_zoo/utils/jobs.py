@@ -116,7 +116,11 @@ class Worker:
                 stdin=subprocess.DEVNULL if once else subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(work_dir)},  # what it leaves goes with it
+                env={
+                    **os.environ,
+                    "PYTHONPATH": path,
+                    "TMPDIR": str(work_dir.absolute()),
+                },  # what it leaves goes with it
                 start_new_session=True,
             )
         _running.add(self._child)
