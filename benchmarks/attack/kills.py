@@ -2,7 +2,7 @@
 
 python benchmarks/attack/kills.py [--seed 0] [--kills 200]
 
-One kill in ten hits a real export of digits_cnn beside another; the others hit processes that do nothing but write
+One kill in twenty hits a real export of digits_cnn beside another; the others hit processes that do nothing but write
 cache entries, work folders and results, so that most of them fall between two of these writes.
 """
 
@@ -37,7 +37,7 @@ from model_zoo.utils.files import atomic_folder, atomic_write, cleared_work_fold
 
 #: Most are those that no process can answer.
 _SIGNALS = [signal.SIGKILL] * 7 + [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
-_REAL_ONE_IN = 10
+_REAL_ONE_IN = 20
 
 _EXPORTS = (
     ("--chipset", "sm8650", "--precision", "w8a8", "--zip-assets"),
