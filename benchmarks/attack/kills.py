@@ -2,7 +2,7 @@
 
 python benchmarks/attack/kills.py [--seed 0] [--kills 200]
 
-One kill in ten hits a real export of digits_cnn beside another; the others hit processes that do nothing but write
+One kill in twenty hits a real export of digits_cnn beside another; the others hit processes that do nothing but write
 cache entries, work folders and results, so that most of them fall between two of these writes.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -31,12 +32,12 @@ from typing import Any
 from outcome import Outcome, report
 
 from model_zoo.pipeline.cache import StageCache
-from model_zoo.utils.console import guarded
+from model_zoo.utils.console import guarded, stage_progress
 from model_zoo.utils.files import atomic_folder, atomic_write, cleared_work_folders, work_folder
 
 #: Most are those that no process can answer.
 _SIGNALS = [signal.SIGKILL] * 7 + [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
-_REAL_ONE_IN = 10
+_REAL_ONE_IN = 20
 
 _EXPORTS = (
     ("--chipset", "sm8650", "--precision", "w8a8", "--zip-assets"),
@@ -87,6 +88,8 @@ def run(seed: int, kills: int, folder: Path) -> Iterator[Outcome]:
         folder: Gets the cache, the output and the temporary folder of the runs.
     """
     exports, writers = _Places.make(folder / "exports"), _Places.make(folder / "writers")
+    with stage_progress():  # imported once, for all writers
+        pass
     for number in range(kills):
         rng = random.Random(f"{seed} {number}")
         yield (_kill_writer(rng, writers) if number % _REAL_ONE_IN else _kill_export(rng, exports))
@@ -150,12 +153,15 @@ def _kill_writer(rng: random.Random, places: _Places) -> Outcome:
     os.environ.update(places.environment())
     tempfile.tempdir = str(places.temporary)
     number, delay = rng.choice(_SIGNALS), rng.uniform(0.0, 0.2)
-    stop = places.output.with_name("stop")
-    stop.unlink(missing_ok=True)
+    stop, started = (places.output.with_name(name) for name in ("stop", "started"))
+    for file in (stop, started):
+        file.unlink(missing_ok=True)
     problems = _written(places, "earlier")
     for entry in rng.sample(sorted(places.cache.glob("stages/stage/*")), 2):  # one to make, and one to replace
         (entry / "a").write_text("damaged") if rng.random() < 0.5 else shutil.rmtree(entry)
-    victim, neighbour = (_writer(places, f"{name} {rng.random()}", stop) for name in ("victim", "neighbour"))
+    victim, neighbour = (_writer(places, str(rng.random()), file, stop) for file in (started, stop.with_name("other")))
+    while not started.exists():
+        time.sleep(0.001)
     time.sleep(delay)
     os.kill(victim, number)
     status = os.waitstatus_to_exitcode(os.waitpid(victim, 0)[1])
@@ -170,8 +176,8 @@ def _kill_writer(rng: random.Random, places: _Places) -> Outcome:
     return Outcome("kills: one of two that write without pause", attempt, "; ".join(problems))
 
 
-def _writer(places: _Places, content: str, stop: Path) -> int:
-    """Start a process that writes until a file appears; gives its id."""
+def _writer(places: _Places, content: str, started: Path, stop: Path) -> int:
+    """Start a process that makes a file, and writes until another appears; gives its id."""
     child = os.fork()
     if child:
         return child
@@ -179,15 +185,18 @@ def _writer(places: _Places, content: str, stop: Path) -> int:
         signal.signal(each, signal.default_int_handler if each == signal.SIGINT else signal.SIG_DFL)
 
     def work() -> int:
-        for number in itertools.count():
-            _write(places, content, str(number % _KEYS))
-            if stop.exists():
-                return 0
+        started.touch()
+        with stage_progress() as stage:  # as the stages of an export, each stops if a signal asked for that
+            for number in itertools.count():
+                stage("write", lambda: _write(places, content, str(number % _KEYS)))  # noqa: B023
+                if stop.exists():
+                    return 0
         raise AssertionError
 
     status = 70
     try:
-        status = guarded(work, ["--debug"])
+        with contextlib.redirect_stderr(io.StringIO()):
+            status = guarded(work, ["--debug"])
     except BaseException:
         traceback.print_exc()
     finally:

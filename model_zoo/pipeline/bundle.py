@@ -117,8 +117,10 @@ def put_in_place(new: Path, final: Path) -> None:
         if final.is_dir() and zip_path(final).exists():
             zip_path(final).replace(final / _PACKED)
         zip_path(final).unlink(missing_ok=True)  # of no folder
-        replace_folder(new, final)
-        _take_out(final)
+        try:
+            replace_folder(new, final)
+        finally:
+            _take_out(final)
 
 
 def put_right(parent: Path) -> None:

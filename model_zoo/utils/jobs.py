@@ -116,7 +116,7 @@ class Worker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # What it leaves in its temporary folder goes with it.
-                env={**os.environ, **_import_path(), "TMPDIR": str(work_dir)},
+                env={**os.environ, **_import_path(), "TMPDIR": str(work_dir.absolute())},
                 start_new_session=True,
             )
         _running.add(self._child)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 
+from model_zoo.utils.files import atomic_write
 from model_zoo.workbench.explore.records import Request
 from model_zoo.workbench.explore.workspace import Workspace
 
@@ -70,6 +70,6 @@ def write_scripts(workspace: Workspace) -> None:
         "report.py": _REPORT_PY,
     }
     for name, text in texts.items():
-        file: Path = workspace.folder("scripts") / name
-        file.write_text(text, encoding="utf-8")
-        file.chmod(0o755 if name.endswith(".sh") else 0o644)
+        with atomic_write(workspace.folder("scripts") / name) as file:
+            file.write_text(text, encoding="utf-8")
+            file.chmod(0o755 if name.endswith(".sh") else 0o644)
