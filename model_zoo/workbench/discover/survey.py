@@ -6,7 +6,7 @@ import os
 import queue
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Survey:
         assert self._state.listing is not None
         return self._state.listing
 
-    def run(self, candidates: Sequence[Candidate]) -> Iterator[Finding]:
+    def run(self, candidates: Sequence[Candidate]) -> Generator[Finding, None, None]:
         """The findings of all candidates, in their order, each as soon as it and those before it are there."""
         pool = ThreadPoolExecutor(self._request.workers)
         try:
