@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _PADS = ("[PAD]", "<pad>", "<|endoftext|>")
 _MASKS = ("[MASK]", "<mask>")
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Text to ids and back."""
 

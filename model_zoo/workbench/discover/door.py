@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -202,22 +203,23 @@ def _findings(survey: Survey, chosen: Sequence[Candidate], given: argparse.Names
         say("Testing models:\n")
     shown = console(stderr=True)
     lines = bool(given.verbose or given.test_model)
-    bar = track(
-        survey.run(chosen),
-        "testing models",
-        total=len(chosen),
-        console=shown,
-        transient=True,
-        disable=lines or not shown.is_terminal,
-    )
     findings = []
-    for finding in bar:
-        findings.append(finding)
-        if lines:
-            say(model_line(finding))
-        if given.test_model and given.verbose:
-            say("\n".join(details(finding)))
-        stop_without_reader()  # what was found is kept
+    with closing(survey.run(chosen)) as tested:  # so that an early end stops its workers at once
+        bar = track(
+            tested,
+            "testing models",
+            total=len(chosen),
+            console=shown,
+            transient=True,
+            disable=lines or not shown.is_terminal,
+        )
+        for finding in bar:
+            findings.append(finding)
+            if lines:
+                say(model_line(finding))
+            if given.test_model and given.verbose:
+                say("\n".join(details(finding)))
+            stop_without_reader()  # what was found is kept
     return findings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ class Survey:
         assert self._state.listing is not None
         return self._state.listing
 
-    def run(self, candidates: Sequence[Candidate]) -> Iterator[Finding]:
+    def run(self, candidates: Sequence[Candidate]) -> Generator[Finding, None, None]:
         """The findings of all candidates, in their order, each as soon as it and those before it are there."""
         pool = ThreadPoolExecutor(self._request.workers)
         try:

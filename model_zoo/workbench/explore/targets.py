@@ -83,7 +83,10 @@ def read_targets(file: Path) -> Targets:
     """
     try:
         if file.exists() and not is_plain_file(file):
-            raise UserError(f"--targets {file}: it is empty or no plain file", f"a file such as: {EXAMPLE}")
+            raise UserError(
+                f"--targets {file}: targets are names with values, and this is empty or no plain file",
+                f"a file such as: {EXAMPLE}",
+            )
         if file.stat().st_size > _MAX_BYTES:
             raise UserError(f"{file} is too large for a list of targets: {file.stat().st_size} bytes")
         text = file.read_text(encoding="utf-8")
