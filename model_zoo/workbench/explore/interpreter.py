@@ -13,6 +13,7 @@ import torch
 from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.workbench.explore.kernel_checks import Check, check_for
 from model_zoo.workbench.explore.operators import NUMBERS
 from model_zoo.workbench.explore.program import Description, Node, Value
 from model_zoo.workbench.explore.program_values import Constant
@@ -57,6 +58,8 @@ class Step:
     Args:
         results: As those of `Node`.
         finished: Numbers of values that no later step uses.
+        check: Whether the arguments belong together, where torch does not see to that.
+        names: Of the arguments.
     """
 
     label: Label
@@ -65,6 +68,8 @@ class Step:
     kwargs: dict[str, Any]
     results: list[Any]
     finished: tuple[int, ...]
+    check: Check | None
+    names: tuple[str, ...]
 
 
 #: Makes the call of a step, and may look at it.
@@ -123,6 +128,8 @@ class Program(torch.nn.Module):
         for step in self._steps:
             args = [_filled(each, values) for each in step.args]
             kwargs = {name: _filled(each, values) for name, each in step.kwargs.items()}
+            if step.check and not step.check(dict(zip(step.names, [*args, *kwargs.values()], strict=True))):
+                raise ModelZooError(f"{step.label.name}: the tensors given to {step.label.kind} do not fit together")
             given = watch(step.label, partial(step.function, *args, **kwargs))
             _keep_results(step.results, given, values)
             for number in step.finished:
@@ -170,13 +177,18 @@ def _step(place: int, node: Node, stored: Mapping[int, str], finished: tuple[int
     arguments = {key: _own(value) for key, value in node.arguments.items()}
     if node.operator in NUMBERS:
         function: Callable[..., Any] = NUMBERS[node.operator]
+        check: Check | None = None
+        names: tuple[str, ...] = ()
         args, kwargs = tuple(arguments.values()), dict[str, Any]()
     else:
         function = overload = _overload(node.operator)
         args, kwargs = _ordered(overload, arguments)
+        check = check_for(node.operator)
+        names = (*(argument.name for argument in overload._schema.arguments[: len(args)]), *kwargs)
     used = tuple(dict.fromkeys(stored[n] for n in _numbers(node.arguments) if n in stored))
     kind = node.operator.removeprefix("aten.").removesuffix(".default")
-    return Step(Label(place, node.shown, kind, used), function, args, kwargs, node.results, finished)
+    label = Label(place, node.shown, kind, used)
+    return Step(label, function, args, kwargs, node.results, finished, check, names)
 
 
 def _last_uses(description: Description) -> list[tuple[int, ...]]:

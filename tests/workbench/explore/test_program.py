@@ -89,6 +89,7 @@ def _save(case: str, file: Path, core: bool = False) -> torch.export.ExportedPro
     return program
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes")
 @pytest.mark.parametrize("core", [False, True], ids=["as traced", "decomposed"])
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_are_those_of_torch_bit_for_bit(tmp_path: Path, case: str, core: bool) -> None:
@@ -197,6 +198,49 @@ def test_what_is_no_arithmetic_on_tensors_is_refused(tmp_path: Path, what: str) 
     with pytest.raises(ModelZooError) as refusal:
         load_program(file, read_program(file))
     assert "\n" not in str(refusal.value)
+
+
+_WEIGHT, _BIAS = ({"as_tensor": {"name": f"p_layer_{name}"}} for name in ("weight", "bias"))
+_STATE: dict[str, Any] = {"as_tensor": {"name": "b_state"}}
+_LISTS: dict[str, Any] = {"as_tensors": [{"name": "b_state"}] * 2}
+UNFIT: dict[str, tuple[str, dict[str, Any]]] = {
+    "statistics": (
+        "torch.ops.aten.batch_norm.default",
+        {
+            **{"input": _X, "weight": _BIAS, "bias": _BIAS, "running_mean": _STATE, "running_var": _BIAS},
+            **{"training": {"as_bool": True}, "momentum": {"as_float": 0.1}, "eps": {"as_float": 0.1}},
+            "cudnn_enabled": {"as_bool": False},
+        },
+    ),
+    "lengths": ("torch.ops.aten._weight_norm.default", {"v": _WEIGHT, "g": _STATE, "dim": {"as_int": 0}}),
+    "values": ("torch.ops.aten.scaled_dot_product_attention.default", {"query": _X, "key": _WEIGHT, "value": _X}),
+    "layers": (
+        "torch.ops.aten.lstm.input",
+        {
+            **{"input": _X, "hx": _LISTS, "params": _LISTS, "has_biases": {"as_bool": False}},
+            **{"num_layers": {"as_int": 9}, "dropout": {"as_float": 0.0}, "train": {"as_bool": False}},
+            **{"bidirectional": {"as_bool": False}, "batch_first": {"as_bool": True}},
+        },
+    ),
+    "factors": (
+        "torch.ops.aten._upsample_bilinear2d_aa.default",
+        {
+            "self": _X,
+            "output_size": {"as_ints": [8, 8]},
+            "align_corners": {"as_bool": False},
+            "scales_h": {"as_float": 1e-10},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_tensors_that_a_kernel_would_read_beside_are_refused(tmp_path: Path, what: str) -> None:
+    _save("state", tmp_path / "m.pt2")
+    file = _changed(tmp_path / "m.pt2", _with_node(*UNFIT[what]))
+    program = load_program(file, read_program(file))
+    with pytest.raises(ModelZooError, match="do not fit together"):
+        program(torch.randn(1, 4))
 
 
 def test_what_only_torch_could_load_names_the_option_for_it(tmp_path: Path) -> None:

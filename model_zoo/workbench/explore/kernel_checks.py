@@ -1,0 +1,81 @@
+"""Shapes that torch's kernels do not check themselves: with others they read or write beside their tensors.
+
+Found by calling every operator of `operators` with tensors that do not belong together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+#: Factors of size between these make sense; a resampling kernel grows with what lies below, without limit.
+_SCALES = (1e-3, 1e3)
+_GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
+#: Whether the arguments of an operator, by name, belong together.
+Check = Callable[[Mapping[str, Any]], bool]
+
+
+def check_for(operator: str) -> Check | None:
+    """The check of an operator, e.g. "aten.batch_norm.default"; None if torch does it all."""
+    _, base, form = operator.split(".")
+    base = base.removesuffix("_")
+    if base.removeprefix("_").startswith(("batch_norm", "native_batch_norm", "instance_norm")):
+        return _normalised
+    if base.startswith("_weight_norm"):
+        return _weight_norm
+    if "scaled_dot_product" in base:
+        return _attention
+    if base in _GATES:
+        return (lambda given: _recurrent(given, base)) if form == "input" else lambda given: False
+    if "upsample" in base:
+        return _resampled
+    return None
+
+
+def _normalised(given: Mapping[str, Any]) -> bool:
+    names = ("weight", "bias", "running_mean", "running_var")
+    tensors = [given[name] for name in names if given.get(name) is not None]
+    input_ = given["input"]
+    return input_.ndim >= 2 and all(tensor.shape == input_.shape[1:2] for tensor in tensors)
+
+
+def _weight_norm(given: Mapping[str, Any]) -> bool:
+    v, g, dim = given["v"], given["g"], given.get("dim", 0)
+    if not 0 <= dim < v.ndim:
+        return False
+    return list(g.shape) == [size if place == dim else 1 for place, size in enumerate(v.shape)]
+
+
+def _attention(given: Mapping[str, Any]) -> bool:
+    query, key, value = given["query"], given["key"], given["value"]
+    if not query.ndim == key.ndim == value.ndim >= 2:
+        return False
+    same = query.shape[:-3] == key.shape[:-3] and query.shape[-1] == key.shape[-1]
+    return bool(same and key.shape[:-1] == value.shape[:-1])
+
+
+def _recurrent(given: Mapping[str, Any], kind: str) -> bool:
+    """Weights of each layer and direction: of the input, of the state, and the bias of either."""
+    state = given["hx"][-1] if kind == "lstm" else given["hx"]
+    first = given["hx"][0] if kind == "lstm" else given["hx"]
+    input_, weights, directions = given["input"], given["params"], 2 if given["bidirectional"] else 1
+    each, width = 4 if given["has_biases"] else 2, _GATES[kind] * state.shape[-1]
+    count = given["num_layers"] * directions
+    batch = input_.shape[0 if given["batch_first"] else 1] if input_.ndim == 3 else -1
+    if len(weights) != each * count or list(first.shape) != [count, batch, state.shape[-1]]:
+        return False
+    for place in range(count):
+        of_input, of_state, *biases = weights[each * place : each * (place + 1)]
+        size = input_.shape[-1] if place < directions else directions * state.shape[-1]
+        if list(of_input.shape) != [width, size] or list(of_state.shape) != [width, state.shape[-1]]:
+            return False
+        if any(list(bias.shape) != [width] for bias in biases):
+            return False
+    return list(first.shape) == list(state.shape)
+
+
+def _resampled(given: Mapping[str, Any]) -> bool:
+    scales: list[Any] = list(given.get("scale_factors") or [])
+    scales += [value for name, value in given.items() if name.startswith("scales") and value is not None]
+    return all(_SCALES[0] <= scale <= _SCALES[1] for scale in scales)
