@@ -52,7 +52,9 @@ def _attention(given: Mapping[str, Any]) -> bool:
     if not query.ndim == key.ndim == value.ndim >= 2:
         return False
     same = query.shape[:-3] == key.shape[:-3] and query.shape[-1] == key.shape[-1]
-    return bool(same and key.shape[:-1] == value.shape[:-1])
+    # Several heads of the query may share one of the keys.
+    heads = query.ndim < 3 or (key.shape[-3] > 0 and query.shape[-3] % key.shape[-3] == 0)
+    return bool(same and heads and key.shape[:-1] == value.shape[:-1])
 
 
 def _recurrent(given: Mapping[str, Any], kind: str) -> bool:

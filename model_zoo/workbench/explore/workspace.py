@@ -108,9 +108,12 @@ def open_workspace(root: Path, request: Request) -> Workspace:
     """An unfinished workspace, to go on with.
 
     Raises:
-        UserError: It is no workspace, or was made for another request; says what differs.
+        UserError: It is no workspace, holds links, or was made for another request; says what differs.
     """
     workspace = Workspace(root.resolve())
+    link = next((path for path in workspace.root.rglob("*") if path.is_symlink()), None)
+    if link is not None:  # what is written there would change a file elsewhere
+        raise UserError(f"{link} is a link: no exploration made it", "leave --resume out to start a new one")
     earlier = workspace.read(Request) if all((root / name).is_dir() for name in FOLDERS) else None
     if earlier is None:
         raise UserError(f"{root} is no workspace of an exploration", "leave --resume out to start a new one")

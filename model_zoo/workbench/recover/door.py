@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -100,7 +101,7 @@ def run(argv: list[str]) -> int:
     else:
         show_recovery(recovery)
         console().print(f"written to {output}/: model.py, weights.safetensors, recovery.json")
-        console().print(f"next: model-zoo new my_model --from-recovery {output}")
+        console().print(f"next: model-zoo new my_model --from-recovery {shlex.quote(str(output))}")
     return 0 if recovery.is_whole else 1
 
 

@@ -17,7 +17,8 @@ from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore import recovered
 from model_zoo.workbench.explore.figures import RECORDS, Npus, Run
 from model_zoo.workbench.explore.identify import find_source
-from model_zoo.workbench.explore.workspace import FOLDERS, Workspace
+from model_zoo.workbench.explore.records import Request
+from model_zoo.workbench.explore.workspace import FOLDERS, Workspace, open_workspace
 
 MODEL = """
 import time
@@ -161,6 +162,16 @@ def test_an_exported_program_is_explored_as_data(tmp_path: Path, explore: Explor
     layers = _read(workspace, "layers.json")["layers"]
     assert [(each["kind"], each["macs"], each["parameters"]) for each in layers] == [("linear", 8, 10), ("relu", 0, 0)]
     assert {check["fit"] for check in _read(workspace, "npu.json")["checks"]} == {"whole"}
+
+
+def test_a_resumed_workspace_leads_nowhere_else(tmp_path: Path, explored: Path) -> None:
+    shutil.copytree(explored, tmp_path / "w")
+    request = Request.model_validate_json((explored / "outputs/request.json").read_bytes())
+    open_workspace(tmp_path / "w", request)
+    (tmp_path / "w/logs/run.txt").unlink(missing_ok=True)
+    (tmp_path / "w/logs/run.txt").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link"):
+        open_workspace(tmp_path / "w", request)
 
 
 def test_code_in_a_resumed_workspace_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
