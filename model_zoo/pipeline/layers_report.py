@@ -101,7 +101,7 @@ def print_inspection(name: str, found: Inspection) -> None:
         )
     )
     for note in notes(found):
-        shown.print(f"  {note}", markup=False)
+        shown.print(f"  {note}")
     rows = [[_what(each), each.layer, each.op_type, _db(each.sqnr_db)] for each in found.ranking[:_MOST_ROWS]]
     title = f"{name}: SQNR of the outputs when one tensor alone has fewer bits, on the first calibration samples"
     shown.print(table(title, ["fewer bits in", "layer", "operator", "SQNR"], rows, right=("SQNR",)))

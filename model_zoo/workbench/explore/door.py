@@ -151,7 +151,7 @@ def _prepare(given: argparse.Namespace) -> Any:
     tell = console(stderr=True).print
     tell(f"workspace: {workspace.root}")
     if source is None and (beside := code_beside(file)):
-        tell(beside, markup=False, soft_wrap=True)
+        tell(beside, soft_wrap=True)
     return Exploration(workspace, request, file, facts, source, (found, chosen), lambda what: tell(f"  {what}"))
 
 

@@ -146,7 +146,7 @@ def show_candidates(candidates: Sequence[Candidate], searched: Sequence[Searched
     if rows:
         shown.print(table("what it is", ["model", "found by", "shared values", "tensors", "constructor"], rows))
     for note in notes:
-        shown.print(f"note: {note}", markup=False)
+        shown.print(f"note: {note}")
 
 
 def show_estimate(estimate: Estimate) -> None:
@@ -155,7 +155,7 @@ def show_estimate(estimate: Estimate) -> None:
     if estimate.multiply_adds is not None and estimate.at_least_seconds is not None:
         text += f", {estimate.multiply_adds / 1e9:,.2f} G multiply-adds: at least {estimate.at_least_seconds:.2g} s a "
         text += "sample at the speed of a matrix product"
-    console(stderr=True).print(f"verifying on the {host()}: {text}", markup=False)
+    console(stderr=True).print(f"verifying on the {host()}: {text}")
 
 
 def show_recovery(recovery: Recovery) -> None:
@@ -169,12 +169,12 @@ def show_recovery(recovery: Recovery) -> None:
             rows.append([choice.name, str(choice.value), settled, shortened(others) or "-", choice.meaning])
         shown.print(table("choices", ["choice", "taken", "settled by", "alternatives", "meaning"], rows))
     if recovery.settled:
-        shown.print(f"settled: {recovery.settled}", markup=False)
+        shown.print(f"settled: {recovery.settled}")
     for what, names in (("missing: the module's own, set at random", draft.missing), ("unused", draft.unused)):
         if names:
-            shown.print(f"not recovered, {len(names)} {what}: {shortened(names)}", markup=False)
+            shown.print(f"not recovered, {len(names)} {what}: {shortened(names)}")
     for title, problem in recovery.attempts.items():
-        shown.print(f"tried before, and failed: {title}: {problem}", markup=False)
+        shown.print(f"tried before, and failed: {title}: {problem}")
     loads = "strictly" if not draft.missing else "in part"
     rows = [["loads", loads if checked.loads else "NO"]]
     if checked.problem:
