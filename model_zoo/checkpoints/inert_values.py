@@ -9,6 +9,8 @@ from typing import Any
 
 #: Characters of a text of the file in a message, of which a file can cause many.
 _SHOWN = 200
+#: Characters that are taken apart at once, each of which takes fifty bytes then.
+_AT_ONCE = 2**16
 
 
 class InertPickleError(Exception):
@@ -101,8 +103,11 @@ Json = Mapping[str, Any] | list[Any] | str | int | float | bool | None
 
 def escaped(text: str) -> str:
     """Text of a file as it may be shown: whole, on one line, without characters that steer a terminal."""
-    if text.isprintable():
-        return text
+    parts = (text[begin : begin + _AT_ONCE] for begin in range(0, len(text), _AT_ONCE))
+    return text if text.isprintable() else "".join(map(_escaped, parts))
+
+
+def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

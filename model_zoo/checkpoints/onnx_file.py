@@ -141,6 +141,7 @@ class _Reader:
             raise UnreadableError(f"{what} should go on to byte {part.begin + part.value}, and ends at byte {part.end}")
 
     def _pair(self, message: Field) -> tuple[str, str | int]:
+        self.budget.work(2)
         first: str = ""
         second: str | int = ""
         for part in self._fields(message):
