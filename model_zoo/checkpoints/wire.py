@@ -57,7 +57,7 @@ def fields(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator
     """
     position = begin
     while position < end:
-        budget.work(2)
+        budget.work(1)
         key = content[position]
         if key < 0x80:  # as nearly all are
             position += 1
