@@ -74,7 +74,9 @@ def _read_npz(path: Path, spec: InputSpec) -> Arrays:
     if size > MAX_ARRAY_BYTES:
         raise UserError(f"{path} unpacks to {size} bytes, more than the {MAX_ARRAY_BYTES} that are allowed")
     if set(stored) != set(spec):
-        raise UserError(f"{path} holds {[shortened(name) for name in sorted(stored)[:10]]}, the model takes {sorted(spec)}")
+        raise UserError(
+            f"{path} holds {[shortened(name) for name in sorted(stored)[:10]]}, the model takes {sorted(spec)}"
+        )
     counts = {name: array.shape[0] if array.shape else 0 for name, array in stored.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
         raise UserError(f"{path}: every array needs the same number of samples, at least 1, got {counts}")
