@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: Of the header before each array; numpy itself allows 10,000 bytes of text in it.
-_MOST_HEADER_BYTES = 16_384
+HEADER_BYTES = 16_384
 _MAX_TEXT = 10_000
+#: Longer headers have many dimensions or fields; numpy may take them apart word by word, as Python 2 wrote them.
+_USUAL_HEADER_BYTES = 256
 #: What numpy raises for headers that are damaged in one way or another.
 _NO_HEADER = (
     *(ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError),
@@ -76,10 +79,21 @@ def open_npz(archive: ZipRecords) -> Opened:
 
 
 def _array(archive: ZipRecords, record: str) -> tuple[TensorInfo, Place | None]:
-    head = archive.head(record, _MOST_HEADER_BYTES)
-    archive.budget.work(min(len(head), int.from_bytes(head[8:10], "little")))  # some are taken apart word by word
+    head = archive.head(record, HEADER_BYTES)
+    length = min(len(head), int.from_bytes(head[8:10], "little"))
+    archive.budget.work(length if length <= _USUAL_HEADER_BYTES else 6 * length)
     shape, by_column, dtype, begin = read_header(head)
-    source = _behind(archive, record, begin)
+    return located(_behind(archive, record, begin), shape, by_column, dtype)
+
+
+def located(
+    source: FileBytes | UnpackedBytes, shape: tuple[int, ...], by_column: bool, dtype: np.dtype[Any]
+) -> tuple[TensorInfo, Place | None]:
+    """An array as it is shown, and where its values are.
+
+    Args:
+        source: What follows the header.
+    """
     if dtype.hasobject:
         problem = "holds Python objects, which only running a pickle would make"
         return TensorInfo(shape, "object", source.size, problem, unsupported=True), None
@@ -104,7 +118,8 @@ def read_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]
     try:
         version = npy.read_magic(stream)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, by_column, dtype = read(stream, max_header_size=_MAX_TEXT)
+        with warnings.catch_warnings(action="ignore"):  # that Python 2 wrote it, or a type is out of use
+            shape, by_column, dtype = read(stream, max_header_size=_MAX_TEXT)
     except _NO_HEADER as error:
         raise UnreadableError(f"is no numpy array: {printable(str(error))}") from error
     return checked_shape(shape), by_column, dtype, stream.tell()

@@ -17,6 +17,8 @@ from model_zoo.checkpoints.wire import Field, fields, signed, text
 
 #: Graphs inside the nodes of graphs.
 _MAX_DEPTH = 32
+#: What a node and a pair of texts take besides their fields.
+_NODE_STEPS, _PAIR_STEPS, _FIELD_BYTES = 3, 4, 160
 
 
 class _Model:
@@ -141,6 +143,7 @@ class _Reader:
             raise UnreadableError(f"{what} should go on to byte {part.begin + part.value}, and ends at byte {part.end}")
 
     def _pair(self, message: Field) -> tuple[str, str | int]:
+        self.budget.work(_PAIR_STEPS)
         first: str = ""
         second: str | int = ""
         for part in self._fields(message):
@@ -151,6 +154,7 @@ class _Reader:
         return first, second
 
     def _graph(self, graph: Field, where: str, depth: int) -> None:
+        self.budget.work(2)
         if depth > _MAX_DEPTH:
             raise UnreadableError("its graphs are nested too deeply")
         for part in self._fields(graph):
@@ -173,6 +177,7 @@ class _Reader:
             self._check_whole(part, "a part of the graph")
 
     def _node(self, node: Field, where: str, depth: int) -> None:
+        self.budget.work(_NODE_STEPS)
         kind, domain, output = "?", "", ""
         attributes = []
         for part in self._fields(node):
@@ -183,6 +188,8 @@ class _Reader:
             elif part.number == _Node.OUTPUT and part.is_bytes:
                 output = output or self._text(part)
             elif part.number == _Node.ATTRIBUTE and part.is_bytes:
+                self.budget.work(1)
+                self.budget.memory(_FIELD_BYTES)
                 attributes.append(part)
         self.found.operators[f"{domain}.{kind}" if domain not in ("", "ai.onnx") else kind] += 1
         inner = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from model_zoo.checkpoints.budget import Budget
@@ -76,12 +77,8 @@ def read_tensor(path: Path, content: mmap.mmap, message: Field, budget: Budget, 
     parts = _Parts()
     for part in fields(content, message.begin, message.end, budget):
         if part.number == _DIMS:
-            for size in varints(content, part):
-                parts.shape.append(signed(size))
-                if len(parts.shape) > _MOST_DIMENSIONS:
-                    raise UnreadableError(
-                        f"a tensor at byte {message.begin} has more than {_MOST_DIMENSIONS} dimensions"
-                    )
+            left = _MOST_DIMENSIONS + 1 - len(parts.shape)  # one too many is enough to tell
+            parts.shape += islice(map(signed, varints(content, part)), left)
         elif part.number == _TYPE and not part.is_bytes:
             parts.type = part.value
         elif part.number == _NAME and part.is_bytes:

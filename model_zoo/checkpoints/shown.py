@@ -15,6 +15,7 @@ from model_zoo.checkpoints.places import UnreadableError
 
 #: What a value takes that is printed, and a character: as it is, or as an escape.
 _VALUE_STEPS, _VALUE_BYTES = 4, 100
+_FEWEST_LINES = 10
 _PLAIN_BYTES, _ESCAPED_BYTES = 2, 12
 
 
@@ -62,9 +63,9 @@ def _fitting(metadata: Mapping[str, Any], budget: Budget) -> tuple[dict[str, Any
 
 
 def _first(lines: Sequence[str], budget: Budget) -> tuple[str, ...]:
-    """As many lines as can be shown."""
+    """As many lines as can be shown, but always some."""
     for number, line in enumerate(lines):
-        if not _fits(line, budget):
+        if number >= _FEWEST_LINES and not _fits(line, budget):
             return (*lines[:number], f"and {len(lines) - number:,} more")
     return tuple(lines)
 

@@ -53,9 +53,10 @@ def _values(place: Place, content: bytes | memoryview | None) -> np.ndarray[Any,
     if 0 in place.shape:
         return np.empty(place.shape, numpy_dtype(place.dtype))
     flat = _stored(place, content)
-    return np.lib.stride_tricks.as_strided(
-        flat[place.offset :], place.shape, [step * flat.itemsize for step in place.strides], writeable=False
-    )
+    plain = flat.view(f"V{flat.itemsize}")  # numpy cannot lay out strides of types that are not its own
+    steps = [step * flat.itemsize for step in place.strides]
+    laid_out = np.lib.stride_tricks.as_strided(plain[place.offset :], place.shape, steps, writeable=False)
+    return laid_out.view(flat.dtype)
 
 
 @np.errstate(all="ignore")

@@ -57,7 +57,7 @@ def fields(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator
     """
     position = begin
     while position < end:
-        budget.work(2)
+        budget.work(1)
         key = content[position]
         if key < 0x80:  # as nearly all are
             position += 1
@@ -115,6 +115,7 @@ def text(content: mmap.mmap, field: Field, budget: Budget) -> str:
     size = field.end - field.begin
     if size > _MAX_TEXT:
         raise UnreadableError(f"a text of {size} bytes at byte {field.begin} is too long")
+    budget.work(1)
     budget.memory(_TEXT_BYTES + size)
     return content[field.begin : field.end].decode("utf-8", "replace")
 

@@ -22,6 +22,8 @@ _RECORD_STEPS, _RECORD_BYTES, _BYTES_FOR_A_STEP = 12, 1200, 512
 _ENTRY_BYTES, _MOST_EXTRA_BYTES = 46, 1024
 #: What follows the directory, with a comment of any length.
 _MOST_END_BYTES = 2**17
+#: Bytes that are compared with their checksum at once.
+_CHUNK = 2**20
 _LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
@@ -40,6 +42,7 @@ class Record:
         packed: Bytes in the file; as many as `size` unless it is deflated.
         size: Bytes once unpacked.
         problem: Why it cannot be read.
+        checksum: CRC-32 of its bytes once unpacked; None if the directory is lost.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Record:
     size: int
     deflated: bool
     problem: str | None = None
+    checksum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,25 @@ class ZipRecords:
         except zlib.error as error:
             raise UnreadableError(f"its record {printable(name)} is damaged: {error}") from error
 
+    def verify(self, name: str) -> None:
+        """Compare the bytes of a record with its checksum. Those that are packed are compared as they are unpacked.
+
+        Raises:
+            UnreadableError: They differ.
+        """
+        record = self._record(name)
+        if not record.deflated:
+            found, left = 0, record.size
+            with self.path.open("rb") as file:
+                file.seek(record.begin)
+                while left and (part := file.read(min(left, _CHUNK))):
+                    found, left = zlib.crc32(part, found), left - len(part)
+            self._compare(record, found)
+
+    def _compare(self, record: Record, found: int) -> None:
+        if record.checksum not in (None, found):
+            raise UnreadableError(f"its record {printable(record.name)} is damaged: its checksum differs")
+
     def _record(self, name: str) -> Record:
         record = self.records.get(name)
         if record is None:
@@ -137,6 +160,7 @@ class ZipRecords:
             raise UnreadableError(f"its record {printable(record.name)} is damaged: {error}") from error
         if len(content) != record.size:
             raise UnreadableError(f"its record {printable(record.name)} does not unpack to {record.size} bytes")
+        self._compare(record, zlib.crc32(content))
         return content
 
 
@@ -203,7 +227,7 @@ def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> 
         problem = f"is packed by method {info.compress_type}, which is not read"
     elif info.file_size > (info.compress_size * _MOST_RATIO if deflated else info.compress_size):
         problem = f"promises {info.file_size} bytes out of {info.compress_size}"
-    return Record(info.filename, data, info.compress_size, info.file_size, deflated, problem)
+    return Record(info.filename, data, info.compress_size, info.file_size, deflated, problem, info.CRC)
 
 
 def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[Record]:

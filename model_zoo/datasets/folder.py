@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import zipfile
 from pathlib import Path
-from tokenize import TokenError
 from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.datasets.archives import DAMAGED
+from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
+from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.datasets.images import IMAGE_SUFFIXES, file_facts, image_files, image_input, image_tensor
 from model_zoo.utils.errors import UserError
@@ -70,43 +68,33 @@ class FolderDataset(BaseDataset):
 
 
 def _read_npz(path: Path, spec: InputSpec) -> Arrays:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_ARRAY_BYTES:
-                raise UserError(f"{path} unpacks to {size} bytes, more than the {MAX_ARRAY_BYTES} that are allowed")
-            arrays = {each.filename.removesuffix(".npy"): _read_array(archive, each) for each in archive.infolist()}
-    except (*DAMAGED, SyntaxError, TokenError) as error:  # the last two: of a header
-        raise UserError(f"cannot read {path}: {str(error) or repr(error)}", "save it again with numpy.savez") from error
-    if set(arrays) != set(spec):
-        raise UserError(f"{path} holds {sorted(arrays)}, the model takes {sorted(spec)}")
-    counts = {name: len(value) if value.ndim else 0 for name, value in arrays.items()}
+    """The arrays of an archive. Its headers are held against the spec before anything is unpacked."""
+    stored = open_arrays(path)
+    size = sum(array.nbytes for array in stored.values())
+    if size > MAX_ARRAY_BYTES:
+        raise UserError(f"{path} unpacks to {size} bytes, more than the {MAX_ARRAY_BYTES} that are allowed")
+    if set(stored) != set(spec):
+        raise UserError(
+            f"{path} holds {[shortened(name) for name in sorted(stored)[:10]]}, the model takes {sorted(spec)}"
+        )
+    counts = {name: array.shape[0] if array.shape else 0 for name, array in stored.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
         raise UserError(f"{path}: every array needs the same number of samples, at least 1, got {counts}")
-    fitted = {name: _as_dtype(arrays[name], name, tensor, path) for name, tensor in spec.items()}
     one = {name: TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for name, tensor in spec.items()}
+    for name, tensor in one.items():
+        _check_header(stored[name], tensor, path)
+    arrays = read_arrays(stored, copies=2)
+    with np.errstate(over="ignore"):  # becomes infinite, which is refused by sample
+        fitted = {name: arrays.pop(name).astype(tensor.dtype) for name, tensor in spec.items()}
     for index in range(next(iter(counts.values()))):
         check_arrays({n: v[index : index + 1] for n, v in fitted.items()}, one, f"{path}, sample {index}")
     return fitted
 
 
-def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """An array as long as its file: numpy takes the memory that a header asks for before it reads on."""
-    with archive.open(member) as file:
-        first = np.lib.format.read_magic(file) == (1, 0)
-        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
-        size = member.file_size - file.tell()
-    if not dtype.hasobject and math.prod(shape) * dtype.itemsize != size:
-        raise ValueError(f"'{member.filename}' holds {size} bytes, which is not {dtype}{list(shape)}")
-    with archive.open(member) as file:
-        array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-    return array
-
-
-def _as_dtype(value: np.ndarray, name: str, tensor: TensorSpec, path: Path) -> np.ndarray:
+def _check_header(array: StoredArray, tensor: TensorSpec, path: Path) -> None:
     """Floats may come in another width and integers in a narrower one; anything else is a mistake."""
-    if not np.can_cast(value.dtype, tensor.dtype, "same_kind") or value.dtype.kind != np.dtype(tensor.dtype).kind:
-        raise UserError(f"{path}: '{name}' is {value.dtype}, the model takes {tensor.dtype}")
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused by sample
-        return value.astype(tensor.dtype)
+    takes = f"the model takes {tensor.dtype}{list(tensor.shape)}"
+    if not np.can_cast(array.dtype, tensor.dtype, "same_kind") or array.dtype.kind != np.dtype(tensor.dtype).kind:
+        raise UserError(f"{path}: '{array.name}' is {array.dtype}, {takes}")
+    if array.shape[1:] != tensor.shape[1:]:
+        raise UserError(f"{path}, sample 0: '{array.name}' is {tensor.dtype}{[1, *array.shape[1:]]}, {takes}")

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from model_zoo.checkpoints.arrays import open_arrays, read_arrays
 from model_zoo.utils.errors import UserError
 
 #: What an app takes as a point cloud.
@@ -81,7 +82,8 @@ def _checked(values: np.ndarray, what: str) -> np.ndarray:
 
 
 def _npy(file: BinaryIO) -> np.ndarray:
-    return np.load(file, allow_pickle=False)
+    (stored,) = read_arrays(open_arrays(Path(file.name))).values()
+    return stored
 
 
 def _text(file: BinaryIO) -> np.ndarray:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.datasets.archives import DAMAGED
+from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
+from model_zoo.checkpoints.inert_values import listed
 from model_zoo.datasets.images import IMAGE_SUFFIXES
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.explore.subject import Port
@@ -113,7 +114,7 @@ def ports_of_file(path: Path, names: Sequence[str]) -> list[Port]:
             "give an .npz with one array for each input",
         )
     try:
-        arrays = _arrays(path, names[0] if names else "input")
+        arrays = _stored(path, names[0] if names else "input")
     except _MisfitError as misfit:
         raise UserError(f"--input {path}: {misfit}") from misfit
     order = list(names) if set(names) == set(arrays) else list(arrays)
@@ -175,57 +176,77 @@ def _read(path: Path, ports: list[Port]) -> tuple[list[Arrays], str]:
         return _read_wav(path, ports)
     if suffix not in (".npz", ".npy"):
         raise UserError(f"--input {path}: '{suffix}' is not taken", f"give one of {', '.join(_SUFFIXES)}")
-    arrays = _arrays(path, ports[0].name if len(ports) == 1 else path.stem)
+    stored = _stored(path, ports[0].name if len(ports) == 1 else path.stem)
     names = [port.name for port in ports]
-    if set(arrays) != set(names):
-        if len(arrays) == len(names) == 1:
-            arrays = {names[0]: next(iter(arrays.values()))}
+    if set(stored) != set(names):
+        if len(stored) == len(names) == 1:
+            stored = {names[0]: next(iter(stored.values()))}
         else:
-            raise _MisfitError(f"holds {', '.join(sorted(arrays))}")
-    counts = {len(value) if value.ndim == len(port.shape) > 0 else 0 for port in ports for value in [arrays[port.name]]}
-    if all(port.shape and port.shape[0] == 1 for port in ports) and len(counts) == 1 and max(counts) > 1:
-        rows = [{name: value[row : row + 1] for name, value in arrays.items()} for row in range(max(counts))]
-    else:
-        rows = [arrays]
+            raise _MisfitError(f"holds {listed(sorted(stored))}")
+    counts = {
+        stored[port.name].shape[0] if len(stored[port.name].shape) == len(port.shape) > 0 else 0 for port in ports
+    }
+    single = not (all(port.shape and port.shape[0] == 1 for port in ports) and len(counts) == 1 and max(counts) > 1)
+    for port in ports:  # before anything is unpacked
+        shape = stored[port.name].shape
+        _check_fit(shape if single else (1, *shape[1:]), stored[port.name].dtype, port)
+    try:
+        arrays = read_arrays(stored, copies=2)
+    except UserError as error:
+        raise _MisfitError(error.message) from error
+    rows = (
+        [arrays]
+        if single
+        else [{name: value[row : row + 1] for name, value in arrays.items()} for row in range(max(counts))]
+    )
     samples = [{port.name: _fit(row[port.name], port) for port in ports} for row in rows[:_MAX_SAMPLES]]
     _open_sizes(ports, samples[0])
     return samples, "arrays as they are"
 
 
-def _arrays(path: Path, name: str) -> Arrays:
+def _stored(path: Path, name: str) -> dict[str, StoredArray]:
+    """The arrays of a file as its headers tell them.
+
+    Args:
+        name: Of the array of an .npy.
+    """
     if path.stat().st_size > _MAX_BYTES:
         raise _MisfitError("is larger than 1 GiB")
     try:
-        if path.suffix.lower() == ".npy":
-            return {name: np.load(path, allow_pickle=False, mmap_mode="r")[...]}
-        with np.load(path, allow_pickle=False) as file:
-            sizes = sum(info.file_size for info in file.zip.infolist())
-            if sizes > _MAX_BYTES:
-                raise _MisfitError("unpacks to more than 1 GiB")
-            arrays = {key: file[key] for key in file.files}
-    except (*DAMAGED, SyntaxError, MemoryError, AttributeError) as error:
-        raise _MisfitError(f"cannot be read: {str(error).splitlines()[0] if str(error) else error!r}") from error
-    if not arrays:
+        stored = open_arrays(path, name)
+    except UserError as error:
+        raise _MisfitError(error.message) from error
+    if sum(array.nbytes for array in stored.values()) > _MAX_BYTES:
+        raise _MisfitError("unpacks to more than 1 GiB")
+    if not stored:
         raise _MisfitError("holds no arrays")
-    return arrays
+    return stored
+
+
+def _check_fit(shape: tuple[int, ...], dtype: np.dtype, port: Port) -> bool:
+    """Whether a batch dimension is missing; the dtype may be another of its kind."""
+    batched = (
+        len(shape) == len(port.shape) - 1
+        and bool(port.shape)
+        and port.shape[0] in (1, port.shape[0] if _is_open(port) else 1)
+    )
+    full = (1, *shape) if batched else shape
+    agree = len(full) == len(port.shape) and all(
+        isinstance(size, str) or size == own for size, own in zip(port.shape, full, strict=True)
+    )
+    if not agree or 0 in full:
+        raise _MisfitError(f"'{port.name}' is {dtype}{list(full)}, not {list(port.shape)}")
+    wanted = np.dtype(port.dtype)
+    if dtype.kind != wanted.kind and not (dtype.kind in "iu" and wanted.kind in "iu"):
+        raise _MisfitError(f"'{port.name}' is {dtype}, not {wanted}")
+    return batched
 
 
 def _fit(value: np.ndarray, port: Port) -> np.ndarray:
-    """The array as the model takes it: a batch dimension may be missing, the dtype may be another of its kind."""
-    if (
-        value.ndim == len(port.shape) - 1
-        and port.shape
-        and port.shape[0] in (1, port.shape[0] if _is_open(port) else 1)
-    ):
+    """The array as the model takes it."""
+    if _check_fit(value.shape, value.dtype, port):
         value = value[None]
-    agree = value.ndim == len(port.shape) and all(
-        isinstance(size, str) or size == own for size, own in zip(port.shape, value.shape, strict=True)
-    )
-    if not agree or 0 in value.shape:
-        raise _MisfitError(f"'{port.name}' is {value.dtype}{list(value.shape)}, not {list(port.shape)}")
     wanted = np.dtype(port.dtype)
-    if value.dtype.kind != wanted.kind and not (value.dtype.kind in "iu" and wanted.kind in "iu"):
-        raise _MisfitError(f"'{port.name}' is {value.dtype}, not {wanted}")
     fitted = value.astype(wanted)
     if wanted.kind in "iu" and not np.array_equal(fitted, value):
         raise _MisfitError(f"'{port.name}' holds integers that {wanted} does not")

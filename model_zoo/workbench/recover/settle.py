@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,24 +95,19 @@ def read_pair(inputs: Path, outputs: Path) -> Pair:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    import numpy as np
+    from model_zoo.checkpoints.arrays import open_arrays, read_arrays
 
     hint = "np.savez writes one"
     if not is_plain_file(path):
         raise UserError(f"no file with anything in it: {path}", hint)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _MAX_PAIR_BYTES:
-            raise UserError(f"{path} unpacks to {size / 2**30:.1f} GiB; one or a few samples are enough")
-        with np.load(path, allow_pickle=False) as archive_:
-            arrays = {name: np.asarray(archive_[name]) for name in archive_.files}
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, MemoryError) as error:
-        raise UserError(f"{path} is no .npz of plain arrays: {str(error).splitlines()[0]}", hint) from error
-    wrong = next((name for name, array in arrays.items() if array.dtype.kind not in "fiub"), None)
-    if wrong is not None or not arrays:
-        raise UserError(f"{path} holds {f'{wrong!r}, which are not numbers' if arrays else 'no arrays'}", hint)
-    return arrays
+    stored = open_arrays(path)
+    size = sum(array.nbytes for array in stored.values())
+    if size > _MAX_PAIR_BYTES:
+        raise UserError(f"{path} unpacks to {size / 2**30:.1f} GiB; one or a few samples are enough")
+    wrong = next((name for name, array in stored.items() if array.dtype.kind not in "fiub"), None)
+    if wrong is not None or not stored:
+        raise UserError(f"{path} holds {f'{wrong!r}, which are not numbers' if stored else 'no arrays'}", hint)
+    return read_arrays(stored)
 
 
 def pair_from_twin(path: Path, draft: Draft, seed: int = 0, limits: Limits | None = None) -> Pair:
