@@ -22,6 +22,8 @@ def check_for(operator: str) -> Check | None:
     base = base.removesuffix("_")
     if base.removeprefix("_").startswith(("batch_norm", "native_batch_norm", "instance_norm")):
         return _normalised
+    if base == "native_group_norm":
+        return _grouped
     if base.startswith("_weight_norm"):
         return _weight_norm
     if "scaled_dot_product" in base:
@@ -37,7 +39,18 @@ def _normalised(given: Mapping[str, Any]) -> bool:
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = [given[name] for name in names if given.get(name) is not None]
     input_ = given["input"]
-    return input_.ndim >= 2 and all(tensor.shape == input_.shape[1:2] for tensor in tensors)
+    has_statistics = given.get("running_mean") is not None and given.get("running_var") is not None
+    needed = given.get("training") is False or given.get("use_input_stats") is False
+    fits = input_.ndim >= 2 and input_.numel() > 0 and input_.is_floating_point()
+    return bool(fits and all(each.shape == input_.shape[1:2] for each in tensors) and (has_statistics or not needed))
+
+
+def _grouped(given: Mapping[str, Any]) -> bool:
+    input_, samples, channels, rest = given["input"], given["N"], given["C"], given["HxW"]
+    sizes = (samples, channels, rest, given["group"])
+    fits = min(sizes) > 0 and channels % given["group"] == 0 and input_.numel() == samples * channels * rest
+    tensors = [given[name] for name in ("weight", "bias") if given.get(name) is not None]
+    return fits and input_.is_floating_point() and all(list(each.shape) == [channels] for each in tensors)
 
 
 def _weight_norm(given: Mapping[str, Any]) -> bool:
