@@ -250,7 +250,7 @@ def _overload(name: str) -> torch._ops.OpOverload:
     """
     _, base, form = name.split(".")
     packet = getattr(torch.ops.aten, base, None)
-    if packet is None or form not in packet.overloads():
+    if packet is None or form not in packet.overloads() or form.startswith("prim_"):  # of TorchScript alone
         raise ModelZooError(f"torch {torch.__version__} has no operator {name}")
     overload: torch._ops.OpOverload = getattr(packet, form)
     schema = overload._schema

@@ -176,6 +176,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "a form that writes": ("torch.ops.aten.add.out", {"self": _X, "other": _X, "out": _X}),
     "lists": ("torch.ops.aten.mul.left_t", {"l": {"as_ints": [1]}, "n": {"as_int": 10**9}}),
     "text": ("torch.ops.aten.add.str", {"a": _FILE, "b": _FILE}),
+    "a form of TorchScript": ("torch.ops.aten.to.prim_Device", {"self": _X, "device": {"as_none": True}}),
     "control flow": ("torch.ops.higher_order.cond", {"": {"as_graph": {"name": "g", "graph": {}}}}),
     "an object": ("torch.ops.aten.relu.default", {"self": {"as_custom_obj": {"name": "o", "class_fqn": "os.system"}}}),
     "an operator as a value": ("torch.ops.aten.relu.default", {"self": {"as_operator": "os.system"}}),
