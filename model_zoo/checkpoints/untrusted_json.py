@@ -73,7 +73,7 @@ def read_json(path: Path, limit: int, budget: Budget) -> Any:
     try:
         budget.add_file(path)
         with path.open("rb") as file:
-            content = file.read(limit + 1)
+            content = file.read(min(limit, path.stat().st_size) + 1)
     except OSError as error:
         raise UnreadableError(f"{path.name} cannot be read: {error.strerror or error}") from error
     if len(content) > limit:

@@ -17,7 +17,7 @@ from model_zoo.utils.text import escaped
 from model_zoo.workbench.inspect.report import Inspected, dtypes, parameters
 
 #: rich takes a millisecond for a row, and more for long texts; what is more than that is lined up without it.
-_MOST_RICH_ROWS, _MOST_RICH_CHARACTERS = 500, 200_000
+_MOST_RICH_ROWS, _MOST_RICH_CHARACTERS = 500, 50_000
 #: The widest column that is lined up: longer cells stand out.
 _WIDEST = 100
 #: Names of a list of types.
