@@ -157,8 +157,6 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"no file at {shown}", _KINDS) from error
     except OSError as error:
         raise UserError(f"{shown} cannot be read: {error.strerror or error}") from error
-    except UnicodeEncodeError as error:
-        raise UserError(f"no file can be called {shown}", _KINDS) from error
 
 
 def _with_config_beside(contents: Contents, budget: Budget) -> Contents:
@@ -186,8 +184,6 @@ def open_file(path: Path, budget: Budget) -> Opened:
         UnreadableError: It holds no model.
         OSError: It cannot be read at all.
     """
-    if "\0" in str(path):
-        raise UnreadableError("is no name that a file can have", _KINDS)
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
         raise UnreadableError("is no plain file", _KINDS)
     if is_index(path):

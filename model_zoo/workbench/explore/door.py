@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
 def _prepare(given: argparse.Namespace) -> Any:
     """Check everything that can be checked before a file is written, then make or open the workspace."""
     from model_zoo.targets.chipset import find_chipset
-    from model_zoo.workbench.explore.contents import check_runnable, read_facts
+    from model_zoo.workbench.explore.contents import RUNNERS, check_runnable, read_facts
     from model_zoo.workbench.explore.environment import choose_environment, find_environments
     from model_zoo.workbench.explore.explore import Exploration
     from model_zoo.workbench.explore.identify import code_beside, find_source, find_weights
@@ -128,6 +128,7 @@ def _prepare(given: argparse.Namespace) -> Any:
     chosen = choose_environment(found, given.environment, Path(sys.prefix))
     facts = read_facts(file)
     check_runnable(file, facts, source, given.trust)
+    beside = code_beside(file) if source is None and facts.format not in RUNNERS else None
     request = Request(
         model=str(file.resolve()),
         name=given.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
@@ -150,7 +151,7 @@ def _prepare(given: argparse.Namespace) -> Any:
         write_scripts(workspace)
     tell = console(stderr=True).print
     tell(f"workspace: {workspace.root}")
-    if source is None and (beside := code_beside(file)):
+    if beside:
         tell(beside, soft_wrap=True)
     return Exploration(workspace, request, file, facts, source, (found, chosen), lambda what: tell(f"  {what}"))
 

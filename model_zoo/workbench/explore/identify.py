@@ -83,10 +83,17 @@ def find_source(asked: Path | None) -> Path | None:
 
 
 def code_beside(file: Path) -> str | None:
-    """What to say of a model.py that lies beside the file and was not asked for; None if there is none."""
+    """What to say of a model.py that lies beside the file and was not asked for; None if there is none.
+
+    Raises:
+        UserError: The file lies in what looks like a folder of `model-zoo recover`: to recover it again takes minutes.
+    """
     if not (file.parent / ENTRY).is_file():
         return None
     command = shlex.join(["model-zoo", "explore", str(file), "--source", str(file.parent)])
+    if (file.parent / _RECOVERY).is_file():
+        what = f"{file} lies beside a recovered {ENTRY}, which runs only if asked for"
+        raise UserError(what, f"if you trust it: {command}")
     return f"the {ENTRY} beside the file is not run; to build the model with it, if you trust it: {command}"
 
 

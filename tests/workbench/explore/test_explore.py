@@ -16,7 +16,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore import recovered
 from model_zoo.workbench.explore.figures import RECORDS, Npus, Run
-from model_zoo.workbench.explore.identify import find_source
+from model_zoo.workbench.explore.identify import code_beside, find_source
 from model_zoo.workbench.explore.records import Request
 from model_zoo.workbench.explore.workspace import FOLDERS, Workspace, open_workspace
 
@@ -142,7 +142,20 @@ def test_code_beside_a_model_is_not_run_unasked(tmp_path: Path, tiny_models, exp
     done = explore(files, "m.onnx", "--runs", "2", "--chipset", "sm8650")
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.glob("*.ran")) == []
-    assert "model-zoo explore m.onnx --source ." in done.stderr
+    from safetensors.numpy import save_file
+
+    save_file({"0.weight": np.ones((2, 4), np.float32)}, files / "weights.safetensors")
+    refused = explore(files, "weights.safetensors")
+    assert refused.returncode == 2
+    assert "model-zoo explore weights.safetensors --source ." in refused.stderr
+    assert list(tmp_path.glob("*.ran")) == []
+
+
+def test_code_beside_weights_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "model.py").touch()
+    assert f"--source {tmp_path}" in (code_beside(tmp_path / "weights.pt") or "")
+    (tmp_path / "model.py").unlink()
+    assert code_beside(tmp_path / "weights.pt") is None
 
 
 def test_no_source_is_found_where_none_is_named(tmp_path: Path) -> None:

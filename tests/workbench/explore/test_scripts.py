@@ -28,8 +28,8 @@ def _workspace(folder: Path) -> tuple[Workspace, Request]:
 def test_the_command_of_a_request_means_the_same_request(tmp_path: Path) -> None:
     _, request = _workspace(tmp_path)
     given = _parser().parse_args(command_line(request)[1:])
-    assert (given.file, given.name, given.source) == (request.model, request.name, request.source)
-    assert (given.input, given.without, given.trust) == ([HOSTILE], [HOSTILE], False)
+    assert (str(given.file), given.name, str(given.source)) == (request.model, request.name, request.source)
+    assert (given.input, given.without, given.trust) == ([Path(HOSTILE)], [HOSTILE], False)
 
 
 def test_a_script_runs_nothing_that_a_path_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
