@@ -213,7 +213,7 @@ PASSES = (
         "rectify_by_max_and_min",
         "onnxruntime's quantizer takes out a Clip and trusts the range before it. That holds 0, so that a Clip at 1 to "
         "4 would let 0 through. And QAIRT 2.51 brings the inputs of a Concat into its range without cutting off at the "
-        "ends of theirs, unless a convolution or matrix product made them; it leaves out a Clip there that stayed "
+        "ends of theirs (behind a convolution, where their zero points agree); it leaves out a Clip there that stayed "
         "because others read its input, and on v68 a Relu behind a Transpose or Gather. Max and Min cut off everywhere",
         rectify_by_max_and_min,
         (*_GEMM, Precision.W16A16),

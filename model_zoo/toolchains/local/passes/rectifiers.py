@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from model_zoo.toolchains.local.passes import Tensors
 
-#: Their results are cut off at the ends of their range on the NPU, whatever comes behind.
-_LINEAR = frozenset({"Conv", "Gemm", "MatMul"})
 #: A bound this near to 0 only keeps a divisor from 0; it stays a Clip's, where patterns of normalization look for it.
 _NEGLIGIBLE = 1e-6
 _LARGEST = float(np.finfo(np.float32).max)
@@ -43,7 +41,7 @@ def rectify_by_max_and_min(graph: onnx.GraphProto, tensors: Tensors) -> bool:
             steps = _cuts(graph, y, (0.0, np.inf)) if before in DATA_MOVEMENT and _reaches_concat(y, readers) else []
         elif bounds is None:
             steps = [(op, [name]) for op, name in zip(("Max", "Min"), node.input[1:], strict=False) if name]
-        elif own and (before in _LINEAR or not _reaches_concat(y, readers)):
+        elif own and not _reaches_concat(y, readers):
             steps = _beyond_zero(graph, y, bounds)
         else:
             steps = _cuts(graph, y, bounds)

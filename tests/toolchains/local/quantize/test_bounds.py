@@ -67,6 +67,14 @@ def _beside(low: float, high: float, call: Callable[[torch.Tensor], torch.Tensor
     return Activation(together, low, high, (low + high) / 2, (high - low) / 2)
 
 
+def _beside_negative(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return torch.cat([F.relu(x), torch.tanh(other) * 9], 1)[:, :4]
+
+
+def _beside_relu(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return torch.cat([F.relu6(x), F.relu(other) * 9], 1)[:, :4]
+
+
 def _limits(low: float, high: float, x: torch.Tensor) -> torch.Tensor:
     return torch.minimum(torch.maximum(x, torch.tensor(low)), torch.tensor(high))
 
@@ -106,6 +114,8 @@ ACTIVATIONS = {
     "behind_reshape": _to(2.5, lambda x: x.reshape(1, 4, 64).clamp(max=2.5)),
     "behind_pooling": _between(0, 6, lambda x: F.relu6(F.max_pool2d(x, 2))),
     "behind_sum": _between(0, 6, lambda x: F.relu6(x + 1)),
+    "relu_beside_negative": Activation(_beside_negative, 0, np.inf, 1, 1),
+    "relu6_beside_relu": Activation(_beside_relu, 0, 6, 3, 3),
     "convolution_in_concat": _beside(0, 6, F.relu6),
     "sum_in_concat": _beside(0, 6, lambda x: F.relu6(x + 1)),
     "hardtanh_in_concat": _beside(-1, 1, lambda x: F.hardtanh(x * 2)),
@@ -133,6 +143,7 @@ class Net(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        torch.manual_seed(0)
         draw, sign = np.random.default_rng(0), np.array([1, 1, -1, -1])[:, None, None, None]
         self.convolutions, self.others = torch.nn.ModuleList(), torch.nn.ModuleList()
         for each in ACTIVATIONS.values():
