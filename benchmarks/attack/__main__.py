@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def run(seed: int, quick: bool) -> Iterator[Outcome]:
     yield from canaries.run()
     yield from commands.run(seed)
     yield from arguments.run()
-    yield from kills.run(seed, 10 if quick else 200)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from kills.run(seed, 10 if quick else 200, Path(folder))
     yield from network.run()
 
 
