@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from outcome import Outcome, report
 
@@ -90,9 +91,10 @@ def run(seed: int, kills: int, folder: Path) -> Iterator[Outcome]:
     exports, writers = _Places.make(folder / "exports"), _Places.make(folder / "writers")
     with stage_progress():  # imported once, for all writers
         pass
-    for number in range(kills):
-        rng = random.Random(f"{seed} {number}")
-        yield (_kill_writer(rng, writers) if number % _REAL_ONE_IN else _kill_export(rng, exports))
+    with patch.dict(os.environ), patch("tempfile.tempdir", None):  # writers are forked with folders of their own
+        for number in range(kills):
+            rng = random.Random(f"{seed} {number}")
+            yield (_kill_writer(rng, writers) if number % _REAL_ONE_IN else _kill_export(rng, exports))
 
 
 def _kill_export(rng: random.Random, places: _Places) -> Outcome:
