@@ -1,3 +1,5 @@
+"""What a child process leaves in temporary folders, and which of them is full."""
+
 from __future__ import annotations
 
 import os
