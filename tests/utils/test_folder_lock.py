@@ -1,3 +1,5 @@
+"""Who holds a folder, whether that process lives or not."""
+
 from __future__ import annotations
 
 import os
