@@ -41,3 +41,12 @@ def test_a_command_imports_nothing_of_it(downloads: Path, command: str) -> None:
 def test_a_clone_is_found_in_it() -> None:
     done = subprocess.run([sys.executable, "-m", "model_zoo", "--version"], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    command = (
+        f"cd {tmp_path} && mkdir gone && cd gone && rmdir ../gone && {sys.executable} -m model_zoo export digits_cnn"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: the folder you work in is gone"), done.stderr

@@ -162,7 +162,7 @@ def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) 
         UserError: A name, shape or dtype differs, or a value is NaN, infinite or outside the spec's range.
     """
     if set(arrays) != set(spec):
-        raise UserError(f"{where}: inputs are {sorted(arrays)}, the model takes {sorted(spec)}")
+        raise UserError(f"{where}: inputs are {sorted(map(str, arrays))}, the model takes {sorted(spec)}")
     for name, tensor in spec.items():
         value = arrays[name]
         if not isinstance(value, np.ndarray):

@@ -111,6 +111,7 @@ class _Limited:
 
     def readline(self) -> bytes:
         content = self._stream.readline(_MOST_LINE_BYTES)
+        self._budget.work(1)
         self._budget.memory(len(content))
         return content
 

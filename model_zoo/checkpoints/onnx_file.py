@@ -17,8 +17,9 @@ from model_zoo.checkpoints.wire import Field, fields, signed, text
 
 #: Graphs inside the nodes of graphs.
 _MAX_DEPTH = 32
-#: What a node and a pair of texts take besides their fields.
-_NODE_STEPS, _PAIR_STEPS, _FIELD_BYTES = 3, 4, 160
+#: What a node, a pair of texts, and an input or output take besides their fields.
+_NODE_STEPS, _PAIR_STEPS, _END_STEPS = 3, 4, 3
+_FIELD_BYTES, _END_BYTES = 160, 300
 
 
 class _Model:
@@ -168,6 +169,7 @@ class _Reader:
                 self.budget.tensor(0)
                 info = TensorInfo((), "sparse", part.value, "is sparse: only dense tensors are read", True)
                 self.found.infos.setdefault(where, {})[f"sparse at byte {part.begin}"] = info
+                self.found.places.setdefault(where, {})
             elif depth == 0 and part.number == _Graph.NAME:
                 self.found.metadata["graph"] = self._text(part)
             elif depth == 0 and part.number == _Graph.INPUT:
@@ -215,6 +217,8 @@ class _Reader:
 
     def _value(self, message: Field) -> dict[str, Any]:
         """A ValueInfoProto: name, and type where it is that of a tensor."""
+        self.budget.work(_END_STEPS)
+        self.budget.memory(_END_BYTES)
         made: dict[str, Any] = {"name": "", "dtype": None, "shape": None}
         for part in self._fields(message):
             if part.number == 1 and part.is_bytes:

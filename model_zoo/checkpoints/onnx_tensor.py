@@ -39,6 +39,7 @@ _DIMS, _TYPE, _FLOATS, _INT32S, _INT64S, _NAME, _RAW, _DOUBLES, _UINT64S, _EXTER
 _ELSEWHERE = 1
 #: Values that are stored as the file has them, and those that are packed into numbers of variable length.
 _PLAIN, _PACKED = (_RAW, _FLOATS, _DOUBLES), (_INT32S, _INT64S, _UINT64S)
+_DATA = (*_PLAIN, *_PACKED)
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ def read_tensor(path: Path, content: mmap.mmap, message: Field, budget: Budget, 
             parts.type = part.value
         elif part.number == _NAME and part.is_bytes:
             parts.name = text(content, part, budget)
-        elif part.number in (*_PLAIN, *_PACKED):
-            parts.data.append(part)
+        elif part.number in _DATA:
+            if len(parts.data) < 2:  # one too many is enough to tell
+                parts.data.append(part)
         elif part.number == _EXTERNAL and part.is_bytes:
             key, value = _pair(content, part, budget)
             parts.external[key] = value

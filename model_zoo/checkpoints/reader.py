@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _UNKNOWN = "is not a checkpoint"
 _KINDS = "give a .pt, .pth, .ckpt, .safetensors, .onnx, .tflite, .npz or .pt2 file, or a Hugging Face folder"
 
+#: Of looking at the values of one tensor, be they ever so few.
+_FIGURES_STEPS = 100
+
 #: Suffixes that each format is usually given.
 _SUFFIXES = {
     Format.TORCH_ZIP: (".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl"),
@@ -59,6 +62,7 @@ class Checkpoint:
 
     contents: Contents
     _opened: Opened
+    _budget: Budget
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -81,12 +85,17 @@ class Checkpoint:
             which: One of `contents.state_dicts`.
 
         Raises:
-            UserError: They need more memory than is free.
+            UserError: They need more memory than is free, or there are more tensors than a file of its size may have
+                looked at.
         """
         from model_zoo.checkpoints.memory import check_memory
         from model_zoo.checkpoints.values import figures_by_source
 
         places = self._opened.places[which]
+        try:
+            self._budget.work(_FIGURES_STEPS * len(places))
+        except UnreadableError as error:
+            raise UserError(f"{self.contents.path}: {error}", "inspect it without --values") from error
         for place in {place.source: place for place in places.values()}.values():
             if isinstance(place.source, UnpackedBytes):
                 check_memory([place], f"{self.contents.path}, '{which}'")
@@ -150,7 +159,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         if contents.config is None and contents.format in _BARE:
             with budget.share(0.5):
                 contents = _with_config_beside(contents, budget)
-        return Checkpoint(fitted(contents, budget), opened)
+        return Checkpoint(fitted(contents, budget), opened, budget)
     except UnreadableError as error:
         raise UserError(f"{shown}: {error}", error.hint) from error
     except FileNotFoundError as error:

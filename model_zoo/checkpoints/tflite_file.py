@@ -26,7 +26,7 @@ from model_zoo.checkpoints.places import (
 #: Where the mark of the format stands, and what it is.
 TFLITE_MARK = (4, b"TFL3")
 #: What a table takes: a file can refer to one any number of times.
-_PART_STEPS, _TENSOR_STEPS = 5, 40
+_PART_STEPS, _TENSOR_STEPS, _GRAPH_STEPS, _GRAPH_BYTES = 5, 40, 40, 1500
 _MOST_SCALES = 100_000
 
 
@@ -153,10 +153,11 @@ class _Reader:
         self.metadata["signatures"] = [
             self._text(model.SignatureDefs(i), _Slots.SIGNATURE_KEY) for i in self._each(model.SignatureDefsLength())
         ]
-        self.metadata["metadata"] = {
-            self._text(model.Metadata(i), _Slots.NAME): f"buffer {model.Metadata(i).Buffer()}"
-            for i in self._each(model.MetadataLength())
-        }
+        self.metadata["metadata"] = dict(self._note(model.Metadata(i)) for i in self._each(model.MetadataLength()))
+
+    def _note(self, note: Any) -> tuple[str, str]:
+        self.budget.work(_PART_STEPS)
+        return self._text(note, _Slots.NAME), f"buffer {note.Buffer()}"
 
     def _operator(self, code: Any) -> str:
         if custom := self._text(code, _Slots.CUSTOM_CODE):
@@ -166,6 +167,8 @@ class _Reader:
         return self._operators.get(number, f"operator {number}")
 
     def _subgraph(self, model: Any, graph: Any, where: str, codes: list[str], buffers: int) -> None:
+        self.budget.work(_GRAPH_STEPS)
+        self.budget.memory(_GRAPH_BYTES)
         shown: list[dict[str, Any]] = []
         for index in self._each(graph.TensorsLength()):
             shown.append(self._tensor(model, graph.Tensors(index), where, index, buffers))

@@ -21,6 +21,8 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
 _MAX_RATIO = 100
 _SLACK_BYTES = 2**20
 _MAX_FILES = 2_000_000
+#: Of what stands before a member, e.g. a long name: it is read at once.
+_MAX_HEADER_BYTES = 2**20
 
 #: What the readers of archives raise for damaged ones: bz2 and gzip an OSError, a wrong size also the last two.
 DAMAGED = (
@@ -30,18 +32,21 @@ DAMAGED = (
 
 
 class _Header(tarfile.TarInfo):
-    """A damaged header is an error; tarfile alone takes it for the end of the archive."""
+    """A damaged header is an error, where tarfile alone takes it for the end of the archive; and so is a huge one."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         if len(buf) != tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it ends too early")
         try:
-            return super().frombuf(buf, encoding, errors)
+            found = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if any(buf):
                 raise tarfile.ReadError(f"damaged header: {error}") from error
             raise  # the end
+        if not found.isreg() and found.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {found.size} bytes")
+        return found
 
 
 class _Member(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class CompiledModel(Protocol):
             UserError: A sample does not fit `input_spec`.
         """
 
+    @checked()
     def __call__(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """Run one sample: the inputs by position, in the order of `input_spec`.
 
@@ -54,6 +56,8 @@ class CompiledModel(Protocol):
         for name, tensor in zip(self.input_spec, tensors, strict=True):
             if not isinstance(tensor, torch.Tensor):
                 raise UserError(f"input '{name}' is {type(tensor).__name__}, which is no tensor")
+            if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+                raise UserError(f"input '{name}' is no plain tensor: it is sparse, quantized or without values")
         sample = {name: t.detach().cpu().numpy() for name, t in zip(self.input_spec, tensors, strict=True)}
         (outputs,) = self.run([sample])
         values = tuple(torch.from_numpy(outputs[name]) for name in self.output_names)

@@ -11,6 +11,7 @@ from typing import Any
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.runtimes.base import CompiledModel, read_samples, write_samples
 from model_zoo.runtimes.litert_worker import narrow_integers
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
@@ -64,6 +65,7 @@ class LitertModel(CompiledModel):
             raise UserError(f"{path} cannot be loaded as LiteRT: {error.message}") from error
         self.output_names = list(self.output_spec)
 
+    @checked()
     def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
         """Run many samples in one child process.
 

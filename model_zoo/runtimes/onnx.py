@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.runtimes.base import CompiledModel
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class OnnxModel(CompiledModel):
             )
         return TensorSpec(tuple(value.shape), _DTYPES[value.type])
 
+    @checked()
     def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
         """Run many samples, in order.
 

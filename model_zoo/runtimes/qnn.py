@@ -13,6 +13,7 @@ from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.runtimes.base import Emulator, TimedRun, read_samples, write_samples
 from model_zoo.runtimes.context_binary import Readback
 from model_zoo.runtimes.epcontext import binary_beside, read_interface, write_wrapper
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, Worker, run_child
@@ -72,6 +73,7 @@ class HtpEmulator(Emulator):
         if self._wrapper:
             self.input_spec, self.output_names = read_interface(self._wrapper)
 
+    @checked()
     def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
         """Run many samples, in order, in one child process.
 

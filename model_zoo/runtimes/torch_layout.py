@@ -9,6 +9,7 @@ from pathlib import Path
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.runtimes.base import CompiledModel
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.layout import channels_first, channels_last
 
@@ -86,6 +87,7 @@ class TorchLayout(CompiledModel):
         first, *middle, channels = spec.shape
         return replace(spec, shape=(first, channels, *middle))
 
+    @checked()
     def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
         """Run many samples, in order.
 

@@ -33,15 +33,17 @@ def recovery_facts(recovery: Path) -> dict[str, Any]:
         digest, outputs = found["weights"]["sha256"], checked["outputs"]
         source = (recovery / "model.py").read_text(encoding="utf-8")
         kept = sha256_file(recovery / "weights.safetensors")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{recovery} holds no recovery: {type(error).__name__}: {error}", _AGAIN) from error
-    if not checked["passed"] or missing:
         lacks = f"{len(missing)} tensors are missing" if missing else checked["problem"] or "it was not verified"
+        whole = checked["passed"] and not missing
+        specs = [{"name": _identifier(each["name"]), "spec": _spec(each)} for each in inputs]
+        results = [_identifier(each["name"]) for each in outputs]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{recovery} holds no recovery: {type(error).__name__}: {error}", _AGAIN) from error
+    if not whole:
         raise UserError(f"{recovery} is no whole model: {lacks}", f"see {recovery / 'recovery.json'}")
     if kept != digest:
         raise UserError(f"{recovery / 'weights.safetensors'} is not the file that was verified", _AGAIN)
     check_source(source)
-    specs = [{"name": _identifier(each["name"]), "spec": _spec(each)} for each in inputs]
     names = [spec["name"] for spec in specs]
     by_keyword = found_by == "name" and len(names) > 1
     return {
@@ -50,7 +52,7 @@ def recovery_facts(recovery: Path) -> dict[str, Any]:
         "inputs": specs,
         "arguments": [f"{name}: torch.Tensor" for name in names],
         "call": ", ".join(f"{name}={name}" if by_keyword else name for name in names),
-        "outputs": _distinct([_identifier(each["name"]) for each in outputs], names),
+        "outputs": _distinct(results, names),
     }
 
 

@@ -211,6 +211,7 @@ def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
                 signal.signal(signal.SIGINT, _handle)
             if _HANG_UP and signal.getsignal(_HANG_UP) is signal.SIG_DFL:  # else it is to be ignored, as nohup asks
                 signal.signal(_HANG_UP, _handle)
+        _check_working_folder()
         return work()
     except ModelZooError as error:
         return _failed(error, argv)
@@ -226,6 +227,14 @@ def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
         return _failed(
             ModelZooError(f"{type(error).__name__}: {text}", "run again with --debug for the traceback"), argv
         )
+
+
+def _check_working_folder() -> None:
+    """Where it was removed, torch's native libraries end the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UserError("the folder you work in is gone", "change to one that exists") from error
 
 
 def _failed(error: ModelZooError, argv: Sequence[str]) -> int:

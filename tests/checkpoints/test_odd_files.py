@@ -143,6 +143,15 @@ def test_numbers_that_are_fewer_than_the_shape_says_are_not_read_beyond(tmp_path
         open_checkpoint(path).load()
 
 
+def test_figures_where_no_tensor_can_be_read(tmp_path: Path) -> None:
+    graph = helper.make_graph([], "g", [], [])
+    graph.sparse_initializer.add()
+    path = tmp_path / "x.onnx"
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    assert main(["inspect", str(path), "--values"]) == 0
+    assert open_checkpoint(path).load(partial=True) == {}
+
+
 def test_packed_numbers_of_every_width(tmp_path: Path) -> None:
     tensors = []
     for kind, values in ((3, [1, -2, 127]), (5, [-300, 300]), (10, [0x3C00]), (7, [-(2**63), 2**63 - 1])):

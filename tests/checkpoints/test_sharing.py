@@ -24,8 +24,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from model_zoo.checkpoints import budget
+from model_zoo.checkpoints import budget, reader
+from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.cli import main
+from model_zoo.utils.errors import UserError
 
 STEPS, BYTES = 20_000, 4 * 2**20
 #: Calls of Python for one step, and what a tiny file takes: modules are imported.
@@ -225,7 +227,7 @@ def test_cost_is_bounded_whatever_is_shared(tmp_path: Path, kind: str, name: str
 @given(
     size=st.integers(1, 100_000),
     count=st.integers(1, 2000),
-    many=st.sampled_from(["tensors", "inputs", "codes", "signatures"]),
+    many=st.sampled_from(["tensors", "inputs", "codes", "signatures", "graphs", "notes"]),
 )
 def test_cost_of_shared_tables(tmp_path: Path, size: int, count: int, many: str) -> None:
     """One text and one list of scales, which any number of tables in a TensorFlow Lite file refer to."""
@@ -273,13 +275,20 @@ def tflite_bytes(size: int, count: int, many: str) -> bytes:
     schema.SubGraphStart(made)
     schema.SubGraphAddTensors(made, lists[1])
     schema.SubGraphAddInputs(made, inputs)
-    graphs = vector([schema.SubGraphEnd(made)])
+    graph = schema.SubGraphEnd(made)
+    schema.SubGraphStart(made)
+    empty = schema.SubGraphEnd(made)
+    graphs = vector([graph, *[empty] * (count if many == "graphs" else 0)])
+    schema.MetadataStart(made)
+    schema.MetadataAddName(made, text)
+    notes = vector([schema.MetadataEnd(made)] * (count if many == "notes" else 1))
     schema.ModelStart(made)
     for add, value in (
         ("Subgraphs", graphs),
         ("Buffers", lists[0]),
         ("SignatureDefs", lists[2]),
         ("OperatorCodes", lists[3]),
+        ("Metadata", notes),
     ):
         getattr(schema, f"ModelAdd{add}")(made, value)
     made.Finish(schema.ModelEnd(made), b"TFL3")
@@ -299,3 +308,75 @@ def test_a_packed_description_of_empty_objects_stays_within_five_seconds_and_hal
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "asks for more than" in json.loads(done.stdout)["problems"][0]
+
+
+def onnx(graph: bytes) -> bytes:
+    return b"\x08\x08" + part(7, graph) + part(8, b"\x10\x11")
+
+
+def torch_zip(pickled: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("x/data.pkl", pickled)
+    return packed.getvalue()
+
+
+#: By what there is many of: a file of so many of them, each of a few bytes.
+SMALL_PARTS: dict[str, Callable[[int], bytes]] = {
+    "inputs": lambda count: onnx(part(11, b"") * count),
+    "values": lambda count: onnx(part(5, b"\x10\x01" + part(8, b"w") + part(4, b"") * count)),
+    "names": lambda count: torch_zip(b"\x80\x02(" + b"c\n\n" * count + b"t."),
+    "graphs": lambda count: tflite_bytes(1, count, "graphs"),
+    "notes": lambda count: tflite_bytes(1, count, "notes"),
+}
+
+
+@pytest.mark.parametrize("kind", SMALL_PARTS)
+def test_the_smallest_parts_are_counted_at_what_they_take(tmp_path: Path, kind: str) -> None:
+    """A part of two bytes may become an object of some hundred, and be made by twenty calls."""
+
+    def taken(count: int) -> tuple[int, int]:
+        """Calls of Python, and steps that were counted."""
+        (tmp_path / "x").write_bytes(SMALL_PARTS[kind](count))
+        calls, counted = [0], budget.Budget()
+
+        def count_calls(_frame: object, event: str, _argument: object) -> None:
+            calls[0] += event in ("call", "c_call")
+
+        with patch.object(reader, "Budget", lambda: counted):
+            sys.setprofile(count_calls)
+            try:
+                open_checkpoint(tmp_path / "x")
+            finally:
+                sys.setprofile(None)
+        return calls[0], counted.steps - counted.steps_left
+
+    few, many = taken(100), taken(2100)
+    assert many[0] - few[0] < 7 * (many[1] - few[1])
+
+
+@pytest.mark.parametrize("kind", ["inputs", "values", "graphs"])
+def test_memory_of_the_smallest_parts_is_counted_as_they_are_read(tmp_path: Path, kind: str) -> None:
+    """Also where there are steps for all of them."""
+    count = 120_000
+    (tmp_path / "x").write_bytes(SMALL_PARTS[kind](count))
+    with patch.object(budget, "LEAST_STEPS", 10 * count), patch.object(budget, "LEAST_BYTES", BYTES):
+        tracemalloc.start()
+        try:
+            open_checkpoint(tmp_path / "x")
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert peak < 2 * BYTES
+
+
+def test_figures_of_tensors_without_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx"
+    path.write_bytes(
+        onnx(b"".join(part(5, b"\x08\x01\x10\x01" + part(8, b"%d" % n) + part(9, bytes(4))) for n in range(300)))
+    )
+    with patch.object(budget, "LEAST_STEPS", STEPS):
+        checkpoint = open_checkpoint(path)
+        assert len(checkpoint.contents.tensors) == 300
+        with pytest.raises(UserError, match=r"steps of work.*without --values"):
+            dict(checkpoint.figures(""))

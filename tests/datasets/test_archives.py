@@ -90,3 +90,14 @@ def test_a_full_disk_is_not_blamed_on_the_archive(tmp_path: Path, monkeypatch: p
 def test_an_empty_file_is_no_archive(tmp_path: Path) -> None:
     (tmp_path / "a.tar").touch()
     assert "it is empty" in _refused(tmp_path / "a.tar")
+
+
+def test_a_header_without_end_is_not_read(tmp_path: Path) -> None:
+    """A comment that packs to a thousandth."""
+    with tarfile.open(tmp_path / "x.tgz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("first"))
+        later = tarfile.TarInfo("later")
+        later.pax_headers = {"comment": "x" * 2**21}
+        archive.addfile(later)
+    with pytest.raises(UserError, match="a header of 2097"):
+        unpack(tmp_path / "x.tgz", tmp_path / "out")

@@ -65,6 +65,15 @@ def test_inputs_that_do_not_fit_are_refused(tiny_models):
         model(torch.zeros(1, 3, 16, 16, dtype=torch.float64))
     with pytest.raises(UserError, match="16, 15"):
         model(torch.zeros(1, 3, 16, 15))
+    plain = torch.zeros(1, 3, 16, 16)
+    for odd in (plain.to("meta"), plain.to_sparse()):
+        with pytest.raises(UserError, match="'image' is no plain tensor"):
+            model(odd)
+    with pytest.raises(UserError, match="image is no argument"):
+        model(image=plain)
+    for samples in (None, 5, "x", {"image": plain.numpy()}, [None], [{5: plain.numpy()}], [{"image": [1.0]}]):
+        with pytest.raises(UserError, match="samples"):
+            model.run(samples)
 
 
 def test_sums_of_8_bit_products_do_not_saturate(tmp_path, onnx_writer):
