@@ -44,7 +44,7 @@ def read_facts(file: Path) -> FileFacts:
     contents = open_checkpoint(file).contents
     problems = [*contents.problems, *contents.notes, *(f"refused to run {call}" for call in contents.calls)]
     if not contents.tensors and contents.format not in RUNNERS:
-        raise UserError("; ".join([f"{file} holds no tensors", *contents.problems]), f"model-zoo inspect {file}")
+        raise UserError("; ".join([f"{file} holds no tensors", *contents.problems]), f"run `model-zoo inspect {file}`")
     total = sum(tensor.numel for tensor in contents.tensors.values()) or None
     return FileFacts(contents.format, len(contents.tensors) or None, total, tuple(problems))
 
