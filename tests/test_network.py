@@ -59,6 +59,10 @@ def test_no_command_opens_an_internet_socket(tmp_path: Path, tiny_models) -> Non
     digits = ["digits_cnn", "--chipset", "sm8650", "--precision", "w8a8"]
     commands = [
         ["list"],
+        ["info", "resnet18"],
+        ["chipsets"],
+        ["devices"],
+        ["runtimes"],
         ["dataset", "list"],
         ["install", "resnet18", "--dry-run"],
         ["discover", "--library", "timm", "--test-model", "resnet18"],

@@ -18,7 +18,7 @@ LEAST_BYTES = 320 * 2**20
 #: What larger files may ask for besides: 100,000 pickled tensors in 10 GB take about ten million steps.
 _FILE_BYTES_FOR_A_STEP = 512
 _MEMORY_FOR_A_FILE_BYTE = 1 / 4
-#: Files may have holes, which take no room on the disk.
+#: Files may have holes, which take no space on the disk.
 _MOST_FILE_BYTES = 8 * 2**30
 
 _TENSOR_STEPS, _TENSOR_BYTES = 25, 1200

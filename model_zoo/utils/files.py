@@ -106,7 +106,7 @@ def work_folder() -> Iterator[Path]:
     """Give an empty folder in the system's temporary folder, for files that nobody needs after the block.
 
     Raises:
-        ModelZooError: There is no room, or it cannot be made.
+        ModelZooError: There is no space, or it cannot be made.
     """
     parent = Path(tempfile.gettempdir())
     made = False
@@ -129,7 +129,7 @@ def cleared_work_folders() -> Iterator[None]:
 
 
 def is_full(error: OSError) -> bool:
-    """Whether a write failed because there was no room; NumPy says that in words alone."""
+    """Whether a write failed because there was no space; NumPy says that in words alone."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT) or (error.errno is None and "requested and" in str(error))
 
 
@@ -144,11 +144,11 @@ def write_error(path: Path, error: OSError, hint: str | None = None) -> ModelZoo
     if isinstance(named, str) and not Path(named).is_relative_to(path.parent):
         path, hint = Path(named), None
     place = f"to the temporary folder {tempfile.gettempdir()}" if _is_work(path) else path
-    return ModelZooError(f"cannot write {place}: {error.strerror or error}", room_hint(path, hint))
+    return ModelZooError(f"cannot write {place}: {error.strerror or error}", space_hint(path, hint))
 
 
-def room_hint(path: Path, other: str | None = None) -> str:
-    """What to do about a place that has no room.
+def space_hint(path: Path, other: str | None = None) -> str:
+    """What to do about a place that has no space left.
 
     Args:
         other: Unless it is the temporary folder or the cache.

@@ -24,11 +24,11 @@ from typing import Any, Self
 from weakref import WeakSet
 
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.files import room_hint
+from model_zoo.utils.files import space_hint
 
 _POLL_S = 0.02
-#: A child that fails with less room than this most likely fails for want of it.
-_LITTLE_ROOM = 2**20
+#: A child that fails with less space than this most likely fails because of it.
+_LITTLE_SPACE = 2**20
 _running: set[subprocess.Popen[bytes]] = set()
 _stopped: WeakSet[subprocess.Popen[bytes]] = WeakSet()
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +185,7 @@ class Worker:
         """What to do if the work directory is full, which few libraries tell; None if it is not."""
         folder = self._log_file.parent
         free = shutil.disk_usage(folder).free
-        return f"{folder} has {free // 1024} kB left: {room_hint(folder)}" if free < _LITTLE_ROOM else None
+        return f"{folder} has {free // 1024} kB left: {space_hint(folder)}" if free < _LITTLE_SPACE else None
 
     def _watch(self) -> str:
         """Wait until the child has answered, or for its end if it answers once; gives the limit that it broke."""
