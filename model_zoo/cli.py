@@ -19,11 +19,11 @@ _DOORS = ("export", "evaluate", "sensitivity", "demo")
 #: Commands of the workbench: module and what the command does.
 _WORKBENCH = {
     "inspect": (
-        "model_zoo.workbench.inspect.door",
+        "model_zoo.workbench.inspect.command",
         "say everything that is in a checkpoint, without running any of it",
     ),
     "recover": ("model_zoo.workbench.recover.door", "turn a checkpoint into a model that loads it"),
-    "explore": ("model_zoo.workbench.explore.door", "run a checkpoint, measure it, and write reports"),
+    "explore": ("model_zoo.workbench.explore.command", "run a checkpoint, measure it, and write reports"),
     "scorecard": ("model_zoo.workbench.scorecard.door", "build models for many targets, and keep what came of it"),
     "discover": (
         "model_zoo.workbench.discover.door",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_zoo.workbench.explore.door import _parser
+from model_zoo.workbench.explore.command import _parser
 from model_zoo.workbench.explore.records import Request
 from model_zoo.workbench.explore.scripts import command_line, write_scripts
 from model_zoo.workbench.explore.workspace import Workspace, new_workspace
