@@ -103,11 +103,11 @@ def _parser() -> argparse.ArgumentParser:
 def _prepare(given: argparse.Namespace) -> Any:
     """Check everything that can be checked before a file is written, then make or open the workspace."""
     from model_zoo.targets.chipset import find_chipset
-    from model_zoo.workbench.explore.contents import RUNNERS, check_runnable, read_facts
     from model_zoo.workbench.explore.environment import choose_environment, find_environments
-    from model_zoo.workbench.explore.explore import Exploration
+    from model_zoo.workbench.explore.exploration import Exploration
     from model_zoo.workbench.explore.identify import code_beside, find_source, find_weights
-    from model_zoo.workbench.explore.records import Request
+    from model_zoo.workbench.explore.model_file import RUNNERS, check_runnable, read_facts
+    from model_zoo.workbench.explore.records import ExploreRequest
     from model_zoo.workbench.explore.scripts import write_scripts
     from model_zoo.workbench.explore.targets import read_targets
     from model_zoo.workbench.explore.workspace import new_workspace, open_workspace
@@ -129,7 +129,7 @@ def _prepare(given: argparse.Namespace) -> Any:
     facts = read_facts(file)
     check_runnable(file, facts, source, given.trust)
     beside = code_beside(file) if source is None and facts.format not in RUNNERS else None
-    request = Request(
+    request = ExploreRequest(
         model=str(file.resolve()),
         name=given.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
         source=str(source) if source else None,
@@ -158,7 +158,7 @@ def _prepare(given: argparse.Namespace) -> Any:
 
 def _finish(exploration: Any, as_json: bool) -> int:
     from model_zoo.workbench.explore.document import read_outputs
-    from model_zoo.workbench.explore.explore import finish
+    from model_zoo.workbench.explore.exploration import finish
     from model_zoo.workbench.explore.render import write_reports
 
     workspace = exploration.workspace

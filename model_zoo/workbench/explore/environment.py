@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "transformers", "onnx", "onnxruntim
 
 
 @dataclass(frozen=True)
-class Found:
+class PythonEnvironment:
     """An environment.
 
     Args:
@@ -38,7 +38,7 @@ class Found:
         return any(prefix == own or own in prefix.parents for own in self.prefixes)
 
 
-def find_environments(project: Path, variables: Mapping[str, str]) -> list[Found]:
+def find_environments(project: Path, variables: Mapping[str, str]) -> list[PythonEnvironment]:
     """Every environment that the project folder or the shell names.
 
     Args:
@@ -46,21 +46,21 @@ def find_environments(project: Path, variables: Mapping[str, str]) -> list[Found
     """
     found = []
     if (project / "pixi.toml").is_file() or _has_pixi_table(project / "pyproject.toml"):
-        found.append(Found("pixi", project, ((project / ".pixi").resolve(),)))
+        found.append(PythonEnvironment("pixi", project, ((project / ".pixi").resolve(),)))
     venv = project / ".venv"
     if (venv / "pyvenv.cfg").is_file():
         kind = "uv" if (project / "uv.lock").is_file() else "venv"
-        found.append(Found(kind, venv, (venv.resolve(),)))
+        found.append(PythonEnvironment(kind, venv, (venv.resolve(),)))
     active = variables.get("VIRTUAL_ENV")
     if active and Path(active).resolve() != venv.resolve() and (Path(active) / "pyvenv.cfg").is_file():
-        found.append(Found("venv", Path(active), (Path(active).resolve(),)))
+        found.append(PythonEnvironment("venv", Path(active), (Path(active).resolve(),)))
     conda = variables.get("CONDA_PREFIX")
     if conda and ".pixi" not in Path(conda).parts:
-        found.append(Found("conda", Path(conda), (Path(conda).resolve(),)))
+        found.append(PythonEnvironment("conda", Path(conda), (Path(conda).resolve(),)))
     return found
 
 
-def choose_environment(found: list[Found], asked: str | None, prefix: Path) -> Found:
+def choose_environment(found: list[PythonEnvironment], asked: str | None, prefix: Path) -> PythonEnvironment:
     """The environment to take as current: the one asked for, else the one that runs this, else the only one.
 
     Args:
@@ -70,7 +70,7 @@ def choose_environment(found: list[Found], asked: str | None, prefix: Path) -> F
         UserError: There is none of the kind asked for, or Pixi and a virtual environment both are there, or several
             others and this runs in none of them.
     """
-    plain = Found("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix, (prefix,))
+    plain = PythonEnvironment("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix, (prefix,))
     kinds = [each.kind for each in found]
     listed = " and ".join(f"{each.kind} ({each.root})" for each in found)
     if asked is not None:
@@ -87,7 +87,7 @@ def choose_environment(found: list[Found], asked: str | None, prefix: Path) -> F
     return found[0] if found else plain
 
 
-def describe_environment(found: list[Found], chosen: Found, prefix: Path) -> Environment:
+def describe_environment(found: list[PythonEnvironment], chosen: PythonEnvironment, prefix: Path) -> Environment:
     """What is there: Python, packages, processor, memory, accelerators."""
     import psutil
 

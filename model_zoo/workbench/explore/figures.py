@@ -7,16 +7,16 @@ from typing import ClassVar
 
 from model_zoo.workbench.explore.records import (
     Environment,
+    ExploreRequest,
+    ExploreState,
     Identity,
-    Part,
-    Record,
-    Request,
+    RecordPart,
     Requirements,
-    State,
+    StepRecord,
 )
 
 
-class Tensor(Part):
+class TensorStats(RecordPart):
     """A tensor as it went in or came out.
 
     Args:
@@ -31,7 +31,7 @@ class Tensor(Part):
     finite: bool
 
 
-class Inputs(Record):
+class RunInputs(StepRecord):
     """What the model was run on; kept in the folder inputs/.
 
     Args:
@@ -49,14 +49,14 @@ class Inputs(Record):
     origin: str
     real: bool
     samples: int
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[TensorStats, ...]
     shapes_from: str
     preparation: str
     chosen: dict[str, int]
     passed_over: tuple[str, ...]
 
 
-class Cold(Part):
+class Cold(RecordPart):
     """Milliseconds of a run from nothing: start of the process, imports, loading, the first forward pass."""
 
     process_ms: float
@@ -66,7 +66,7 @@ class Cold(Part):
     total_ms: float
 
 
-class Latency(Part):
+class Latency(RecordPart):
     """Milliseconds of single forward passes after warm-up, at batch 1 of the model.
 
     Args:
@@ -85,7 +85,7 @@ class Latency(Part):
     milliseconds: tuple[float, ...]
 
 
-class Batch(Part):
+class Batch(RecordPart):
     """Throughput at one batch size; the reason where the model does not take it."""
 
     batch: int
@@ -94,7 +94,7 @@ class Batch(Part):
     problem: str | None
 
 
-class Memory(Part):
+class Memory(RecordPart):
     """Resident memory of the process.
 
     Args:
@@ -110,14 +110,14 @@ class Memory(Part):
     accelerator_peak_mb: float | None
 
 
-class Failure(Part):
+class Failure(RecordPart):
     """Why the model did not run."""
 
     step: str
     message: str
 
 
-class Run(Record):
+class ModelRun(StepRecord):
     """What running it showed. Everything after a failure is None.
 
     Args:
@@ -134,8 +134,8 @@ class Run(Record):
     place: str
     threads: int | None
     parameters: int | None
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorStats, ...]
+    outputs: tuple[TensorStats, ...]
     outputs_repeat: bool | None
     cold: Cold | None
     latency: Latency | None
@@ -150,7 +150,7 @@ class Run(Record):
     failure: Failure | None
 
 
-class Layer(Part):
+class LayerCost(RecordPart):
     """One layer or operator.
 
     Args:
@@ -169,7 +169,7 @@ class Layer(Part):
     parameters: int
 
 
-class Layers(Record):
+class LayerCosts(StepRecord):
     """Where time and work go.
 
     Args:
@@ -182,14 +182,14 @@ class Layers(Record):
     file: ClassVar[str] = "layers.json"
     how: str
     runs: int
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerCost, ...]
     macs: int | None
     gmacs: float | None
     counted: str
     problem: str | None
 
 
-class Verdict(StrEnum):
+class TargetVerdict(StrEnum):
     """Of a target."""
 
     MET = "met"
@@ -197,7 +197,7 @@ class Verdict(StrEnum):
     NOT_MEASURED = "not measured"
 
 
-class Judgement(Part):
+class TargetOutcome(RecordPart):
     """One target and what became of it.
 
     Args:
@@ -209,17 +209,17 @@ class Judgement(Part):
     wanted: str
     found: int | float | str | None
     unit: str
-    verdict: Verdict
+    verdict: TargetVerdict
     place: str
     reason: str | None
 
 
-class Judgements(Record):
+class TargetOutcomes(StepRecord):
     """The targets of the user's file, judged."""
 
     file: ClassVar[str] = "targets.json"
     source: str
-    judgements: tuple[Judgement, ...]
+    judgements: tuple[TargetOutcome, ...]
     met: int
     missed: int
     not_measured: int
@@ -234,7 +234,7 @@ class Fit(StrEnum):
     FAILED = "failed"
 
 
-class OnCpu(Part):
+class OnCpu(RecordPart):
     """A node that would not run on the NPU."""
 
     node: str
@@ -242,7 +242,7 @@ class OnCpu(Part):
     reason: str
 
 
-class Npu(Part):
+class NpuCheck(RecordPart):
     """One chipset at one precision.
 
     Args:
@@ -261,14 +261,14 @@ class Npu(Part):
     reason: str | None
 
 
-class Group(Part):
+class NpuGroup(RecordPart):
     """Chipsets that are alike at one precision, each with the generation of its NPU."""
 
     precision: str
     chipsets: tuple[str, ...]
 
 
-class Npus(Record):
+class NpuChecks(StepRecord):
     """On which NPUs the whole graph fits, as the QNN compiler says on this machine.
 
     Args:
@@ -279,22 +279,22 @@ class Npus(Record):
     file: ClassVar[str] = "npu.json"
     compiler: str
     calibration: str
-    checks: tuple[Npu, ...]
-    whole: tuple[Group, ...]
-    not_whole: tuple[Group, ...]
+    checks: tuple[NpuCheck, ...]
+    whole: tuple[NpuGroup, ...]
+    not_whole: tuple[NpuGroup, ...]
     problem: str | None
 
 
 #: In the order of the steps.
-RECORDS: tuple[type[Record], ...] = (
-    Request,
-    State,
+RECORDS: tuple[type[StepRecord], ...] = (
+    ExploreRequest,
+    ExploreState,
     Identity,
     Environment,
     Requirements,
-    Inputs,
-    Run,
-    Layers,
-    Judgements,
-    Npus,
+    RunInputs,
+    ModelRun,
+    LayerCosts,
+    TargetOutcomes,
+    NpuChecks,
 )

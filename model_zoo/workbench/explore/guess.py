@@ -9,15 +9,15 @@ from torch import nn
 
 from model_zoo.base.spec import TensorSpec, random_arrays
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.workbench.explore.subject import Port
-from model_zoo.workbench.explore.subject_torch import forward_names
+from model_zoo.workbench.explore.loaded_model import ModelInput
+from model_zoo.workbench.explore.loaded_torch import forward_names
 
 _SIDES = (224, 32, 28, 64, 128, 256, 299, 384, 512, 640)
 _LENGTHS = (16000, 1024, 128)
 _TOKENS = 16
 
 
-def guess_ports(module: nn.Module) -> tuple[list[Port], str]:
+def guess_ports(module: nn.Module) -> tuple[list[ModelInput], str]:
     """The first shape that a forward pass takes.
 
     Returns:
@@ -53,17 +53,17 @@ def guess_ports(module: nn.Module) -> tuple[list[Port], str]:
     raise ModelZooError(f"none of {len(candidates)} shapes for the first layer, {layer}, runs: {reason}", give)
 
 
-def _candidates(layer: nn.Module, name: str) -> Iterator[Port]:
+def _candidates(layer: nn.Module, name: str) -> Iterator[ModelInput]:
     if isinstance(layer, nn.Conv2d):
-        yield from (Port(name, (1, layer.in_channels, side, side)) for side in _SIDES)
+        yield from (ModelInput(name, (1, layer.in_channels, side, side)) for side in _SIDES)
     elif isinstance(layer, nn.Conv1d):
-        yield from (Port(name, (1, layer.in_channels, length)) for length in _LENGTHS)
+        yield from (ModelInput(name, (1, layer.in_channels, length)) for length in _LENGTHS)
     elif isinstance(layer, nn.Conv3d):
-        yield from (Port(name, (1, layer.in_channels, frames, 112, 112)) for frames in (16, 8))
+        yield from (ModelInput(name, (1, layer.in_channels, frames, 112, 112)) for frames in (16, 8))
     elif isinstance(layer, nn.Embedding):
-        yield Port(name, (1, _TOKENS), "int64", layer.num_embeddings)
+        yield ModelInput(name, (1, _TOKENS), "int64", layer.num_embeddings)
     elif isinstance(layer, nn.RNNBase):
-        yield Port(name, (1, _TOKENS, layer.input_size) if layer.batch_first else (_TOKENS, 1, layer.input_size))
+        yield ModelInput(name, (1, _TOKENS, layer.input_size) if layer.batch_first else (_TOKENS, 1, layer.input_size))
     elif isinstance(layer, nn.Linear):
-        yield Port(name, (1, layer.in_features))
-        yield Port(name, (1, _TOKENS, layer.in_features))
+        yield ModelInput(name, (1, layer.in_features))
+        yield ModelInput(name, (1, _TOKENS, layer.in_features))

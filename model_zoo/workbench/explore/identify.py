@@ -11,7 +11,7 @@ from typing import Any
 
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.workbench.explore.contents import FileFacts
+from model_zoo.workbench.explore.model_file import FileFacts
 from model_zoo.workbench.explore.records import Identity, Said
 
 ENTRY = "model.py"

@@ -15,28 +15,28 @@ from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.kernel_checks import Check, check_for
 from model_zoo.workbench.explore.operators import NUMBERS
-from model_zoo.workbench.explore.program import Description, Node, Value
-from model_zoo.workbench.explore.program_values import Constant
+from model_zoo.workbench.explore.program import Description, ProgramNode, ProgramValue
+from model_zoo.workbench.explore.program_values import TorchConstant
 
 #: Python types of the arguments of an operator, by the type that its schema names.
 _TYPES: dict[str, tuple[type, ...]] = {
-    "Tensor": (Value, int, float),  # torch makes tensors of numbers
-    "int": (int, Value),
-    "float": (int, float, Value),
-    "number": (int, float, Value),
+    "Tensor": (ProgramValue, int, float),  # torch makes tensors of numbers
+    "int": (int, ProgramValue),
+    "float": (int, float, ProgramValue),
+    "number": (int, float, ProgramValue),
     "bool": (bool,),
     "str": (str,),
     "ScalarType": (torch.dtype,),
     "Layout": (torch.layout,),
     "MemoryFormat": (torch.memory_format,),
-    "Device": (Value,),
+    "Device": (ProgramValue,),
 }
 #: Stands for the device that the inputs are on.
-_DEVICE = Value(-1)
+_DEVICE = ProgramValue(-1)
 
 
 @dataclass(frozen=True)
-class Label:
+class StepLabel:
     """A step of a graph as reports show it.
 
     Args:
@@ -52,17 +52,17 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Step:
+class ProgramStep:
     """A call of an operator, ready to be made.
 
     Args:
-        results: As those of `Node`.
+        results: As those of `ProgramNode`.
         finished: Numbers of values that no later step uses.
         check: Whether the arguments belong together, where torch does not see to that.
         names: Of the arguments.
     """
 
-    label: Label
+    label: StepLabel
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -73,7 +73,7 @@ class Step:
 
 
 #: Makes the call of a step, and may look at it.
-Watch = Callable[[Label, Callable[[], Any]], Any]
+Watch = Callable[[StepLabel, Callable[[], Any]], Any]
 
 
 class Program(torch.nn.Module):
@@ -173,7 +173,7 @@ def load_program(file: Path, description: Description) -> Program:
     return Program(description, tensors)
 
 
-def _step(place: int, node: Node, stored: Mapping[int, str], finished: tuple[int, ...]) -> Step:
+def _step(place: int, node: ProgramNode, stored: Mapping[int, str], finished: tuple[int, ...]) -> ProgramStep:
     arguments = {key: _own(value) for key, value in node.arguments.items()}
     if node.operator in NUMBERS:
         function: Callable[..., Any] = NUMBERS[node.operator]
@@ -187,8 +187,8 @@ def _step(place: int, node: Node, stored: Mapping[int, str], finished: tuple[int
         names = (*(argument.name for argument in overload._schema.arguments[: len(args)]), *kwargs)
     used = tuple(dict.fromkeys(stored[n] for n in _numbers(node.arguments) if n in stored))
     kind = node.operator.removeprefix("aten.").removesuffix(".default")
-    label = Label(place, node.shown, kind, used)
-    return Step(label, function, args, kwargs, node.results, finished, check, names)
+    label = StepLabel(place, node.shown, kind, used)
+    return ProgramStep(label, function, args, kwargs, node.results, finished, check, names)
 
 
 def _last_uses(description: Description) -> list[tuple[int, ...]]:
@@ -206,7 +206,7 @@ def _last_uses(description: Description) -> list[tuple[int, ...]]:
 
 def _numbers(value: Any) -> list[int]:
     """Every value in an argument, also in lists and dictionaries."""
-    if isinstance(value, Value):
+    if isinstance(value, ProgramValue):
         return [value.number]
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [number for each in inner for number in _numbers(each)]
@@ -216,13 +216,13 @@ def _own(value: Any) -> Any:
     """An argument with what torch itself has for dtypes and formats."""
     if isinstance(value, list):
         return [_own(each) for each in value]
-    if isinstance(value, Constant):
+    if isinstance(value, TorchConstant):
         return _DEVICE if value.kind == "device" else getattr(torch, value.name)
     return value
 
 
 def _filled(value: Any, values: Mapping[int, Any]) -> Any:
-    if isinstance(value, Value):
+    if isinstance(value, ProgramValue):
         return values[value.number]
     if isinstance(value, list):
         return [_filled(each, values) for each in value]
@@ -233,7 +233,7 @@ def _filled(value: Any, values: Mapping[int, Any]) -> Any:
 
 def _keep_results(results: list[Any], given: Any, values: dict[int, Any]) -> None:
     """An operator of one result gives it, of several a tuple; one that gives a list has one result, a list."""
-    if len(results) == 1 and isinstance(results[0], Value):
+    if len(results) == 1 and isinstance(results[0], ProgramValue):
         values[results[0].number] = given
         return
     flat = results[0] if len(results) == 1 else results

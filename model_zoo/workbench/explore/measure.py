@@ -15,11 +15,11 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
-from model_zoo.workbench.explore.figures import Batch, Cold, Failure, Latency, Layers, Memory, Run, Tensor
-from model_zoo.workbench.explore.subject import Port
-from model_zoo.workbench.explore.worker import observe
+from model_zoo.workbench.explore.figures import Batch, Cold, Failure, Latency, LayerCosts, Memory, ModelRun, TensorStats
+from model_zoo.workbench.explore.loaded_model import ModelInput
+from model_zoo.workbench.explore.measure_worker import observe
 
-_WORKER = "model_zoo.workbench.explore.worker"
+_WORKER = "model_zoo.workbench.explore.measure_worker"
 #: All warm runs together take no longer than about this; a slow model is run less often, and the record says so.
 WARM_BUDGET_S = 60.0
 _BATCHES = (1, 2, 4, 8)
@@ -29,7 +29,7 @@ _OTHER_RUNS = 60
 
 
 @dataclass
-class Measurement:
+class ModelProcess:
     """A model in a child process.
 
     Args:
@@ -72,18 +72,18 @@ class Measurement:
         file = self.work_dir / "log.txt"
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
-    def load(self) -> list[Port] | None:
+    def load(self) -> list[ModelInput] | None:
         """Start the child and load the model; gives the inputs it declares."""
         self.loaded = self.ask("load")
         ports = self.loaded["ports"]
-        return None if ports is None else [Port.from_json(port) for port in ports]
+        return None if ports is None else [ModelInput.from_json(port) for port in ports]
 
-    def guess(self) -> tuple[list[Port], str]:
-        """Inputs that the forward pass takes, where nothing declares them, and how they were found."""
+    def guess(self) -> tuple[list[ModelInput], str]:
+        """RunInputs that the forward pass takes, where nothing declares them, and how they were found."""
         found = self.ask("guess")
-        return [Port.from_json(port) for port in found["ports"]], found["why"]
+        return [ModelInput.from_json(port) for port in found["ports"]], found["why"]
 
-    def run(self, samples: Sequence[Arrays], kept: Path, runs: int) -> tuple[Run, Layers]:
+    def run(self, samples: Sequence[Arrays], kept: Path, runs: int) -> tuple[ModelRun, LayerCosts]:
         """Everything that is measured. A failure ends it and is part of the record.
 
         Args:
@@ -129,8 +129,8 @@ class Measurement:
             found["failure"] = Failure(step=step, message=error.message)
         return self._record(samples, found, runs), layers
 
-    def _record(self, samples: Sequence[Arrays], found: dict[str, Any], runs: int) -> Run:
-        return Run(
+    def _record(self, samples: Sequence[Arrays], found: dict[str, Any], runs: int) -> ModelRun:
+        return ModelRun(
             runtime=self.loaded["runtime"],
             device=self.loaded["device"],
             place=self.place,
@@ -146,7 +146,7 @@ class Measurement:
         parts["first_ms"] = round(first["first_ms"], 1)
         return {
             "cold": Cold(**parts, total_ms=round(sum(parts.values()), 1)),
-            "outputs": tuple(Tensor.model_validate(each) for each in first["outputs"]),
+            "outputs": tuple(TensorStats.model_validate(each) for each in first["outputs"]),
             "outputs_repeat": first["repeat"],
             "memory": self._memory(first),
         }
@@ -176,10 +176,10 @@ class Measurement:
             found.append(_batch(batch, float(np.median(answer["milliseconds"]))))
         return found
 
-    def _layers(self, kept: Path, runs: int) -> Layers:
+    def _layers(self, kept: Path, runs: int) -> LayerCosts:
         """By a child that may die of it: the figures before are kept then."""
         try:
-            return Layers.model_validate(self.ask("layers", samples=str(kept), runs=runs)["layers"])
+            return LayerCosts.model_validate(self.ask("layers", samples=str(kept), runs=runs)["layers"])
         except ChildFailedError as error:
             return no_layers(error.message)
 
@@ -201,9 +201,9 @@ def summarise(milliseconds: Sequence[float]) -> Latency:
     )
 
 
-def no_layers(problem: str) -> Layers:
+def no_layers(problem: str) -> LayerCosts:
     """The record where nothing was seen of single layers."""
-    return Layers(how="", runs=0, layers=(), macs=None, gmacs=None, counted="", problem=problem)
+    return LayerCosts(how="", runs=0, layers=(), macs=None, gmacs=None, counted="", problem=problem)
 
 
 def _batch(batch: int, ms: float) -> Batch:

@@ -14,7 +14,7 @@ from model_zoo.toolchains.local.placement import NotWholeError
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
-from model_zoo.workbench.explore.figures import Fit, Group, Npu, Npus, OnCpu
+from model_zoo.workbench.explore.figures import Fit, NpuCheck, NpuChecks, NpuGroup, OnCpu
 
 #: Generations of the NPU that are checked unless chipsets are named.
 _GENERATIONS = (68, 73, 75, 79, 81)
@@ -40,7 +40,7 @@ def check_npus(
     wanted: Sequence[tuple[Chipset, Precision]],
     outputs: Sequence[str],
     tell: Callable[[str], None],
-) -> Npus:
+) -> NpuChecks:
     """Compile the graph for each chipset and precision; nothing that is compiled is kept.
 
     Args:
@@ -53,7 +53,7 @@ def check_npus(
     calibration = f"{len(samples)} {'real' if real else 'synthetic'} sample(s)"
     versions = toolchain.versions(TargetRuntime.QNN_CONTEXT_BINARY)
     compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
-    checks: list[Npu] = []
+    checks: list[NpuCheck] = []
     try:
         toolchain.require(TargetRuntime.QNN_CONTEXT_BINARY)
         with work_folder() as folder:
@@ -64,10 +64,10 @@ def check_npus(
                 tell(f"{precision} for {len(chips)} chipset(s)")
                 checks += _check_precision(toolchain, folder, precision, chips, samples, outputs)
     except ModelZooError as error:
-        return Npus(
+        return NpuChecks(
             compiler=compiler, calibration=calibration, checks=(), whole=(), not_whole=(), problem=error.message
         )
-    return Npus(
+    return NpuChecks(
         compiler=compiler,
         calibration=calibration,
         checks=tuple(checks),
@@ -77,13 +77,13 @@ def check_npus(
     )
 
 
-def _grouped(checks: Sequence[Npu], fit: Fit) -> tuple[Group, ...]:
+def _grouped(checks: Sequence[NpuCheck], fit: Fit) -> tuple[NpuGroup, ...]:
     by_precision: dict[str, list[str]] = {}
     for check in checks:
         if check.fit is fit:
             name = f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})"
             by_precision.setdefault(check.precision, []).append(name)
-    return tuple(Group(precision=name, chipsets=tuple(chips)) for name, chips in by_precision.items())
+    return tuple(NpuGroup(precision=name, chipsets=tuple(chips)) for name, chips in by_precision.items())
 
 
 def _check_precision(
@@ -93,7 +93,7 @@ def _check_precision(
     chips: Sequence[Chipset],
     samples: Sequence[Arrays],
     outputs: Sequence[str],
-) -> list[Npu]:
+) -> list[NpuCheck]:
     possible = [chip for chip in chips if _impossible(chip, precision) is None]
     lowered: Path | None = None
     reason = ""
@@ -124,7 +124,7 @@ def _check_precision(
     return found
 
 
-def _compile(toolchain: LocalToolchain, folder: Path, lowered: Path, chip: Chipset, precision: Precision) -> Npu:
+def _compile(toolchain: LocalToolchain, folder: Path, lowered: Path, chip: Chipset, precision: Precision) -> NpuCheck:
     request = CompileRequest(lowered, TargetRuntime.QNN_CONTEXT_BINARY, precision, chip, (), f"{chip.name}-{precision}")
     try:
         compiled, _ = toolchain.compile(request, folder)
@@ -156,8 +156,8 @@ def _npu(
     nodes: int | None = None,
     on_cpu: tuple[OnCpu, ...] = (),
     reason: str | None = None,
-) -> Npu:
-    return Npu(
+) -> NpuCheck:
+    return NpuCheck(
         chipset=chip.name,
         generation=chip.npu,
         precision=str(precision),

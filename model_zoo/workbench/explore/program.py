@@ -16,6 +16,7 @@ from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.places import UnreadableError
 from model_zoo.checkpoints.untrusted_json import parse_json
 from model_zoo.utils.errors import UserError
+from model_zoo.workbench.explore.loaded_model import ModelInput
 from model_zoo.workbench.explore.operators import CHECKS, NUMBERS, operator_name
 from model_zoo.workbench.explore.program_values import (
     CONSTANTS,
@@ -29,7 +30,6 @@ from model_zoo.workbench.explore.program_values import (
     size_of,
     unflatten,
 )
-from model_zoo.workbench.explore.subject import Port
 
 #: The major version of the format that is read.
 _SCHEMA = 8
@@ -43,14 +43,14 @@ _CHANGES = {
 
 
 @dataclass(frozen=True)
-class Value:
+class ProgramValue:
     """An earlier value of the graph, by its number."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class Stored:
+class ProgramTensor:
     """A tensor of the file that the graph uses.
 
     Args:
@@ -58,13 +58,13 @@ class Stored:
         is_parameter: Whether it is trained.
     """
 
-    value: Value
+    value: ProgramValue
     name: str
     is_parameter: bool
 
 
 @dataclass(frozen=True)
-class Node:
+class ProgramNode:
     """A call of an operator.
 
     Args:
@@ -88,18 +88,18 @@ class Description:
         inputs: In call order.
         ranges: Least and largest size that a named size of an input may have.
         outputs: Values, nested in lists and dictionaries as the model gives them.
-        changed: Stored tensors that take the value of another at the end of a run.
+        changed: ProgramTensor tensors that take the value of another at the end of a run.
     """
 
-    inputs: list[tuple[Port, Value]]
+    inputs: list[tuple[ModelInput, ProgramValue]]
     ranges: dict[str, tuple[int, int | None]]
-    stored: list[Stored]
-    nodes: list[Node]
+    stored: list[ProgramTensor]
+    nodes: list[ProgramNode]
     outputs: Any
-    changed: list[tuple[Value, Value]]
+    changed: list[tuple[ProgramValue, ProgramValue]]
 
     @property
-    def ports(self) -> list[Port]:
+    def ports(self) -> list[ModelInput]:
         """The inputs as a forward pass takes them."""
         return [port for port, _ in self.inputs]
 
@@ -111,7 +111,7 @@ def read_program(file: Path) -> Description:
         UserError: The file is damaged, or holds something else than operators on tensors; says what.
     """
     try:
-        return _Reader(read_description(file)).read()
+        return ProgramReader(read_description(file)).read()
     except UnreadableError as error:
         raise UserError(f"{file}: {error}", "copy or save it again") from error
     except RefusedError as error:
@@ -121,20 +121,20 @@ def read_program(file: Path) -> Description:
         ) from error
 
 
-class _Reader:
+class ProgramReader:
     def __init__(self, description: Any) -> None:
         self._program = as_dict(description)
         self._module = as_dict(self._program.get("graph_module"))
         self._graph = as_dict(self._module.get("graph"))
-        self._values: dict[str, Value] = {}
+        self._values: dict[str, ProgramValue] = {}
 
     def read(self) -> Description:
         version = as_dict(self._program.get("schema_version")).get("major")
         if version != _SCHEMA:
             raise RefusedError(f"version {printable(str(version))} of the format")
         signature = as_dict(self._module.get("signature"))
-        inputs: list[tuple[Port, Value]] = []
-        stored: list[Stored] = []
+        inputs: list[tuple[ModelInput, ProgramValue]] = []
+        stored: list[ProgramTensor] = []
         for spec in as_list(signature.get("input_specs")):
             self._input(spec, inputs, stored)
         names = [port.name for port, _ in inputs]
@@ -144,17 +144,17 @@ class _Reader:
         flat, changed = self._outputs(as_list(signature.get("output_specs")), stored)
         return Description(inputs, self._ranges(), stored, nodes, self._nested(flat), changed)
 
-    def _new(self, name: Any) -> Value:
+    def _new(self, name: Any) -> ProgramValue:
         if not isinstance(name, str) or name in self._values:
             raise UnreadableError(f"a value of the graph has no name of its own: {printable(str(name))}")
-        return self._values.setdefault(name, Value(len(self._values)))
+        return self._values.setdefault(name, ProgramValue(len(self._values)))
 
-    def _old(self, name: Any) -> Value:
+    def _old(self, name: Any) -> ProgramValue:
         if not isinstance(name, str) or name not in self._values:
             raise UnreadableError(f"a value of the graph is not there when it is used: {printable(str(name))}")
         return self._values[name]
 
-    def _input(self, spec: Any, inputs: list[tuple[Port, Value]], stored: list[Stored]) -> None:
+    def _input(self, spec: Any, inputs: list[tuple[ModelInput, ProgramValue]], stored: list[ProgramTensor]) -> None:
         kind, content = only(spec)
         if kind == "constant_input":
             return  # its value stands wherever it is used
@@ -171,16 +171,18 @@ class _Reader:
             inputs.append((self._port(name, len(inputs)), made))
         elif kind in ("parameter", "buffer", "tensor_constant"):
             key = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
-            stored.append(Stored(self._new(argument.get("name")), str(content.get(key[kind])), kind == "parameter"))
+            stored.append(
+                ProgramTensor(self._new(argument.get("name")), str(content.get(key[kind])), kind == "parameter")
+            )
         else:
             raise RefusedError(f"an input of the kind {printable(kind)}")
 
-    def _port(self, name: str, place: int) -> Port:
+    def _port(self, name: str, place: int) -> ModelInput:
         meta = as_dict(as_dict(self._graph.get("tensor_values")).get(name))
         number = meta.get("dtype")
         dtype = DTYPES.get(number, "unknown") if isinstance(number, int) else "unknown"
         shown = name if is_identifier(name) else f"input_{place}"
-        return Port(shown, tuple(size_of(size) for size in as_list(meta.get("sizes"))), dtype)
+        return ModelInput(shown, tuple(size_of(size) for size in as_list(meta.get("sizes"))), dtype)
 
     def _ranges(self) -> dict[str, tuple[int, int | None]]:
         found: dict[str, tuple[int, int | None]] = {}
@@ -191,7 +193,7 @@ class _Reader:
             found[name] = (least, most if type(most) is int else None)
         return found
 
-    def _node(self, node: dict[str, Any]) -> Node | None:
+    def _node(self, node: dict[str, Any]) -> ProgramNode | None:
         """A call; None for a check of the tracer, which computes nothing."""
         target = str(node.get("target"))
         if target in CHECKS:
@@ -205,11 +207,13 @@ class _Reader:
             if not isinstance(name, str) or name in arguments:
                 raise UnreadableError(f"{operator} has an argument without a name of its own")
             arguments[name] = self._argument(as_dict(each).get("arg"))
-        if operator in NUMBERS and not all(isinstance(value, int | float | Value) for value in arguments.values()):
+        if operator in NUMBERS and not all(
+            isinstance(value, int | float | ProgramValue) for value in arguments.values()
+        ):
             raise UnreadableError(f"{operator} is given something else than numbers")
         results = [self._result(output) for output in as_list(node.get("outputs"))]
         shown = str(node.get("name"))
-        return Node(operator, arguments, results, shown if is_identifier(shown) else operator.split(".")[1])
+        return ProgramNode(operator, arguments, results, shown if is_identifier(shown) else operator.split(".")[1])
 
     def _argument(self, argument: Any) -> Any:
         kind, value = only(argument)
@@ -246,10 +250,12 @@ class _Reader:
             return None
         raise RefusedError(f"a result of the kind {printable(kind)}")
 
-    def _outputs(self, specs: list[Any], stored: list[Stored]) -> tuple[list[Any], list[tuple[Value, Value]]]:
+    def _outputs(
+        self, specs: list[Any], stored: list[ProgramTensor]
+    ) -> tuple[list[Any], list[tuple[ProgramValue, ProgramValue]]]:
         """What the model gives, and what it keeps for its next run."""
         flat: list[Any] = []
-        changed: list[tuple[Value, Value]] = []
+        changed: list[tuple[ProgramValue, ProgramValue]] = []
         by_name = {each.name: each.value for each in stored}
         for spec in specs:
             kind, content = only(spec)

@@ -22,7 +22,7 @@ _SYMBOL = re.compile(r"Symbol\('([A-Za-z]\w{0,20})'")
 
 
 @dataclass(frozen=True)
-class Constant:
+class TorchConstant:
     """Something of torch's own: a dtype, a memory format or a device.
 
     Args:
@@ -61,31 +61,31 @@ def plain(value: Any, kind: str) -> Any:
     return value
 
 
-def _dtype(value: Any) -> Constant:
+def _dtype(value: Any) -> TorchConstant:
     if type(value) is not int or value not in DTYPES:
         raise RefusedError(f"values of the type {printable(str(value))}")
-    return Constant("dtype", DTYPES[value])
+    return TorchConstant("dtype", DTYPES[value])
 
 
-def _memory_format(value: Any) -> Constant:
+def _memory_format(value: Any) -> TorchConstant:
     if type(value) is not int or value not in _MEMORY_FORMATS:
         raise RefusedError(f"the memory format {printable(str(value))}")
-    return Constant("memory_format", _MEMORY_FORMATS[value])
+    return TorchConstant("memory_format", _MEMORY_FORMATS[value])
 
 
-def _layout(value: Any) -> Constant:
+def _layout(value: Any) -> TorchConstant:
     if value != _STRIDED:
         raise RefusedError(f"tensors of the layout {printable(str(value))}")
-    return Constant("layout", "strided")
+    return TorchConstant("layout", "strided")
 
 
-def _device(value: Any) -> Constant:
+def _device(value: Any) -> TorchConstant:
     if as_dict(value).get("type") != "cpu":
         raise RefusedError(f"tensors on the device {printable(str(as_dict(value).get('type')))}")
-    return Constant("device", "cpu")
+    return TorchConstant("device", "cpu")
 
 
-CONSTANTS: dict[str, Callable[[Any], Constant]] = {
+CONSTANTS: dict[str, Callable[[Any], TorchConstant]] = {
     "as_scalar_type": _dtype,
     "as_memory_format": _memory_format,
     "as_layout": _layout,

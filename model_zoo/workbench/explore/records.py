@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Literal
 import pydantic
 
 
-class Part(pydantic.BaseModel):
+class RecordPart(pydantic.BaseModel):
     """A piece of a record. Unknown fields are errors."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
-class Record(Part):
+class StepRecord(RecordPart):
     """One file of the folder outputs/.
 
     Args:
@@ -28,7 +28,7 @@ class Record(Part):
     version: Literal[1] = 1
 
 
-class Request(Record):
+class ExploreRequest(StepRecord):
     """What was asked for: everything that shapes the result. Paths are absolute."""
 
     file: ClassVar[str] = "request.json"
@@ -56,7 +56,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class State(Record):
+class ExploreState(StepRecord):
     """Where an exploration stands.
 
     Args:
@@ -74,7 +74,7 @@ class State(Record):
     resume: str
 
 
-class Said(Part):
+class Said(RecordPart):
     """Something that a file or a name says.
 
     Args:
@@ -85,7 +85,7 @@ class Said(Part):
     where: str
 
 
-class Identity(Record):
+class Identity(StepRecord):
     """What the file is.
 
     Args:
@@ -112,7 +112,7 @@ class Identity(Record):
     problems: tuple[str, ...]
 
 
-class Environment(Record):
+class Environment(StepRecord):
     """Where it runs.
 
     Args:
@@ -138,7 +138,7 @@ class Environment(Record):
     packages: dict[str, str]
 
 
-class Status(StrEnum):
+class PackageStatus(StrEnum):
     """Of a required package in the Python that runs this."""
 
     INSTALLED = "installed"
@@ -146,7 +146,7 @@ class Status(StrEnum):
     CONFLICT = "conflict"
 
 
-class Requirement(Part):
+class Requirement(RecordPart):
     """One package.
 
     Args:
@@ -158,12 +158,12 @@ class Requirement(Part):
     package: str
     specifier: str
     installed: str | None
-    status: Status
+    status: PackageStatus
     needed: bool
     where: tuple[str, ...]
 
 
-class Option(Part):
+class InstallCommand(RecordPart):
     """A way to install what is missing. Nothing was installed."""
 
     environment: str
@@ -171,12 +171,12 @@ class Option(Part):
     command: str
 
 
-class Requirements(Record):
+class Requirements(StepRecord):
     """Which packages the run needs, and which of them are absent."""
 
     file: ClassVar[str] = "requirements.json"
     requirements: tuple[Requirement, ...]
     missing: tuple[str, ...]
     conflicts: tuple[str, ...]
-    options: tuple[Option, ...]
+    options: tuple[InstallCommand, ...]
     skipped: tuple[str, ...]

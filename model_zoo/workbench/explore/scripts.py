@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from model_zoo.utils.files import atomic_write
-from model_zoo.workbench.explore.records import Request
+from model_zoo.workbench.explore.records import ExploreRequest
 from model_zoo.workbench.explore.workspace import Workspace
 
 _RERUN_SH = """#!/bin/sh
@@ -25,11 +25,11 @@ import sys
 from pathlib import Path
 
 from model_zoo.cli import main
-from model_zoo.workbench.explore.records import Request
+from model_zoo.workbench.explore.records import ExploreRequest
 from model_zoo.workbench.explore.scripts import command_line
 
 root = Path(__file__).resolve().parents[1]
-request = Request.model_validate(json.loads((root / "outputs" / "request.json").read_text(encoding="utf-8")))
+request = ExploreRequest.model_validate(json.loads((root / "outputs" / "request.json").read_text(encoding="utf-8")))
 sys.exit(main([*command_line(request), "--output-dir", str(root.parent), *sys.argv[1:]]))
 '''
 
@@ -44,7 +44,7 @@ for file in write_reports(Path(__file__).resolve().parents[1]):
 '''
 
 
-def command_line(request: Request) -> list[str]:
+def command_line(request: ExploreRequest) -> list[str]:
     """The arguments of `model-zoo` that make this request."""
     words = ["explore", request.model, f"--name={request.name}", f"--device={request.device}"]
     words += [f"--runs={request.runs}", f"--timeout={request.timeout_s:g}"]

@@ -15,7 +15,15 @@ from model_zoo.base.info import ChipsetName, PrecisionName
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.paths import is_plain_file
-from model_zoo.workbench.explore.figures import Fit, Judgement, Judgements, Layers, Npus, Run, Verdict
+from model_zoo.workbench.explore.figures import (
+    Fit,
+    LayerCosts,
+    ModelRun,
+    NpuChecks,
+    TargetOutcome,
+    TargetOutcomes,
+    TargetVerdict,
+)
 from model_zoo.workbench.explore.records import Identity
 
 EXAMPLE = "latency_ms: {p50: 20, p90: 30}"
@@ -136,8 +144,13 @@ def _line(node: Any, path: list[Any]) -> int:
 
 
 def judge(
-    targets: Targets, source: Path, identity: Identity, run: Run | None, layers: Layers | None, npus: Npus | None
-) -> Judgements:
+    targets: Targets,
+    source: Path,
+    identity: Identity,
+    run: ModelRun | None,
+    layers: LayerCosts | None,
+    npus: NpuChecks | None,
+) -> TargetOutcomes:
     """Hold each target against its figure. A time of this machine never judges a target for a device."""
     found = (
         *_latencies(targets, run),
@@ -148,17 +161,17 @@ def judge(
             for name, value in targets.quality.items()
         ),
     )
-    counts = {verdict: sum(each.verdict is verdict for each in found) for verdict in Verdict}
-    return Judgements(
+    counts = {verdict: sum(each.verdict is verdict for each in found) for verdict in TargetVerdict}
+    return TargetOutcomes(
         source=str(source),
         judgements=found,
-        met=counts[Verdict.MET],
-        missed=counts[Verdict.MISSED],
-        not_measured=counts[Verdict.NOT_MEASURED],
+        met=counts[TargetVerdict.MET],
+        missed=counts[TargetVerdict.MISSED],
+        not_measured=counts[TargetVerdict.NOT_MEASURED],
     )
 
 
-def _latencies(targets: Targets, run: Run | None) -> Iterator[Judgement]:
+def _latencies(targets: Targets, run: ModelRun | None) -> Iterator[TargetOutcome]:
     latency = run.latency if run else None
     for target in targets.latency_ms:
         for name in ("p50", "p90", "p99", "max"):
@@ -176,7 +189,9 @@ def _latencies(targets: Targets, run: Run | None) -> Iterator[Judgement]:
                 yield _judged(what, wanted, value, "ms", value <= limit, run.place)
 
 
-def _figures(targets: Targets, identity: Identity, run: Run | None, layers: Layers | None) -> Iterator[Judgement]:
+def _figures(
+    targets: Targets, identity: Identity, run: ModelRun | None, layers: LayerCosts | None
+) -> Iterator[TargetOutcome]:
     place = run.place if run else ""
     memory = run.memory.model_mb if run and run.memory else None
     parameters = (run.parameters if run else None) or identity.parameters
@@ -198,7 +213,7 @@ def _figures(targets: Targets, identity: Identity, run: Run | None, layers: Laye
             yield _judged(name, wanted, value, unit, value >= limit if least else value <= limit, where)
 
 
-def _npus(targets: Targets, npus: Npus | None) -> Iterator[Judgement]:
+def _npus(targets: Targets, npus: NpuChecks | None) -> Iterator[TargetOutcome]:
     for target in targets.npu:
         what = f"npu {target.chipset} {target.precision}"
         checks = npus.checks if npus else ()
@@ -211,12 +226,14 @@ def _npus(targets: Targets, npus: Npus | None) -> Iterator[Judgement]:
             yield _judged(what, "whole graph", str(check.fit), "", check.fit is Fit.WHOLE, place)
 
 
-def _judged(target: str, wanted: str, found: int | float | str, unit: str, met: bool, place: str) -> Judgement:
-    verdict = Verdict.MET if met else Verdict.MISSED
-    return Judgement(target=target, wanted=wanted, found=found, unit=unit, verdict=verdict, place=place, reason=None)
+def _judged(target: str, wanted: str, found: int | float | str, unit: str, met: bool, place: str) -> TargetOutcome:
+    verdict = TargetVerdict.MET if met else TargetVerdict.MISSED
+    return TargetOutcome(
+        target=target, wanted=wanted, found=found, unit=unit, verdict=verdict, place=place, reason=None
+    )
 
 
-def _unmeasured(target: str, wanted: str, unit: str, reason: str) -> Judgement:
-    return Judgement(
-        target=target, wanted=wanted, found=None, unit=unit, verdict=Verdict.NOT_MEASURED, place="", reason=reason
+def _unmeasured(target: str, wanted: str, unit: str, reason: str) -> TargetOutcome:
+    return TargetOutcome(
+        target=target, wanted=wanted, found=None, unit=unit, verdict=TargetVerdict.NOT_MEASURED, place="", reason=reason
     )

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model_zoo.workbench.explore.figures import Layers
-from model_zoo.workbench.explore.interpreter import Label, Program, Watch
-from model_zoo.workbench.explore.subject import shared_layers
+from model_zoo.workbench.explore.figures import LayerCosts
+from model_zoo.workbench.explore.interpreter import Program, StepLabel, Watch
+from model_zoo.workbench.explore.loaded_model import shared_layers
 
 _COUNTED = "matrix products, convolutions and attention, half of the operations that torch counts"
 _WARM_UP = 2
 
 
-def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: int, device: str) -> Layers:
+def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: int, device: str) -> LayerCosts:
     """Time each module that has none inside, by hooks around its forward; work is counted in a run of its own."""
     leaves = {name: each for name, each in module.named_modules() if not any(each.children())}
     times: dict[str, float] = defaultdict(float)
@@ -69,7 +69,9 @@ def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: i
     return _layers("hooks around each innermost module", runs, found, macs.get("Global", 0))
 
 
-def measure_graph(module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str) -> Layers:
+def measure_graph(
+    module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str
+) -> LayerCosts:
     """Time each operator of a traced graph by running it node by node."""
     watched = module.run if isinstance(module, Program) else partial(_run_graph, module)
     watch = _Watch({name: parameter.numel() for name, parameter in module.named_parameters()}, device)
@@ -90,8 +92,8 @@ def _run_graph(module: torch.fx.GraphModule, inputs: list[torch.Tensor], watch: 
     _WatchedInterpreter(module, watch).run(*inputs)
 
 
-def _layers(how: str, runs: int, found: list[Any], macs: int) -> Layers:
-    return Layers(
+def _layers(how: str, runs: int, found: list[Any], macs: int) -> LayerCosts:
+    return LayerCosts(
         how=how,
         runs=runs,
         layers=shared_layers(found),
@@ -118,12 +120,12 @@ class _Watch:
     """
 
     def __init__(self, left: dict[str, int], device: str) -> None:
-        self.seconds: dict[Label, float] = defaultdict(float)
-        self.macs: dict[Label, int] = {}
-        self.parameters: dict[Label, int] = {}
+        self.seconds: dict[StepLabel, float] = defaultdict(float)
+        self.macs: dict[StepLabel, int] = {}
+        self.parameters: dict[StepLabel, int] = {}
         self._left, self._device = left, device
 
-    def time(self, label: Label, call: Callable[[], Any]) -> Any:
+    def time(self, label: StepLabel, call: Callable[[], Any]) -> Any:
         """Make the call, timed."""
         _wait(self._device)
         started = time.perf_counter()
@@ -132,7 +134,7 @@ class _Watch:
         self.seconds[label] += time.perf_counter() - started
         return value
 
-    def count(self, label: Label, call: Callable[[], Any]) -> Any:
+    def count(self, label: StepLabel, call: Callable[[], Any]) -> Any:
         """Make the call and count its work."""
         with FlopCounterMode(display=False) as counter:
             value = call()
@@ -155,7 +157,7 @@ class _WatchedInterpreter(torch.fx.Interpreter):
             return super().run_node(n)
         kind = str(n.target).removeprefix("aten.").removesuffix(".default")
         stored = tuple(str(source.target) for source in n.all_input_nodes if source.op == "get_attr")
-        return self._watch(Label(self._places[n], n.name, kind, stored), partial(super().run_node, n))
+        return self._watch(StepLabel(self._places[n], n.name, kind, stored), partial(super().run_node, n))
 
 
 def _wait(device: str) -> None:

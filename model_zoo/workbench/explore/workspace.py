@@ -13,11 +13,11 @@ import pydantic
 
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import atomic_folder, atomic_write, make_folder
-from model_zoo.workbench.explore.records import Outcome, Record, Request, State
+from model_zoo.workbench.explore.records import ExploreRequest, ExploreState, Outcome, StepRecord
 
 FOLDERS = ("inputs", "outputs", "logs", "reports", "scripts")
 
-_R = TypeVar("_R", bound=Record)
+_R = TypeVar("_R", bound=StepRecord)
 _ELSEWHERE = "choose another folder with --output-dir"
 
 
@@ -35,7 +35,7 @@ class Workspace:
         """One of `FOLDERS`."""
         return self.root / name
 
-    def write(self, record: Record) -> None:
+    def write(self, record: StepRecord) -> None:
         """Write a record in place of an older one."""
         with atomic_write(self.root / "outputs" / record.file) as temporary:
             temporary.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -74,11 +74,11 @@ class Workspace:
 
     def mark(self, outcome: Outcome, done: tuple[str, ...], reason: str | None = None) -> None:
         """Say how far it came."""
-        state = self.need(State)
+        state = self.need(ExploreState)
         self.write(state.model_copy(update={"outcome": outcome, "done": done, "reason": reason}))
 
 
-def new_workspace(parent: Path, request: Request) -> Workspace:
+def new_workspace(parent: Path, request: ExploreRequest) -> Workspace:
     """Make an empty workspace, whole or not at all.
 
     Raises:
@@ -93,18 +93,20 @@ def new_workspace(parent: Path, request: Request) -> Workspace:
     raise UserError(f"{parent} holds too many workspaces of {stem}", _ELSEWHERE)
 
 
-def _new_workspace(root: Path, request: Request) -> Workspace:
+def _new_workspace(root: Path, request: ExploreRequest) -> Workspace:
     with atomic_folder(root, replace=False) as temporary:
         for name in FOLDERS:
             (temporary / name).mkdir()
         made = Workspace(temporary)
         made.write(request)
         started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        made.write(State(outcome=Outcome.UNFINISHED, done=(), reason=None, started=started, resume=f"--resume {root}"))
+        made.write(
+            ExploreState(outcome=Outcome.UNFINISHED, done=(), reason=None, started=started, resume=f"--resume {root}")
+        )
     return Workspace(root)
 
 
-def open_workspace(root: Path, request: Request) -> Workspace:
+def open_workspace(root: Path, request: ExploreRequest) -> Workspace:
     """An unfinished workspace, to go on with.
 
     Raises:
@@ -114,7 +116,7 @@ def open_workspace(root: Path, request: Request) -> Workspace:
     link = next((path for path in workspace.root.rglob("*") if path.is_symlink()), None)
     if link is not None:  # what is written there would change a file elsewhere
         raise UserError(f"{link} is a link: no exploration made it", "leave --resume out to start a new one")
-    earlier = workspace.read(Request) if all((root / name).is_dir() for name in FOLDERS) else None
+    earlier = workspace.read(ExploreRequest) if all((root / name).is_dir() for name in FOLDERS) else None
     if earlier is None:
         raise UserError(f"{root} is no workspace of an exploration", "leave --resume out to start a new one")
     before, now = earlier.model_dump(), request.model_dump()

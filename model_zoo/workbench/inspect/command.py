@@ -14,7 +14,7 @@ from model_zoo.checkpoints.reader import Checkpoint, open_checkpoint
 from model_zoo.utils.console import HouseParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.workbench.inspect.report import Figures, Inspected
+from model_zoo.workbench.inspect.inspection import CheckpointReport, Figures
 
 #: Digests of larger files are worked out only when asked for: sha256 takes a second for each 1.5 GiB or so.
 _UNASKED_DIGEST_BYTES = 2**30
@@ -45,7 +45,7 @@ def run(argv: list[str]) -> int:
     checkpoint = open_checkpoint(given.file)
     with spinner("reading the file"):
         contents, figures = _figures(checkpoint) if given.values else (checkpoint.contents, None)
-        inspected = Inspected(contents, _digests(checkpoint, given.sha256), figures)
+        inspected = CheckpointReport(contents, _digests(checkpoint, given.sha256), figures)
     if given.json:
         print_json(inspected.to_json())
     else:

@@ -14,7 +14,7 @@ from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.utils.console import table
 from model_zoo.utils.text import escaped
-from model_zoo.workbench.inspect.report import Inspected, dtypes, parameters
+from model_zoo.workbench.inspect.inspection import CheckpointReport, dtypes, parameters
 
 #: rich takes a millisecond for a row, and more for long texts; what is more than that is lined up without it.
 _MOST_RICH_ROWS, _MOST_RICH_CHARACTERS = 500, 50_000
@@ -24,7 +24,7 @@ _WIDEST = 100
 _MOST_TYPES = 20
 
 
-def tables(inspected: Inspected) -> Iterator[RenderableType | Iterator[str]]:
+def tables(inspected: CheckpointReport) -> Iterator[RenderableType | Iterator[str]]:
     """One after the other: summary, state dicts, configuration, metadata, names, notes and problems.
 
     What is very long comes as lines of plain text, to be written as they are.
@@ -38,7 +38,7 @@ def tables(inspected: Inspected) -> Iterator[RenderableType | Iterator[str]]:
 
 
 @dataclass(frozen=True)
-class _Table:
+class TextTable:
     """What is printed with a title over it.
 
     Args:
@@ -66,7 +66,7 @@ class _Table:
         yield ""
 
 
-def _tables(inspected: Inspected) -> Iterator[_Table]:
+def _tables(inspected: CheckpointReport) -> Iterator[TextTable]:
     contents = inspected.contents
     yield _summary(inspected)
     for path, tensors in contents.state_dicts.items():
@@ -78,13 +78,13 @@ def _tables(inspected: Inspected) -> Iterator[_Table]:
     if contents.refused or contents.calls:
         yield _names(inspected)
     if contents.notes:
-        yield _Table(f"{len(contents.notes)} notes", [""], [[escaped(note)] for note in contents.notes])
+        yield TextTable(f"{len(contents.notes)} notes", [""], [[escaped(note)] for note in contents.notes])
     if contents.problems:
         title = f"{len(contents.problems)} problems: this file is damaged"
-        yield _Table(title, [""], [[escaped(problem)] for problem in contents.problems])
+        yield TextTable(title, [""], [[escaped(problem)] for problem in contents.problems])
 
 
-def _summary(inspected: Inspected) -> _Table:
+def _summary(inspected: CheckpointReport) -> TextTable:
     contents = inspected.contents
     counts = dtypes(contents.tensors)
     kinds = [f"{escaped(name)} {count:,}" for name, count in islice(counts.items(), _MOST_TYPES)]
@@ -103,10 +103,10 @@ def _summary(inspected: Inspected) -> _Table:
     ]
     if contents.calls:
         rows.append(["code", "it asks for code to be run, which was not done: see the names below"])
-    return _Table("summary", ["", ""], rows)
+    return TextTable("summary", ["", ""], rows)
 
 
-def _digests(inspected: Inspected) -> list[list[str]]:
+def _digests(inspected: CheckpointReport) -> list[list[str]]:
     if inspected.digests is None:
         return [["sha256", "not worked out for a file of this size: use --sha256"]]
     if len(inspected.digests) == 1:
@@ -118,7 +118,7 @@ def _title(path: str) -> str:
     return escaped(path) if path else "at the top"
 
 
-def _state_dict(inspected: Inspected, path: str, tensors: Mapping[str, TensorInfo]) -> _Table:
+def _state_dict(inspected: CheckpointReport, path: str, tensors: Mapping[str, TensorInfo]) -> TextTable:
     columns = ["tensor", "shape", "type", "values", "bytes"]
     figures = None if inspected.figures is None else inspected.figures[path]
     if figures is not None:
@@ -137,7 +137,7 @@ def _state_dict(inspected: Inspected, path: str, tensors: Mapping[str, TensorInf
     title += f", a pickled {escaped(kind)}" if kind else ""
     right = ("values", "bytes", "min", "max", "mean", "not finite")
     columns = [*columns, ""] if noted else columns
-    return _Table(title, columns, rows, right)
+    return TextTable(title, columns, rows, right)
 
 
 def _number(value: float | None) -> str:
@@ -156,8 +156,8 @@ def _note(info: TensorInfo) -> str:
     return f"{said['scheme']}: scale {scale}, zero point {said['zero_point']}"
 
 
-def _pairs(title: str, values: Mapping[str, Any]) -> _Table:
-    return _Table(title, ["name", "value"], [[escaped(name), text] for name, text in _flat(values)])
+def _pairs(title: str, values: Mapping[str, Any]) -> TextTable:
+    return TextTable(title, ["name", "value"], [[escaped(name), text] for name, text in _flat(values)])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -170,9 +170,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield name, escaped(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _names(inspected: Inspected) -> _Table:
+def _names(inspected: CheckpointReport) -> TextTable:
     contents = inspected.contents
     called = dict.fromkeys(contents.calls)
     rows = [[name, "would be called by a careless loader"] for name in contents.calls]
     rows += [[name, "read as plain data"] for name in contents.refused if name not in called]
-    return _Table(f"{len(rows)} names of code that were not looked up", ["name", ""], rows)
+    return TextTable(f"{len(rows)} names of code that were not looked up", ["name", ""], rows)

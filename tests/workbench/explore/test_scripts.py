@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from model_zoo.workbench.explore.command import _parser
-from model_zoo.workbench.explore.records import Request
+from model_zoo.workbench.explore.records import ExploreRequest
 from model_zoo.workbench.explore.scripts import command_line, write_scripts
 from model_zoo.workbench.explore.workspace import Workspace, new_workspace
 
 HOSTILE = """--trust"; touch ran; $(touch ran) `touch ran` 'x' -o"""
 
 
-def _workspace(folder: Path) -> tuple[Workspace, Request]:
+def _workspace(folder: Path) -> tuple[Workspace, ExploreRequest]:
     text = {"model": f"/{HOSTILE}", "name": HOSTILE, "source": HOSTILE, "targets": HOSTILE, "origin": HOSTILE}
     several = {"inputs": (HOSTILE,), "chipsets": (), "without": (HOSTILE,)}
     numbers = {"device": "cpu", "runs": 3, "environment": None, "trust": False, "timeout_s": 60.0}
-    request = Request(**text, **several, **numbers)
+    request = ExploreRequest(**text, **several, **numbers)
     return new_workspace(folder / "out", request), request
 
 

@@ -14,7 +14,7 @@ Figures = Mapping[str, Mapping[str, ValueFigures]]
 
 
 @dataclass(frozen=True)
-class Inspected:
+class CheckpointReport:
     """A checkpoint with what was asked for beside its contents.
 
     Args:

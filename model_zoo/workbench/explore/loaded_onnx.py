@@ -15,8 +15,8 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.onnx import open_session, plain_message
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.workbench.explore.figures import Layers
-from model_zoo.workbench.explore.subject import Port, Subject, shared_layers
+from model_zoo.workbench.explore.figures import LayerCosts
+from model_zoo.workbench.explore.loaded_model import LoadedModel, ModelInput, shared_layers
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +26,7 @@ _DTYPES = {"float": "float32", "double": "float64"}
 _PROFILE_SUFFIX = "_kernel_time"
 
 
-class OnnxSubject(Subject):
+class LoadedOnnx(LoadedModel):
     """An ONNX file, on the accelerator if ONNX Runtime has a provider for one.
 
     Args:
@@ -71,7 +71,7 @@ class OnnxSubject(Subject):
             raise ModelZooError(plain_message(error)) from error
         return {name: np.asarray(value) for name, value in zip(self._outputs, values, strict=True)}
 
-    def layers(self, sample: Arrays, runs: int) -> Layers:
+    def layers(self, sample: Arrays, runs: int) -> LayerCosts:
         import onnxruntime as ort
 
         def profile(options: ort.SessionOptions) -> None:
@@ -99,7 +99,7 @@ class OnnxSubject(Subject):
             macs = _macs(arguments)
             found.append((name, arguments["op_name"], sum(warm) / runs, macs, own.get(name, 0)))
         total = sum(macs for _, _, _, macs, _ in found if macs)
-        return Layers(
+        return LayerCosts(
             how=f"{self.runtime}'s profiler, with fusions switched off so that each node of the file shows",
             runs=runs,
             layers=shared_layers(found),
@@ -125,13 +125,13 @@ class OnnxSubject(Subject):
         onnx.save(shape_inference.infer_shapes(model, data_prop=True), file)
 
 
-def _port(value: Any) -> Port:
+def _port(value: Any) -> ModelInput:
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     if not value.type.startswith("tensor(") or kind == "string":
         raise ModelZooError(f"input '{value.name}' is {value.type}: only tensors of numbers are explored")
     open_name = (f"{value.name}_{place}" for place in range(len(value.shape)))
     shape = tuple(size if isinstance(size, int) and size > 0 else size or next(open_name) for size in value.shape)
-    return Port(value.name, shape, _DTYPES.get(kind, kind))
+    return ModelInput(value.name, shape, _DTYPES.get(kind, kind))
 
 
 def _sizes(model: onnx.ModelProto) -> dict[str, int]:

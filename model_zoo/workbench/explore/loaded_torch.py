@@ -15,17 +15,17 @@ import torch
 from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.workbench.explore.figures import Layers
+from model_zoo.workbench.explore.figures import LayerCosts
 from model_zoo.workbench.explore.interpreter import Program, load_program
+from model_zoo.workbench.explore.loaded_model import LoadedModel, ModelInput
 from model_zoo.workbench.explore.program import read_program
-from model_zoo.workbench.explore.subject import Port, Subject
 from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
 
 ENTRY = "model.py"
 _LONGEST_REASON = 600
 
 
-class TorchSubject(Subject):
+class LoadedTorch(LoadedModel):
     """A torch module in evaluation mode.
 
     Args:
@@ -34,7 +34,7 @@ class TorchSubject(Subject):
         device: "auto" or "cpu".
     """
 
-    def __init__(self, module: torch.nn.Module, ports: list[Port] | None, ports_from: str, device: str) -> None:
+    def __init__(self, module: torch.nn.Module, ports: list[ModelInput] | None, ports_from: str, device: str) -> None:
         self.runtime = f"torch {torch.__version__}"
         self.device = _device(device)
         self.threads = torch.get_num_threads()
@@ -53,7 +53,7 @@ class TorchSubject(Subject):
     def _tensors(self, sample: Arrays) -> list[torch.Tensor]:
         return [torch.from_numpy(value).to(self.device) for value in sample.values()]
 
-    def layers(self, sample: Arrays, runs: int) -> Layers:
+    def layers(self, sample: Arrays, runs: int) -> LayerCosts:
         tensors = self._tensors(sample)
         if isinstance(self.module, torch.fx.GraphModule | Program):
             return measure_graph(self.module, tensors, runs, self.device)
@@ -107,7 +107,7 @@ def flatten(outputs: Any, name: str = "") -> dict[str, torch.Tensor]:
     return found
 
 
-def from_source(source: Path, weights: Path, device: str) -> TorchSubject:
+def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
     """Build the model with the code of a folder and load a checkpoint strictly.
 
     Args:
@@ -125,10 +125,10 @@ def from_source(source: Path, weights: Path, device: str) -> TorchSubject:
         raise ModelZooError(f"build_model() of {source / ENTRY} gives {type(module).__name__}, no torch module")
     _load(module.eval(), read_state_dict(weights), weights)
     ports, told_by = declared_ports(module, source)
-    return TorchSubject(module, ports, told_by, device)
+    return LoadedTorch(module, ports, told_by, device)
 
 
-def from_program(file: Path, device: str, trust: bool) -> TorchSubject:
+def from_program(file: Path, device: str, trust: bool) -> LoadedTorch:
     """Read an exported program.
 
     Args:
@@ -136,7 +136,7 @@ def from_program(file: Path, device: str, trust: bool) -> TorchSubject:
     """
     if not trust:
         description = read_program(file)
-        return TorchSubject(load_program(file, description), description.ports, "the exported program", device)
+        return LoadedTorch(load_program(file, description), description.ports, "the exported program", device)
     program: torch.export.ExportedProgram = torch.export.load(file)
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
@@ -146,24 +146,24 @@ def from_program(file: Path, device: str, trust: bool) -> TorchSubject:
         if not isinstance(value, torch.Tensor):
             raise ModelZooError(f"input '{name}' of the program is no tensor")
         shape = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
-        ports.append(Port(name, shape, str(value.dtype).removeprefix("torch.")))
-    return TorchSubject(program.module(), ports, "the exported program", device)
+        ports.append(ModelInput(name, shape, str(value.dtype).removeprefix("torch.")))
+    return LoadedTorch(program.module(), ports, "the exported program", device)
 
 
-def from_torchscript(file: Path, device: str) -> TorchSubject:
+def from_torchscript(file: Path, device: str) -> LoadedTorch:
     """Load a TorchScript archive. Its code runs when it is called."""
     module: torch.nn.Module = torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
-    return TorchSubject(module.eval(), None, "", device)
+    return LoadedTorch(module.eval(), None, "", device)
 
 
-def declared_ports(module: torch.nn.Module, source: Path) -> tuple[list[Port] | None, str]:
+def declared_ports(module: torch.nn.Module, source: Path) -> tuple[list[ModelInput] | None, str]:
     """The inputs that recovery.json or a zoo model names."""
     record = source / "recovery.json"
     if record.is_file():
         inputs = json.loads(record.read_text(encoding="utf-8")).get("inputs") or []
         if inputs:
             ports = [
-                Port(each["name"], tuple(each["shape"]), each.get("dtype", "float32"), each.get("high"))
+                ModelInput(each["name"], tuple(each["shape"]), each.get("dtype", "float32"), each.get("high"))
                 for each in inputs
             ]
             return ports, "recovery.json"
@@ -171,7 +171,7 @@ def declared_ports(module: torch.nn.Module, source: Path) -> tuple[list[Port] | 
 
     if isinstance(module, BaseModel):
         spec = module.input_spec()
-        return [Port(name, tensor.shape, tensor.dtype) for name, tensor in spec.items()], "get_input_spec"
+        return [ModelInput(name, tensor.shape, tensor.dtype) for name, tensor in spec.items()], "get_input_spec"
     return None, ""
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from model_zoo.base.spec import Arrays
-from model_zoo.workbench.explore.figures import Layers
+from model_zoo.workbench.explore.figures import LayerCosts
 
 
 @dataclass(frozen=True)
-class Port:
+class ModelInput:
     """An input as the model declares it.
 
     Args:
@@ -31,12 +31,12 @@ class Port:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Port:
+    def from_json(cls, fields: Mapping[str, Any]) -> ModelInput:
         """Read back what `to_json` gave."""
         return cls(fields["name"], tuple(fields["shape"]), fields["dtype"], fields["high"])
 
 
-class Subject(Protocol):
+class LoadedModel(Protocol):
     """A loaded model.
 
     Args:
@@ -44,7 +44,7 @@ class Subject(Protocol):
         device: "cpu", "cuda" or "mps".
         threads: Of one operator; None where the runtime does not say.
         parameters: Elements of all weights; None where the file does not tell.
-        ports: Inputs in call order; None where nothing declares them.
+        ports: RunInputs in call order; None where nothing declares them.
         ports_from: What told them.
     """
 
@@ -52,15 +52,15 @@ class Subject(Protocol):
     device: str
     threads: int | None
     parameters: int | None
-    ports: list[Port] | None
+    ports: list[ModelInput] | None
     ports_from: str
 
     @abstractmethod
     def run(self, sample: Arrays) -> Arrays:
-        """Run one forward pass and wait for its end."""
+        """ModelRun one forward pass and wait for its end."""
 
     @abstractmethod
-    def layers(self, sample: Arrays, runs: int) -> Layers:
+    def layers(self, sample: Arrays, runs: int) -> LayerCosts:
         """Time and work of each layer, over some forward passes."""
 
     @abstractmethod
@@ -82,11 +82,11 @@ def shared_layers(layers: Sequence[tuple[str, str, float | None, int | None, int
     Args:
         layers: Name, kind, milliseconds, MACs and parameters of each.
     """
-    from model_zoo.workbench.explore.figures import Layer
+    from model_zoo.workbench.explore.figures import LayerCost
 
     total = sum(ms for _, _, ms, _, _ in layers if ms is not None)
     return tuple(
-        Layer(
+        LayerCost(
             name=name,
             kind=kind,
             ms=None if ms is None else round(ms, 4),

@@ -8,11 +8,11 @@ from pathlib import Path
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.litert_worker import LitertFile
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.workbench.explore.figures import Layers
-from model_zoo.workbench.explore.subject import Port, Subject
+from model_zoo.workbench.explore.figures import LayerCosts
+from model_zoo.workbench.explore.loaded_model import LoadedModel, ModelInput
 
 
-class LitertSubject(Subject):
+class LoadedLitert(LoadedModel):
     """A .tflite file on the CPU.
 
     Raises:
@@ -30,14 +30,14 @@ class LitertSubject(Subject):
         self.device = "cpu"
         self.threads = os.cpu_count()
         self.parameters = None
-        self.ports = [Port(name, spec.shape, spec.dtype) for name, spec in self._file.input_spec.items()]
+        self.ports = [ModelInput(name, spec.shape, spec.dtype) for name, spec in self._file.input_spec.items()]
         self.ports_from = "the LiteRT file"
 
     def run(self, sample: Arrays) -> Arrays:
         return self._file(sample)
 
-    def layers(self, sample: Arrays, runs: int) -> Layers:
-        return Layers(
+    def layers(self, sample: Arrays, runs: int) -> LayerCosts:
+        return LayerCosts(
             how="",
             runs=0,
             layers=(),

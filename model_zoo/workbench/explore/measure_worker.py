@@ -13,8 +13,8 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import peak_memory_bytes
-from model_zoo.workbench.explore.figures import Tensor
-from model_zoo.workbench.explore.subject import Subject
+from model_zoo.workbench.explore.figures import TensorStats
+from model_zoo.workbench.explore.loaded_model import LoadedModel
 
 _WARM_UP_RUNS = 3
 _LAYER_RUNS = 10
@@ -27,42 +27,42 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
         job: "kind", "file", "source", "device", "trust", and "started": the time when the process was asked for.
     """
     begun = time.time()
-    subject: Subject | None = None
+    loaded: LoadedModel | None = None
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        nonlocal subject
+        nonlocal loaded
         if request["step"] == "load":
-            subject, times = _load(job, work_dir)
-            return {"process_ms": (begun - job["started"]) * 1000, **times, **_describe(subject)}
-        if subject is None:
+            loaded, times = _load(job, work_dir)
+            return {"process_ms": (begun - job["started"]) * 1000, **times, **_describe(loaded)}
+        if loaded is None:
             raise ModelZooError("the model was not loaded")
         if request["step"] == "guess":
-            return _guess(subject)
+            return _guess(loaded)
         samples = read_samples(Path(request["samples"]))
-        value = _STEPS[request["step"]](subject, samples, request)
-        return {**value, "peak_mb": _mb(peak_memory_bytes()), "accelerator_peak_mb": subject.accelerator_peak_mb()}
+        value = _STEPS[request["step"]](loaded, samples, request)
+        return {**value, "peak_mb": _mb(peak_memory_bytes()), "accelerator_peak_mb": loaded.accelerator_peak_mb()}
 
     return answer
 
 
-def _load(job: dict[str, Any], work_dir: Path) -> tuple[Subject, dict[str, float]]:
+def _load(job: dict[str, Any], work_dir: Path) -> tuple[LoadedModel, dict[str, float]]:
     kind, file, device = job["kind"], Path(job["file"]), job["device"]
     start = time.perf_counter()
-    make: Callable[[], Subject]
+    make: Callable[[], LoadedModel]
     if kind == "onnx":
         import onnxruntime  # noqa: F401
 
-        from model_zoo.workbench.explore.subject_onnx import OnnxSubject
+        from model_zoo.workbench.explore.loaded_onnx import LoadedOnnx
 
-        make = lambda: OnnxSubject(file, device, work_dir)  # noqa: E731
+        make = lambda: LoadedOnnx(file, device, work_dir)  # noqa: E731
     elif kind == "tflite":
         from ai_edge_litert import interpreter  # noqa: F401
 
-        from model_zoo.workbench.explore.subject_litert import LitertSubject
+        from model_zoo.workbench.explore.loaded_litert import LoadedLitert
 
-        make = lambda: LitertSubject(file)  # noqa: E731
+        make = lambda: LoadedLitert(file)  # noqa: E731
     else:
-        from model_zoo.workbench.explore import subject_torch as torch_kinds
+        from model_zoo.workbench.explore import loaded_torch as torch_kinds
 
         make = {
             "source": lambda: torch_kinds.from_source(Path(job["source"]), file, device),
@@ -70,46 +70,46 @@ def _load(job: dict[str, Any], work_dir: Path) -> tuple[Subject, dict[str, float
             "torchscript": lambda: torch_kinds.from_torchscript(file, device),
         }[kind]
     imported, memory = time.perf_counter(), peak_memory_bytes()
-    subject = make()
+    loaded = make()
     times = {"import_ms": (imported - start) * 1000, "load_ms": (time.perf_counter() - imported) * 1000}
-    return subject, {**times, "imported_mb": _mb(memory)}
+    return loaded, {**times, "imported_mb": _mb(memory)}
 
 
-def _describe(subject: Subject) -> dict[str, Any]:
+def _describe(loaded: LoadedModel) -> dict[str, Any]:
     return {
-        "runtime": subject.runtime,
-        "device": subject.device,
-        "threads": subject.threads,
-        "parameters": subject.parameters,
-        "ports": None if subject.ports is None else [port.to_json() for port in subject.ports],
-        "ports_from": subject.ports_from,
-        "names": _argument_names(subject),
+        "runtime": loaded.runtime,
+        "device": loaded.device,
+        "threads": loaded.threads,
+        "parameters": loaded.parameters,
+        "ports": None if loaded.ports is None else [port.to_json() for port in loaded.ports],
+        "ports_from": loaded.ports_from,
+        "names": _argument_names(loaded),
     }
 
 
-def _argument_names(subject: Subject) -> list[str]:
-    if subject.ports is not None:
-        return [port.name for port in subject.ports]
-    from model_zoo.workbench.explore.subject_torch import TorchSubject, forward_names
+def _argument_names(loaded: LoadedModel) -> list[str]:
+    if loaded.ports is not None:
+        return [port.name for port in loaded.ports]
+    from model_zoo.workbench.explore.loaded_torch import LoadedTorch, forward_names
 
-    return forward_names(subject.module) if isinstance(subject, TorchSubject) else []
+    return forward_names(loaded.module) if isinstance(loaded, LoadedTorch) else []
 
 
-def _guess(subject: Subject) -> dict[str, Any]:
+def _guess(loaded: LoadedModel) -> dict[str, Any]:
     from model_zoo.workbench.explore.guess import guess_ports
-    from model_zoo.workbench.explore.subject_torch import TorchSubject
+    from model_zoo.workbench.explore.loaded_torch import LoadedTorch
 
-    if not isinstance(subject, TorchSubject):
+    if not isinstance(loaded, LoadedTorch):
         raise ModelZooError("only a torch module leaves its inputs open")
-    ports, why = guess_ports(subject.module)
+    ports, why = guess_ports(loaded.module)
     return {"ports": [port.to_json() for port in ports], "why": why}
 
 
-def _first(subject: Subject, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
+def _first(loaded: LoadedModel, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
-    outputs = subject.run(samples[0])
+    outputs = loaded.run(samples[0])
     first = time.perf_counter()
-    again = subject.run(samples[0])
+    again = loaded.run(samples[0])
     second = time.perf_counter()
     return {
         "first_ms": (first - started) * 1000,
@@ -119,43 +119,43 @@ def _first(subject: Subject, samples: list[Arrays], request: dict[str, Any]) -> 
     }
 
 
-def _warm(subject: Subject, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
+def _warm(loaded: LoadedModel, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
     for number in range(min(_WARM_UP_RUNS, request["runs"])):
-        subject.run(samples[number % len(samples)])
+        loaded.run(samples[number % len(samples)])
     times: list[float] = []
     end = time.perf_counter() + request["seconds"]
     while not times or (len(times) < request["runs"] and time.perf_counter() < end):
         sample = samples[len(times) % len(samples)]
         started = time.perf_counter()
-        subject.run(sample)
+        loaded.run(sample)
         times.append((time.perf_counter() - started) * 1000)
     return {"milliseconds": times}
 
 
-def _batch(subject: Subject, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
+def _batch(loaded: LoadedModel, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
     """The same sample several times over in one forward pass."""
     count = request["batch"]
     batch = {name: np.repeat(value, count, axis=0) for name, value in samples[0].items()}
     try:
-        outputs = subject.run(batch)
+        outputs = loaded.run(batch)
     except Exception as error:  # a model of fixed batch says so in its own way
         return {"problem": (str(error).strip() or type(error).__name__).splitlines()[0]}
     if not any(value.ndim and value.shape[0] % count == 0 for value in outputs.values()):
         return {"problem": "no output has as many rows"}
-    timed = _warm(subject, [batch], request)
+    timed = _warm(loaded, [batch], request)
     return {"problem": None, "milliseconds": timed["milliseconds"]}
 
 
-def _layers(subject: Subject, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
-    return {"layers": subject.layers(samples[0], min(_LAYER_RUNS, request["runs"])).model_dump()}
+def _layers(loaded: LoadedModel, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
+    return {"layers": loaded.layers(samples[0], min(_LAYER_RUNS, request["runs"])).model_dump()}
 
 
-def _onnx(subject: Subject, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
-    subject.write_onnx(samples[0], Path(request["onnx"]))
+def _onnx(loaded: LoadedModel, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
+    loaded.write_onnx(samples[0], Path(request["onnx"]))
     return {}
 
 
-_STEPS: dict[str, Callable[[Subject, list[Arrays], dict[str, Any]], dict[str, Any]]] = {
+_STEPS: dict[str, Callable[[LoadedModel, list[Arrays], dict[str, Any]], dict[str, Any]]] = {
     "first": _first,
     "warm": _warm,
     "batch": _batch,
@@ -164,11 +164,11 @@ _STEPS: dict[str, Callable[[Subject, list[Arrays], dict[str, Any]], dict[str, An
 }
 
 
-def observe(name: str, value: np.ndarray) -> Tensor:
+def observe(name: str, value: np.ndarray) -> TensorStats:
     """What a tensor was seen to hold."""
     numbers = value[np.isfinite(value)] if value.dtype.kind in "fc" else value
     low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (None, None)
-    return Tensor(
+    return TensorStats(
         name=name,
         shape=value.shape,
         dtype=value.dtype.name,

@@ -15,7 +15,7 @@ from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
 from model_zoo.checkpoints.inert_values import listed
 from model_zoo.datasets.images import IMAGE_SUFFIXES
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.explore.subject import Port
+from model_zoo.workbench.explore.loaded_model import ModelInput
 
 _SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npz", ".npy", ".wav")
 _EXAMPLE_FOLDERS = ("example", "examples", "sample", "samples", "input", "inputs", "demo", "assets", "images", "data")
@@ -49,7 +49,7 @@ class _MisfitError(Exception):
     """Why a file does not fit the model."""
 
 
-def choose_samples(given: Sequence[Path], folders: Sequence[Path], ports: list[Port]) -> Chosen:
+def choose_samples(given: Sequence[Path], folders: Sequence[Path], ports: list[ModelInput]) -> Chosen:
     """Take the files given; without any, those that are found and fit; without any, noise.
 
     Args:
@@ -99,7 +99,7 @@ def choose_samples(given: Sequence[Path], folders: Sequence[Path], ports: list[P
     return Chosen(drawn, origin, False, "none", sizes, tuple(passed_over))
 
 
-def ports_of_file(path: Path, names: Sequence[str]) -> list[Port]:
+def ports_of_file(path: Path, names: Sequence[str]) -> list[ModelInput]:
     """The inputs as an .npz or .npy given by the user shows them, for a model that declares none.
 
     Args:
@@ -118,7 +118,7 @@ def ports_of_file(path: Path, names: Sequence[str]) -> list[Port]:
     except _MisfitError as misfit:
         raise UserError(f"--input {path}: {misfit}") from misfit
     order = list(names) if set(names) == set(arrays) else list(arrays)
-    return [Port(name, arrays[name].shape, arrays[name].dtype.name) for name in order]
+    return [ModelInput(name, arrays[name].shape, arrays[name].dtype.name) for name in order]
 
 
 def find_files(folders: Sequence[Path]) -> list[Path]:
@@ -132,12 +132,12 @@ def find_files(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def describe_ports(ports: list[Port]) -> str:
+def describe_ports(ports: list[ModelInput]) -> str:
     """The inputs in words."""
     return ", ".join(f"{port.name}: {port.dtype}{list(port.shape)}" for port in ports)
 
 
-def default_sizes(ports: list[Port]) -> dict[str, int]:
+def default_sizes(ports: list[ModelInput]) -> dict[str, int]:
     """A size for every dimension that is left open: 1 for a batch, 224 for sides of pictures, 16 for lengths."""
     sizes: dict[str, int] = {}
     for port in ports:
@@ -148,7 +148,7 @@ def default_sizes(ports: list[Port]) -> dict[str, int]:
     return sizes
 
 
-def _noise(ports: list[Port], sizes: dict[str, int], seed: int) -> Arrays:
+def _noise(ports: list[ModelInput], sizes: dict[str, int], seed: int) -> Arrays:
     generator = np.random.default_rng(seed)
     arrays: Arrays = {}
     for port in ports:
@@ -165,7 +165,7 @@ def _noise(ports: list[Port], sizes: dict[str, int], seed: int) -> Arrays:
     return arrays
 
 
-def _read(path: Path, ports: list[Port]) -> tuple[list[Arrays], str]:
+def _read(path: Path, ports: list[ModelInput]) -> tuple[list[Arrays], str]:
     """Samples of one file, and what was done to it."""
     if not path.is_file():
         raise UserError(f"--input {path}: there is no such file")
@@ -223,7 +223,7 @@ def _stored(path: Path, name: str) -> dict[str, StoredArray]:
     return stored
 
 
-def _check_fit(shape: tuple[int, ...], dtype: np.dtype, port: Port) -> bool:
+def _check_fit(shape: tuple[int, ...], dtype: np.dtype, port: ModelInput) -> bool:
     """Whether a batch dimension is missing; the dtype may be another of its kind."""
     batched = (
         len(shape) == len(port.shape) - 1
@@ -242,7 +242,7 @@ def _check_fit(shape: tuple[int, ...], dtype: np.dtype, port: Port) -> bool:
     return batched
 
 
-def _fit(value: np.ndarray, port: Port) -> np.ndarray:
+def _fit(value: np.ndarray, port: ModelInput) -> np.ndarray:
     """The array as the model takes it."""
     if _check_fit(value.shape, value.dtype, port):
         value = value[None]
@@ -255,11 +255,11 @@ def _fit(value: np.ndarray, port: Port) -> np.ndarray:
     return np.ascontiguousarray(fitted)
 
 
-def _is_open(port: Port) -> bool:
+def _is_open(port: ModelInput) -> bool:
     return isinstance(port.shape[0], str)
 
 
-def _read_picture(path: Path, ports: list[Port]) -> tuple[list[Arrays], str]:
+def _read_picture(path: Path, ports: list[ModelInput]) -> tuple[list[Arrays], str]:
     from model_zoo.utils.images import image_to_array, load_image, resize_and_center_crop
 
     if len(ports) != 1 or len(ports[0].shape) != 4:
@@ -282,7 +282,7 @@ def _read_picture(path: Path, ports: list[Port]) -> tuple[list[Arrays], str]:
     return [{port.name: np.ascontiguousarray(pixels.astype(dtype))}], done
 
 
-def _read_wav(path: Path, ports: list[Port]) -> tuple[list[Arrays], str]:
+def _read_wav(path: Path, ports: list[ModelInput]) -> tuple[list[Arrays], str]:
     if len(ports) != 1 or np.dtype(ports[0].dtype).kind != "f":
         raise _MisfitError("a sound feeds models with one input of floats")
     try:
@@ -304,7 +304,7 @@ def _read_wav(path: Path, ports: list[Port]) -> tuple[list[Arrays], str]:
     return [{ports[0].name: value}], "sounds: one channel, values from -1 to 1, cut or filled to the length"
 
 
-def _open_sizes(ports: list[Port], sample: Arrays) -> dict[str, int]:
+def _open_sizes(ports: list[ModelInput], sample: Arrays) -> dict[str, int]:
     """What a sample gives for the sizes that the model leaves open."""
     sizes: dict[str, int] = {}
     for port in ports:

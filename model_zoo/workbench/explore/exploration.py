@@ -14,22 +14,22 @@ from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
-from model_zoo.workbench.explore.contents import RUNNERS, SOURCE_RUNNER, FileFacts
-from model_zoo.workbench.explore.environment import Found, describe_environment
-from model_zoo.workbench.explore.figures import Inputs, Judgements, Layers, Npus, Run
+from model_zoo.workbench.explore.environment import PythonEnvironment, describe_environment
+from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, NpuChecks, RunInputs, TargetOutcomes
 from model_zoo.workbench.explore.identify import ENTRY, identify
-from model_zoo.workbench.explore.measure import Measurement, no_layers
+from model_zoo.workbench.explore.input_samples import Chosen, choose_samples, ports_of_file
+from model_zoo.workbench.explore.loaded_model import ModelInput
+from model_zoo.workbench.explore.measure import ModelProcess, no_layers
+from model_zoo.workbench.explore.measure_worker import observe
+from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, FileFacts
 from model_zoo.workbench.explore.npu import PRECISIONS, check_npus, representatives
-from model_zoo.workbench.explore.records import Environment, Identity, Outcome, Record, Request, Requirements
+from model_zoo.workbench.explore.packages import check_requirements
+from model_zoo.workbench.explore.records import Environment, ExploreRequest, Identity, Outcome, Requirements, StepRecord
 from model_zoo.workbench.explore.recovered import RECOVERED, recover
-from model_zoo.workbench.explore.requirements import check_requirements
-from model_zoo.workbench.explore.samples import Chosen, choose_samples, ports_of_file
-from model_zoo.workbench.explore.subject import Port
 from model_zoo.workbench.explore.targets import Targets, judge, read_targets
-from model_zoo.workbench.explore.worker import observe
 from model_zoo.workbench.explore.workspace import Workspace
 
-_R = TypeVar("_R", bound=Record)
+_R = TypeVar("_R", bound=StepRecord)
 _KEPT = "inputs/samples.npz"
 
 
@@ -53,11 +53,11 @@ class Exploration:
     """
 
     workspace: Workspace
-    request: Request
+    request: ExploreRequest
     file: Path
     facts: FileFacts
     source: Path | None
-    environments: tuple[list[Found], Found]
+    environments: tuple[list[PythonEnvironment], PythonEnvironment]
     tell: Callable[[str], None]
 
     @property
@@ -85,12 +85,12 @@ class Exploration:
         environment = describe_environment(*self.environments, Path(sys.prefix))
         self.workspace.write(environment)
         self._requirements(environment)
-        run = self.workspace.read(Run)
+        run = self.workspace.read(ModelRun)
         if run is None or run.failure is not None:
             run = self._measure(environment)
         targets = read_targets(Path(self.request.targets)) if self.request.targets else Targets()
         if run.failure is None:
-            self._step(Npus, lambda: self._npus(run, targets))
+            self._step(NpuChecks, lambda: self._npus(run, targets))
         if self.request.targets:
             self._judge(targets, run)
         if run.failure is not None:
@@ -121,7 +121,7 @@ class Exploration:
             )
         return found
 
-    def _measurement(self, place: str) -> Measurement:
+    def _measurement(self, place: str) -> ModelProcess:
         job = {
             "kind": self.kind,
             "file": str(self.weights.resolve()),
@@ -132,9 +132,9 @@ class Exploration:
         scratch = self.workspace.folder("logs") / "child"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        return Measurement(job, scratch, place, Limits(seconds=self.request.timeout_s), self.tell)
+        return ModelProcess(job, scratch, place, Limits(seconds=self.request.timeout_s), self.tell)
 
-    def _measure(self, environment: Environment) -> Run:
+    def _measure(self, environment: Environment) -> ModelRun:
         with self._measurement(environment.cpu) as measurement:
             try:
                 self.tell("load the model")
@@ -155,7 +155,7 @@ class Exploration:
         self.workspace.write(run)
         return run
 
-    def _ports(self, measurement: Measurement, ports: list[Port] | None) -> tuple[list[Port], str]:
+    def _ports(self, measurement: ModelProcess, ports: list[ModelInput] | None) -> tuple[list[ModelInput], str]:
         """The inputs, and what told them."""
         given = [Path(path) for path in self.request.inputs]
         if ports is not None:
@@ -164,12 +164,12 @@ class Exploration:
             return ports_of_file(given[0], measurement.loaded["names"]), f"--input {given[0].name}"
         return measurement.guess()
 
-    def _samples(self, ports: list[Port], told_by: str) -> Chosen:
+    def _samples(self, ports: list[ModelInput], told_by: str) -> Chosen:
         folders = [self.file.parent] if self.source in (None, self.file.parent) else [self.file.parent, self.source]
         chosen = choose_samples([Path(path) for path in self.request.inputs], [f for f in folders if f], ports)
         first = chosen.samples[0]
         self.workspace.write(
-            Inputs(
+            RunInputs(
                 kept=_KEPT,
                 origin=chosen.origin,
                 real=chosen.real,
@@ -183,9 +183,9 @@ class Exploration:
         )
         return chosen
 
-    def _npus(self, run: Run, targets: Targets) -> Npus:
+    def _npus(self, run: ModelRun, targets: Targets) -> NpuChecks:
         samples = read_samples(self.workspace.root / _KEPT)
-        inputs = self.workspace.need(Inputs)
+        inputs = self.workspace.need(RunInputs)
         wanted = self._wanted(targets)
 
         def write_onnx(onnx: Path) -> None:
@@ -206,21 +206,30 @@ class Exploration:
         asked = [(find_chipset(each.chipset), each.precision) for each in targets.npu]
         return list(dict.fromkeys([*wanted, *asked]))
 
-    def _judge(self, targets: Targets, run: Run) -> None:
+    def _judge(self, targets: Targets, run: ModelRun) -> None:
         judged = judge(
             targets,
             Path(self.request.targets or ""),
             self.workspace.need(Identity),
             run,
-            self.workspace.read(Layers),
-            self.workspace.read(Npus),
+            self.workspace.read(LayerCosts),
+            self.workspace.read(NpuChecks),
         )
         self.workspace.write(judged)
 
 
 def done_steps(workspace: Workspace) -> tuple[str, ...]:
     """Names of the records that are there."""
-    kinds: tuple[type[Record], ...] = (Identity, Environment, Requirements, Inputs, Run, Layers, Npus, Judgements)
+    kinds: tuple[type[StepRecord], ...] = (
+        Identity,
+        Environment,
+        Requirements,
+        RunInputs,
+        ModelRun,
+        LayerCosts,
+        NpuChecks,
+        TargetOutcomes,
+    )
     return tuple(kind.file for kind in kinds if (workspace.root / "outputs" / kind.file).is_file())
 
 
@@ -245,11 +254,11 @@ def finish(workspace: Workspace, work: Callable[[], None], report: Callable[[], 
     report()
 
 
-def _not_loaded(error: ChildFailedError, runs: int, measurement: Measurement) -> Run:
+def _not_loaded(error: ChildFailedError, runs: int, measurement: ModelProcess) -> ModelRun:
     loaded = measurement.loaded
     from model_zoo.workbench.explore.figures import Failure
 
-    return Run(
+    return ModelRun(
         runtime=loaded.get("runtime", ""),
         device=loaded.get("device", ""),
         place=measurement.place,

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement as Specified
 from packaging.utils import canonicalize_name
 
 from model_zoo.workbench.explore.imports import distribution, imports_of
-from model_zoo.workbench.explore.records import Environment, Option, Requirement, Requirements, Status
+from model_zoo.workbench.explore.records import Environment, InstallCommand, PackageStatus, Requirement, Requirements
 
 #: Requirement files of things that a forward pass does without.
 _BESIDES = re.compile(r"dev|test|doc|lint|train|extra|optional|ci\b", re.IGNORECASE)
@@ -69,8 +69,8 @@ def check_requirements(
         each.model_copy(update={"needed": False}) if canonicalize_name(each.package) in left_out else each
         for each in merged
     )
-    missing = [each for each in found if each.status is Status.MISSING and each.needed]
-    conflicts = [each for each in found if each.status is Status.CONFLICT]
+    missing = [each for each in found if each.status is PackageStatus.MISSING and each.needed]
+    conflicts = [each for each in found if each.status is PackageStatus.CONFLICT]
     return Requirements(
         requirements=found,
         missing=tuple(each.package + each.specifier for each in missing),
@@ -80,7 +80,7 @@ def check_requirements(
     )
 
 
-def install_options(packages: Sequence[str], environment: Environment) -> Iterator[Option]:
+def install_options(packages: Sequence[str], environment: Environment) -> Iterator[InstallCommand]:
     """The commands that would install packages, those for the current environment first."""
     if not packages:
         return
@@ -117,7 +117,7 @@ def install_options(packages: Sequence[str], environment: Environment) -> Iterat
         "plain": [("make a new venv", new_venv), ("install into this Python", f"{python} -m pip install {listed}")],
     }
     for what, command in options[environment.kind]:
-        yield Option(environment=environment.kind, what=what, command=command)
+        yield InstallCommand(environment=environment.kind, what=what, command=command)
 
 
 def _declared(source: Path) -> tuple[list[Ask], list[str]]:
@@ -171,9 +171,9 @@ def _merge(asks: Iterable[Ask]) -> Iterator[Requirement]:
     for name, same in sorted(by_name.items()):
         specifier = ",".join(sorted({part for ask in same for part in ask.specifier.split(",") if part}))
         installed = _installed(name)
-        status = Status.MISSING if installed is None else Status.INSTALLED
+        status = PackageStatus.MISSING if installed is None else PackageStatus.INSTALLED
         if installed is not None and not Specified(f"{name}{specifier}").specifier.contains(installed, True):
-            status = Status.CONFLICT
+            status = PackageStatus.CONFLICT
         yield Requirement(
             package=same[0].package,
             specifier=specifier,
