@@ -1,7 +1,11 @@
-"""What running a model showed: figures, and what was made of them. See `records` for what comes before."""
+"""The figures of an exploration, and its whole record.
+
+Figures are kept in the unit and the rounding in which they are shown. MB are 10^6 bytes, times are of this machine.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
@@ -17,10 +21,10 @@ from model_zoo.workbench.explore.records import (
 
 
 class TensorStats(RecordPart):
-    """A tensor as it went in or came out.
+    """An observed input or output tensor.
 
     Args:
-        low, high: Least and largest finite value; None where there is none.
+        low, high: Least and largest finite value, if there is one.
     """
 
     name: str
@@ -35,13 +39,13 @@ class RunInputs(StepRecord):
     """What the model was run on; kept in the folder inputs/.
 
     Args:
-        kept: The .npz in the workspace.
-        origin: Where the values come from: files, or how they were drawn.
+        kept: Path of the .npz in the workspace.
+        origin: Files, or how noise was sampled.
         real: Whether they are data, not noise.
-        shapes_from: What told names, shapes and dtypes.
+        shapes_from: Source of names, shapes and dtypes.
         preparation: What was done to the files.
         chosen: Sizes that the model leaves open, as taken here.
-        passed_over: Files that were found and do not fit, with the reason.
+        passed_over: Files that do not fit, with the reason.
     """
 
     file: ClassVar[str] = "inputs.json"
@@ -56,8 +60,8 @@ class RunInputs(StepRecord):
     passed_over: tuple[str, ...]
 
 
-class Cold(RecordPart):
-    """Milliseconds of a run from nothing: start of the process, imports, loading, the first forward pass."""
+class ColdStart(RecordPart):
+    """Milliseconds from the start of a process to the first output."""
 
     process_ms: float
     import_ms: float
@@ -66,8 +70,8 @@ class Cold(RecordPart):
     total_ms: float
 
 
-class Latency(RecordPart):
-    """Milliseconds of single forward passes after warm-up, at batch 1 of the model.
+class LatencyFigures(RecordPart):
+    """Milliseconds of single forward passes after warm-up.
 
     Args:
         spread: p99 over p50.
@@ -85,8 +89,8 @@ class Latency(RecordPart):
     milliseconds: tuple[float, ...]
 
 
-class Batch(RecordPart):
-    """Throughput at one batch size; the reason where the model does not take it."""
+class BatchFigures(RecordPart):
+    """Throughput at one batch size, or why the model does not take it."""
 
     batch: int
     p50_ms: float | None
@@ -94,14 +98,13 @@ class Batch(RecordPart):
     problem: str | None
 
 
-class Memory(RecordPart):
+class MemoryFigures(RecordPart):
     """Resident memory of the process.
 
     Args:
         imported_mb: Before the model was loaded.
-        peak_mb: The most it ever took, with imports.
-        model_mb: The difference.
-        accelerator_peak_mb: Allocated by torch on the accelerator; None where there is none.
+        model_mb: Peak less `imported_mb`.
+        accelerator_peak_mb: Allocated by torch on the accelerator, if there is one.
     """
 
     imported_mb: float
@@ -110,7 +113,7 @@ class Memory(RecordPart):
     accelerator_peak_mb: float | None
 
 
-class Failure(RecordPart):
+class RunFailure(RecordPart):
     """Why the model did not run."""
 
     step: str
@@ -118,14 +121,14 @@ class Failure(RecordPart):
 
 
 class ModelRun(StepRecord):
-    """What running it showed. Everything after a failure is None.
+    """Measurements of the running model. Everything after a failure is None.
 
     Args:
-        place: Processor that the figures are of.
-        estimate_s: What all runs were estimated to take, before they were started.
-        load: Mean number of other runnable processes in the minute before; None where the system does not tell.
+        place: Processor that was measured.
+        load: Mean number of other runnable processes in the minute before, if the system tells.
         is_busy: Whether they take more than half of the cores, so that times are too long.
-        runs_asked: As on the command line; fewer are done where they would take too long.
+        estimate_s: Estimated seconds for all runs, before they were started.
+        runs_asked: Number of runs on the command line; fewer are done where they would take too long.
     """
 
     file: ClassVar[str] = "run.json"
@@ -134,29 +137,29 @@ class ModelRun(StepRecord):
     place: str
     threads: int | None
     parameters: int | None
-    inputs: tuple[TensorStats, ...]
-    outputs: tuple[TensorStats, ...]
-    outputs_repeat: bool | None
-    cold: Cold | None
-    latency: Latency | None
-    load: float | None
-    is_busy: bool
-    estimate_s: float | None
+    inputs: tuple[TensorStats, ...] = ()
+    outputs: tuple[TensorStats, ...] = ()
+    outputs_repeat: bool | None = None
+    cold: ColdStart | None = None
+    latency: LatencyFigures | None = None
+    load: float | None = None
+    is_busy: bool = False
+    estimate_s: float | None = None
     runs_asked: int
-    batches: tuple[Batch, ...]
-    best_samples_per_s: float | None
-    best_batch: int | None
-    memory: Memory | None
-    failure: Failure | None
+    batches: tuple[BatchFigures, ...] = ()
+    best_samples_per_s: float | None = None
+    best_batch: int | None = None
+    memory: MemoryFigures | None = None
+    failure: RunFailure | None = None
 
 
 class LayerCost(RecordPart):
-    """One layer or operator.
+    """Time and work of one layer or operator.
 
     Args:
-        ms: Mean time in a forward pass; None where it was not seen running.
+        ms: Mean time in a forward pass, if it was seen running.
         share: Percent of the time of all layers.
-        macs: Multiply-accumulates; None where they cannot be counted.
+        macs: Multiply-accumulates, if they can be counted.
         mmacs: Millions of them.
     """
 
@@ -170,27 +173,27 @@ class LayerCost(RecordPart):
 
 
 class LayerCosts(StepRecord):
-    """Where time and work go.
+    """Time and work layer by layer.
 
     Args:
-        how: The way of measuring.
-        macs: Of the whole model; None where they cannot be counted.
-        counted: What the MACs are of.
+        how: Method of measurement.
+        macs: Multiply-accumulates of the whole model, if they can be counted.
+        counted: Operators that they are counted of.
         problem: Why there are no layers.
     """
 
     file: ClassVar[str] = "layers.json"
-    how: str
-    runs: int
-    layers: tuple[LayerCost, ...]
-    macs: int | None
-    gmacs: float | None
-    counted: str
-    problem: str | None
+    how: str = ""
+    runs: int = 0
+    layers: tuple[LayerCost, ...] = ()
+    macs: int | None = None
+    gmacs: float | None = None
+    counted: str = ""
+    problem: str | None = None
 
 
 class TargetVerdict(StrEnum):
-    """Of a target."""
+    """Whether a target is met."""
 
     MET = "met"
     MISSED = "missed"
@@ -198,24 +201,24 @@ class TargetVerdict(StrEnum):
 
 
 class TargetOutcome(RecordPart):
-    """One target and what became of it.
+    """One target and its figure.
 
     Args:
         place: Where the figure was measured.
-        reason: Why there is none.
+        reason: Why there is no figure.
     """
 
     target: str
     wanted: str
-    found: int | float | str | None
+    found: int | float | str | None = None
     unit: str
     verdict: TargetVerdict
-    place: str
-    reason: str | None
+    place: str = ""
+    reason: str | None = None
 
 
 class TargetOutcomes(StepRecord):
-    """The targets of the user's file, judged."""
+    """The targets of the user's file with their figures."""
 
     file: ClassVar[str] = "targets.json"
     source: str
@@ -234,7 +237,7 @@ class Fit(StrEnum):
     FAILED = "failed"
 
 
-class OnCpu(RecordPart):
+class CpuNode(RecordPart):
     """A node that would not run on the NPU."""
 
     node: str
@@ -246,19 +249,19 @@ class NpuCheck(RecordPart):
     """One chipset at one precision.
 
     Args:
-        generation: Of the Hexagon NPU, e.g. "v75".
+        generation: Generation of the Hexagon NPU, e.g. "v75".
         on_cpu: Nodes that would run on the CPU.
-        reason: Why nothing could be compiled.
+        reason: Why nothing was compiled.
     """
 
     chipset: str
     generation: str
     precision: str
     fit: Fit
-    npu_nodes: int | None
-    nodes: int | None
-    on_cpu: tuple[OnCpu, ...]
-    reason: str | None
+    npu_nodes: int | None = None
+    nodes: int | None = None
+    on_cpu: tuple[CpuNode, ...] = ()
+    reason: str | None = None
 
 
 class NpuGroup(RecordPart):
@@ -269,24 +272,47 @@ class NpuGroup(RecordPart):
 
 
 class NpuChecks(StepRecord):
-    """On which NPUs the whole graph fits, as the QNN compiler says on this machine.
+    """NPUs that take the whole graph, as the QNN compiler says on this machine.
 
     Args:
-        calibration: What set the ranges of the quantized graph.
+        calibration: Samples that set the ranges of the quantized graph.
         problem: Why nothing was checked.
     """
 
     file: ClassVar[str] = "npu.json"
     compiler: str
     calibration: str
-    checks: tuple[NpuCheck, ...]
-    whole: tuple[NpuGroup, ...]
-    not_whole: tuple[NpuGroup, ...]
-    problem: str | None
+    checks: tuple[NpuCheck, ...] = ()
+    whole: tuple[NpuGroup, ...] = ()
+    not_whole: tuple[NpuGroup, ...] = ()
+    problem: str | None = None
 
 
-#: In the order of the steps.
-RECORDS: tuple[type[StepRecord], ...] = (
+class ExplorationRecord(RecordPart):
+    """All steps of an exploration; None for a step that was not done."""
+
+    request: ExploreRequest
+    state: ExploreState
+    identity: Identity | None = None
+    environment: Environment | None = None
+    requirements: Requirements | None = None
+    inputs: RunInputs | None = None
+    run: ModelRun | None = None
+    layers: LayerCosts | None = None
+    npu: NpuChecks | None = None
+    targets: TargetOutcomes | None = None
+
+    def model_post_init(self, context: object) -> None:
+        """Tell every part where it stands in outputs/."""
+        for step in self.steps():
+            step.set_references(f"{step.file}: ")
+
+    def steps(self) -> Iterator[StepRecord]:
+        """The steps that are done, in their order."""
+        return (step for _, step in self if isinstance(step, StepRecord))
+
+
+STEPS: tuple[type[StepRecord], ...] = (
     ExploreRequest,
     ExploreState,
     Identity,
@@ -295,6 +321,6 @@ RECORDS: tuple[type[StepRecord], ...] = (
     RunInputs,
     ModelRun,
     LayerCosts,
-    TargetOutcomes,
     NpuChecks,
+    TargetOutcomes,
 )

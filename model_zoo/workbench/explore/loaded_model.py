@@ -1,15 +1,17 @@
-"""What is explored, as the child process has it: loaded, run on named arrays, looked into layer by layer."""
+"""A loaded model in the child process: run on named arrays, and measured layer by layer."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
+
+import pydantic
 
 from model_zoo.base.spec import Arrays
-from model_zoo.workbench.explore.figures import LayerCosts
+from model_zoo.workbench.explore.figures import LayerCost, LayerCosts
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class ModelInput:
 
     Args:
         shape: Sizes, or names of those that the model leaves open.
-        high: For integers: values are below this.
+        high: For integers, the number that values are below.
     """
 
     name: str
@@ -26,14 +28,19 @@ class ModelInput:
     dtype: str = "float32"
     high: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}{list(self.shape)}"
 
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> ModelInput:
-        """Read back what `to_json` gave."""
-        return cls(fields["name"], tuple(fields["shape"]), fields["dtype"], fields["high"])
+
+class DeclaredInputs(pydantic.BaseModel):
+    """The inputs of a model in call order.
+
+    Args:
+        source: Where they are declared.
+    """
+
+    inputs: tuple[ModelInput, ...]
+    source: str
 
 
 class LoadedModel(Protocol):
@@ -42,26 +49,24 @@ class LoadedModel(Protocol):
     Args:
         runtime: What runs it, with its version.
         device: "cpu", "cuda" or "mps".
-        threads: Of one operator; None where the runtime does not say.
-        parameters: Elements of all weights; None where the file does not tell.
-        ports: RunInputs in call order; None where nothing declares them.
-        ports_from: What told them.
+        threads: Threads of one operator, if the runtime tells.
+        parameters: Elements of all weights, if the file tells.
+        declared: Its inputs, if anything declares them.
     """
 
     runtime: str
     device: str
     threads: int | None
     parameters: int | None
-    ports: list[ModelInput] | None
-    ports_from: str
+    declared: DeclaredInputs | None
 
     @abstractmethod
     def run(self, sample: Arrays) -> Arrays:
-        """ModelRun one forward pass and wait for its end."""
+        """Run one forward pass and wait for its end."""
 
     @abstractmethod
     def layers(self, sample: Arrays, runs: int) -> LayerCosts:
-        """Time and work of each layer, over some forward passes."""
+        """Measure time and work of each layer over some forward passes."""
 
     @abstractmethod
     def write_onnx(self, sample: Arrays, file: Path) -> None:
@@ -71,29 +76,42 @@ class LoadedModel(Protocol):
             ModelZooError: It has no such form.
         """
 
+    def argument_names(self) -> list[str]:
+        """Return the names of the inputs."""
+        return [each.name for each in self.declared.inputs] if self.declared else []
+
+    def guess_inputs(self) -> DeclaredInputs:
+        """Find inputs that a forward pass takes, where nothing declares them."""
+        raise NotImplementedError
+
     def accelerator_peak_mb(self) -> float | None:
-        """Memory that was allocated on the accelerator at most."""
+        """Return the memory that was allocated on the accelerator at most."""
         return None
 
 
-def shared_layers(layers: Sequence[tuple[str, str, float | None, int | None, int]]) -> tuple[Any, ...]:
-    """Layers with their share of the time, in order.
+def layer_cost(name: str, kind: str, ms: float | None, macs: int | None, parameters: int) -> LayerCost:
+    """Describe one layer; its share of the time is not known yet."""
+    return LayerCost(
+        name=name,
+        kind=kind,
+        ms=None if ms is None else round(ms, 4),
+        share=None,
+        macs=macs,
+        mmacs=None if macs is None else round(macs / 1e6, 3),
+        parameters=parameters,
+    )
+
+
+def layer_costs(how: str, runs: int, layers: Sequence[LayerCost], macs: int, counted: str) -> LayerCosts:
+    """Describe all layers, each with its share of the time.
 
     Args:
-        layers: Name, kind, milliseconds, MACs and parameters of each.
+        macs: Multiply-accumulates of the whole model.
     """
-    from model_zoo.workbench.explore.figures import LayerCost
-
-    total = sum(ms for _, _, ms, _, _ in layers if ms is not None)
-    return tuple(
-        LayerCost(
-            name=name,
-            kind=kind,
-            ms=None if ms is None else round(ms, 4),
-            share=None if ms is None or not total else round(100 * ms / total, 1),
-            macs=macs,
-            mmacs=None if macs is None else round(macs / 1e6, 3),
-            parameters=parameters,
-        )
-        for name, kind, ms, macs, parameters in layers
+    total = sum(layer.ms or 0.0 for layer in layers)
+    shares = [round(100 * layer.ms / total, 1) if layer.ms is not None and total else None for layer in layers]
+    with_shares = (
+        layer.model_copy(update={"share": share}) for layer, share in zip(layers, shares, strict=True)
     )
+    gmacs = round(macs / 1e9, 4)
+    return LayerCosts(how=how, runs=runs, layers=tuple(with_shares), macs=macs, gmacs=gmacs, counted=counted)

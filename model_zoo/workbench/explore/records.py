@@ -1,7 +1,4 @@
-"""What an exploration found, step by step: each record is one `outputs/*.json`, and all that reports are made from.
-
-Figures are kept in the unit and the rounding in which they are shown. MB are 10^6 bytes, times are of this machine.
-"""
+"""The record of an exploration: each step leaves one file in outputs/. See `figures` for what was measured."""
 
 from __future__ import annotations
 
@@ -12,16 +9,31 @@ import pydantic
 
 
 class RecordPart(pydantic.BaseModel):
-    """A piece of a record. Unknown fields are errors."""
+    """A part of the record. Unknown fields are errors."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    _prefix: str = pydantic.PrivateAttr("")
+
+    def reference(self, field: str) -> str:
+        """The name of a field in a report, e.g. "run.json: latency.p50_ms"."""
+        return f"{self._prefix}{field}"
+
+    def set_references(self, prefix: str) -> None:
+        """Say where this part and those in it stand in outputs/."""
+        self._prefix = prefix
+        for name, value in self:
+            if isinstance(value, RecordPart):
+                value.set_references(f"{prefix}{name}.")
+            for index, each in enumerate(value if isinstance(value, tuple) else ()):
+                if isinstance(each, RecordPart):
+                    each.set_references(f"{prefix}{name}[{index}].")
 
 
 class StepRecord(RecordPart):
-    """One file of the folder outputs/.
+    """What one step of an exploration leaves in outputs/.
 
     Args:
-        version: Of the layout of the file.
+        version: Layout of the file.
     """
 
     file: ClassVar[str]
@@ -29,7 +41,7 @@ class StepRecord(RecordPart):
 
 
 class ExploreRequest(StepRecord):
-    """What was asked for: everything that shapes the result. Paths are absolute."""
+    """What the user asked for. Paths are absolute."""
 
     file: ClassVar[str] = "request.json"
     model: str
@@ -48,7 +60,7 @@ class ExploreRequest(StepRecord):
 
 
 class Outcome(StrEnum):
-    """How far an exploration came."""
+    """How an exploration ended."""
 
     UNFINISHED = "unfinished"
     FINISHED = "finished"
@@ -57,12 +69,12 @@ class Outcome(StrEnum):
 
 
 class ExploreState(StepRecord):
-    """Where an exploration stands.
+    """How far an exploration came.
 
     Args:
-        done: Steps whose record is whole.
+        done: Files of the steps that are done.
         reason: Why it stopped or failed.
-        started: UTC.
+        started: In UTC.
         resume: The command that goes on.
     """
 
@@ -74,11 +86,11 @@ class ExploreState(StepRecord):
     resume: str
 
 
-class Said(RecordPart):
-    """Something that a file or a name says.
+class Claim(RecordPart):
+    """What a file or a name says about the model.
 
     Args:
-        where: Which file or name.
+        where: The file or name.
     """
 
     text: str
@@ -86,13 +98,13 @@ class Said(RecordPart):
 
 
 class Identity(StepRecord):
-    """What the file is.
+    """What the model file is.
 
     Args:
-        parameters: Elements of all tensors of the file; None where its format does not tell.
+        parameters: Elements of all tensors; None if the format does not tell.
         names: Guesses at model or family, the best founded first.
         origin: Claimed sources; nothing was fetched to check them.
-        choices: What a recovery could not settle and assumed, in words.
+        choices: Assumptions of a recovery.
         problems: What is damaged, missing or was refused.
     """
 
@@ -103,8 +115,8 @@ class Identity(StepRecord):
     sha256: str
     tensors: int | None
     parameters: int | None
-    names: tuple[Said, ...]
-    origin: tuple[Said, ...]
+    names: tuple[Claim, ...]
+    origin: tuple[Claim, ...]
     config: dict[str, Any]
     code: str | None
     recovered: str | None
@@ -113,12 +125,11 @@ class Identity(StepRecord):
 
 
 class Environment(StepRecord):
-    """Where it runs.
+    """Where the model runs.
 
     Args:
-        kind: Of the environment taken as current.
-        root: Its folder.
-        candidates: Everything that was found, as "kind: folder".
+        kind: Kind of the environment taken as current.
+        candidates: All environments, as "kind: folder".
         is_running: Whether this program runs in it.
         accelerators: Names, with their memory.
     """
@@ -139,7 +150,7 @@ class Environment(StepRecord):
 
 
 class PackageStatus(StrEnum):
-    """Of a required package in the Python that runs this."""
+    """Whether a required package is installed."""
 
     INSTALLED = "installed"
     MISSING = "missing"
@@ -147,10 +158,10 @@ class PackageStatus(StrEnum):
 
 
 class Requirement(RecordPart):
-    """One package.
+    """One required package.
 
     Args:
-        specifier: Version constraint, e.g. ">=2.0"; empty where none is stated.
+        specifier: Version constraint, e.g. ">=2.0"; empty if none is stated.
         needed: Whether a run waits for it: not of extras, tests or imports that the code can do without.
         where: Who asks for it.
     """
@@ -164,7 +175,7 @@ class Requirement(RecordPart):
 
 
 class InstallCommand(RecordPart):
-    """A way to install what is missing. Nothing was installed."""
+    """A way to install what is missing; it was not run."""
 
     environment: str
     what: str
@@ -172,7 +183,7 @@ class InstallCommand(RecordPart):
 
 
 class Requirements(StepRecord):
-    """Which packages the run needs, and which of them are absent."""
+    """Packages that the run needs."""
 
     file: ClassVar[str] = "requirements.json"
     requirements: tuple[Requirement, ...]

@@ -1,352 +1,356 @@
-"""The stakeholder report: what the model is, how it does, where it fits, what speaks against it, what to do next.
-
-Every sentence is made from fields of the records and names them; nothing is said that no field says.
-"""
+"""The stakeholder report: what the model is, how fast it is, where it fits, its risks, and what to do next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
-from model_zoo.workbench.explore.document import Card, Cell, Document, Outputs, Section, Sentence, Table
+from model_zoo.workbench.explore.document import (
+    Card,
+    Cell,
+    Document,
+    ReportTable,
+    Section,
+    Sentence,
+    mark_cell,
+    row_table,
+    say,
+    say_each,
+    show,
+)
 from model_zoo.workbench.explore.experiment import (
     figure_cards,
     latency_chart,
     layer_charts,
     lead,
-    target_table,
-    tensor_table,
 )
+from model_zoo.workbench.explore.figures import (
+    ExplorationRecord,
+    LatencyFigures,
+    LayerCosts,
+    ModelRun,
+    NpuCheck,
+    NpuChecks,
+    RunInputs,
+    TargetOutcomes,
+    TargetVerdict,
+)
+from model_zoo.workbench.explore.records import Environment
 
 #: p99 over p50 from which times are called uneven.
 _UNEVEN = 2.0
 _MOST_NODES = 8
 
 
-def stakeholder_report(outputs: Outputs) -> Document:
-    """The report for those who decide."""
+def stakeholder_report(record: ExplorationRecord) -> Document:
+    """Make the report for those who decide."""
     sections = [
-        Section("What it is", list(_what(outputs))),
-        Section("What it takes and gives", list(_interface(outputs)), list(_interface_tables(outputs))),
-        Section("How fast it is on this machine", list(_speed(outputs)), (), list(_speed_charts(outputs))),
-        Section("Where it fits on the NPU", list(_npu(outputs)), list(_npu_table(outputs))),
-        Section("Targets", list(_targets(outputs)), [table] if (table := target_table(outputs)) else []),
-        Section("Risks", list(_risks(outputs))),
-        Section("Recommendation", list(_recommendation(outputs))),
+        Section("What it is", list(_what(record))),
+        Section("What it takes and gives", list(_interface(record)), list(_tensor_tables(record.run))),
+        Section("How fast it is on this machine", list(_speed(record)), (), list(_speed_charts(record))),
+        Section("Where it fits on the NPU", list(_npu(record.npu)), list(_npu_table(record.npu))),
+        Section("Targets", list(_targets(record.targets)), list(_target_table(record.targets))),
+        Section("Risks", list(_risks(record))),
+        Section("Recommendation", list(_recommendation(record))),
     ]
     return Document(
-        title=f"{outputs.value('request.json: name')}: what was found",
+        title=f"{record.request.name}: what was found",
         kind="Made from the records of the exploration; each sentence names the fields that it rests on.",
-        lead=lead(outputs),
-        cards=[*figure_cards(outputs), *_npu_card(outputs)],
+        lead=lead(record),
+        cards=[*figure_cards(record), *_npu_cards(record.npu)],
         sections=[each for each in sections if each.sentences or each.tables or each.charts],
     )
 
 
-def _what(outputs: Outputs) -> Iterator[Sentence]:
-    if "identity.json" not in outputs.files:
+def _what(record: ExplorationRecord) -> Iterator[Sentence]:
+    identity = record.identity
+    if identity is None:
         return
-    yield outputs.say(
-        "The file {path} is in the format {kind} and takes {size} MB.",
-        path="identity.json: path",
-        kind="identity.json: format",
-        size="identity.json: size_mb",
-    )
-    if outputs.has("identity.json: names[0].text"):
-        yield outputs.say(
-            "It goes by the name {name}, as said by the {where}.",
-            name="identity.json: names[0].text",
-            where="identity.json: names[0].where",
+    yield say(lambda i: f"The file {i.path} is in the format {i.format} and takes {i.size_mb:,} MB.", identity)
+    for name in identity.names[:1]:
+        yield say(lambda n: f"It goes by the name {show(n.text)}, as said by the {n.where}.", name)
+    if record.run and record.run.parameters:
+        yield say(lambda run: f"It has {run.parameters:,} parameters.", record.run)
+    elif identity.parameters:
+        yield say(lambda i: f"It has {i.parameters:,} parameters.", identity)
+    for claim in identity.origin:
+        yield say(
+            lambda c: f"Its source is claimed to be {show(c.text)} ({c.where}); nothing was fetched to check that.",
+            claim,
         )
-    for reference in ("run.json: parameters", "identity.json: parameters"):
-        if outputs.has(reference):
-            yield outputs.say("It has {count} parameters.", count=reference)
-            break
-    for index in range(len(outputs.value("identity.json: origin"))):
-        yield outputs.say(
-            "Its source is claimed to be {claim} ({where}); nothing was fetched to check that.",
-            claim=f"identity.json: origin[{index}].text",
-            where=f"identity.json: origin[{index}].where",
-        )
-    if outputs.has("identity.json: code"):
-        yield outputs.say("Its code is {code}.", code="identity.json: code")
+    if identity.code:
+        yield say(lambda i: f"Its code is {i.code}.", identity)
 
 
-def _interface(outputs: Outputs) -> Iterator[Sentence]:
-    if "inputs.json" not in outputs.files:
+def _interface(record: ExplorationRecord) -> Iterator[Sentence]:
+    inputs = record.inputs
+    if inputs is None:
         return
-    yield outputs.say("What it takes is known from {told}.", told="inputs.json: shapes_from")
-    if outputs.has("inputs.json: real"):
-        yield outputs.say("It was run on real inputs, {origin}.", origin="inputs.json: origin")
-        yield outputs.say("How these were prepared: {how}.", how="inputs.json: preparation")
+    yield say(lambda i: f"What it takes is known from {show(i.shapes_from)}.", inputs)
+    if inputs.real:
+        yield say(lambda i: f"It was run on real inputs, {show(i.origin)}.", inputs)
+        yield say(lambda i: f"How these were prepared: {show(i.preparation)}.", inputs)
     else:
-        yield outputs.say("There were no real inputs; what it was run on is {origin}.", origin="inputs.json: origin")
-    if outputs.has("inputs.json: chosen"):
-        yield outputs.say("Sizes that it leaves open were taken as {sizes}.", sizes="inputs.json: chosen")
+        yield say(lambda i: f"There were no real inputs; what it was run on is {show(i.origin)}.", inputs)
+    if inputs.chosen:
+        yield say(lambda i: f"Sizes that it leaves open were taken as {show(i.chosen)}.", inputs)
 
 
-def _interface_tables(outputs: Outputs) -> Iterator[Table]:
-    for side, what in (("inputs", "input"), ("outputs", "output")):
-        rows = outputs.get(f"run.json: {side}")
-        if rows:
-            yield tensor_table(rows, f"run.json: {side}", what)
+def _tensor_tables(run: ModelRun | None) -> Iterator[ReportTable]:
+    if run:
+        yield from row_table(lambda run: run.inputs, run)
+        yield from row_table(lambda run: run.outputs, run)
 
 
-def _speed(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("run.json: latency"):
-        yield outputs.say(
-            "On {place}, one forward pass takes {median} ms in the median and {slow} ms at the ninetieth percentile, "
-            "over {runs} runs.",
-            place="run.json: place",
-            median="run.json: latency.p50_ms",
-            slow="run.json: latency.p90_ms",
-            runs="run.json: latency.runs",
+def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
+    run = record.run
+    if run and run.latency:
+        yield from _latency(run, run.latency)
+    if run and run.cold:
+        yield say(
+            lambda cold: f"From the start of a process to the first answer it takes {cold.total_ms:,} ms, of which "
+            f"{cold.load_ms:,} ms go into loading the model.",
+            run.cold,
         )
-        yield outputs.say(
-            "That was measured in {runtime} on the device {device}, with {threads} threads for each operator.",
-            runtime="run.json: runtime",
-            device="run.json: device",
-            threads="run.json: threads",
+    if run and run.best_samples_per_s:
+        yield say(
+            lambda r: f"The best throughput is {r.best_samples_per_s:,} samples a second, at batch {r.best_batch}.", run
         )
-    if outputs.has("run.json: cold"):
-        yield outputs.say(
-            "From the start of a process to the first answer it takes {total} ms, of which {load} ms go into loading "
-            "the model.",
-            total="run.json: cold.total_ms",
-            load="run.json: cold.load_ms",
+    if run and run.memory:
+        yield say(
+            lambda memory: f"The process takes {memory.peak_mb:,} MB at most, {memory.model_mb:,} MB of them for the "
+            "model and its run.",
+            run.memory,
         )
-    if outputs.has("run.json: best_samples_per_s"):
-        yield outputs.say(
-            "The best throughput is {rate} samples a second, at batch {batch}.",
-            rate="run.json: best_samples_per_s",
-            batch="run.json: best_batch",
-        )
-    if outputs.has("run.json: memory"):
-        yield outputs.say(
-            "The process takes {peak} MB at most, {model} MB of them for the model and its run.",
-            peak="run.json: memory.peak_mb",
-            model="run.json: memory.model_mb",
-        )
-    if outputs.has("layers.json: macs"):
-        yield outputs.say("A forward pass does {macs} billion multiply-accumulates.", macs="layers.json: gmacs")
-    index = _slowest(outputs)
-    if index is not None:
-        yield outputs.say(
-            "The slowest layer is {name} ({kind}), with {share} percent of the time of all layers.",
-            name=f"layers.json: layers[{index}].name",
-            kind=f"layers.json: layers[{index}].kind",
-            share=f"layers.json: layers[{index}].share",
-        )
+    if record.layers:
+        yield from _work(record.layers)
 
 
-def _slowest(outputs: Outputs) -> int | None:
-    timed = [(each["ms"], index) for index, each in enumerate(outputs.get("layers.json: layers", [])) if each["ms"]]
-    return max(timed)[1] if timed else None
-
-
-def _speed_charts(outputs: Outputs) -> Iterator[str]:
-    if outputs.has("run.json: latency"):
-        yield latency_chart(outputs)
-    yield from layer_charts(outputs.get("layers.json: layers", []))[:1]
-
-
-def _npu(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("npu.json: problem"):
-        yield outputs.say("Whether it fits on an NPU was not checked: {problem}.", problem="npu.json: problem")
-        return
-    said_of = {
-        "whole": "In {precision}, the whole graph fits on the NPU of {chipsets}.",
-        "not_whole": "In {precision}, only parts of the graph fit on the NPU of {chipsets}.",
-    }
-    for key, template in said_of.items():
-        for index in range(len(outputs.get(f"npu.json: {key}", []))):
-            group = f"npu.json: {key}[{index}]"
-            yield outputs.say(template, precision=f"{group}.precision", chipsets=f"{group}.chipsets")
-    if outputs.has("npu.json: checks"):
-        yield outputs.say(
-            "The compiler said so on this machine ({compiler}); the quantized graph was calibrated with {calibration}.",
-            compiler="npu.json: compiler",
-            calibration="npu.json: calibration",
-        )
-    said = set[tuple[str, str]]()
-    for number, check in enumerate(outputs.get("npu.json: checks", [])):
-        for place, node in enumerate(check["on_cpu"]):
-            if (node["node"], node["reason"]) in said or len(said) == _MOST_NODES:
-                continue
-            said.add((node["node"], node["reason"]))
-            yield outputs.say(
-                "{chipset} would run the node {node} ({operator}) on the CPU in {precision}: {reason}.",
-                chipset=f"npu.json: checks[{number}].chipset",
-                node=f"npu.json: checks[{number}].on_cpu[{place}].node",
-                operator=f"npu.json: checks[{number}].on_cpu[{place}].operator",
-                precision=f"npu.json: checks[{number}].precision",
-                reason=f"npu.json: checks[{number}].on_cpu[{place}].reason",
-            )
-
-
-def _npu_table(outputs: Outputs) -> Iterator[Table]:
-    """Chipsets down, precisions across."""
-    checks = outputs.get("npu.json: checks")
-    if not checks:
-        return
-    precisions = list(dict.fromkeys(check["precision"] for check in checks))
-    by_chipset: dict[tuple[str, str], dict[str, str]] = {}
-    for check in checks:
-        by_chipset.setdefault((check["chipset"], check["generation"]), {})[check["precision"]] = check["fit"]
-    marks = {"whole": "good", "in parts": "bad", "failed": "bad"}
-    rows = tuple(
-        (
-            Cell(chipset.removeprefix("qualcomm-")),
-            Cell(generation),
-            *(Cell(fits.get(each, "not checked"), marks.get(fits.get(each, ""), "")) for each in precisions),
-        )
-        for (chipset, generation), fits in by_chipset.items()
+def _latency(run: ModelRun, latency: LatencyFigures) -> Iterator[Sentence]:
+    yield say(
+        lambda r, times: f"On {r.place}, one forward pass takes {times.p50_ms:,} ms in the median and "
+        f"{times.p90_ms:,} ms at the ninetieth percentile, over {times.runs:,} runs.",
+        run,
+        latency,
     )
-    yield Table(("chipset", "NPU", *precisions), rows, "npu.json: checks")
+    yield say(
+        lambda r: f"That was measured in {r.runtime} on the device {r.device}, with {show(r.threads)} threads for each "
+        "operator.",
+        run,
+    )
 
 
-def _npu_card(outputs: Outputs) -> Iterator[Card]:
-    for key, label, mark in (("whole", "whole on the NPU", "good"), ("not_whole", "in parts on the NPU", "bad")):
-        for index, group in enumerate(outputs.get(f"npu.json: {key}", [])):
-            value = outputs.say("{chipsets}", chipsets=f"npu.json: {key}[{index}].chipsets")
-            yield Card(f"{label}, {group['precision']}", value, mark)
-
-
-def _targets(outputs: Outputs) -> Iterator[Sentence]:
-    if "targets.json" in outputs.files:
-        yield outputs.say(
-            "Of the targets in {file}, {met} are met, {missed} are missed and {unknown} were not measured.",
-            file="targets.json: source",
-            met="targets.json: met",
-            missed="targets.json: missed",
-            unknown="targets.json: not_measured",
+def _work(layers: LayerCosts) -> Iterator[Sentence]:
+    if layers.macs:
+        yield say(lambda all_: f"A forward pass does {all_.gmacs:,} billion multiply-accumulates.", layers)
+    if timed := [layer for layer in layers.layers if layer.ms]:
+        yield say(
+            lambda layer: f"The slowest layer is {layer.name} ({layer.kind}), with {layer.share} percent of the time "
+            "of all layers.",
+            max(timed, key=lambda layer: layer.ms or 0.0),
         )
 
 
-def _risks(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("run.json: failure"):
-        yield outputs.say(
-            "It does not run: {step}: {message}.", step="run.json: failure.step", message="run.json: failure.message"
+def _speed_charts(record: ExplorationRecord) -> Iterator[str]:
+    if record.run and record.run.latency:
+        yield latency_chart(record.run.latency)
+    if record.layers:
+        yield from islice(layer_charts(record.layers.layers), 1)
+
+
+def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
+    if npu is None:
+        return
+    if npu.problem:
+        yield say(lambda n: f"Whether it fits on an NPU was not checked: {show(n.problem)}.", npu)
+        return
+    for group in npu.whole:
+        yield say(
+            lambda g: f"In {g.precision}, the whole graph fits on the NPU of {show(g.chipsets)}.",
+            group,
         )
-    if outputs.has("requirements.json: missing"):
-        yield outputs.say("Packages are missing here: {names}.", names="requirements.json: missing")
-    if outputs.has("requirements.json: conflicts"):
-        yield outputs.say(
-            "Other versions are installed than its code asks for: {names}.", names="requirements.json: conflicts"
+    for group in npu.not_whole:
+        yield say(lambda g: f"In {g.precision}, only parts of the graph fit on the NPU of {show(g.chipsets)}.", group)
+    if npu.checks:
+        yield say(
+            lambda n: f"The compiler said so on this machine ({n.compiler}); the quantized graph was calibrated with "
+            f"{n.calibration}.",
+            npu,
         )
-    for index, output in enumerate(outputs.get("run.json: outputs", [])):
-        if not output["finite"]:
-            yield outputs.say(
-                "Its output {name} holds NaN or infinite values, so its weights or its input are broken "
-                "(all finite: {finite}).",
-                name=f"run.json: outputs[{index}].name",
-                finite=f"run.json: outputs[{index}].finite",
+    yield from _cpu_nodes(npu.checks)
+
+
+def _cpu_nodes(checks: tuple[NpuCheck, ...]) -> Iterator[Sentence]:
+    """The nodes that fit on no NPU, each at the first chipset that refuses it."""
+    first = {(node.node, node.reason): (check, node) for check in reversed(checks) for node in reversed(check.on_cpu)}
+    ordered = [pair for check in checks for node in check.on_cpu if (pair := first.pop((node.node, node.reason), None))]
+    for check, node in ordered[:_MOST_NODES]:
+        yield say(
+            lambda c, n: f"{c.chipset} would run the node {n.node} ({n.operator}) on the CPU in {c.precision}: "
+            f"{show(n.reason)}.",
+            check,
+            node,
+        )
+
+
+def _npu_table(npu: NpuChecks | None) -> Iterator[ReportTable]:
+    """Chipsets down, precisions across."""
+    if npu and npu.checks:
+        precisions = list(dict.fromkeys(check.precision for check in npu.checks))
+        fits = {(check.chipset, check.precision): check.fit for check in npu.checks}
+        rows = {
+            check.chipset: (
+                Cell(check.chipset.removeprefix("qualcomm-")),
+                Cell(check.generation),
+                *(mark_cell(fits.get((check.chipset, each), "not checked")) for each in precisions),
             )
-    if outputs.get("run.json: outputs_repeat") is False:
-        yield outputs.say(
-            "The same input gave other outputs the second time (repeated: {repeat}).", repeat="run.json: outputs_repeat"
-        )
-    yield from _input_risks(outputs)
-    for index in range(len(outputs.get("identity.json: choices", []))):
-        yield outputs.say(
-            "Its code was recovered and this was assumed: {choice}.", choice=f"identity.json: choices[{index}]"
-        )
-    for index in range(len(outputs.get("identity.json: problems", []))):
-        yield outputs.say("About the file: {problem}.", problem=f"identity.json: problems[{index}]")
-    if outputs.has("run.json: is_busy"):
-        yield outputs.say(
-            "This machine was busy, with {load} other processes running on {cores} cores (busy: {busy}): times are "
-            "longer than on one that is idle.",
-            load="run.json: load",
-            cores="environment.json: cores",
-            busy="run.json: is_busy",
-        )
-    if outputs.get("run.json: latency.spread", 0) >= _UNEVEN:
-        yield outputs.say(
-            "Times are uneven: the slowest percent takes {spread} times the median.", spread="run.json: latency.spread"
-        )
-    if outputs.get("environment.json: is_running") is False:
-        yield outputs.say(
-            "It was run by {python}, which is not the environment taken as current, {kind} in {root}.",
-            python="environment.json: python",
-            kind="environment.json: kind",
-            root="environment.json: root",
-        )
-    if outputs.has("run.json: latency"):
-        yield outputs.say(
-            "All times are of {place}: they say nothing about a phone, a car or another computer.",
-            place="run.json: place",
-        )
-    if "identity.json" in outputs.files and not outputs.has("identity.json: origin"):
-        yield outputs.say(
-            "Nothing says where the file comes from; it is known only by its sha256 {sha256}.",
-            sha256="identity.json: sha256",
+            for check in npu.checks
+        }
+        yield ReportTable(("chipset", "NPU", *precisions), tuple(rows.values()), npu.reference("checks"))
+
+
+def _npu_cards(npu: NpuChecks | None) -> Iterator[Card]:
+    for group in npu.whole if npu else ():
+        yield Card(f"whole on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), "good")
+    for group in npu.not_whole if npu else ():
+        yield Card(f"in parts on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), "bad")
+
+
+def _targets(targets: TargetOutcomes | None) -> Iterator[Sentence]:
+    if targets:
+        yield say(
+            lambda t: f"Of the targets in {t.source}, {t.met} are met, {t.missed} are missed and {t.not_measured} were "
+            "not measured.",
+            targets,
         )
 
 
-def _input_risks(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.get("inputs.json: real") is False:
-        yield outputs.say(
-            "Its outputs mean nothing, because its inputs are {origin} (real: {real}).",
-            origin="inputs.json: origin",
-            real="inputs.json: real",
-        )
-    if str(outputs.get("inputs.json: shapes_from", "")).startswith("a trial"):
-        yield outputs.say(
-            "Nothing declares the shape of its input; it is no more than one that runs, from {told}.",
-            told="inputs.json: shapes_from",
-        )
-    if outputs.get("inputs.json: preparation", "").startswith("pictures"):
-        yield outputs.say(
-            "How the model wants its pictures prepared is not known; done was: {how}.", how="inputs.json: preparation"
+def _target_table(targets: TargetOutcomes | None) -> Iterator[ReportTable]:
+    if targets:
+        yield from row_table(lambda t: t.judgements, targets)
+
+
+def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
+    identity, needs, run = record.identity, record.requirements, record.run
+    if run and run.failure:
+        yield say(lambda failure: f"It does not run: {failure.step}: {show(failure.message)}.", run.failure)
+    if needs and needs.missing:
+        yield say(lambda n: f"Packages are missing here: {show(n.missing)}.", needs)
+    if needs and needs.conflicts:
+        yield say(lambda n: f"Other versions are installed than its code asks for: {show(n.conflicts)}.", needs)
+    if run:
+        yield from _output_risks(run)
+    if record.inputs:
+        yield from _input_risks(record.inputs)
+    if identity:
+        assumed = "Its code was recovered and this was assumed"
+        yield from say_each(lambda choice: f"{assumed}: {show(choice)}.", lambda i: i.choices, identity)
+        yield from say_each(lambda problem: f"About the file: {show(problem)}.", lambda i: i.problems, identity)
+    yield from _time_risks(run, record.environment)
+    if identity and not identity.origin:
+        yield say(
+            lambda i: f"Nothing says where the file comes from; it is known only by its sha256 {i.sha256}.", identity
         )
 
 
-def _recommendation(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("requirements.json: missing") and "run.json" not in outputs.files:
-        yield outputs.say(
-            "Install what is missing, e.g. by `{command}`, then go on with `{resume}`.",
-            command="requirements.json: options[0].command",
-            resume="state.json: resume",
+def _output_risks(run: ModelRun) -> Iterator[Sentence]:
+    for output in run.outputs:
+        if not output.finite:
+            yield say(
+                lambda o: f"Its output {o.name} holds NaN or infinite values, so its weights or its input are broken "
+                f"(all finite: {show(o.finite)}).",
+                output,
+            )
+    if run.outputs_repeat is False:
+        yield say(
+            lambda r: f"The same input gave other outputs the second time (repeated: {show(r.outputs_repeat)}).", run
         )
-        return
-    if outputs.has("run.json: failure"):
-        yield outputs.say("Do not plan with this file before it runs: {message}.", message="run.json: failure.message")
-        return
-    if any(not output["finite"] for output in outputs.get("run.json: outputs", [])):
-        yield outputs.say("Get the file again before anything else: sha256 {sha256}.", sha256="identity.json: sha256")
-        return
-    if outputs.has("npu.json: whole"):
-        yield outputs.say(
-            "Go on with {precision} for {chipset}: export it there, and compare its outputs with those of this machine "
-            "on real inputs.",
-            precision="npu.json: whole[0].precision",
-            chipset="npu.json: whole[0].chipsets[0]",
+
+
+def _input_risks(inputs: RunInputs) -> Iterator[Sentence]:
+    if not inputs.real:
+        yield say(
+            lambda i: f"Its outputs mean nothing, because its inputs are {show(i.origin)} (real: {show(i.real)}).",
+            inputs,
         )
-    elif outputs.has("npu.json: not_whole"):
-        index = next(i for i, check in enumerate(outputs.value("npu.json: checks")) if check["on_cpu"])
-        yield outputs.say(
-            "Rewrite the node {node} ({operator}) first: {reason}.",
-            node=f"npu.json: checks[{index}].on_cpu[0].node",
-            operator=f"npu.json: checks[{index}].on_cpu[0].operator",
-            reason=f"npu.json: checks[{index}].on_cpu[0].reason",
+    if inputs.shapes_from.startswith("a trial"):
+        yield say(
+            lambda i: "Nothing declares the shape of its input; it is no more than one that runs, from "
+            f"{show(i.shapes_from)}.",
+            inputs,
         )
-    elif outputs.has("npu.json: problem"):
-        yield outputs.say(
-            "For the NPU, bring it into a form that can be checked: {problem}.", problem="npu.json: problem"
+    if inputs.preparation.startswith("pictures"):
+        yield say(
+            lambda i: "How the model wants its pictures prepared is not known; done was: " + show(i.preparation) + ".",
+            inputs,
         )
-    if outputs.get("inputs.json: real") is False:
-        yield outputs.say(
-            "Run it again with real inputs by --input before its outputs are trusted (real: {real}).",
-            real="inputs.json: real",
+
+
+def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterator[Sentence]:
+    if run and run.is_busy and environment:
+        yield say(
+            lambda r, e: f"This machine was busy, with {r.load} other processes running on {e.cores} cores (busy: "
+            f"{show(r.is_busy)}): times are longer than on one that is idle.",
+            run,
+            environment,
         )
-    if outputs.get("targets.json: missed", 0):
-        index = next(
-            i for i, each in enumerate(outputs.value("targets.json: judgements")) if each["verdict"] == "missed"
+    if run and run.latency and run.latency.spread >= _UNEVEN:
+        yield say(
+            lambda times: f"Times are uneven: the slowest percent takes {times.spread:,} times the median.",
+            run.latency,
         )
-        yield outputs.say(
-            "The first target that is missed is {target}: wanted {wanted}, found {found} {unit}.",
-            target=f"targets.json: judgements[{index}].target",
-            wanted=f"targets.json: judgements[{index}].wanted",
-            found=f"targets.json: judgements[{index}].found",
-            unit=f"targets.json: judgements[{index}].unit",
+    if environment and not environment.is_running:
+        yield say(
+            lambda e: f"It was run by {e.python}, which is not the environment taken as current, {e.kind} in {e.root}.",
+            environment,
+        )
+    if run and run.latency:
+        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone, a car or another computer.", run)
+
+
+def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
+    needs, run, npu = record.requirements, record.run, record.npu
+    if needs and needs.missing and run is None:
+        yield say(
+            lambda option, state: f"Install what is missing, e.g. by `{option.command}`, then go on with "
+            f"`{state.resume}`.",
+            needs.options[0],
+            record.state,
+        )
+    elif run and run.failure:
+        yield say(lambda f: f"Do not plan with this file before it runs: {show(f.message)}.", run.failure)
+    elif record.identity and run and not all(output.finite for output in run.outputs):
+        yield say(lambda i: f"Get the file again before anything else: sha256 {i.sha256}.", record.identity)
+    else:
+        if npu:
+            yield from _next_on_npu(npu)
+        yield from _next_run(record)
+
+
+def _next_on_npu(npu: NpuChecks) -> Iterator[Sentence]:
+    if npu.whole:
+        yield say(
+            lambda group: f"Go on with {group.precision} for {group.chipsets[0]}: export it there, and compare its "
+            "outputs with those of this machine on real inputs.",
+            npu.whole[0],
+        )
+    elif npu.not_whole:
+        node = next(check.on_cpu[0] for check in npu.checks if check.on_cpu)
+        yield say(lambda n: f"Rewrite the node {n.node} ({n.operator}) first: {show(n.reason)}.", node)
+    elif npu.problem:
+        yield say(lambda n: f"For the NPU, bring it into a form that can be checked: {show(n.problem)}.", npu)
+
+
+def _next_run(record: ExplorationRecord) -> Iterator[Sentence]:
+    if record.inputs and not record.inputs.real:
+        yield say(
+            lambda i: f"Run it again with real inputs by --input before its outputs are trusted (real: {show(i.real)}).",
+            record.inputs,
+        )
+    outcomes = record.targets.judgements if record.targets else ()
+    for outcome in [each for each in outcomes if each.verdict is TargetVerdict.MISSED][:1]:
+        yield say(
+            lambda o: f"The first target that is missed is {o.target}: wanted {o.wanted}, found {show(o.found)} "
+            f"{o.unit}.",
+            outcome,
         )
