@@ -7,10 +7,16 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from model_zoo.utils.console import HouseParser, console, print_json, table
+from model_zoo.utils.console import HouseParser, console, print_error, print_json, table
 from model_zoo.utils.errors import ModelZooError, UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from model_zoo.workbench.explore.exploration import Exploration
+    from model_zoo.workbench.explore.figures import ExplorationRecord
 
 _EPILOG = """the workspace  <output-dir>/<name>-<time>/
   inputs/    what the model was run on
@@ -37,14 +43,30 @@ def run(argv: list[str]) -> int:
 
     Raises:
         UserError: The request is wrong.
-        ModelZooError: The workspace says how far it came.
     """
-    given = _parser().parse_args(argv)
-    exploration = _prepare(given)
-    return _finish(exploration, given.json)
+    args = command_parser().parse_args(argv)
+    exploration = _prepare(args)
+    failure: ModelZooError | None = None
+    try:
+        exploration.run()
+    except ModelZooError as error:
+        failure = error
+    record, root = exploration.workspace.record(), exploration.workspace.root
+    if args.json:
+        outputs = {step.file: step.model_dump(mode="json") for step in record.steps()}
+        summary: dict[str, Any] = {"workspace": str(root), "outputs": outputs}
+        if failure:
+            summary |= {"error": failure.message, "hint": failure.hint, "exit_status": failure.exit_code}
+        print_json(summary)
+    else:
+        _print_tables(record, root)
+    if failure is None:
+        return 0
+    print_error(failure)
+    return failure.exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
     parser = HouseParser(
         prog="model-zoo explore",
         description="Run a model file on this machine, measure it, and write reports.",
@@ -100,108 +122,89 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _prepare(given: argparse.Namespace) -> Any:
+def _prepare(args: argparse.Namespace) -> Exploration:
     """Check everything that can be checked before a file is written, then make or open the workspace."""
     from model_zoo.targets.chipset import find_chipset
     from model_zoo.workbench.explore.environment import choose_environment, find_environments
     from model_zoo.workbench.explore.exploration import Exploration
-    from model_zoo.workbench.explore.identify import code_beside, find_source, find_weights
-    from model_zoo.workbench.explore.model_file import RUNNERS, check_runnable, read_facts
+    from model_zoo.workbench.explore.model_file import (
+        RUNNERS,
+        check_runnable,
+        code_beside,
+        find_source,
+        find_weights,
+        read_facts,
+    )
     from model_zoo.workbench.explore.records import ExploreRequest
     from model_zoo.workbench.explore.scripts import write_scripts
     from model_zoo.workbench.explore.targets import read_targets
     from model_zoo.workbench.explore.workspace import new_workspace, open_workspace
 
-    if given.runs < 1:
-        raise UserError(f"--runs {given.runs}: at least 1 is needed", "leave it out for 50")
-    if not 0 < given.timeout < float("inf"):
-        raise UserError(f"--timeout {given.timeout:g}: a time above 0 is needed", "leave it out for 600")
-    chips = tuple(dict.fromkeys(find_chipset(name).name for name in given.chipset))
-    file = find_weights(given.file)
-    source = find_source(given.source)
-    for path in given.input:
+    if args.runs < 1:
+        raise UserError(f"--runs {args.runs}: at least 1 is needed", "leave it out for 50")
+    if not 0 < args.timeout < float("inf"):
+        raise UserError(f"--timeout {args.timeout:g}: a time above 0 is needed", "leave it out for 600")
+    chips = tuple(dict.fromkeys(find_chipset(name).name for name in args.chipset))
+    file = find_weights(args.file)
+    source = find_source(args.source)
+    for path in args.input:
         if not path.expanduser().is_file():
             raise UserError(f"--input {path}: there is no such file")
-    if given.targets:
-        read_targets(given.targets)
-    found = find_environments(Path.cwd(), os.environ)
-    chosen = choose_environment(found, given.environment, Path(sys.prefix))
+    if args.targets:
+        read_targets(args.targets)
+    environments = find_environments(Path.cwd(), os.environ)
+    current = choose_environment(environments, args.environment, Path(sys.prefix))
     facts = read_facts(file)
-    check_runnable(file, facts, source, given.trust)
+    check_runnable(file, facts, source, args.trust)
     beside = code_beside(file) if source is None and facts.format not in RUNNERS else None
     request = ExploreRequest(
         model=str(file.resolve()),
-        name=given.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
+        name=args.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
         source=str(source) if source else None,
-        inputs=tuple(str(path.expanduser().resolve()) for path in given.input),
-        targets=str(given.targets.resolve()) if given.targets else None,
-        device=given.device,
+        inputs=tuple(str(path.expanduser().resolve()) for path in args.input),
+        targets=str(args.targets.resolve()) if args.targets else None,
+        device=args.device,
         chipsets=chips,
-        runs=given.runs,
-        environment=given.environment,
-        origin=given.origin,
-        without=tuple(given.without),
-        trust=given.trust,
-        timeout_s=given.timeout,
+        runs=args.runs,
+        environment=args.environment,
+        origin=args.origin,
+        without=tuple(args.without),
+        trust=args.trust,
+        timeout_s=args.timeout,
     )
-    if given.resume:
-        workspace = open_workspace(given.resume, request)
+    if args.resume:
+        workspace = open_workspace(args.resume, request)
     else:
-        workspace = new_workspace(given.output_dir, request)
+        workspace = new_workspace(args.output_dir, request)
         write_scripts(workspace)
     tell = console(stderr=True).print
     tell(f"workspace: {workspace.root}")
     if beside:
         tell(beside, soft_wrap=True)
-    return Exploration(workspace, request, file, facts, source, (found, chosen), lambda what: tell(f"  {what}"))
+    environments_and_current = (environments, current)
+    return Exploration(
+        workspace, request, file, facts, source, environments_and_current, lambda what: tell(f"  {what}")
+    )
 
 
-def _finish(exploration: Any, as_json: bool) -> int:
-    from model_zoo.workbench.explore.document import read_outputs
-    from model_zoo.workbench.explore.exploration import finish
-    from model_zoo.workbench.explore.render import write_reports
-
-    workspace = exploration.workspace
-    failed: ModelZooError | None = None
-    try:
-        finish(workspace, exploration.run, lambda: write_reports(workspace.root))
-    except ModelZooError as error:
-        failed = error
-    outputs = read_outputs(workspace.folder("outputs"))
-    if as_json:
-        summary: dict[str, Any] = {"workspace": str(workspace.root), "outputs": outputs.files}
-        if failed is not None:
-            summary |= {"error": failed.message, "hint": failed.hint, "exit_status": failed.exit_code}
-        print_json(summary)
-    else:
-        _print_tables(outputs, workspace.root)
-    if failed is None:
-        return 0
-    from model_zoo.utils.console import print_error
-
-    print_error(failed)
-    return failed.exit_code
-
-
-def _print_tables(outputs: Any, root: Path) -> None:
+def _print_tables(record: ExplorationRecord, root: Path) -> None:
     from model_zoo.workbench.explore.stakeholder import stakeholder_report
 
-    report = stakeholder_report(outputs)
-    shown = console()
-    rows = [[card.label, card.value.text] for card in report.cards]
-    if rows:
-        shown.print(_plain_table(report.title, rows))
+    report = stakeholder_report(record)
+    out = console()
+    if report.cards:
+        out.print(_plain_table(report.title, [[card.label, card.value.text] for card in report.cards]))
     for section in report.sections:
-        if section.heading in ("Where it fits on the NPU", "Targets", "Risks"):
+        if section.heading in ("Where it fits on the NPU", "Targets"):
             for each in section.tables:
-                cells = [[cell.text for cell in row] for row in each.rows]
-                shown.print(table(section.heading, list(each.columns), cells))
-            if section.heading == "Risks":
-                shown.print(_plain_table("Risks", [[said.text] for said in section.sentences]))
-    shown.print(f"reports: {shlex.quote(str(root / 'reports'))}", soft_wrap=True)
+                rows = [[cell.text for cell in row] for row in each.rows]
+                out.print(table(section.heading, list(each.columns), rows))
+        if section.heading == "Risks":
+            out.print(_plain_table("Risks", [[sentence.text] for sentence in section.sentences]))
+    out.print(f"reports: {shlex.quote(str(root / 'reports'))}", soft_wrap=True)
 
 
-def _plain_table(title: str, rows: list[list[str]]) -> Any:
-    made = table(title, [""] * len(rows[0]), rows)
-    made.show_header = False
-    return made
+def _plain_table(title: str, rows: list[list[str]]) -> Table:
+    plain = table(title, [""] * len(rows[0]), rows)
+    plain.show_header = False
+    return plain

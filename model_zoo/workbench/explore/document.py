@@ -156,7 +156,9 @@ def _row_table(name: str, items: Sequence[RecordPart], part: RecordPart) -> Repo
     fields = list(type(items[0]).model_fields)
     columns = (name, *(field.replace("_", " ") for field in fields[1:]))  # the first column tells what the rows are
     values = [[value for _, value in item] for item in items]
-    are_numbers = [all(type(value) in (int, float, type(None)) for value in column) for column in zip(*values, strict=True)]
+    are_numbers = [
+        all(type(value) in (int, float, type(None)) for value in column) for column in zip(*values, strict=True)
+    ]
     numbers = tuple(column for column, is_number in zip(columns, are_numbers, strict=True) if is_number)
     return ReportTable(columns, tuple(tuple(map(mark_cell, row)) for row in values), part.reference(name), numbers)
 

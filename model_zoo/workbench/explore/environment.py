@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,81 +23,85 @@ _PACKAGES = ("torch", "torchvision", "timm", "transformers", "onnx", "onnxruntim
 
 @dataclass(frozen=True)
 class PythonEnvironment:
-    """An environment.
+    """A Python environment.
 
     Args:
         kind: One of `KINDS`.
         root: Folder that holds it, or the project that declares it.
-        prefixes: Where its Python may be installed.
+        prefix: Folder that its Python is installed in.
     """
 
     kind: str
     root: Path
-    prefixes: tuple[Path, ...]
+    prefix: Path
 
     def runs(self, prefix: Path) -> bool:
         """Whether the Python installed there is of this environment."""
-        return any(prefix == own or own in prefix.parents for own in self.prefixes)
+        return prefix == self.prefix or self.prefix in prefix.parents
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.root})"
 
 
 def find_environments(project: Path, variables: Mapping[str, str]) -> list[PythonEnvironment]:
-    """Every environment that the project folder or the shell names.
+    """Find every environment that the project folder or the shell names.
 
     Args:
-        variables: Of the shell.
+        variables: Variables of the shell.
     """
-    found = []
+    environments = []
     if (project / "pixi.toml").is_file() or _has_pixi_table(project / "pyproject.toml"):
-        found.append(PythonEnvironment("pixi", project, ((project / ".pixi").resolve(),)))
+        environments.append(PythonEnvironment("pixi", project, (project / ".pixi").resolve()))
     venv = project / ".venv"
     if (venv / "pyvenv.cfg").is_file():
         kind = "uv" if (project / "uv.lock").is_file() else "venv"
-        found.append(PythonEnvironment(kind, venv, (venv.resolve(),)))
+        environments.append(PythonEnvironment(kind, venv, venv.resolve()))
     active = variables.get("VIRTUAL_ENV")
     if active and Path(active).resolve() != venv.resolve() and (Path(active) / "pyvenv.cfg").is_file():
-        found.append(PythonEnvironment("venv", Path(active), (Path(active).resolve(),)))
+        environments.append(PythonEnvironment("venv", Path(active), Path(active).resolve()))
     conda = variables.get("CONDA_PREFIX")
     if conda and ".pixi" not in Path(conda).parts:
-        found.append(PythonEnvironment("conda", Path(conda), (Path(conda).resolve(),)))
-    return found
+        environments.append(PythonEnvironment("conda", Path(conda), Path(conda).resolve()))
+    return environments
 
 
-def choose_environment(found: list[PythonEnvironment], asked: str | None, prefix: Path) -> PythonEnvironment:
-    """The environment to take as current: the one asked for, else the one that runs this, else the only one.
+def choose_environment(environments: list[PythonEnvironment], asked: str | None, prefix: Path) -> PythonEnvironment:
+    """Take as current the environment asked for, else the one that runs this, else the only one.
 
     Args:
-        prefix: Where the running Python is installed.
+        asked: A kind.
+        prefix: Folder that the running Python is installed in.
 
     Raises:
         UserError: There is none of the kind asked for, or Pixi and a virtual environment both are there, or several
             others and this runs in none of them.
     """
-    plain = PythonEnvironment("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix, (prefix,))
-    kinds = [each.kind for each in found]
-    listed = " and ".join(f"{each.kind} ({each.root})" for each in found)
+    plain = PythonEnvironment("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix, prefix)
+    listed = " and ".join(map(str, environments))
     if asked is not None:
-        chosen = [each for each in [*found, plain] if each.kind == asked]
-        if not chosen:
+        of_kind = [each for each in [*environments, plain] if each.kind == asked]
+        if not of_kind:
             raise UserError(f"there is no {asked} environment here", f"found: {listed or 'none'}; leave it out")
-        return next((each for each in chosen if each.runs(prefix)), chosen[0])
-    running = [each for each in found if each.runs(prefix)]
-    if len(found) > 1 and ("pixi" in kinds or not running):
-        options = " or ".join(f"--environment {kind}" for kind in dict.fromkeys(kinds))
+        return next((each for each in of_kind if each.runs(prefix)), of_kind[0])
+    running = [each for each in environments if each.runs(prefix)]
+    kinds = dict.fromkeys(each.kind for each in environments)
+    if len(environments) > 1 and ("pixi" in kinds or not running):
+        options = " or ".join(f"--environment {kind}" for kind in kinds)
         raise UserError(f"which environment is current? here are {listed}", f"give {options}")
-    if running:
-        return running[0]
-    return found[0] if found else plain
+    return (running or environments or [plain])[0]
 
 
-def describe_environment(found: list[PythonEnvironment], chosen: PythonEnvironment, prefix: Path) -> Environment:
-    """What is there: Python, packages, processor, memory, accelerators."""
+def describe_environment(
+    environments: list[PythonEnvironment], current: PythonEnvironment, prefix: Path
+) -> Environment:
+    """Describe Python, packages, processor, memory and accelerators."""
     import psutil
 
     return Environment(
-        kind=chosen.kind,
-        root=str(chosen.root),
-        candidates=tuple(f"{each.kind}: {each.root}" for each in found),
-        is_running=chosen.runs(prefix),
+        kind=current.kind,
+        root=str(current.root),
+        candidates=tuple(f"{each.kind}: {each.root}" for each in environments),
+        is_running=current.runs(prefix),
         python=sys.executable,
         python_version=platform.python_version(),
         platform=platform.platform(terse=True),
@@ -107,24 +113,19 @@ def describe_environment(found: list[PythonEnvironment], chosen: PythonEnvironme
     )
 
 
-def _accelerators() -> list[str]:
-    """What torch could use, asked of the drivers' own tools: importing torch takes seconds."""
-    import shutil
-    import subprocess
-
-    found = []
+def _accelerators() -> Iterator[str]:
+    """Ask the drivers' own tools what torch could use: importing torch takes seconds."""
     if tool := shutil.which("nvidia-smi"):
         query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
         try:
-            asked = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-            found += [f"CUDA: {line.strip()}" for line in asked.stdout.splitlines() if line.strip()]
+            answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+            yield from (f"CUDA: {line.strip()}" for line in answer.stdout.splitlines() if line.strip())
         except (OSError, subprocess.SubprocessError) as error:
-            found.append(f"CUDA: nvidia-smi does not answer ({type(error).__name__})")
+            yield f"CUDA: nvidia-smi does not answer ({type(error).__name__})"
     if Path("/dev/kfd").exists():
-        found.append("ROCm: /dev/kfd")
+        yield "ROCm: /dev/kfd"
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        found.append("MPS: Apple GPU")
-    return found
+        yield "MPS: Apple GPU"
 
 
 def _has_pixi_table(pyproject: Path) -> bool:

@@ -1,36 +1,37 @@
-"""The order of work: each step writes its record, and a later run goes on after the last whole one."""
+"""The order of work: each step leaves its record, and a later run goes on after the last one that is whole."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
-from model_zoo.targets.chipset import Chipset, find_chipset
-from model_zoo.targets.precision import Precision
+from model_zoo.targets.chipset import find_chipset
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore.environment import PythonEnvironment, describe_environment
-from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, NpuChecks, RunInputs, TargetOutcomes
-from model_zoo.workbench.explore.identify import ENTRY, identify
-from model_zoo.workbench.explore.input_samples import Chosen, choose_samples, ports_of_file
-from model_zoo.workbench.explore.loaded_model import ModelInput
-from model_zoo.workbench.explore.measure import ModelProcess, no_layers
-from model_zoo.workbench.explore.measure_worker import observe
-from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, FileFacts
-from model_zoo.workbench.explore.npu import PRECISIONS, check_npus, representatives
+from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, NpuChecks, RunFailure, RunInputs
+from model_zoo.workbench.explore.input_samples import choose_samples, inputs_of_file
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs
+from model_zoo.workbench.explore.measure import ModelProcess, measure
+from model_zoo.workbench.explore.measure_worker import tensor_stats
+from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, FileFacts, identify
+from model_zoo.workbench.explore.npu import PRECISIONS, NpuTargets, check_npus, representatives
 from model_zoo.workbench.explore.packages import check_requirements
-from model_zoo.workbench.explore.records import Environment, ExploreRequest, Identity, Outcome, Requirements, StepRecord
+from model_zoo.workbench.explore.records import Environment, ExploreRequest, Identity, Outcome, StepRecord
 from model_zoo.workbench.explore.recovered import RECOVERED, recover
-from model_zoo.workbench.explore.targets import Targets, judge, read_targets
+from model_zoo.workbench.explore.render import write_reports
+from model_zoo.workbench.explore.targets import Targets, compare, read_targets
 from model_zoo.workbench.explore.workspace import Workspace
 
-_R = TypeVar("_R", bound=StepRecord)
-_KEPT = "inputs/samples.npz"
+_S = TypeVar("_S", bound=StepRecord)
+_SAMPLES = "inputs/samples.npz"
 
 
 class MissingPackagesError(ModelZooError):
@@ -48,8 +49,8 @@ class Exploration:
     Args:
         file: The model file.
         source: Folder of the code that builds the model; None for a file that runs by itself.
-        environments: All that were found, and the one taken as current.
-        tell: Shown what is under way.
+        environments: All environments, and the one taken as current.
+        tell: Callback for what is under way.
     """
 
     workspace: Workspace
@@ -60,71 +61,78 @@ class Exploration:
     environments: tuple[list[PythonEnvironment], PythonEnvironment]
     tell: Callable[[str], None]
 
-    @property
-    def kind(self) -> str:
-        """What runs the file, as the child process names it."""
-        return (SOURCE_RUNNER if self.source else RUNNERS[self.facts.format])[0]
-
-    @property
-    def weights(self) -> Path:
-        """What the child loads: a recovery has renamed the tensors to those of its module."""
-        recovered = self.workspace.root / RECOVERED
-        return recovered / "weights.safetensors" if self.source == recovered else self.file
-
     def run(self) -> None:
-        """All steps that are not done yet. Environment and packages are looked at each time.
+        """Do all steps, write the reports of whatever is known then, and write how it ended.
 
         Raises:
-            MissingPackagesError: Before anything is run.
+            MissingPackagesError: Packages are absent; nothing was run.
             ModelFailedError: The model does not load or run; everything else is recorded.
         """
+        try:
+            self._run_steps()
+        except KeyboardInterrupt:
+            self.workspace.mark(Outcome.UNFINISHED, "stopped by the user")
+            raise
+        except ModelZooError as error:
+            stopped = isinstance(error, MissingPackagesError | UserError)
+            self.workspace.mark(Outcome.STOPPED if stopped else Outcome.FAILED, error.message)
+            write_reports(self.workspace.root)
+            raise
+        self.workspace.mark(Outcome.FINISHED)
+        write_reports(self.workspace.root)
+
+    def _run_steps(self) -> None:
+        """Do the steps that are not done yet. Environment and packages are looked at each time."""
         if self.source is None and self.facts.format not in RUNNERS:
             self.tell("recover the model from its weights")
             self.source = recover(self.file, self.workspace, Limits(seconds=self.request.timeout_s))
-        self._step(Identity, lambda: identify(self.file, self.facts, self.source, self.request.origin))
+        identity = self._step(Identity, lambda: identify(self.file, self.facts, self.source, self.request.origin))
         environment = describe_environment(*self.environments, Path(sys.prefix))
         self.workspace.write(environment)
-        self._requirements(environment)
+        self._check_packages(environment)
         run = self.workspace.read(ModelRun)
         if run is None or run.failure is not None:
             run = self._measure(environment)
         targets = read_targets(Path(self.request.targets)) if self.request.targets else Targets()
-        if run.failure is None:
-            self._step(NpuChecks, lambda: self._npus(run, targets))
+        npus = None if run.failure else self._step(NpuChecks, lambda: self._check_npus(run, targets))
         if self.request.targets:
-            self._judge(targets, run)
+            layers = self.workspace.read(LayerCosts)
+            self.workspace.write(compare(targets, self.request.targets, identity, run, layers, npus))
         if run.failure is not None:
-            raise ModelFailedError(
-                f"the model does not run: {run.failure.step}: {run.failure.message}",
-                f"see {self.workspace.folder('logs')}",
-            )
+            problem = f"the model does not run: {run.failure.step}: {run.failure.message}"
+            raise ModelFailedError(problem, f"see {self.workspace.folder('logs')}")
 
-    def _step(self, kind: type[_R], make: Callable[[], _R]) -> _R:
+    def _step(self, kind: type[_S], make: Callable[[], _S]) -> _S:
         record = self.workspace.read(kind)
         if record is None:
             record = make()
             self.workspace.write(record)
         return record
 
-    def _requirements(self, environment: Environment) -> Requirements:
-        runner = SOURCE_RUNNER if self.source else RUNNERS[self.facts.format]
-        entry = self.source / ENTRY if self.source else None
-        found = check_requirements(
-            runner[1], str(self.facts.format), self.source, entry, environment, self.request.without
-        )
-        self.workspace.write(found)
-        if found.missing:
-            raise MissingPackagesError(
-                f"{len(found.missing)} package(s) missing: {', '.join(found.missing)}",
-                f"install them, e.g. `{found.options[0].command}`, or leave them out with "
-                f"--without {' '.join(found.missing)}; then --resume {self.workspace.root}",
-            )
-        return found
+    @property
+    def _runner(self) -> tuple[str, tuple[str, ...]]:
+        return SOURCE_RUNNER if self.source else RUNNERS[self.facts.format]
 
-    def _measurement(self, place: str) -> ModelProcess:
+    def _check_packages(self, environment: Environment) -> None:
+        packages, without = self._runner[1], self.request.without
+        needs = check_requirements(packages, str(self.facts.format), self.source, environment, without)
+        self.workspace.write(needs)
+        if needs.missing:
+            raise MissingPackagesError(
+                f"{len(needs.missing)} package(s) missing: {', '.join(needs.missing)}",
+                f"install them, e.g. `{needs.options[0].command}`, or leave them out with "
+                f"--without {' '.join(needs.missing)}; then --resume {self.workspace.root}",
+            )
+
+    @contextmanager
+    def _process(self, log: str, place: str) -> Iterator[ModelProcess]:
+        """Start the child process that runs the model; what it printed is kept in a log."""
+        # A recovery has renamed the tensors to those of its module.
+        recovered = self.workspace.root / RECOVERED
+        weights = recovered / "weights.safetensors" if self.source == recovered else self.file
         job = {
-            "kind": self.kind,
-            "file": str(self.weights.resolve()),
+            "kind": self._runner[0],
+            "file": str(weights.resolve()),
             "source": None if self.source is None else str(self.source),
             "device": self.request.device,
             "trust": self.request.trust,
@@ -132,150 +140,71 @@ class Exploration:
         scratch = self.workspace.folder("logs") / "child"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        return ModelProcess(job, scratch, place, Limits(seconds=self.request.timeout_s), self.tell)
+        limits = Limits(seconds=self.request.timeout_s)
+        process = ModelProcess(job, scratch, self.workspace.root / _SAMPLES, place, limits)
+        try:
+            yield process
+        finally:
+            process.close()
+            self.workspace.log(log, process.log)
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def _measure(self, environment: Environment) -> ModelRun:
-        with self._measurement(environment.cpu) as measurement:
+        with self._process("run", environment.cpu) as process:
+            self.tell("load the model")
             try:
-                self.tell("load the model")
-                try:
-                    ports = measurement.load()
-                    if measurement.loaded["device"] != "cpu":
-                        measurement.place = ", ".join(environment.accelerators) or measurement.loaded["device"]
-                    ports, told_by = self._ports(measurement, ports)
-                except ChildFailedError as error:
-                    run, layers = _not_loaded(error, self.request.runs, measurement), no_layers(error.message)
-                else:
-                    chosen = self._samples(ports, told_by)
-                    run, layers = measurement.run(chosen.samples, self.workspace.root / _KEPT, self.request.runs)
-            finally:
-                self.workspace.log("run", measurement.log)
-                shutil.rmtree(measurement.work_dir, ignore_errors=True)
+                process.load()
+                if process.facts.device != "cpu":
+                    process.place = ", ".join(environment.accelerators) or process.facts.device
+                declared = process.facts.declared or self._undeclared(process)
+            except ChildFailedError as error:
+                failure = RunFailure(step="inputs" if process.facts.runtime else "load", message=error.message)
+                run, layers = process.new_run(self.request.runs, failure=failure), LayerCosts(problem=error.message)
+            else:
+                chosen = self._choose_samples(declared)
+                run, layers = measure(process, chosen, self.request.runs, self.tell)
         self.workspace.write(layers)
         self.workspace.write(run)
         return run
 
-    def _ports(self, measurement: ModelProcess, ports: list[ModelInput] | None) -> tuple[list[ModelInput], str]:
-        """The inputs, and what told them."""
-        given = [Path(path) for path in self.request.inputs]
-        if ports is not None:
-            return ports, str(measurement.loaded["ports_from"])
-        if given:
-            return ports_of_file(given[0], measurement.loaded["names"]), f"--input {given[0].name}"
-        return measurement.guess()
+    def _undeclared(self, process: ModelProcess) -> DeclaredInputs:
+        """Find the inputs of a model that declares none: those of the user's file, or some that run."""
+        if not self.request.inputs:
+            return process.guess_inputs()
+        return inputs_of_file(Path(self.request.inputs[0]), process.facts.argument_names)
 
-    def _samples(self, ports: list[ModelInput], told_by: str) -> Chosen:
-        folders = [self.file.parent] if self.source in (None, self.file.parent) else [self.file.parent, self.source]
-        chosen = choose_samples([Path(path) for path in self.request.inputs], [f for f in folders if f], ports)
-        first = chosen.samples[0]
+    def _choose_samples(self, declared: DeclaredInputs) -> list[Arrays]:
+        folders = dict.fromkeys([self.file.parent, self.source or self.file.parent])
+        chosen = choose_samples([Path(path) for path in self.request.inputs], list(folders), declared.inputs)
         self.workspace.write(
             RunInputs(
-                kept=_KEPT,
+                kept=_SAMPLES,
                 origin=chosen.origin,
                 real=chosen.real,
                 samples=len(chosen.samples),
-                tensors=tuple(observe(name, value) for name, value in first.items()),
-                shapes_from=told_by,
+                tensors=tuple(tensor_stats(name, value) for name, value in chosen.samples[0].items()),
+                shapes_from=declared.source,
                 preparation=chosen.preparation,
                 chosen=chosen.open_sizes,
                 passed_over=chosen.passed_over,
             )
         )
-        return chosen
+        return chosen.samples
 
-    def _npus(self, run: ModelRun, targets: Targets) -> NpuChecks:
-        samples = read_samples(self.workspace.root / _KEPT)
-        inputs = self.workspace.need(RunInputs)
-        wanted = self._wanted(targets)
-
-        def write_onnx(onnx: Path) -> None:
-            with self._measurement(run.place) as measurement:
-                try:
-                    measurement.load()
-                    measurement.ask("onnx", samples=str(self.workspace.root / _KEPT), onnx=str(onnx))
-                finally:
-                    self.workspace.log("onnx", measurement.log)
-                    shutil.rmtree(measurement.work_dir, ignore_errors=True)
-
-        names = [output.name for output in run.outputs]
-        return check_npus(write_onnx, samples, inputs.real, wanted, names, self.tell)
-
-    def _wanted(self, targets: Targets) -> list[tuple[Chipset, Precision]]:
+    def _check_npus(self, run: ModelRun, targets: Targets) -> NpuChecks:
         chips = [find_chipset(name) for name in self.request.chipsets] or representatives()
-        wanted = [(chip, precision) for precision in PRECISIONS for chip in chips]
-        asked = [(find_chipset(each.chipset), each.precision) for each in targets.npu]
-        return list(dict.fromkeys([*wanted, *asked]))
-
-    def _judge(self, targets: Targets, run: ModelRun) -> None:
-        judged = judge(
-            targets,
-            Path(self.request.targets or ""),
-            self.workspace.need(Identity),
-            run,
-            self.workspace.read(LayerCosts),
-            self.workspace.read(NpuChecks),
+        pairs = [(chip, precision) for precision in PRECISIONS for chip in chips]
+        pairs += [(find_chipset(each.chipset), each.precision) for each in targets.npu]
+        npu_targets = NpuTargets(
+            outputs=[output.name for output in run.outputs],
+            samples=read_samples(self.workspace.root / _SAMPLES),
+            real=self.workspace.need(RunInputs).real,
+            pairs=list(dict.fromkeys(pairs)),
         )
-        self.workspace.write(judged)
 
+        def write_onnx(file: Path) -> None:
+            with self._process("onnx", run.place) as process:
+                process.load()
+                process.ask("onnx", onnx=str(file))
 
-def done_steps(workspace: Workspace) -> tuple[str, ...]:
-    """Names of the records that are there."""
-    kinds: tuple[type[StepRecord], ...] = (
-        Identity,
-        Environment,
-        Requirements,
-        RunInputs,
-        ModelRun,
-        LayerCosts,
-        NpuChecks,
-        TargetOutcomes,
-    )
-    return tuple(kind.file for kind in kinds if (workspace.root / "outputs" / kind.file).is_file())
-
-
-def finish(workspace: Workspace, work: Callable[[], None], report: Callable[[], object]) -> None:
-    """Do the work, write the reports of whatever is known then, and say how it ended.
-
-    Args:
-        report: Renders the reports from the records.
-    """
-    try:
-        work()
-    except KeyboardInterrupt:
-        workspace.mark(Outcome.UNFINISHED, done_steps(workspace), "stopped by the user")
-        raise
-    except ModelZooError as error:
-        stopped = isinstance(error, MissingPackagesError | UserError)
-        outcome = Outcome.STOPPED if stopped else Outcome.FAILED
-        workspace.mark(outcome, done_steps(workspace), error.message)
-        report()
-        raise
-    workspace.mark(Outcome.FINISHED, done_steps(workspace))
-    report()
-
-
-def _not_loaded(error: ChildFailedError, runs: int, measurement: ModelProcess) -> ModelRun:
-    loaded = measurement.loaded
-    from model_zoo.workbench.explore.figures import Failure
-
-    return ModelRun(
-        runtime=loaded.get("runtime", ""),
-        device=loaded.get("device", ""),
-        place=measurement.place,
-        threads=loaded.get("threads"),
-        parameters=loaded.get("parameters"),
-        inputs=(),
-        outputs=(),
-        outputs_repeat=None,
-        cold=None,
-        latency=None,
-        load=None,
-        is_busy=False,
-        estimate_s=None,
-        runs_asked=runs,
-        batches=(),
-        best_samples_per_s=None,
-        best_batch=None,
-        memory=None,
-        failure=Failure(step="inputs" if loaded else "load", message=error.message),
-    )
+        return check_npus(write_onnx, npu_targets, self.tell)

@@ -1,4 +1,4 @@
-"""Which packages a folder of Python code imports, told from its syntax: nothing is run."""
+"""Packages that a folder of Python code imports, read off its syntax: nothing is run."""
 
 from __future__ import annotations
 
@@ -10,30 +10,24 @@ from pathlib import Path
 
 #: Distributions whose import has another name, for packages that are not installed.
 _DISTRIBUTIONS = {
-    "PIL": "pillow",
-    "cv2": "opencv-python",
-    "yaml": "pyyaml",
-    "sklearn": "scikit-learn",
-    "skimage": "scikit-image",
-    "attr": "attrs",
-    "bs4": "beautifulsoup4",
-    "pycocotools": "pycocotools",
-    "pytorch_lightning": "pytorch-lightning",
-    "ruamel": "ruamel.yaml",
-    "google": "protobuf",
+    **{"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "attr": "attrs"},
+    **{"skimage": "scikit-image", "bs4": "beautifulsoup4", "ruamel": "ruamel.yaml", "google": "protobuf"},
+    **{"pytorch_lightning": "pytorch-lightning"},
 }
+_TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 _MAX_FILES = 2000
 _MAX_BYTES = 2**21
 
 
 @dataclass(frozen=True)
-class Import:
-    """A package that some line imports.
+class PackageImport:
+    """An import of a package.
 
     Args:
         package: Top-level name.
         where: "file:line", the file within the folder.
-        optional: The code catches that it is absent.
+        optional: Whether the code catches that it is absent.
     """
 
     package: str
@@ -41,21 +35,22 @@ class Import:
     optional: bool
 
 
-def imports_of(entry: Path, root: Path) -> tuple[list[Import], list[str]]:
-    """What a file imports from elsewhere, and what the files of its folder do that it imports.
+def imports_of(entry: Path, root: Path) -> tuple[list[PackageImport], list[str]]:
+    """Collect the imports of a file, and of the files of its folder that it imports.
 
     Returns:
         The imports outside the standard library, and files that could not be read.
     """
-    found: list[Import] = []
+    imports: list[PackageImport] = []
     problems: list[str] = []
+    root = root.resolve()
     waiting, seen = [entry.resolve()], set[Path]()
     while waiting and len(seen) < _MAX_FILES:
         path = waiting.pop()
         if path in seen:
             continue
         seen.add(path)
-        where = path.relative_to(root.resolve()).as_posix()
+        where = path.relative_to(root).as_posix()
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise ValueError("is larger than 2 MiB")
@@ -63,54 +58,55 @@ def imports_of(entry: Path, root: Path) -> tuple[list[Import], list[str]]:
         except (SyntaxError, ValueError, RecursionError, OSError) as error:
             problems.append(f"{where}: {str(error).splitlines()[0]}")
             continue
-        for name, level, line, optional in _imports(tree, False):
-            if local := _local_files(name, level, path, root.resolve()):
-                waiting += local
-            elif level == 0 and (top := name.split(".")[0]) not in sys.stdlib_module_names:
-                found.append(Import(top, f"{where}:{line}", optional))
-    return found, problems
+        for node, optional in _import_nodes(tree, False):
+            level = node.level if isinstance(node, ast.ImportFrom) else 0
+            for name in _module_names(node):
+                if local := _local_files(name, level, path, root):
+                    waiting += local
+                elif level == 0 and (top := name.split(".")[0]) not in sys.stdlib_module_names:
+                    imports.append(PackageImport(top, f"{where}:{node.lineno}", optional))
+    return imports, problems
 
 
 def distribution(package: str) -> str:
-    """The distribution that brings a package: of those installed, else as far as it is known."""
+    """Return the distribution that brings a package: of those installed, else as far as it is known."""
     from importlib.metadata import packages_distributions
 
     installed = packages_distributions().get(package)
     return installed[0] if installed else _DISTRIBUTIONS.get(package, package)
 
 
-def _imports(node: ast.AST, optional: bool) -> Iterator[tuple[str, int, int, bool]]:
-    """Name, level, line of each import, and whether its failure is caught."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import):
-            yield from ((alias.name, 0, child.lineno, optional) for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            base = child.module or ""
-            yield base, child.level, child.lineno, optional
-            if child.level or base:  # each name may be a module of its own
-                for alias in child.names:
-                    yield f"{base}.{alias.name}".strip("."), child.level, child.lineno, optional
-        elif isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            yield from _imports(ast.Module(child.orelse, []), optional)
-        elif isinstance(child, ast.Try):
-            caught = any(_catches_import(handler) for handler in child.handlers)
-            yield from _imports(ast.Module(child.body, []), optional or caught)
-            rest = [*child.handlers, *child.orelse, *child.finalbody]
-            for each in rest:
-                yield from _imports(ast.Module([each], []), optional or caught)  # type: ignore[list-item]
-        else:
-            yield from _imports(child, optional)
+def _import_nodes(node: ast.AST, optional: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """Yield each import, and whether its failure is caught."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield node, optional
+        return
+    children = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.If) and ast.unparse(node.test) in _TYPES_ONLY:
+        children = list(node.orelse)
+    elif isinstance(node, ast.Try):
+        optional = optional or any(_catches_import(handler) for handler in node.handlers)
+    for child in children:
+        yield from _import_nodes(child, optional)
+
+
+def _module_names(node: ast.Import | ast.ImportFrom) -> list[str]:
+    names = [alias.name for alias in node.names]
+    if isinstance(node, ast.Import):
+        return names
+    base = node.module or ""
+    return [base, *(f"{base}.{name}".strip(".") for name in names)]  # each name may be a module of its own
 
 
 def _catches_import(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    names = {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)}
-    return bool(names & {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
+    names = (
+        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else _IMPORT_ERRORS
+    )
+    return bool(names & _IMPORT_ERRORS)
 
 
 def _local_files(name: str, level: int, importer: Path, root: Path) -> list[Path]:
-    """The files of the folder that an import means."""
+    """Return the files of the folder that an import means."""
     base = importer.parents[level - 1] if 0 < level <= len(importer.parents) else root
     if level and root not in (base, *base.parents):
         return []

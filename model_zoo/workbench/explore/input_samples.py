@@ -1,4 +1,4 @@
-"""What the model is run on: the user's files, else what lies beside the checkpoint, else noise that says so."""
+"""Inputs to run a model on: the user's files, else files beside the checkpoint, else noise that says so."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
 from model_zoo.checkpoints.inert_values import listed
 from model_zoo.datasets.images import IMAGE_SUFFIXES
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.explore.loaded_model import ModelInput
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs, ModelInput
 
 _SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npz", ".npy", ".wav")
 _EXAMPLE_FOLDERS = ("example", "examples", "sample", "samples", "input", "inputs", "demo", "assets", "images", "data")
@@ -26,15 +26,15 @@ _NOISE_SAMPLES = 4
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenSamples:
     """Samples for the model.
 
     Args:
-        origin: Files, or how they were drawn.
+        origin: Files, or how noise was sampled.
         real: Whether they are data.
         preparation: What was done to files.
-        open_sizes: Sizes the model leaves open, as taken.
-        passed_over: Files that were found and do not fit, with the reason.
+        open_sizes: Sizes that the model leaves open, as taken.
+        passed_over: Files that do not fit, with the reason.
     """
 
     samples: list[Arrays]
@@ -45,65 +45,57 @@ class Chosen:
     passed_over: tuple[str, ...] = ()
 
 
-class _MisfitError(Exception):
-    """Why a file does not fit the model."""
+class _MisfitError(UserError):
+    """A file does not fit the model."""
 
 
-def choose_samples(given: Sequence[Path], folders: Sequence[Path], ports: list[ModelInput]) -> Chosen:
-    """Take the files given; without any, those that are found and fit; without any, noise.
+def choose_samples(given: Sequence[Path], folders: Sequence[Path], inputs: Sequence[ModelInput]) -> ChosenSamples:
+    """Take the files given; without any, files of the folders that fit; without any, noise.
 
     Args:
         given: Pictures, .npz, .npy or .wav.
-        folders: Where to look for some.
+        folders: Folders to search for such files.
 
     Raises:
         UserError: A given file is missing, cannot be read, or does not fit.
     """
-    samples, done = [], set[str]()
-    for path in given:
-        try:
-            more, what = _read(path, ports)
-        except _MisfitError as misfit:
-            raise UserError(f"--input {path}: {misfit}", f"the model takes {describe_ports(ports)}") from misfit
-        samples += more
-        done.add(what)
-    for number, sample in enumerate(samples):
-        if _shapes(sample) != _shapes(samples[0]):
-            shapes = f"{_shapes(sample)} and {_shapes(samples[0])}"
-            raise UserError(f"--input: sample {number} and the first have different shapes: {shapes}", "give one shape")
-    if samples:
-        names = ", ".join(str(path) for path in given)
-        return Chosen(samples, f"given: {names}", True, "; ".join(sorted(done)), _open_sizes(ports, samples[0]))
-    passed_over: list[str] = []
+    samples: list[Arrays] = []
     used: list[str] = []
-    for path in find_files(folders):
-        if len(used) == _MAX_FILES:
-            break
+    preparations: set[str] = set()
+    passed_over: list[str] = []
+    for path in given or find_files(folders):
         try:
-            more, what = _read(path, ports)
-        except (_MisfitError, UserError) as misfit:
-            passed_over.append(f"{path.name}: {misfit}")
-            continue
-        if samples and _shapes(more[0]) != _shapes(samples[0]):
-            passed_over.append(f"{path.name}: has another shape than {used[0]}")
-            continue
+            more, preparation = _read(path, inputs)
+            if samples and _shapes(more[0]) != _shapes(samples[0]):
+                raise _MisfitError(f"has the shapes {_shapes(more[0])}, {used[0]} has {_shapes(samples[0])}")
+        except UserError as error:
+            if not given:
+                passed_over.append(f"{path.name}: {error.message}")
+                continue
+            if isinstance(error, _MisfitError):
+                takes = f"the model takes {', '.join(map(str, inputs))}"
+                raise UserError(f"--input {path}: {error.message}", takes) from error
+            raise
         samples += more
         used.append(str(path))
-        done.add(what)
+        preparations.add(preparation)
+        if not given and len(used) == _MAX_FILES:
+            break
     if samples:
-        sizes = _open_sizes(ports, samples[0])
-        return Chosen(samples, f"found: {', '.join(used)}", True, "; ".join(sorted(done)), sizes, tuple(passed_over))
-    sizes = default_sizes(ports)
-    drawn = [_noise(ports, sizes, seed) for seed in range(_NOISE_SAMPLES)]
+        origin = f"{'given' if given else 'found'}: {', '.join(used)}"
+        sizes = _open_sizes(inputs, samples[0])
+        return ChosenSamples(samples, origin, True, "; ".join(sorted(preparations)), sizes, tuple(passed_over))
+    sizes = _default_sizes(inputs)
+    noise = [_noise(inputs, sizes, seed) for seed in range(_NOISE_SAMPLES)]
     origin = "synthetic: uniform noise, floats from 0 to 1, integers over their whole range"
-    return Chosen(drawn, origin, False, "none", sizes, tuple(passed_over))
+    return ChosenSamples(noise, origin, False, "none", sizes, tuple(passed_over))
 
 
-def ports_of_file(path: Path, names: Sequence[str]) -> list[ModelInput]:
-    """The inputs as an .npz or .npy given by the user shows them, for a model that declares none.
+def inputs_of_file(path: Path, names: Sequence[str]) -> DeclaredInputs:
+    """Read the inputs off an .npz or .npy given by the user, for a model that declares none.
 
     Args:
-        names: Arguments of the forward pass; arrays are taken in this order where their names fit, else in the file's.
+        names: Arguments of the forward pass; arrays are taken in this order if their names fit, else in the file's.
 
     Raises:
         UserError: It is something else, or cannot be read.
@@ -114,101 +106,94 @@ def ports_of_file(path: Path, names: Sequence[str]) -> list[ModelInput]:
             "give an .npz with one array for each input",
         )
     try:
-        arrays = _stored(path, names[0] if names else "input")
-    except _MisfitError as misfit:
-        raise UserError(f"--input {path}: {misfit}") from misfit
-    order = list(names) if set(names) == set(arrays) else list(arrays)
-    return [ModelInput(name, arrays[name].shape, arrays[name].dtype.name) for name in order]
+        arrays = _open(path, names[0] if names else "input")
+    except _MisfitError as error:
+        raise UserError(f"--input {path}: {error.message}") from error
+    order = names if set(names) == set(arrays) else arrays
+    inputs = tuple(ModelInput(name, arrays[name].shape, arrays[name].dtype.name) for name in order)
+    return DeclaredInputs(inputs=inputs, source=f"--input {path.name}")
 
 
 def find_files(folders: Sequence[Path]) -> list[Path]:
-    """Files that could be inputs, right in these folders and in their example folders, in the order of their names."""
-    found: list[Path] = []
+    """Find files that could be inputs, right in these folders and in their example folders."""
+    files: dict[Path, None] = {}
     for folder in folders:
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() in _EXAMPLE_FOLDERS)
-        for place in (folder, *inside):
-            files = sorted(path for path in place.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-            found += [path for path in files if path not in found and path.stat().st_size <= _MAX_BYTES]
-    return found
+        for path in (path for each in (folder, *inside) for path in sorted(each.iterdir())):
+            if path.suffix.lower() in _SUFFIXES and path.is_file() and path.stat().st_size <= _MAX_BYTES:
+                files[path] = None
+    return list(files)
 
 
-def describe_ports(ports: list[ModelInput]) -> str:
-    """The inputs in words."""
-    return ", ".join(f"{port.name}: {port.dtype}{list(port.shape)}" for port in ports)
-
-
-def default_sizes(ports: list[ModelInput]) -> dict[str, int]:
-    """A size for every dimension that is left open: 1 for a batch, 224 for sides of pictures, 16 for lengths."""
+def _default_sizes(inputs: Sequence[ModelInput]) -> dict[str, int]:
+    """Choose a size for every open dimension: 1 for a batch, 224 for sides of pictures, 16 for lengths."""
     sizes: dict[str, int] = {}
-    for port in ports:
-        for place, size in enumerate(port.shape):
+    for each in inputs:
+        inner = _PICTURE_SIDE if len(each.shape) == 4 else _LENGTH
+        for axis, size in enumerate(each.shape):
             if isinstance(size, str):
-                picture = len(port.shape) == 4 and place > 0
-                sizes.setdefault(size, 1 if place == 0 else _PICTURE_SIDE if picture else _LENGTH)
+                sizes.setdefault(size, inner if axis else 1)
     return sizes
 
 
-def _noise(ports: list[ModelInput], sizes: dict[str, int], seed: int) -> Arrays:
+def _noise(inputs: Sequence[ModelInput], sizes: dict[str, int], seed: int) -> Arrays:
     generator = np.random.default_rng(seed)
     arrays: Arrays = {}
-    for port in ports:
-        shape = tuple(sizes[size] if isinstance(size, str) else size for size in port.shape)
-        dtype = np.dtype(port.dtype)
+    for each in inputs:
+        shape = tuple(sizes[size] if isinstance(size, str) else size for size in each.shape)
+        dtype = np.dtype(each.dtype)
         if dtype.kind == "f":
-            arrays[port.name] = generator.uniform(0.0, 1.0, shape).astype(dtype)
+            arrays[each.name] = generator.uniform(0.0, 1.0, shape).astype(dtype)
         elif dtype.kind == "b":
-            arrays[port.name] = np.ones(shape, dtype)  # a mask that hides nothing
+            arrays[each.name] = np.ones(shape, dtype)  # a mask that hides nothing
         else:
-            high = port.high or (256 if dtype.itemsize == 1 else 2)
-            low, high = (-128, 128) if dtype == np.int8 and not port.high else (0, high)
-            arrays[port.name] = generator.integers(low, high, shape).astype(dtype)
+            high = each.high or (256 if dtype.itemsize == 1 else 2)
+            low, high = (-128, 128) if dtype == np.int8 and not each.high else (0, high)
+            arrays[each.name] = generator.integers(low, high, shape).astype(dtype)
     return arrays
 
 
-def _read(path: Path, ports: list[ModelInput]) -> tuple[list[Arrays], str]:
-    """Samples of one file, and what was done to it."""
+def _read(path: Path, inputs: Sequence[ModelInput]) -> tuple[list[Arrays], str]:
+    """Read the samples of one file.
+
+    Returns:
+        The samples, and what was done to the file.
+    """
     if not path.is_file():
         raise UserError(f"--input {path}: there is no such file")
     suffix = path.suffix.lower()
     if suffix in IMAGE_SUFFIXES:
-        return _read_picture(path, ports)
+        return _read_picture(path, inputs)
     if suffix == ".wav":
-        return _read_wav(path, ports)
+        return _read_wav(path, inputs)
     if suffix not in (".npz", ".npy"):
         raise UserError(f"--input {path}: '{suffix}' is not taken", f"give one of {', '.join(_SUFFIXES)}")
-    stored = _stored(path, ports[0].name if len(ports) == 1 else path.stem)
-    names = [port.name for port in ports]
-    if set(stored) != set(names):
-        if len(stored) == len(names) == 1:
-            stored = {names[0]: next(iter(stored.values()))}
-        else:
+    stored = _open(path, inputs[0].name if len(inputs) == 1 else path.stem)
+    if set(stored) != {each.name for each in inputs}:
+        if not len(stored) == len(inputs) == 1:
             raise _MisfitError(f"holds {listed(sorted(stored))}")
-    counts = {
-        stored[port.name].shape[0] if len(stored[port.name].shape) == len(port.shape) > 0 else 0 for port in ports
-    }
-    single = not (all(port.shape and port.shape[0] == 1 for port in ports) and len(counts) == 1 and max(counts) > 1)
-    for port in ports:  # before anything is unpacked
-        shape = stored[port.name].shape
-        _check_fit(shape if single else (1, *shape[1:]), stored[port.name].dtype, port)
+        stored = {inputs[0].name: next(iter(stored.values()))}
+    pairs = [(stored[each.name], each) for each in inputs]
+    counts = {array.shape[0] if len(array.shape) == len(each.shape) > 0 else 0 for array, each in pairs}
+    many = all(each.shape and each.shape[0] == 1 for each in inputs) and len(counts) == 1 and max(counts) > 1
+    for array, each in pairs:  # before anything is unpacked
+        _lacks_batch((1, *array.shape[1:]) if many else array.shape, array.dtype, each)
     try:
         arrays = read_arrays(stored, copies=2)
     except UserError as error:
         raise _MisfitError(error.message) from error
-    rows = (
-        [arrays]
-        if single
-        else [{name: value[row : row + 1] for name, value in arrays.items()} for row in range(max(counts))]
-    )
-    samples = [{port.name: _fit(row[port.name], port) for port in ports} for row in rows[:_MAX_SAMPLES]]
-    _open_sizes(ports, samples[0])
-    return samples, "arrays as they are"
+    rows = range(min(max(counts), _MAX_SAMPLES)) if many else ()
+    samples = [{name: value[row : row + 1] for name, value in arrays.items()} for row in rows] or [arrays]
+    fitted = [{each.name: _fit(sample[each.name], each) for each in inputs} for sample in samples]
+    _open_sizes(inputs, fitted[0])
+    return fitted, "arrays as they are"
 
 
-def _stored(path: Path, name: str) -> dict[str, StoredArray]:
-    """The arrays of a file as its headers tell them.
+def _open(path: Path, name: str) -> dict[str, StoredArray]:
+    """Read the headers of the arrays of a file.
 
     Args:
-        name: Of the array of an .npy.
+        name: Name for the array of an .npy.
     """
     if path.stat().st_size > _MAX_BYTES:
         raise _MisfitError("is larger than 1 GiB")
@@ -223,67 +208,59 @@ def _stored(path: Path, name: str) -> dict[str, StoredArray]:
     return stored
 
 
-def _check_fit(shape: tuple[int, ...], dtype: np.dtype, port: ModelInput) -> bool:
-    """Whether a batch dimension is missing; the dtype may be another of its kind."""
-    batched = (
-        len(shape) == len(port.shape) - 1
-        and bool(port.shape)
-        and port.shape[0] in (1, port.shape[0] if _is_open(port) else 1)
-    )
-    full = (1, *shape) if batched else shape
-    agree = len(full) == len(port.shape) and all(
-        isinstance(size, str) or size == own for size, own in zip(port.shape, full, strict=True)
-    )
-    if not agree or 0 in full:
-        raise _MisfitError(f"'{port.name}' is {dtype}{list(full)}, not {list(port.shape)}")
-    wanted = np.dtype(port.dtype)
-    if dtype.kind != wanted.kind and not (dtype.kind in "iu" and wanted.kind in "iu"):
-        raise _MisfitError(f"'{port.name}' is {dtype}, not {wanted}")
-    return batched
+def _lacks_batch(shape: tuple[int, ...], dtype: np.dtype, wanted: ModelInput) -> bool:
+    """Whether an array that fits an input lacks the batch dimension; its dtype may be another of its kind."""
+    first = wanted.shape[0] if wanted.shape else 0
+    lacks = len(shape) == len(wanted.shape) - 1 and (first == 1 or isinstance(first, str))
+    full = (1, *shape) if lacks else shape
+    sizes = zip(wanted.shape, full, strict=False)
+    if (
+        len(full) != len(wanted.shape)
+        or 0 in full
+        or not all(isinstance(size, str) or size == own for size, own in sizes)
+    ):
+        raise _MisfitError(f"'{wanted.name}' is {dtype}{list(full)}, not {list(wanted.shape)}")
+    kind = np.dtype(wanted.dtype).kind
+    if dtype.kind != kind and not (dtype.kind in "iu" and kind in "iu"):
+        raise _MisfitError(f"'{wanted.name}' is {dtype}, not {wanted.dtype}")
+    return lacks
 
 
-def _fit(value: np.ndarray, port: ModelInput) -> np.ndarray:
-    """The array as the model takes it."""
-    if _check_fit(value.shape, value.dtype, port):
+def _fit(value: np.ndarray, wanted: ModelInput) -> np.ndarray:
+    """Give an array the shape and dtype of an input."""
+    if _lacks_batch(value.shape, value.dtype, wanted):
         value = value[None]
-    wanted = np.dtype(port.dtype)
-    fitted = value.astype(wanted)
-    if wanted.kind in "iu" and not np.array_equal(fitted, value):
-        raise _MisfitError(f"'{port.name}' holds integers that {wanted} does not")
-    if wanted.kind == "f" and not np.isfinite(fitted).all():
-        raise _MisfitError(f"'{port.name}' holds NaN or infinite values")
+    fitted = value.astype(wanted.dtype)
+    if fitted.dtype.kind in "iu" and not np.array_equal(fitted, value):
+        raise _MisfitError(f"'{wanted.name}' holds integers that {wanted.dtype} does not")
+    if fitted.dtype.kind == "f" and not np.isfinite(fitted).all():
+        raise _MisfitError(f"'{wanted.name}' holds NaN or infinite values")
     return np.ascontiguousarray(fitted)
 
 
-def _is_open(port: ModelInput) -> bool:
-    return isinstance(port.shape[0], str)
-
-
-def _read_picture(path: Path, ports: list[ModelInput]) -> tuple[list[Arrays], str]:
+def _read_picture(path: Path, inputs: Sequence[ModelInput]) -> tuple[list[Arrays], str]:
     from model_zoo.utils.images import image_to_array, load_image, resize_and_center_crop
 
-    if len(ports) != 1 or len(ports[0].shape) != 4:
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise _MisfitError("a picture feeds models with one input of four dimensions")
-    port = ports[0]
-    first = next((place for place in (1, 3) if port.shape[place] in (1, 3)), None)
-    if first is None:
+    shape = inputs[0].shape
+    channel_axis = next((axis for axis in (1, 3) if shape[axis] in (1, 3)), None)
+    if channel_axis is None:
         raise _MisfitError("a picture has 1 or 3 channels, the model takes neither")
-    sides = [port.shape[place] for place in ((2, 3) if first == 1 else (1, 2))]
+    sides = shape[2:] if channel_axis == 1 else shape[1:3]
     height, width = (size if isinstance(size, int) else _PICTURE_SIDE for size in sides)
     picture = resize_and_center_crop(load_image(path), height, width)
-    picture = picture.convert("L") if port.shape[first] == 1 else picture
-    pixels = image_to_array(picture)
-    pixels = pixels if first == 1 else pixels.transpose(0, 2, 3, 1)
-    if np.dtype(port.dtype).kind in "iu":
-        pixels = np.rint(pixels * 255)
-    dtype = np.dtype(port.dtype)
-    done = "pictures: RGB, scaled so that the middle fills the input, values from 0 to 1"
-    done = done if dtype.kind == "f" else done.replace("0 to 1", "0 to 255")
-    return [{port.name: np.ascontiguousarray(pixels.astype(dtype))}], done
+    pixels = image_to_array(picture.convert("L") if shape[channel_axis] == 1 else picture)
+    pixels = pixels if channel_axis == 1 else pixels.transpose(0, 2, 3, 1)
+    dtype, most = np.dtype(inputs[0].dtype), 1
+    if dtype.kind in "iu":
+        pixels, most = np.rint(pixels * 255), 255
+    preparation = f"pictures: RGB, scaled so that the middle fills the input, values from 0 to {most}"
+    return [{inputs[0].name: np.ascontiguousarray(pixels.astype(dtype))}], preparation
 
 
-def _read_wav(path: Path, ports: list[ModelInput]) -> tuple[list[Arrays], str]:
-    if len(ports) != 1 or np.dtype(ports[0].dtype).kind != "f":
+def _read_wav(path: Path, inputs: Sequence[ModelInput]) -> tuple[list[Arrays], str]:
+    if len(inputs) != 1 or np.dtype(inputs[0].dtype).kind != "f":
         raise _MisfitError("a sound feeds models with one input of floats")
     try:
         with wave.open(str(path), "rb") as file:
@@ -294,21 +271,20 @@ def _read_wav(path: Path, ports: list[ModelInput]) -> tuple[list[Arrays], str]:
     if width != 2:
         raise _MisfitError(f"has samples of {8 * width} bits, 16 are taken")
     signal = np.frombuffer(frames, "<i2").reshape(-1, channels).mean(axis=1) / 32768.0
-    shape = ports[0].shape
-    length = shape[-1] if isinstance(shape[-1], int) else len(signal)
-    if math.prod(size for size in shape[:-1] if isinstance(size, int)) != 1 or not length:
+    *outer, last = inputs[0].shape
+    length = last if isinstance(last, int) else len(signal)
+    if math.prod(size for size in outer if isinstance(size, int)) != 1 or not length:
         raise _MisfitError("a sound feeds an input of one channel")
-    fitted = np.zeros(length)
-    fitted[: len(signal)] = signal[:length]
-    value = fitted.reshape((1,) * (len(shape) - 1) + (-1,)).astype(ports[0].dtype)
-    return [{ports[0].name: value}], "sounds: one channel, values from -1 to 1, cut or filled to the length"
+    fitted = np.zeros((*(1 for _ in outer), length), inputs[0].dtype)
+    fitted[..., : len(signal)] = signal[:length]
+    return [{inputs[0].name: fitted}], "sounds: one channel, values from -1 to 1, cut or filled to the length"
 
 
-def _open_sizes(ports: list[ModelInput], sample: Arrays) -> dict[str, int]:
-    """What a sample gives for the sizes that the model leaves open."""
+def _open_sizes(inputs: Sequence[ModelInput], sample: Arrays) -> dict[str, int]:
+    """Read what a sample gives for the sizes that the model leaves open."""
     sizes: dict[str, int] = {}
-    for port in ports:
-        for size, own in zip(port.shape, sample[port.name].shape, strict=True):
+    for each in inputs:
+        for size, own in zip(each.shape, sample[each.name].shape, strict=True):
             if isinstance(size, str) and sizes.setdefault(size, own) != own:
                 raise _MisfitError(f"'{size}' is both {sizes[size]} and {own}")
     return sizes

@@ -40,15 +40,15 @@ class StepLabel:
     """A step of a graph as reports show it.
 
     Args:
-        place: In the graph.
+        index: Index in the graph.
         kind: The operator.
-        stored: Names of the module's tensors that it takes.
+        tensors: Names of the module's tensors that it takes.
     """
 
-    place: int
+    index: int
     name: str
     kind: str
-    stored: tuple[str, ...]
+    tensors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ProgramStep:
 
 
 #: Makes the call of a step, and may look at it.
-Watch = Callable[[StepLabel, Callable[[], Any]], Any]
+StepObserver = Callable[[StepLabel, Callable[[], Any]], Any]
 
 
 class Program(torch.nn.Module):
@@ -90,11 +90,11 @@ class Program(torch.nn.Module):
     def __init__(self, description: Description, tensors: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
         self._description = description
-        self._stored = {stored.value.number: f"p{place}" for place, stored in enumerate(description.stored)}
+        self._stored = {stored.value.number: f"p{index}" for index, stored in enumerate(description.stored)}
         self._keep(tensors)
         finished = _last_uses(description)
         self._steps = [
-            _step(place, node, self._stored, finished[place]) for place, node in enumerate(description.nodes)
+            _step(index, node, self._stored, finished[index]) for index, node in enumerate(description.nodes)
         ]
 
     def _keep(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -118,7 +118,7 @@ class Program(torch.nn.Module):
         """
         return self.run(tensors, lambda label, call: call())
 
-    def run(self, tensors: Sequence[torch.Tensor], watch: Watch) -> Any:
+    def run(self, tensors: Sequence[torch.Tensor], observe: StepObserver) -> Any:
         """The same, with somebody to look at each step."""
         check_inputs(self._description, tensors)
         values: dict[int, Any] = {number: getattr(self, name) for number, name in self._stored.items()}
@@ -130,7 +130,7 @@ class Program(torch.nn.Module):
             kwargs = {name: _filled(each, values) for name, each in step.kwargs.items()}
             if step.check and not step.check(dict(zip(step.names, [*args, *kwargs.values()], strict=True))):
                 raise ModelZooError(f"{step.label.name}: the tensors given to {step.label.kind} do not fit together")
-            given = watch(step.label, partial(step.function, *args, **kwargs))
+            given = observe(step.label, partial(step.function, *args, **kwargs))
             _keep_results(step.results, given, values)
             for number in step.finished:
                 del values[number]
@@ -148,16 +148,16 @@ def check_inputs(description: Description, tensors: Sequence[torch.Tensor]) -> N
     if len(tensors) != len(description.inputs):
         raise ModelZooError(f"the program takes {len(description.inputs)} inputs, not {len(tensors)}")
     sizes: dict[str, int] = {}
-    for port, tensor in zip(description.ports, tensors, strict=True):
-        fits = len(tensor.shape) == len(port.shape) and str(tensor.dtype) == f"torch.{port.dtype}"
-        for wanted, size in zip(port.shape, tensor.shape, strict=False):
+    for declared, tensor in zip(description.model_inputs, tensors, strict=True):
+        fits = len(tensor.shape) == len(declared.shape) and str(tensor.dtype) == f"torch.{declared.dtype}"
+        for wanted, size in zip(declared.shape, tensor.shape, strict=False):
             own = sizes.setdefault(wanted, size) if isinstance(wanted, str) else wanted
             least, most = description.ranges.get(str(wanted), (0, None))
             fits = fits and size == own and size >= least and (most is None or size <= most)
         if not fits:
             given = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-            takes = f"{port.dtype}[{', '.join(map(str, port.shape))}]"
-            raise ModelZooError(f"input '{port.name}' is {given}, the program takes {takes}")
+            takes = f"{declared.dtype}[{', '.join(map(str, declared.shape))}]"
+            raise ModelZooError(f"input '{declared.name}' is {given}, the program takes {takes}")
 
 
 def load_program(file: Path, description: Description) -> Program:
@@ -173,7 +173,7 @@ def load_program(file: Path, description: Description) -> Program:
     return Program(description, tensors)
 
 
-def _step(place: int, node: ProgramNode, stored: Mapping[int, str], finished: tuple[int, ...]) -> ProgramStep:
+def _step(index: int, node: ProgramNode, stored: Mapping[int, str], finished: tuple[int, ...]) -> ProgramStep:
     arguments = {key: _own(value) for key, value in node.arguments.items()}
     if node.operator in NUMBERS:
         function: Callable[..., Any] = NUMBERS[node.operator]
@@ -187,7 +187,7 @@ def _step(place: int, node: ProgramNode, stored: Mapping[int, str], finished: tu
         names = (*(argument.name for argument in overload._schema.arguments[: len(args)]), *kwargs)
     used = tuple(dict.fromkeys(stored[n] for n in _numbers(node.arguments) if n in stored))
     kind = node.operator.removeprefix("aten.").removesuffix(".default")
-    label = StepLabel(place, node.shown, kind, used)
+    label = StepLabel(index, node.shown, kind, used)
     return ProgramStep(label, function, args, kwargs, node.results, finished, check, names)
 
 
@@ -273,7 +273,7 @@ def _ordered(overload: torch._ops.OpOverload, arguments: dict[str, Any]) -> tupl
     if unknown or missing or wrong:
         raise ModelZooError(f"the program calls {overload} with other arguments than it takes")
     names = [argument.name for argument in schema.arguments if not argument.kwarg_only]
-    first_left_out = next((place for place, name in enumerate(names) if name not in arguments), len(names))
+    first_left_out = next((index for index, name in enumerate(names) if name not in arguments), len(names))
     positional = names[:first_left_out]
     rest = {name: value for name, value in arguments.items() if name not in positional}
     return tuple(arguments[name] for name in positional), rest

@@ -11,6 +11,7 @@ from typing import Protocol
 import pydantic
 
 from model_zoo.base.spec import Arrays
+from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.figures import LayerCost, LayerCosts
 
 
@@ -82,7 +83,7 @@ class LoadedModel(Protocol):
 
     def guess_inputs(self) -> DeclaredInputs:
         """Find inputs that a forward pass takes, where nothing declares them."""
-        raise NotImplementedError
+        raise ModelZooError("only a torch module leaves its inputs open")
 
     def accelerator_peak_mb(self) -> float | None:
         """Return the memory that was allocated on the accelerator at most."""
@@ -110,8 +111,6 @@ def layer_costs(how: str, runs: int, layers: Sequence[LayerCost], macs: int, cou
     """
     total = sum(layer.ms or 0.0 for layer in layers)
     shares = [round(100 * layer.ms / total, 1) if layer.ms is not None and total else None for layer in layers]
-    with_shares = (
-        layer.model_copy(update={"share": share}) for layer, share in zip(layers, shares, strict=True)
-    )
+    with_shares = (layer.model_copy(update={"share": share}) for layer, share in zip(layers, shares, strict=True))
     gmacs = round(macs / 1e9, 4)
     return LayerCosts(how=how, runs=runs, layers=tuple(with_shares), macs=macs, gmacs=gmacs, counted=counted)

@@ -95,7 +95,9 @@ class LoadedTorch(LoadedModel):
         if len(names) != 1:
             raise ModelZooError(f"the model takes {len(names)} inputs, whose shapes nothing declares", hint)
         modules = self.module.named_modules()
-        leaves = ((name, each) for name, each in modules if not any(each.children()) and any(True for _ in each.parameters()))
+        leaves = (
+            (name, each) for name, each in modules if not any(each.children()) and any(True for _ in each.parameters())
+        )
         name, layer = next(leaves, ("", None))
         if layer is None:
             raise ModelZooError("the model has no layer with weights that would tell its input", hint)

@@ -75,7 +75,6 @@ def _loader(job: dict[str, Any], work_dir: Path) -> Callable[[], LoadedModel]:
     """Import what loads the model."""
     kind, file, device = job["kind"], Path(job["file"]), job["device"]
     if kind == "onnx":
-        import onnx
         import onnxruntime  # noqa: F401
 
         from model_zoo.workbench.explore.loaded_file import LoadedOnnx

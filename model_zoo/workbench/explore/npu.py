@@ -1,169 +1,164 @@
-"""On which NPUs the whole graph fits: exported to ONNX, lowered, and given to the QNN compiler of each chipset."""
+"""NPUs that take the whole graph: the model is exported for each of them, and nothing of it is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from model_zoo.base.spec import Arrays
+from model_zoo.base.spec import Arrays, TensorSpec
+from model_zoo.pipeline.cache import Entry, open_cache
+from model_zoo.pipeline.samples import SampleSet
+from model_zoo.pipeline.source import ComponentFacts, ModelSource
+from model_zoo.pipeline.stages import ComponentBuild, silent
 from model_zoo.targets.chipset import FIRST_HTP, Chipset, chipsets
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import CompileRequest, LoweringRequest
+from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
 from model_zoo.toolchains.local.placement import NotWholeError
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
-from model_zoo.workbench.explore.figures import Fit, NpuCheck, NpuChecks, NpuGroup, OnCpu
+from model_zoo.utils.hashing import sha256_file
+from model_zoo.workbench.explore.figures import CpuNode, Fit, NpuCheck, NpuChecks, NpuGroup
 
+RUNTIME = TargetRuntime.QNN_CONTEXT_BINARY
+PRECISIONS = (Precision.FLOAT, Precision.W8A8)
 #: Generations of the NPU that are checked unless chipsets are named.
 _GENERATIONS = (68, 73, 75, 79, 81)
 _MOST_LISTED = 50
 
-PRECISIONS = (Precision.FLOAT, Precision.W8A8)
+
+@dataclass(frozen=True)
+class NpuTargets:
+    """What is checked.
+
+    Args:
+        outputs: Names of the outputs of the model.
+        samples: Inputs, which calibrate the quantized graph.
+        real: Whether they are data, not noise.
+        pairs: Chipsets and precisions.
+    """
+
+    outputs: Sequence[str]
+    samples: Sequence[Arrays]
+    real: bool
+    pairs: Sequence[tuple[Chipset, Precision]]
+
+    @property
+    def calibration(self) -> str:
+        """The samples in words."""
+        return f"{len(self.samples)} {'real' if self.real else 'synthetic'} sample(s)"
+
+
+@dataclass(frozen=True)
+class _CapturedBuild(ComponentBuild):
+    """The stages of an export that starts from an ONNX file in place of a torch module."""
+
+    onnx: Path = Path()
+
+    def captured(self) -> Entry:
+        def make(folder: Path) -> dict[str, Any]:
+            shutil.copyfile(self.onnx, folder / self.onnx.name)
+            return {"file": self.onnx.name}
+
+        return self.stage("capture", "capture", [self.source.key], make)
 
 
 def representatives() -> list[Chipset]:
-    """One chipset of each generation: a phone's, with a known VTCM where there is one."""
+    """Return one chipset of each generation: a phone's, with a known VTCM if there is one."""
     known = [chip for chip in chipsets().values() if chip.htp >= FIRST_HTP]
-    found = []
-    for generation in _GENERATIONS:
-        same = [chip for chip in known if chip.htp == generation]
-        found += sorted(same, key=lambda chip: (chip.world != "Mobile", chip.vtcm_assumed))[:1]
-    return found
+    ordered = sorted(known, key=lambda chip: (chip.world != "Mobile", chip.vtcm_assumed))
+    return [next(chip for chip in ordered if chip.htp == generation) for generation in _GENERATIONS]
 
 
-def check_npus(
-    write_onnx: Callable[[Path], None],
-    samples: Sequence[Arrays],
-    real: bool,
-    wanted: Sequence[tuple[Chipset, Precision]],
-    outputs: Sequence[str],
-    tell: Callable[[str], None],
-) -> NpuChecks:
-    """Compile the graph for each chipset and precision; nothing that is compiled is kept.
+def check_npus(write_onnx: Callable[[Path], None], targets: NpuTargets, tell: Callable[[str], None]) -> NpuChecks:
+    """Export the graph for each chipset and precision; nothing that is compiled is kept.
 
     Args:
         write_onnx: Writes the model as ONNX of static shapes; raises ModelZooError if it has no such form.
-        samples: Calibrate the quantized graph.
-        real: Whether these are data.
-        tell: Shown what is under way.
+        tell: Callback for what is under way.
     """
     toolchain = LocalToolchain()
-    calibration = f"{len(samples)} {'real' if real else 'synthetic'} sample(s)"
-    versions = toolchain.versions(TargetRuntime.QNN_CONTEXT_BINARY)
-    compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
+    versions = toolchain.versions(RUNTIME)
+    described: dict[str, Any] = {
+        "compiler": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "calibration": targets.calibration,
+    }
     checks: list[NpuCheck] = []
     try:
-        toolchain.require(TargetRuntime.QNN_CONTEXT_BINARY)
-        with work_folder() as folder:
+        toolchain.require(RUNTIME)
+        with work_folder() as folder, open_cache(use_cache=False) as cache:
             tell("export to ONNX")
-            write_onnx(folder / "captured.onnx")
-            for precision in dict.fromkeys(precision for _, precision in wanted):
-                chips = [chip for chip, each in wanted if each is precision]
+            file = folder / "captured.onnx"
+            write_onnx(file)
+            source = ModelSource("explored", sha256_file(file))
+            spec = {name: TensorSpec(value.shape, value.dtype.name) for name, value in targets.samples[0].items()}
+            samples = SampleSet(
+                origin=targets.calibration,
+                real=targets.real,
+                count=len(targets.samples),
+                fingerprint=source.key,
+                _load=lambda: ((sample, None) for sample in targets.samples),
+            )
+            for precision in dict.fromkeys(precision for _, precision in targets.pairs):
+                build = _CapturedBuild(
+                    stem=f"explored-{precision}",
+                    source=source,
+                    facts=ComponentFacts(inputs=spec, output_names=tuple(targets.outputs)),
+                    runtime=RUNTIME,
+                    precision=precision,
+                    toolchain=toolchain,
+                    cache=cache,
+                    calibration=samples if precision.is_quantized else None,
+                    check=None,
+                    half=False,
+                    report=silent,
+                    onnx=file,
+                )
+                chips = [chip for chip, each in targets.pairs if each is precision]
                 tell(f"{precision} for {len(chips)} chipset(s)")
-                checks += _check_precision(toolchain, folder, precision, chips, samples, outputs)
+                checks += check_chipsets(build, chips)
     except ModelZooError as error:
-        return NpuChecks(
-            compiler=compiler, calibration=calibration, checks=(), whole=(), not_whole=(), problem=error.message
-        )
-    return NpuChecks(
-        compiler=compiler,
-        calibration=calibration,
-        checks=tuple(checks),
-        whole=_grouped(checks, Fit.WHOLE),
-        not_whole=_grouped(checks, Fit.PARTS),
-        problem=None,
-    )
+        return NpuChecks(**described, problem=error.message)
+    whole, parts = (_grouped(check for check in checks if check.fit is fit) for fit in (Fit.WHOLE, Fit.PARTS))
+    return NpuChecks(**described, checks=tuple(checks), whole=whole, not_whole=parts)
 
 
-def _grouped(checks: Sequence[NpuCheck], fit: Fit) -> tuple[NpuGroup, ...]:
-    by_precision: dict[str, list[str]] = {}
+def _grouped(checks: Iterable[NpuCheck]) -> tuple[NpuGroup, ...]:
+    chips: dict[str, list[str]] = {}
     for check in checks:
-        if check.fit is fit:
-            name = f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})"
-            by_precision.setdefault(check.precision, []).append(name)
-    return tuple(NpuGroup(precision=name, chipsets=tuple(chips)) for name, chips in by_precision.items())
+        chips.setdefault(check.precision, []).append(f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})")
+    return tuple(NpuGroup(precision=precision, chipsets=tuple(names)) for precision, names in chips.items())
 
 
-def _check_precision(
-    toolchain: LocalToolchain,
-    folder: Path,
-    precision: Precision,
-    chips: Sequence[Chipset],
-    samples: Sequence[Arrays],
-    outputs: Sequence[str],
-) -> list[NpuCheck]:
-    possible = [chip for chip in chips if _impossible(chip, precision) is None]
-    lowered: Path | None = None
-    reason = ""
-    if possible:
-        request = LoweringRequest(
-            source=folder / "captured.onnx",
-            runtime=TargetRuntime.QNN_CONTEXT_BINARY,
-            precision=precision,
-            input_names=list(samples[0]),
-            output_names=list(outputs),
-            calibration=lambda: samples,
-            mixed_percentage=30.0,
-            stem=f"lowered_{precision}",
-        )
+def check_chipsets(build: ComponentBuild, chips: Sequence[Chipset]) -> list[NpuCheck]:
+    """Compile a build for each chipset that it can be compiled for."""
+    failure = None
+    if any(unsupported_reason(build.runtime, build.precision, chip) is None for chip in chips):
         try:
-            lowered = folder / toolchain.lower(request, folder).file
+            build.lowered()
         except ModelZooError as error:
-            reason = error.message
-    found = []
-    for chip in chips:
-        impossible = _impossible(chip, precision)
-        if impossible is not None:
-            found.append(_npu(chip, precision, Fit.NO, reason=impossible))
-        elif lowered is None:
-            found.append(_npu(chip, precision, Fit.FAILED, reason=reason))
-        else:
-            found.append(_compile(toolchain, folder, lowered, chip, precision))
-    return found
+            failure = error.message
+    return [_check(build, chip, failure) for chip in chips]
 
 
-def _compile(toolchain: LocalToolchain, folder: Path, lowered: Path, chip: Chipset, precision: Precision) -> NpuCheck:
-    request = CompileRequest(lowered, TargetRuntime.QNN_CONTEXT_BINARY, precision, chip, (), f"{chip.name}-{precision}")
+def _check(build: ComponentBuild, chip: Chipset, failure: str | None) -> NpuCheck:
+    target: dict[str, Any] = {"chipset": chip.name, "generation": chip.npu, "precision": str(build.precision)}
+    if reason := unsupported_reason(build.runtime, build.precision, chip):
+        return NpuCheck(**target, fit=Fit.NO, reason=reason)
+    if failure:
+        return NpuCheck(**target, fit=Fit.FAILED, reason=failure)
     try:
-        compiled, _ = toolchain.compile(request, folder)
+        compiled, _ = build.compiled(chip, emulate=False)
     except NotWholeError as error:
         placed = error.placement
         nodes = tuple(
-            OnCpu(node=each.node or "unnamed", operator=each.op_type, reason=each.reason)
+            CpuNode(node=each.node or "unnamed", operator=each.op_type, reason=each.reason)
             for each in placed.fallbacks[:_MOST_LISTED]
         )
-        return _npu(chip, precision, Fit.PARTS, placed.npu_nodes, placed.nodes, nodes)
+        return NpuCheck(**target, fit=Fit.PARTS, npu_nodes=placed.npu_nodes, nodes=placed.nodes, on_cpu=nodes)
     except ModelZooError as error:
-        return _npu(chip, precision, Fit.FAILED, reason=error.message)
-    return _npu(chip, precision, Fit.WHOLE, compiled.npu_nodes, compiled.nodes)
-
-
-def _impossible(chip: Chipset, precision: Precision) -> str | None:
-    if not chip.has_htp:
-        return f"QNN does not compile for a Hexagon v{chip.htp}"
-    if not precision.is_quantized and not chip.fp16:
-        return "its NPU has no half precision"
-    return None
-
-
-def _npu(
-    chip: Chipset,
-    precision: Precision,
-    fit: Fit,
-    npu_nodes: int | None = None,
-    nodes: int | None = None,
-    on_cpu: tuple[OnCpu, ...] = (),
-    reason: str | None = None,
-) -> NpuCheck:
-    return NpuCheck(
-        chipset=chip.name,
-        generation=chip.npu,
-        precision=str(precision),
-        fit=fit,
-        npu_nodes=npu_nodes,
-        nodes=nodes,
-        on_cpu=on_cpu,
-        reason=reason,
-    )
+        return NpuCheck(**target, fit=Fit.FAILED, reason=error.message)
+    return NpuCheck(**target, fit=Fit.WHOLE, npu_nodes=compiled.npu_nodes, nodes=compiled.nodes)

@@ -99,9 +99,9 @@ class Description:
     changed: list[tuple[ProgramValue, ProgramValue]]
 
     @property
-    def ports(self) -> list[ModelInput]:
+    def model_inputs(self) -> list[ModelInput]:
         """The inputs as a forward pass takes them."""
-        return [port for port, _ in self.inputs]
+        return [each for each, _ in self.inputs]
 
 
 def read_program(file: Path) -> Description:
@@ -137,7 +137,7 @@ class ProgramReader:
         stored: list[ProgramTensor] = []
         for spec in as_list(signature.get("input_specs")):
             self._input(spec, inputs, stored)
-        names = [port.name for port, _ in inputs]
+        names = [each.name for each, _ in inputs]
         if len(set(names)) < len(names):
             raise UnreadableError("two inputs have one name")
         nodes = [node for each in as_list(self._graph.get("nodes")) if (node := self._node(as_dict(each)))]
@@ -168,7 +168,7 @@ class ProgramReader:
                 raise RefusedError("an input that is no tensor")
             name = str(as_dict(value).get("name"))
             made = self._new(name)
-            inputs.append((self._port(name, len(inputs)), made))
+            inputs.append((self._model_input(name, len(inputs)), made))
         elif kind in ("parameter", "buffer", "tensor_constant"):
             key = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
             stored.append(
@@ -177,11 +177,11 @@ class ProgramReader:
         else:
             raise RefusedError(f"an input of the kind {printable(kind)}")
 
-    def _port(self, name: str, place: int) -> ModelInput:
+    def _model_input(self, name: str, index: int) -> ModelInput:
         meta = as_dict(as_dict(self._graph.get("tensor_values")).get(name))
         number = meta.get("dtype")
         dtype = DTYPES.get(number, "unknown") if isinstance(number, int) else "unknown"
-        shown = name if is_identifier(name) else f"input_{place}"
+        shown = name if is_identifier(name) else f"input_{index}"
         return ModelInput(shown, tuple(size_of(size) for size in as_list(meta.get("sizes"))), dtype)
 
     def _ranges(self) -> dict[str, tuple[int, int | None]]:

@@ -1,4 +1,4 @@
-"""Reports as Markdown and as HTML pages that need no other file, no script and no network: from outputs/*.json alone."""
+"""Reports as Markdown and as HTML pages that need no other file, no script and no network."""
 
 from __future__ import annotations
 

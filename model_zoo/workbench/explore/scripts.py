@@ -20,7 +20,6 @@ exec "${{PYTHON:-$default}}" -P rerun.py "$@"
 
 _RERUN_PY = '''"""Run this experiment again, as outputs/request.json says, into a new workspace beside this one."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from model_zoo.workbench.explore.records import ExploreRequest
 from model_zoo.workbench.explore.scripts import command_line
 
 root = Path(__file__).resolve().parents[1]
-request = ExploreRequest.model_validate(json.loads((root / "outputs" / "request.json").read_text(encoding="utf-8")))
+request = ExploreRequest.model_validate_json((root / "outputs" / "request.json").read_bytes())
 sys.exit(main([*command_line(request), "--output-dir", str(root.parent), *sys.argv[1:]]))
 '''
 
@@ -45,31 +44,24 @@ for file in write_reports(Path(__file__).resolve().parents[1]):
 
 
 def command_line(request: ExploreRequest) -> list[str]:
-    """The arguments of `model-zoo` that make this request."""
-    words = ["explore", request.model, f"--name={request.name}", f"--device={request.device}"]
-    words += [f"--runs={request.runs}", f"--timeout={request.timeout_s:g}"]
-    single = {
-        "--source": request.source,
-        "--targets": request.targets,
-        "--environment": request.environment,
-        "--origin": request.origin,
-    }
-    for flag, value in single.items():
-        words += [f"{flag}={value}"] if value else []
-    for flag, values in (("--input", request.inputs), ("--chipset", request.chipsets), ("--without", request.without)):
-        for value in values:
-            words.append(f"{flag}={value}")  # in one word: a value may begin with a dash
-    return words + (["--trust"] if request.trust else [])
+    """Return the arguments of `model-zoo` that make this request."""
+    options = [
+        *(("name", request.name), ("device", request.device), ("runs", request.runs)),
+        *(("timeout", f"{request.timeout_s:g}"), ("source", request.source), ("targets", request.targets)),
+        *(("environment", request.environment), ("origin", request.origin)),
+        *(("input", path) for path in request.inputs),
+        *(("chipset", name) for name in request.chipsets),
+        *(("without", package) for package in request.without),
+    ]
+    # Each is one word, because a value may begin with a dash.
+    words = [f"--{name}={value}" for name, value in options if value]
+    return ["explore", request.model, *words, *(["--trust"] if request.trust else [])]
 
 
 def write_scripts(workspace: Workspace) -> None:
     """Write rerun.sh, rerun.py and report.py."""
-    texts = {
-        "rerun.sh": _RERUN_SH.format(python=shlex.quote(sys.executable)),
-        "rerun.py": _RERUN_PY,
-        "report.py": _REPORT_PY,
-    }
-    for name, text in texts.items():
+    rerun_sh = _RERUN_SH.format(python=shlex.quote(sys.executable))
+    for name, text in (("rerun.sh", rerun_sh), ("rerun.py", _RERUN_PY), ("report.py", _REPORT_PY)):
         with atomic_write(workspace.folder("scripts") / name) as file:
             file.write_text(text, encoding="utf-8")
             file.chmod(0o755 if name.endswith(".sh") else 0o644)

@@ -108,8 +108,10 @@ def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
         yield from _latency(run, run.latency)
     if run and run.cold:
         yield say(
-            lambda cold: f"From the start of a process to the first answer it takes {cold.total_ms:,} ms, of which "
-            f"{cold.load_ms:,} ms go into loading the model.",
+            lambda cold: (
+                f"From the start of a process to the first answer it takes {cold.total_ms:,} ms, of which "
+                f"{cold.load_ms:,} ms go into loading the model."
+            ),
             run.cold,
         )
     if run and run.best_samples_per_s:
@@ -118,8 +120,10 @@ def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
         )
     if run and run.memory:
         yield say(
-            lambda memory: f"The process takes {memory.peak_mb:,} MB at most, {memory.model_mb:,} MB of them for the "
-            "model and its run.",
+            lambda memory: (
+                f"The process takes {memory.peak_mb:,} MB at most, {memory.model_mb:,} MB of them for the "
+                "model and its run."
+            ),
             run.memory,
         )
     if record.layers:
@@ -128,14 +132,18 @@ def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
 
 def _latency(run: ModelRun, latency: LatencyFigures) -> Iterator[Sentence]:
     yield say(
-        lambda r, times: f"On {r.place}, one forward pass takes {times.p50_ms:,} ms in the median and "
-        f"{times.p90_ms:,} ms at the ninetieth percentile, over {times.runs:,} runs.",
+        lambda r, times: (
+            f"On {r.place}, one forward pass takes {times.p50_ms:,} ms in the median and "
+            f"{times.p90_ms:,} ms at the ninetieth percentile, over {times.runs:,} runs."
+        ),
         run,
         latency,
     )
     yield say(
-        lambda r: f"That was measured in {r.runtime} on the device {r.device}, with {show(r.threads)} threads for each "
-        "operator.",
+        lambda r: (
+            f"That was measured in {r.runtime} on the device {r.device}, with {show(r.threads)} threads for each "
+            "operator."
+        ),
         run,
     )
 
@@ -145,8 +153,10 @@ def _work(layers: LayerCosts) -> Iterator[Sentence]:
         yield say(lambda all_: f"A forward pass does {all_.gmacs:,} billion multiply-accumulates.", layers)
     if timed := [layer for layer in layers.layers if layer.ms]:
         yield say(
-            lambda layer: f"The slowest layer is {layer.name} ({layer.kind}), with {layer.share} percent of the time "
-            "of all layers.",
+            lambda layer: (
+                f"The slowest layer is {layer.name} ({layer.kind}), with {layer.share} percent of the time "
+                "of all layers."
+            ),
             max(timed, key=lambda layer: layer.ms or 0.0),
         )
 
@@ -173,8 +183,10 @@ def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
         yield say(lambda g: f"In {g.precision}, only parts of the graph fit on the NPU of {show(g.chipsets)}.", group)
     if npu.checks:
         yield say(
-            lambda n: f"The compiler said so on this machine ({n.compiler}); the quantized graph was calibrated with "
-            f"{n.calibration}.",
+            lambda n: (
+                f"The compiler said so on this machine ({n.compiler}); the quantized graph was calibrated with "
+                f"{n.calibration}."
+            ),
             npu,
         )
     yield from _cpu_nodes(npu.checks)
@@ -186,8 +198,9 @@ def _cpu_nodes(checks: tuple[NpuCheck, ...]) -> Iterator[Sentence]:
     ordered = [pair for check in checks for node in check.on_cpu if (pair := first.pop((node.node, node.reason), None))]
     for check, node in ordered[:_MOST_NODES]:
         yield say(
-            lambda c, n: f"{c.chipset} would run the node {n.node} ({n.operator}) on the CPU in {c.precision}: "
-            f"{show(n.reason)}.",
+            lambda c, n: (
+                f"{c.chipset} would run the node {n.node} ({n.operator}) on the CPU in {c.precision}: {show(n.reason)}."
+            ),
             check,
             node,
         )
@@ -219,8 +232,10 @@ def _npu_cards(npu: NpuChecks | None) -> Iterator[Card]:
 def _targets(targets: TargetOutcomes | None) -> Iterator[Sentence]:
     if targets:
         yield say(
-            lambda t: f"Of the targets in {t.source}, {t.met} are met, {t.missed} are missed and {t.not_measured} were "
-            "not measured.",
+            lambda t: (
+                f"Of the targets in {t.source}, {t.met} are met, {t.missed} are missed and {t.not_measured} were "
+                "not measured."
+            ),
             targets,
         )
 
@@ -257,8 +272,10 @@ def _output_risks(run: ModelRun) -> Iterator[Sentence]:
     for output in run.outputs:
         if not output.finite:
             yield say(
-                lambda o: f"Its output {o.name} holds NaN or infinite values, so its weights or its input are broken "
-                f"(all finite: {show(o.finite)}).",
+                lambda o: (
+                    f"Its output {o.name} holds NaN or infinite values, so its weights or its input are broken "
+                    f"(all finite: {show(o.finite)})."
+                ),
                 output,
             )
     if run.outputs_repeat is False:
@@ -275,8 +292,10 @@ def _input_risks(inputs: RunInputs) -> Iterator[Sentence]:
         )
     if inputs.shapes_from.startswith("a trial"):
         yield say(
-            lambda i: "Nothing declares the shape of its input; it is no more than one that runs, from "
-            f"{show(i.shapes_from)}.",
+            lambda i: (
+                "Nothing declares the shape of its input; it is no more than one that runs, from "
+                f"{show(i.shapes_from)}."
+            ),
             inputs,
         )
     if inputs.preparation.startswith("pictures"):
@@ -289,8 +308,10 @@ def _input_risks(inputs: RunInputs) -> Iterator[Sentence]:
 def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterator[Sentence]:
     if run and run.is_busy and environment:
         yield say(
-            lambda r, e: f"This machine was busy, with {r.load} other processes running on {e.cores} cores (busy: "
-            f"{show(r.is_busy)}): times are longer than on one that is idle.",
+            lambda r, e: (
+                f"This machine was busy, with {r.load} other processes running on {e.cores} cores (busy: "
+                f"{show(r.is_busy)}): times are longer than on one that is idle."
+            ),
             run,
             environment,
         )
@@ -305,15 +326,18 @@ def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterat
             environment,
         )
     if run and run.latency:
-        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone, a car or another computer.", run)
+        yield say(
+            lambda r: f"All times are of {r.place}: they say nothing about a phone, a car or another computer.", run
+        )
 
 
 def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
     needs, run, npu = record.requirements, record.run, record.npu
     if needs and needs.missing and run is None:
         yield say(
-            lambda option, state: f"Install what is missing, e.g. by `{option.command}`, then go on with "
-            f"`{state.resume}`.",
+            lambda option, state: (
+                f"Install what is missing, e.g. by `{option.command}`, then go on with `{state.resume}`."
+            ),
             needs.options[0],
             record.state,
         )
@@ -330,8 +354,10 @@ def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
 def _next_on_npu(npu: NpuChecks) -> Iterator[Sentence]:
     if npu.whole:
         yield say(
-            lambda group: f"Go on with {group.precision} for {group.chipsets[0]}: export it there, and compare its "
-            "outputs with those of this machine on real inputs.",
+            lambda group: (
+                f"Go on with {group.precision} for {group.chipsets[0]}: export it there, and compare its "
+                "outputs with those of this machine on real inputs."
+            ),
             npu.whole[0],
         )
     elif npu.not_whole:
@@ -344,13 +370,16 @@ def _next_on_npu(npu: NpuChecks) -> Iterator[Sentence]:
 def _next_run(record: ExplorationRecord) -> Iterator[Sentence]:
     if record.inputs and not record.inputs.real:
         yield say(
-            lambda i: f"Run it again with real inputs by --input before its outputs are trusted (real: {show(i.real)}).",
+            lambda i: (
+                f"Run it again with real inputs by --input before its outputs are trusted (real: {show(i.real)})."
+            ),
             record.inputs,
         )
     outcomes = record.targets.judgements if record.targets else ()
     for outcome in [each for each in outcomes if each.verdict is TargetVerdict.MISSED][:1]:
         yield say(
-            lambda o: f"The first target that is missed is {o.target}: wanted {o.wanted}, found {show(o.found)} "
-            f"{o.unit}.",
+            lambda o: (
+                f"The first target that is missed is {o.target}: wanted {o.wanted}, found {show(o.found)} {o.unit}."
+            ),
             outcome,
         )

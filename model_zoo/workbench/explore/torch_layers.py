@@ -21,7 +21,7 @@ _WARM_UP = 2
 
 
 def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: int, device: str) -> LayerCosts:
-    """Time each innermost module by hooks around its forward; multiply-accumulates are counted in a run of their own."""
+    """Time each innermost module by hooks around its forward, and count its work in a run of its own."""
     leaves = {name: each for name, each in module.named_modules() if not any(each.children())}
     times: dict[str, float] = {}  # in the order of the first calls
     started: dict[str, float] = {}
@@ -60,9 +60,15 @@ def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: i
     return layer_costs("hooks around each innermost module", runs, costs, macs.get("Global", 0), _COUNTED)
 
 
-def measure_graph(module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str) -> LayerCosts:
+def measure_graph(
+    module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str
+) -> LayerCosts:
     """Time each operator of a traced graph by running it node by node."""
-    run: Any = module.run if isinstance(module, Program) else lambda tensors, observe: _Interpreter(module, observe).run(*tensors)
+    run: Any = (
+        module.run
+        if isinstance(module, Program)
+        else lambda tensors, observe: _Interpreter(module, observe).run(*tensors)
+    )
     seconds: dict[StepLabel, float] = defaultdict(float)
     macs: dict[StepLabel, int] = {}
 

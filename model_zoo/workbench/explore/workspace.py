@@ -135,6 +135,8 @@ def open_workspace(root: Path, request: ExploreRequest) -> Workspace:
         raise UserError(f"{root} is no workspace of an exploration", "leave --resume out to start a new one")
     before, now = earlier.model_dump(exclude=_MAY_CHANGE), request.model_dump(exclude=_MAY_CHANGE)
     if differ := ", ".join(f"{key} {before[key]!r}, now {now[key]!r}" for key in now if before[key] != now[key]):
-        raise UserError(f"{root} was made for another request: {differ}", "give the same command, or leave --resume out")
+        raise UserError(
+            f"{root} was made for another request: {differ}", "give the same command, or leave --resume out"
+        )
     workspace.write(request)
     return workspace

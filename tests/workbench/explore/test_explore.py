@@ -15,8 +15,8 @@ from model_zoo.cli import main
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore import recovered
-from model_zoo.workbench.explore.figures import RECORDS, ModelRun, NpuChecks
-from model_zoo.workbench.explore.identify import code_beside, find_source
+from model_zoo.workbench.explore.figures import STEPS, ModelRun, NpuChecks
+from model_zoo.workbench.explore.model_file import code_beside, find_source
 from model_zoo.workbench.explore.records import ExploreRequest
 from model_zoo.workbench.explore.workspace import FOLDERS, Workspace, open_workspace
 
@@ -47,7 +47,7 @@ def _read(workspace: Path, name: str) -> dict:
 
 def test_a_whole_exploration_leaves_every_record(explored: Path) -> None:
     assert all((explored / folder).is_dir() for folder in FOLDERS)
-    for kind in RECORDS:
+    for kind in STEPS:
         kind.model_validate_json((explored / "outputs" / kind.file).read_bytes())
     assert _read(explored, "state.json")["outcome"] == "finished"
     run = ModelRun.model_validate(_read(explored, "run.json"))

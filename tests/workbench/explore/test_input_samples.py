@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.explore.input_samples import choose_samples, ports_of_file
+from model_zoo.workbench.explore.input_samples import choose_samples, inputs_of_file
 from model_zoo.workbench.explore.loaded_model import ModelInput
 
 PICTURE = [ModelInput("image", ("batch", 3, 16, 16))]
@@ -77,8 +77,8 @@ def test_damaged_files_are_one_line(tmp_path: Path, name: str, content: bytes) -
 
 def test_an_archive_tells_the_inputs_of_a_model_that_does_not(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", b=np.zeros((1, 4), np.int64), a=np.zeros((1, 2), np.float32))
-    ports = ports_of_file(tmp_path / "x.npz", ["a", "b"])
-    assert ports == [ModelInput("a", (1, 2), "float32"), ModelInput("b", (1, 4), "int64")]
+    declared = inputs_of_file(tmp_path / "x.npz", ["a", "b"])
+    assert declared.inputs == (ModelInput("a", (1, 2), "float32"), ModelInput("b", (1, 4), "int64"))
 
 
 def test_token_ids_stay_in_their_vocabulary() -> None:

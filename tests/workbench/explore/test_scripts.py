@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model_zoo.workbench.explore.command import _parser
+from model_zoo.workbench.explore.command import command_parser
 from model_zoo.workbench.explore.records import ExploreRequest
 from model_zoo.workbench.explore.scripts import command_line, write_scripts
 from model_zoo.workbench.explore.workspace import Workspace, new_workspace
@@ -27,7 +27,7 @@ def _workspace(folder: Path) -> tuple[Workspace, ExploreRequest]:
 
 def test_the_command_of_a_request_means_the_same_request(tmp_path: Path) -> None:
     _, request = _workspace(tmp_path)
-    given = _parser().parse_args(command_line(request)[1:])
+    given = command_parser().parse_args(command_line(request)[1:])
     assert (str(given.file), given.name, str(given.source)) == (request.model, request.name, request.source)
     assert (given.input, given.without, given.trust) == ([Path(HOSTILE)], [HOSTILE], False)
 
