@@ -12,6 +12,11 @@ from model_zoo.workbench.explore.records import RecordPart
 _Parts = TypeVarTuple("_Parts")
 #: Fields that are in no table: the figures of the histogram, and what is of no interest.
 _UNTABLED = ("version", "milliseconds")
+#: Names of fields where a reader needs another.
+_LABELS = {
+    **{"judgements": "target", "inputs": "input", "outputs": "output", "layers": "layer", "checks": "chipset"},
+    **{"low": "least", "high": "largest", "finite": "all finite", "place": "measured on"},
+}
 _MARKS = {
     **dict.fromkeys(("met", "whole", "installed"), "good"),
     **dict.fromkeys(("missed", "in parts", "failed", "missing", "conflict"), "bad"),
@@ -137,7 +142,7 @@ def part_tables(part: RecordPart) -> Iterator[ReportTable]:
         elif isinstance(value, tuple) and value and isinstance(value[0], RecordPart):
             tables.append(_row_table(name, value, part))
         elif name not in _UNTABLED:
-            rows.append((Cell(name.replace("_", " ")), mark_cell(value)))
+            rows.append((Cell(_label(name)), mark_cell(value)))
     return iter([ReportTable(("field", "value"), tuple(rows), part.reference("").rstrip(": ."), ()), *tables])
 
 
@@ -154,13 +159,17 @@ def row_table(read: Callable[[_P], Sequence[RecordPart]], part: _P) -> Iterator[
 
 def _row_table(name: str, items: Sequence[RecordPart], part: RecordPart) -> ReportTable:
     fields = list(type(items[0]).model_fields)
-    columns = (name, *(field.replace("_", " ") for field in fields[1:]))  # the first column tells what the rows are
+    columns = tuple(map(_label, (name, *fields[1:])))  # the first column tells what the rows are
     values = [[value for _, value in item] for item in items]
     are_numbers = [
         all(type(value) in (int, float, type(None)) for value in column) for column in zip(*values, strict=True)
     ]
     numbers = tuple(column for column, is_number in zip(columns, are_numbers, strict=True) if is_number)
     return ReportTable(columns, tuple(tuple(map(mark_cell, row)) for row in values), part.reference(name), numbers)
+
+
+def _label(field: str) -> str:
+    return _LABELS.get(field) or field.replace("_", " ")
 
 
 def mark_cell(value: object) -> Cell:

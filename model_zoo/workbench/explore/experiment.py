@@ -14,7 +14,7 @@ _HEADINGS = {
     "environment.json": "The environment",
     "requirements.json": "Packages",
     "inputs.json": "Inputs",
-    "run.json": "Inputs and outputs as observed, cold and warm runs, throughput, memory",
+    "run.json": "Inputs and outputs, times, throughput and memory",
     "layers.json": "Layers",
     "npu.json": "NPU",
     "targets.json": "Targets",
