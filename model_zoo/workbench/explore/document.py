@@ -142,7 +142,7 @@ def part_tables(part: RecordPart) -> Iterator[ReportTable]:
         elif isinstance(value, tuple) and value and isinstance(value[0], RecordPart):
             tables.append(_row_table(name, value, part))
         elif name not in _UNTABLED:
-            rows.append((Cell(_label(name)), mark_cell(value)))
+            rows.append((Cell(_label(name)), to_cell(value)))
     return iter([ReportTable(("field", "value"), tuple(rows), part.reference("").rstrip(": ."), ()), *tables])
 
 
@@ -165,14 +165,14 @@ def _row_table(name: str, items: Sequence[RecordPart], part: RecordPart) -> Repo
         all(type(value) in (int, float, type(None)) for value in column) for column in zip(*values, strict=True)
     ]
     numbers = tuple(column for column, is_number in zip(columns, are_numbers, strict=True) if is_number)
-    return ReportTable(columns, tuple(tuple(map(mark_cell, row)) for row in values), part.reference(name), numbers)
+    return ReportTable(columns, tuple(tuple(map(to_cell, row)) for row in values), part.reference(name), numbers)
 
 
 def _label(field: str) -> str:
     return _LABELS.get(field) or field.replace("_", " ")
 
 
-def mark_cell(value: object) -> Cell:
+def to_cell(value: object) -> Cell:
     """Make a cell of a value, with the colour of a good or a bad state."""
     return Cell(show(value) or "-", _MARKS.get(value, "") if isinstance(value, StrEnum) else "")
 

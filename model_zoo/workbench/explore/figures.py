@@ -21,11 +21,7 @@ from model_zoo.workbench.explore.records import (
 
 
 class TensorStats(RecordPart):
-    """An observed input or output tensor.
-
-    Args:
-        low, high: Least and largest finite value, if there is one.
-    """
+    """An observed input or output tensor, with its least and largest finite value."""
 
     name: str
     shape: tuple[int, ...]
@@ -36,14 +32,12 @@ class TensorStats(RecordPart):
 
 
 class RunInputs(StepRecord):
-    """What the model was run on; kept in the folder inputs/.
+    """What the model was run on.
 
     Args:
         kept: Path of the .npz in the workspace.
         origin: Files, or how noise was sampled.
         real: Whether they are data, not noise.
-        shapes_from: Source of names, shapes and dtypes.
-        preparation: What was done to the files.
         chosen: Sizes that the model leaves open, as taken here.
         passed_over: Files that do not fit, with the reason.
     """
@@ -71,11 +65,7 @@ class ColdStart(RecordPart):
 
 
 class LatencyFigures(RecordPart):
-    """Milliseconds of single forward passes after warm-up.
-
-    Args:
-        spread: p99 over p50.
-    """
+    """Milliseconds of single forward passes after warm-up; the spread is p99 over p50."""
 
     runs: int
     p50_ms: float
@@ -99,13 +89,7 @@ class BatchFigures(RecordPart):
 
 
 class MemoryFigures(RecordPart):
-    """Resident memory of the process.
-
-    Args:
-        imported_mb: Before the model was loaded.
-        model_mb: Peak less `imported_mb`.
-        accelerator_peak_mb: Allocated by torch on the accelerator, if there is one.
-    """
+    """Resident memory of the process: before the model was loaded, at its peak, and the difference."""
 
     imported_mb: float
     peak_mb: float
@@ -127,8 +111,7 @@ class ModelRun(StepRecord):
         place: Processor that was measured.
         load: Mean number of other runnable processes in the minute before, if the system tells.
         is_busy: Whether they take more than half of the cores, so that times are too long.
-        estimate_s: Estimated seconds for all runs, before they were started.
-        runs_asked: Number of runs on the command line; fewer are done where they would take too long.
+        estimate_s: Seconds that all runs were estimated to take.
     """
 
     file: ClassVar[str] = "run.json"
@@ -154,14 +137,7 @@ class ModelRun(StepRecord):
 
 
 class LayerCost(RecordPart):
-    """Time and work of one layer or operator.
-
-    Args:
-        ms: Mean time in a forward pass, if it was seen running.
-        share: Percent of the time of all layers.
-        macs: Multiply-accumulates, if they can be counted.
-        mmacs: Millions of them.
-    """
+    """Mean time, percent of the time of all layers, and multiply-accumulates of a layer or operator, if known."""
 
     name: str
     kind: str
@@ -173,13 +149,11 @@ class LayerCost(RecordPart):
 
 
 class LayerCosts(StepRecord):
-    """Time and work layer by layer.
+    """Time and work layer by layer, and multiply-accumulates of the whole model.
 
     Args:
         how: Method of measurement.
-        macs: Multiply-accumulates of the whole model, if they can be counted.
-        counted: Operators that they are counted of.
-        problem: Why there are no layers.
+        counted: Operators that multiply-accumulates are counted of.
     """
 
     file: ClassVar[str] = "layers.json"
@@ -201,12 +175,7 @@ class TargetVerdict(StrEnum):
 
 
 class TargetOutcome(RecordPart):
-    """One target and its figure.
-
-    Args:
-        place: Where the figure was measured.
-        reason: Why there is no figure.
-    """
+    """One target with its figure, or the reason why there is none."""
 
     target: str
     wanted: str
@@ -246,13 +215,7 @@ class CpuNode(RecordPart):
 
 
 class NpuCheck(RecordPart):
-    """One chipset at one precision.
-
-    Args:
-        generation: Generation of the Hexagon NPU, e.g. "v75".
-        on_cpu: Nodes that would run on the CPU.
-        reason: Why nothing was compiled.
-    """
+    """One chipset, with the generation of its NPU, at one precision."""
 
     chipset: str
     generation: str
@@ -272,12 +235,7 @@ class NpuGroup(RecordPart):
 
 
 class NpuChecks(StepRecord):
-    """NPUs that take the whole graph, as the QNN compiler says on this machine.
-
-    Args:
-        calibration: Samples that set the ranges of the quantized graph.
-        problem: Why nothing was checked.
-    """
+    """NPUs that take the whole graph, as the QNN compiler says on this machine."""
 
     file: ClassVar[str] = "npu.json"
     compiler: str

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.reader import open_checkpoint
@@ -37,13 +38,7 @@ _DEVICE = ProgramValue(-1)
 
 @dataclass(frozen=True)
 class StepLabel:
-    """A step of a graph as reports show it.
-
-    Args:
-        index: Index in the graph.
-        kind: The operator.
-        tensors: Names of the module's tensors that it takes.
-    """
+    """A step of a graph for reports, with its index, its operator and the names of the module's tensors it takes."""
 
     index: int
     name: str
@@ -56,10 +51,10 @@ class ProgramStep:
     """A call of an operator, ready to be made.
 
     Args:
-        results: As those of `ProgramNode`.
+        results: Results of the `ProgramNode`.
         finished: Numbers of values that no later step uses.
-        check: Whether the arguments belong together, where torch does not see to that.
-        names: Of the arguments.
+        check: Check that the arguments belong together, where torch does not see to that.
+        names: Names of the arguments.
     """
 
     label: StepLabel
@@ -119,7 +114,7 @@ class Program(torch.nn.Module):
         return self.run(tensors, lambda label, call: call())
 
     def run(self, tensors: Sequence[torch.Tensor], observe: StepObserver) -> Any:
-        """The same, with somebody to look at each step."""
+        """Run all steps, each shown to an observer."""
         check_inputs(self._description, tensors)
         values: dict[int, Any] = {number: getattr(self, name) for number, name in self._stored.items()}
         values[_DEVICE.number] = tensors[0].device if tensors else torch.device("cpu")
@@ -174,7 +169,7 @@ def load_program(file: Path, description: Description) -> Program:
 
 
 def _step(index: int, node: ProgramNode, stored: Mapping[int, str], finished: tuple[int, ...]) -> ProgramStep:
-    arguments = {key: _own(value) for key, value in node.arguments.items()}
+    arguments = tree_map_only(TorchConstant, _torch_constant, node.arguments)
     if node.operator in NUMBERS:
         function: Callable[..., Any] = NUMBERS[node.operator]
         check: Check | None = None
@@ -187,38 +182,29 @@ def _step(index: int, node: ProgramNode, stored: Mapping[int, str], finished: tu
         names = (*(argument.name for argument in overload._schema.arguments[: len(args)]), *kwargs)
     used = tuple(dict.fromkeys(stored[n] for n in _numbers(node.arguments) if n in stored))
     kind = node.operator.removeprefix("aten.").removesuffix(".default")
-    label = StepLabel(index, node.shown, kind, used)
+    label = StepLabel(index, node.name, kind, used)
     return ProgramStep(label, function, args, kwargs, node.results, finished, check, names)
 
 
 def _last_uses(description: Description) -> list[tuple[int, ...]]:
     """For each node, the values that nothing uses after it."""
-    waiting = [stored.value.number for stored in description.stored]
-    waiting += _numbers([description.outputs, list(map(list, description.changed))])
-    seen = set(waiting)
+    seen = {stored.value.number for stored in description.stored}
+    seen.update(_numbers([description.outputs, description.changed]))
     finished: list[tuple[int, ...]] = []
     for node in reversed(description.nodes):
-        new = [n for n in dict.fromkeys(_numbers([node.arguments, node.results])) if n not in seen]
-        seen.update(new)
+        new = set(_numbers([node.arguments, node.results])) - seen
+        seen |= new
         finished.append(tuple(new))
     return finished[::-1]
 
 
 def _numbers(value: Any) -> list[int]:
     """Every value in an argument, also in lists and dictionaries."""
-    if isinstance(value, ProgramValue):
-        return [value.number]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [number for each in inner for number in _numbers(each)]
+    return [leaf.number for leaf in tree_leaves(value) if isinstance(leaf, ProgramValue)]
 
 
-def _own(value: Any) -> Any:
-    """An argument with what torch itself has for dtypes and formats."""
-    if isinstance(value, list):
-        return [_own(each) for each in value]
-    if isinstance(value, TorchConstant):
-        return _DEVICE if value.kind == "device" else getattr(torch, value.name)
-    return value
+def _torch_constant(constant: TorchConstant) -> Any:
+    return _DEVICE if constant.name == "cpu" else getattr(torch, constant.name)
 
 
 def _filled(value: Any, values: Mapping[int, Any]) -> Any:

@@ -24,6 +24,7 @@ from model_zoo.workbench.explore.program_values import (
     RefusedError,
     as_dict,
     as_list,
+    constant,
     is_identifier,
     only,
     plain,
@@ -34,12 +35,9 @@ from model_zoo.workbench.explore.program_values import (
 #: The major version of the format that is read.
 _SCHEMA = 8
 
-#: What an output stands for that is no output of the model: by its kind, the key of what it changes.
-_CHANGES = {
-    "buffer_mutation": "buffer_name",
-    "parameter_mutation": "parameter_name",
-    "user_input_mutation": "user_input_name",
-}
+#: Kinds of outputs that are no outputs of the model, but change a tensor of it.
+_CHANGES = ("buffer_mutation", "parameter_mutation", "user_input_mutation")
+_STORED = ("parameter", "buffer", "tensor_constant")
 
 
 @dataclass(frozen=True)
@@ -51,12 +49,7 @@ class ProgramValue:
 
 @dataclass(frozen=True)
 class ProgramTensor:
-    """A tensor of the file that the graph uses.
-
-    Args:
-        name: In the file.
-        is_parameter: Whether it is trained.
-    """
+    """A tensor that the graph uses, by its name in the file."""
 
     value: ProgramValue
     name: str
@@ -68,16 +61,16 @@ class ProgramNode:
     """A call of an operator.
 
     Args:
+        name: Name for reports.
         operator: "aten.add.Tensor", or the name of arithmetic on sizes.
         arguments: By name of the operator's schema, or in order for arithmetic on sizes.
-        results: Numbers of values; a list for an operator that gives a list; None for what is not kept.
-        shown: What reports call it.
+        results: Values; a list for an operator that gives a list; None for what is not kept.
     """
 
+    name: str
     operator: str
     arguments: dict[str, Any]
     results: list[Any]
-    shown: str
 
 
 @dataclass(frozen=True)
@@ -85,10 +78,11 @@ class Description:
     """A graph.
 
     Args:
-        inputs: In call order.
+        inputs: Inputs in call order.
         ranges: Least and largest size that a named size of an input may have.
+        stored: Tensors of the file.
         outputs: Values, nested in lists and dictionaries as the model gives them.
-        changed: ProgramTensor tensors that take the value of another at the end of a run.
+        changed: Pairs of a tensor and the value that it takes at the end of a run.
     """
 
     inputs: list[tuple[ModelInput, ProgramValue]]
@@ -156,64 +150,55 @@ class ProgramReader:
 
     def _input(self, spec: Any, inputs: list[tuple[ModelInput, ProgramValue]], stored: list[ProgramTensor]) -> None:
         kind, content = only(spec)
-        if kind == "constant_input":
-            return  # its value stands wherever it is used
-        content = as_dict(content)
-        argument = as_dict(content.get("arg"))
+        argument = as_dict(as_dict(content).get("arg"))
         if kind == "user_input":
             form, value = only(argument)
-            if form in ("as_none", "as_int", "as_float", "as_bool", "as_string"):
-                return
-            if form != "as_tensor":
+            if form == "as_tensor":
+                name = str(as_dict(value).get("name"))
+                inputs.append((self._model_input(name, len(inputs)), self._new(name)))
+            elif form not in ("as_none", "as_int", "as_float", "as_bool", "as_string"):
                 raise RefusedError("an input that is no tensor")
-            name = str(as_dict(value).get("name"))
-            made = self._new(name)
-            inputs.append((self._model_input(name, len(inputs)), made))
-        elif kind in ("parameter", "buffer", "tensor_constant"):
-            key = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
-            stored.append(
-                ProgramTensor(self._new(argument.get("name")), str(content.get(key[kind])), kind == "parameter")
-            )
-        else:
+        elif kind in _STORED:
+            name = str(as_dict(content).get(f"{kind}_name"))
+            stored.append(ProgramTensor(self._new(argument.get("name")), name, kind == "parameter"))
+        elif kind != "constant_input":  # whose value stands wherever it is used
             raise RefusedError(f"an input of the kind {printable(kind)}")
 
     def _model_input(self, name: str, index: int) -> ModelInput:
         meta = as_dict(as_dict(self._graph.get("tensor_values")).get(name))
         number = meta.get("dtype")
         dtype = DTYPES.get(number, "unknown") if isinstance(number, int) else "unknown"
-        shown = name if is_identifier(name) else f"input_{index}"
-        return ModelInput(shown, tuple(size_of(size) for size in as_list(meta.get("sizes"))), dtype)
+        sizes = tuple(size_of(size) for size in as_list(meta.get("sizes")))
+        return ModelInput(name if is_identifier(name) else f"input_{index}", sizes, dtype)
 
     def _ranges(self) -> dict[str, tuple[int, int | None]]:
-        found: dict[str, tuple[int, int | None]] = {}
+        ranges: dict[str, tuple[int, int | None]] = {}
         for name, limits in as_dict(self._program.get("range_constraints")).items():
             least, most = as_dict(limits).get("min_val"), as_dict(limits).get("max_val")
             # torch takes a least size of 2 for a tracer's own assumption, and runs smaller ones.
-            least = least if type(least) is int and least > 2 else 0
-            found[name] = (least, most if type(most) is int else None)
-        return found
+            ranges[name] = (least if type(least) is int and least > 2 else 0, most if type(most) is int else None)
+        return ranges
 
     def _node(self, node: dict[str, Any]) -> ProgramNode | None:
-        """A call; None for a check of the tracer, which computes nothing."""
+        """Read a call; None for a check of the tracer, which computes nothing."""
         target = str(node.get("target"))
         if target in CHECKS:
             return None
         operator = operator_name(target)
         if operator is None:
             raise RefusedError(f"a call of {printable(target)}")
+        on_sizes = operator in NUMBERS
         arguments: dict[str, Any] = {}
-        for place, each in enumerate(as_list(node.get("inputs"))):
-            name = str(place) if operator in NUMBERS else as_dict(each).get("name")
+        for index, each in enumerate(as_list(node.get("inputs"))):
+            name = str(index) if on_sizes else as_dict(each).get("name")
             if not isinstance(name, str) or name in arguments:
                 raise UnreadableError(f"{operator} has an argument without a name of its own")
             arguments[name] = self._argument(as_dict(each).get("arg"))
-        if operator in NUMBERS and not all(
-            isinstance(value, int | float | ProgramValue) for value in arguments.values()
-        ):
+        if on_sizes and not all(isinstance(value, int | float | ProgramValue) for value in arguments.values()):
             raise UnreadableError(f"{operator} is given something else than numbers")
         results = [self._result(output) for output in as_list(node.get("outputs"))]
-        shown = str(node.get("name"))
-        return ProgramNode(operator, arguments, results, shown if is_identifier(shown) else operator.split(".")[1])
+        name = str(node.get("name"))
+        return ProgramNode(name if is_identifier(name) else operator.split(".")[1], operator, arguments, results)
 
     def _argument(self, argument: Any) -> Any:
         kind, value = only(argument)
@@ -225,8 +210,8 @@ class ProgramReader:
             return self._reference(argument if kind == "as_tensor" else value)
         if kind in ("as_tensors", "as_optional_tensors", "as_sym_ints", "as_sym_floats", "as_sym_bools"):
             return [self._reference({"as_tensor": each} if kind == "as_tensors" else each) for each in as_list(value)]
-        if kind in CONSTANTS:
-            return CONSTANTS[kind](value)
+        if kind in CONSTANTS or kind == "as_device":
+            return constant(value, kind)
         raise RefusedError(f"an argument of the kind {printable(kind)}")
 
     def _reference(self, argument: Any) -> Any:
@@ -263,7 +248,7 @@ class ProgramReader:
             if kind == "user_output":
                 flat.append(self._argument(argument))
                 continue
-            name = as_dict(content).get(_CHANGES.get(kind, ""))
+            name = as_dict(content).get(f"{kind.removesuffix('_mutation')}_name")
             if kind not in _CHANGES or not isinstance(name, str):
                 raise RefusedError(f"an output of the kind {printable(kind)}")
             target = self._old(name) if kind == "user_input_mutation" else by_name.get(name)

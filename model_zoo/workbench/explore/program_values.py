@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,28 +14,11 @@ from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.places import UnreadableError
 
 _MEMORY_FORMATS = {1: "contiguous_format", 2: "channels_last", 3: "channels_last_3d", 4: "preserve_format"}
-_STRIDED = 7
+_LAYOUTS = {7: "strided"}
 _LONGEST_TEXT = 200
 _FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SYMBOL = re.compile(r"Symbol\('([A-Za-z]\w{0,20})'")
-
-
-@dataclass(frozen=True)
-class TorchConstant:
-    """Something of torch's own: a dtype, a memory format or a device.
-
-    Args:
-        kind: "dtype", "memory_format", "layout" or "device".
-    """
-
-    kind: str
-    name: str
-
-
-class RefusedError(Exception):
-    """What the graph holds that is not read."""
-
 
 #: Python types of plain arguments; True: a list of them.
 PLAIN: dict[str, tuple[type, bool]] = {
@@ -47,11 +30,29 @@ PLAIN: dict[str, tuple[type, bool]] = {
     "as_floats": (float, True),
     "as_string": (str, False),
 }
+#: Names of torch's own constants by their numbers, and what a refusal calls them.
+CONSTANTS: dict[str, tuple[Mapping[int, str], str]] = {
+    "as_scalar_type": (DTYPES, "values of the type"),
+    "as_memory_format": (_MEMORY_FORMATS, "the memory format"),
+    "as_layout": (_LAYOUTS, "tensors of the layout"),
+}
+
+
+@dataclass(frozen=True)
+class TorchConstant:
+    """A dtype, a memory format or a layout, by its name in torch; or the device, which is "cpu"."""
+
+    name: str
+
+
+class RefusedError(Exception):
+    """What the graph holds that is not read."""
 
 
 def plain(value: Any, kind: str) -> Any:
-    type_, several = PLAIN.get(kind, (str, False))
-    if several:
+    """Check a plain argument, or a list of them."""
+    type_, is_list = PLAIN.get(kind, (str, False))
+    if is_list:
         return [plain(each, kind.removesuffix("s")) for each in as_list(value)]
     if type_ is float:
         value = _FLOATS.get(value, value) if isinstance(value, str) else value
@@ -61,36 +62,16 @@ def plain(value: Any, kind: str) -> Any:
     return value
 
 
-def _dtype(value: Any) -> TorchConstant:
-    if type(value) is not int or value not in DTYPES:
-        raise RefusedError(f"values of the type {printable(str(value))}")
-    return TorchConstant("dtype", DTYPES[value])
-
-
-def _memory_format(value: Any) -> TorchConstant:
-    if type(value) is not int or value not in _MEMORY_FORMATS:
-        raise RefusedError(f"the memory format {printable(str(value))}")
-    return TorchConstant("memory_format", _MEMORY_FORMATS[value])
-
-
-def _layout(value: Any) -> TorchConstant:
-    if value != _STRIDED:
-        raise RefusedError(f"tensors of the layout {printable(str(value))}")
-    return TorchConstant("layout", "strided")
-
-
-def _device(value: Any) -> TorchConstant:
-    if as_dict(value).get("type") != "cpu":
-        raise RefusedError(f"tensors on the device {printable(str(as_dict(value).get('type')))}")
-    return TorchConstant("device", "cpu")
-
-
-CONSTANTS: dict[str, Callable[[Any], TorchConstant]] = {
-    "as_scalar_type": _dtype,
-    "as_memory_format": _memory_format,
-    "as_layout": _layout,
-    "as_device": _device,
-}
+def constant(value: Any, kind: str) -> TorchConstant:
+    """Read one of torch's own constants."""
+    if kind == "as_device":
+        if (device := as_dict(value).get("type")) != "cpu":
+            raise RefusedError(f"tensors on the device {printable(str(device))}")
+        return TorchConstant("cpu")
+    names, what = CONSTANTS[kind]
+    if type(value) is not int or value not in names:
+        raise RefusedError(f"{what} {printable(str(value))}")
+    return TorchConstant(names[value])
 
 
 def unflatten(spec: Mapping[str, Any], left: list[Any]) -> Any:
@@ -105,12 +86,12 @@ def unflatten(spec: Mapping[str, Any], left: list[Any]) -> Any:
     keys = as_list(json.loads(str(spec.get("context"))))
     if len(keys) != len(children):
         raise UnreadableError("the structure of its outputs is damaged")
-    named = [key if is_identifier(key) or type(key) is int else place for place, key in enumerate(keys)]
+    named = [key if is_identifier(key) or type(key) is int else index for index, key in enumerate(keys)]
     return {key: unflatten(as_dict(child), left) for key, child in zip(named, children, strict=True)}
 
 
 def size_of(size: Any) -> int | str:
-    """A number, or the symbol of a size that may vary."""
+    """Read a number, or the symbol of a size that may vary."""
     kind, value = only(size)
     if kind == "as_int" and type(value) is int and value >= 0:
         return value
@@ -121,7 +102,7 @@ def size_of(size: Any) -> int | str:
 
 
 def only(union: Any) -> tuple[str, Any]:
-    """Kind and value of what may be one of several."""
+    """Return kind and value of what may be one of several."""
     if not isinstance(union, dict) or len(union) != 1:
         raise UnreadableError("a part of the graph is of no kind")
     ((kind, value),) = union.items()

@@ -30,11 +30,7 @@ class RecordPart(pydantic.BaseModel):
 
 
 class StepRecord(RecordPart):
-    """What one step of an exploration leaves in outputs/.
-
-    Args:
-        version: Layout of the file.
-    """
+    """What one step of an exploration leaves in outputs/."""
 
     file: ClassVar[str]
     version: Literal[1] = 1
@@ -69,14 +65,7 @@ class Outcome(StrEnum):
 
 
 class ExploreState(StepRecord):
-    """How far an exploration came.
-
-    Args:
-        done: Files of the steps that are done.
-        reason: Why it stopped or failed.
-        started: In UTC.
-        resume: The command that goes on.
-    """
+    """How far an exploration came, and the command that goes on; the time is in UTC."""
 
     file: ClassVar[str] = "state.json"
     outcome: Outcome
@@ -87,11 +76,7 @@ class ExploreState(StepRecord):
 
 
 class Claim(RecordPart):
-    """What a file or a name says about the model.
-
-    Args:
-        where: The file or name.
-    """
+    """What a file or a name says about the model."""
 
     text: str
     where: str
@@ -128,10 +113,8 @@ class Environment(StepRecord):
     """Where the model runs.
 
     Args:
-        kind: Kind of the environment taken as current.
         candidates: All environments, as "kind: folder".
-        is_running: Whether this program runs in it.
-        accelerators: Names, with their memory.
+        is_running: Whether this program runs in the one taken as current.
     """
 
     file: ClassVar[str] = "environment.json"

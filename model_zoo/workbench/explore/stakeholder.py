@@ -7,26 +7,20 @@ from itertools import islice
 
 from model_zoo.workbench.explore.document import (
     Card,
-    Cell,
     Document,
     ReportTable,
     Section,
     Sentence,
-    mark_cell,
     row_table,
     say,
     say_each,
     show,
+    to_cell,
 )
-from model_zoo.workbench.explore.experiment import (
-    figure_cards,
-    latency_chart,
-    layer_charts,
-    lead,
-)
+from model_zoo.workbench.explore.experiment import figure_cards, latency_chart, layer_charts, lead
 from model_zoo.workbench.explore.figures import (
+    CpuNode,
     ExplorationRecord,
-    LatencyFigures,
     LayerCosts,
     ModelRun,
     NpuCheck,
@@ -44,12 +38,14 @@ _MOST_NODES = 8
 
 def stakeholder_report(record: ExplorationRecord) -> Document:
     """Make the report for those who decide."""
+    run, npu, targets = record.run, record.npu, record.targets
+    outcomes = row_table(lambda t: t.judgements, targets) if targets else ()
     sections = [
         Section("What it is", list(_what(record))),
-        Section("What it takes and gives", list(_interface(record)), list(_tensor_tables(record.run))),
-        Section("How fast it is on this machine", list(_speed(record)), (), list(_speed_charts(record))),
-        Section("Where it fits on the NPU", list(_npu(record.npu)), list(_npu_table(record.npu))),
-        Section("Targets", list(_targets(record.targets)), list(_target_table(record.targets))),
+        Section("What it takes and gives", list(_interface(record)), list(_tensor_tables(run))),
+        Section("How fast it is on this machine", list(_speed(record)), (), list(_speed_charts(run, record.layers))),
+        Section("Where it fits on the NPU", list(_npu(npu)), list(_npu_table(npu))),
+        Section("Targets", list(_targets(targets)), list(outcomes)),
         Section("Risks", list(_risks(record))),
         Section("Recommendation", list(_recommendation(record))),
     ]
@@ -57,7 +53,7 @@ def stakeholder_report(record: ExplorationRecord) -> Document:
         title=f"{record.request.name}: what was found",
         kind="Made from the records of the exploration; each sentence names the fields that it rests on.",
         lead=lead(record),
-        cards=[*figure_cards(record), *_npu_cards(record.npu)],
+        cards=[*figure_cards(record), *_npu_cards(npu)],
         sections=[each for each in sections if each.sentences or each.tables or each.charts],
     )
 
@@ -73,11 +69,8 @@ def _what(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda run: f"It has {run.parameters:,} parameters.", record.run)
     elif identity.parameters:
         yield say(lambda i: f"It has {i.parameters:,} parameters.", identity)
-    for claim in identity.origin:
-        yield say(
-            lambda c: f"Its source is claimed to be {show(c.text)} ({c.where}); nothing was fetched to check that.",
-            claim,
-        )
+    for origin in identity.origin:
+        yield say(lambda o: f"It is claimed to be from {show(o.text)} ({o.where}), which was not checked.", origin)
     if identity.code:
         yield say(lambda i: f"Its code is {i.code}.", identity)
 
@@ -103,69 +96,31 @@ def _tensor_tables(run: ModelRun | None) -> Iterator[ReportTable]:
 
 
 def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
-    run = record.run
+    run, layers = record.run, record.layers
     if run and run.latency:
-        yield from _latency(run, run.latency)
+        yield say(lambda r, t: f"One forward pass on {r.place} takes {t.p50_ms:,} ms (median).", run, run.latency)
+        yield say(lambda t: f"The ninetieth percentile of {t.runs:,} runs is {t.p90_ms:,} ms.", run.latency)
+        yield say(lambda r: f"It ran in {r.runtime} on the device {r.device}, {r.threads} threads an operator.", run)
     if run and run.cold:
         yield say(
-            lambda cold: (
-                f"From the start of a process to the first answer it takes {cold.total_ms:,} ms, of which "
-                f"{cold.load_ms:,} ms go into loading the model."
-            ),
-            run.cold,
+            lambda c: f"From process start to first output: {c.total_ms:,} ms, loading {c.load_ms:,} ms.", run.cold
         )
     if run and run.best_samples_per_s:
-        yield say(
-            lambda r: f"The best throughput is {r.best_samples_per_s:,} samples a second, at batch {r.best_batch}.", run
-        )
+        yield say(lambda r: f"The best throughput is {r.best_samples_per_s:,} samples/s, at batch {r.best_batch}.", run)
     if run and run.memory:
-        yield say(
-            lambda memory: (
-                f"The process takes {memory.peak_mb:,} MB at most, {memory.model_mb:,} MB of them for the "
-                "model and its run."
-            ),
-            run.memory,
-        )
-    if record.layers:
-        yield from _work(record.layers)
-
-
-def _latency(run: ModelRun, latency: LatencyFigures) -> Iterator[Sentence]:
-    yield say(
-        lambda r, times: (
-            f"On {r.place}, one forward pass takes {times.p50_ms:,} ms in the median and "
-            f"{times.p90_ms:,} ms at the ninetieth percentile, over {times.runs:,} runs."
-        ),
-        run,
-        latency,
-    )
-    yield say(
-        lambda r: (
-            f"That was measured in {r.runtime} on the device {r.device}, with {show(r.threads)} threads for each "
-            "operator."
-        ),
-        run,
-    )
-
-
-def _work(layers: LayerCosts) -> Iterator[Sentence]:
-    if layers.macs:
+        yield say(lambda m: f"The process takes at most {m.peak_mb:,} MB, {m.model_mb:,} MB for the model.", run.memory)
+    if layers and layers.macs:
         yield say(lambda all_: f"A forward pass does {all_.gmacs:,} billion multiply-accumulates.", layers)
-    if timed := [layer for layer in layers.layers if layer.ms]:
-        yield say(
-            lambda layer: (
-                f"The slowest layer is {layer.name} ({layer.kind}), with {layer.share} percent of the time "
-                "of all layers."
-            ),
-            max(timed, key=lambda layer: layer.ms or 0.0),
-        )
+    if timed := [layer for layer in layers.layers if layer.ms] if layers else []:
+        slowest = max(timed, key=lambda layer: layer.ms or 0.0)
+        yield say(lambda s: f"The slowest layer, {s.name} ({s.kind}), takes {s.share} percent of the time.", slowest)
 
 
-def _speed_charts(record: ExplorationRecord) -> Iterator[str]:
-    if record.run and record.run.latency:
-        yield latency_chart(record.run.latency)
-    if record.layers:
-        yield from islice(layer_charts(record.layers.layers), 1)
+def _speed_charts(run: ModelRun | None, layers: LayerCosts | None) -> Iterator[str]:
+    if run and run.latency:
+        yield latency_chart(run.latency)
+    if layers:
+        yield from islice(layer_charts(layers.layers), 1)
 
 
 def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
@@ -173,37 +128,23 @@ def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
         return
     if npu.problem:
         yield say(lambda n: f"Whether it fits on an NPU was not checked: {show(n.problem)}.", npu)
-        return
     for group in npu.whole:
-        yield say(
-            lambda g: f"In {g.precision}, the whole graph fits on the NPU of {show(g.chipsets)}.",
-            group,
-        )
+        yield say(lambda g: f"In {g.precision}, the whole graph fits on the NPU of {show(g.chipsets)}.", group)
     for group in npu.not_whole:
         yield say(lambda g: f"In {g.precision}, only parts of the graph fit on the NPU of {show(g.chipsets)}.", group)
     if npu.checks:
-        yield say(
-            lambda n: (
-                f"The compiler said so on this machine ({n.compiler}); the quantized graph was calibrated with "
-                f"{n.calibration}."
-            ),
-            npu,
-        )
-    yield from _cpu_nodes(npu.checks)
+        yield say(lambda n: f"So says the compiler on this machine ({n.compiler}).", npu)
+        yield say(lambda n: f"The quantized graph was calibrated with {n.calibration}.", npu)
+    seen = set[tuple[str, str]]()
+    for check, node in ((check, node) for check in npu.checks for node in check.on_cpu):
+        if (node.node, node.reason) not in seen and len(seen) < _MOST_NODES:
+            seen.add((node.node, node.reason))
+            yield say(_cpu_node, check, node)
 
 
-def _cpu_nodes(checks: tuple[NpuCheck, ...]) -> Iterator[Sentence]:
-    """The nodes that fit on no NPU, each at the first chipset that refuses it."""
-    first = {(node.node, node.reason): (check, node) for check in reversed(checks) for node in reversed(check.on_cpu)}
-    ordered = [pair for check in checks for node in check.on_cpu if (pair := first.pop((node.node, node.reason), None))]
-    for check, node in ordered[:_MOST_NODES]:
-        yield say(
-            lambda c, n: (
-                f"{c.chipset} would run the node {n.node} ({n.operator}) on the CPU in {c.precision}: {show(n.reason)}."
-            ),
-            check,
-            node,
-        )
+def _cpu_node(check: NpuCheck, node: CpuNode) -> str:
+    where = f"{check.chipset} would run the node {node.node} ({node.operator}) on the CPU in {check.precision}"
+    return f"{where}: {show(node.reason)}."
 
 
 def _npu_table(npu: NpuChecks | None) -> Iterator[ReportTable]:
@@ -211,14 +152,10 @@ def _npu_table(npu: NpuChecks | None) -> Iterator[ReportTable]:
     if npu and npu.checks:
         precisions = list(dict.fromkeys(check.precision for check in npu.checks))
         fits = {(check.chipset, check.precision): check.fit for check in npu.checks}
-        rows = {
-            check.chipset: (
-                Cell(check.chipset.removeprefix("qualcomm-")),
-                Cell(check.generation),
-                *(mark_cell(fits.get((check.chipset, each), "not checked")) for each in precisions),
-            )
-            for check in npu.checks
-        }
+        rows = {}
+        for check in npu.checks:
+            row = (fits.get((check.chipset, precision), "not checked") for precision in precisions)
+            rows[check.chipset] = tuple(map(to_cell, (check.chipset.removeprefix("qualcomm-"), check.generation, *row)))
         yield ReportTable(("chipset", "NPU", *precisions), tuple(rows.values()), npu.reference("checks"))
 
 
@@ -232,17 +169,8 @@ def _npu_cards(npu: NpuChecks | None) -> Iterator[Card]:
 def _targets(targets: TargetOutcomes | None) -> Iterator[Sentence]:
     if targets:
         yield say(
-            lambda t: (
-                f"Of the targets in {t.source}, {t.met} are met, {t.missed} are missed and {t.not_measured} were "
-                "not measured."
-            ),
-            targets,
+            lambda t: f"Targets of {t.source}: {t.met} met, {t.missed} missed, {t.not_measured} not measured.", targets
         )
-
-
-def _target_table(targets: TargetOutcomes | None) -> Iterator[ReportTable]:
-    if targets:
-        yield from row_table(lambda t: t.judgements, targets)
 
 
 def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
@@ -253,133 +181,73 @@ def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda n: f"Packages are missing here: {show(n.missing)}.", needs)
     if needs and needs.conflicts:
         yield say(lambda n: f"Other versions are installed than its code asks for: {show(n.conflicts)}.", needs)
-    if run:
-        yield from _output_risks(run)
-    if record.inputs:
-        yield from _input_risks(record.inputs)
+    for output in run.outputs if run else ():
+        if not output.finite:
+            yield say(lambda o: f"Output {o.name} has NaN or infinite values (all finite: {show(o.finite)}).", output)
+    if run and run.outputs_repeat is False:
+        yield say(lambda r: f"The same input gave other outputs again (repeated: {show(r.outputs_repeat)}).", run)
+    yield from _input_risks(record.inputs)
     if identity:
-        assumed = "Its code was recovered and this was assumed"
-        yield from say_each(lambda choice: f"{assumed}: {show(choice)}.", lambda i: i.choices, identity)
+        yield from say_each(lambda choice: f"Assumed in its recovery: {show(choice)}.", lambda i: i.choices, identity)
         yield from say_each(lambda problem: f"About the file: {show(problem)}.", lambda i: i.problems, identity)
     yield from _time_risks(run, record.environment)
     if identity and not identity.origin:
-        yield say(
-            lambda i: f"Nothing says where the file comes from; it is known only by its sha256 {i.sha256}.", identity
-        )
+        yield say(lambda i: f"Nothing says where the file comes from; its sha256 is {i.sha256}.", identity)
 
 
-def _output_risks(run: ModelRun) -> Iterator[Sentence]:
-    for output in run.outputs:
-        if not output.finite:
-            yield say(
-                lambda o: (
-                    f"Its output {o.name} holds NaN or infinite values, so its weights or its input are broken "
-                    f"(all finite: {show(o.finite)})."
-                ),
-                output,
-            )
-    if run.outputs_repeat is False:
+def _input_risks(inputs: RunInputs | None) -> Iterator[Sentence]:
+    if inputs and not inputs.real:
         yield say(
-            lambda r: f"The same input gave other outputs the second time (repeated: {show(r.outputs_repeat)}).", run
+            lambda i: f"Its outputs mean nothing: its inputs are {show(i.origin)} (real: {show(i.real)}).", inputs
         )
-
-
-def _input_risks(inputs: RunInputs) -> Iterator[Sentence]:
-    if not inputs.real:
+    if inputs and inputs.shapes_from.startswith("a trial"):
+        yield say(lambda i: f"Nothing declares its inputs; what runs was found by {show(i.shapes_from)}.", inputs)
+    if inputs and inputs.preparation.startswith("pictures"):
         yield say(
-            lambda i: f"Its outputs mean nothing, because its inputs are {show(i.origin)} (real: {show(i.real)}).",
-            inputs,
-        )
-    if inputs.shapes_from.startswith("a trial"):
-        yield say(
-            lambda i: (
-                "Nothing declares the shape of its input; it is no more than one that runs, from "
-                f"{show(i.shapes_from)}."
-            ),
-            inputs,
-        )
-    if inputs.preparation.startswith("pictures"):
-        yield say(
-            lambda i: "How the model wants its pictures prepared is not known; done was: " + show(i.preparation) + ".",
-            inputs,
+            lambda i: f"How it wants its pictures prepared is not known; done was: {show(i.preparation)}.", inputs
         )
 
 
 def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterator[Sentence]:
     if run and run.is_busy and environment:
-        yield say(
-            lambda r, e: (
-                f"This machine was busy, with {r.load} other processes running on {e.cores} cores (busy: "
-                f"{show(r.is_busy)}): times are longer than on one that is idle."
-            ),
-            run,
-            environment,
-        )
+        busy = "The machine was busy, so times are too long"
+        yield say(lambda r, e: f"{busy} ({show(r.is_busy)}): {r.load} processes on {e.cores} cores.", run, environment)
     if run and run.latency and run.latency.spread >= _UNEVEN:
-        yield say(
-            lambda times: f"Times are uneven: the slowest percent takes {times.spread:,} times the median.",
-            run.latency,
-        )
+        yield say(lambda t: f"Times are uneven: the slowest percent takes {t.spread:,} times the median.", run.latency)
     if environment and not environment.is_running:
         yield say(
-            lambda e: f"It was run by {e.python}, which is not the environment taken as current, {e.kind} in {e.root}.",
-            environment,
+            lambda e: f"{e.python} ran it, which is not of the current environment, {e.kind} in {e.root}.", environment
         )
     if run and run.latency:
-        yield say(
-            lambda r: f"All times are of {r.place}: they say nothing about a phone, a car or another computer.", run
-        )
+        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone or another computer.", run)
 
 
 def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
-    needs, run, npu = record.requirements, record.run, record.npu
+    needs, run, identity, inputs = record.requirements, record.run, record.identity, record.inputs
     if needs and needs.missing and run is None:
-        yield say(
-            lambda option, state: (
-                f"Install what is missing, e.g. by `{option.command}`, then go on with `{state.resume}`."
-            ),
-            needs.options[0],
-            record.state,
-        )
-    elif run and run.failure:
+        yield say(lambda o: f"Install what is missing, e.g. by `{o.command}`.", needs.options[0])
+        yield say(lambda state: f"Then go on with `{state.resume}`.", record.state)
+        return
+    if run and run.failure:
         yield say(lambda f: f"Do not plan with this file before it runs: {show(f.message)}.", run.failure)
-    elif record.identity and run and not all(output.finite for output in run.outputs):
-        yield say(lambda i: f"Get the file again before anything else: sha256 {i.sha256}.", record.identity)
-    else:
-        if npu:
-            yield from _next_on_npu(npu)
-        yield from _next_run(record)
-
-
-def _next_on_npu(npu: NpuChecks) -> Iterator[Sentence]:
-    if npu.whole:
-        yield say(
-            lambda group: (
-                f"Go on with {group.precision} for {group.chipsets[0]}: export it there, and compare its "
-                "outputs with those of this machine on real inputs."
-            ),
-            npu.whole[0],
-        )
-    elif npu.not_whole:
-        node = next(check.on_cpu[0] for check in npu.checks if check.on_cpu)
-        yield say(lambda n: f"Rewrite the node {n.node} ({n.operator}) first: {show(n.reason)}.", node)
-    elif npu.problem:
-        yield say(lambda n: f"For the NPU, bring it into a form that can be checked: {show(n.problem)}.", npu)
-
-
-def _next_run(record: ExplorationRecord) -> Iterator[Sentence]:
-    if record.inputs and not record.inputs.real:
-        yield say(
-            lambda i: (
-                f"Run it again with real inputs by --input before its outputs are trusted (real: {show(i.real)})."
-            ),
-            record.inputs,
-        )
+        return
+    if identity and run and not all(output.finite for output in run.outputs):
+        yield say(lambda i: f"Get the file again before anything else: sha256 {i.sha256}.", identity)
+        return
+    yield from _next_on_npu(record.npu)
+    if inputs and not inputs.real:
+        yield say(lambda i: f"Run it again with real inputs by --input (real: {show(i.real)}).", inputs)
     outcomes = record.targets.judgements if record.targets else ()
     for outcome in [each for each in outcomes if each.verdict is TargetVerdict.MISSED][:1]:
-        yield say(
-            lambda o: (
-                f"The first target that is missed is {o.target}: wanted {o.wanted}, found {show(o.found)} {o.unit}."
-            ),
-            outcome,
-        )
+        yield say(lambda o: f"Missed first: {o.target}, wanted {o.wanted}, found {show(o.found)} {o.unit}.", outcome)
+
+
+def _next_on_npu(npu: NpuChecks | None) -> Iterator[Sentence]:
+    if npu and npu.whole:
+        compare = "compare its outputs with those of this machine on real inputs"
+        yield say(lambda g: f"Export it in {g.precision} for {g.chipsets[0]}, and {compare}.", npu.whole[0])
+    elif npu and npu.not_whole:
+        node = next(check.on_cpu[0] for check in npu.checks if check.on_cpu)
+        yield say(lambda n: f"Rewrite the node {n.node} ({n.operator}) first: {show(n.reason)}.", node)
+    elif npu and npu.problem:
+        yield say(lambda n: f"For the NPU, bring it into a form that can be checked: {show(n.problem)}.", npu)
