@@ -22,7 +22,7 @@ from model_zoo.workbench.explore.loaded_model import DeclaredInputs
 from model_zoo.workbench.explore.measure import ModelProcess, measure
 from model_zoo.workbench.explore.measure_worker import tensor_stats
 from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, FileFacts, identify
-from model_zoo.workbench.explore.npu import PRECISIONS, NpuTargets, check_npus, representatives
+from model_zoo.workbench.explore.npu import PRECISIONS, ExploredSource, check_npus, representatives
 from model_zoo.workbench.explore.packages import check_requirements
 from model_zoo.workbench.explore.records import Environment, ExploreRequest, Identity, Outcome, StepRecord
 from model_zoo.workbench.explore.recovered import RECOVERED, recover
@@ -195,16 +195,12 @@ class Exploration:
         chips = [find_chipset(name) for name in self.request.chipsets] or representatives()
         pairs = [(chip, precision) for precision in PRECISIONS for chip in chips]
         pairs += [(find_chipset(each.chipset), each.precision) for each in targets.npu]
-        npu_targets = NpuTargets(
-            outputs=[output.name for output in run.outputs],
-            samples=read_samples(self.workspace.root / _SAMPLES),
-            real=self.workspace.need(RunInputs).real,
-            pairs=list(dict.fromkeys(pairs)),
-        )
 
-        def write_onnx(file: Path) -> None:
+        def capture(source: ExploredSource) -> None:
             with self._process("onnx", run.place) as process:
                 process.load()
-                process.ask("onnx", onnx=str(file))
+                process.ask("onnx", onnx=str(source.onnx), outputs=str(source.outputs))
 
-        return check_npus(write_onnx, npu_targets, self.tell)
+        samples = read_samples(self.workspace.root / _SAMPLES)
+        real = self.workspace.need(RunInputs).real
+        return check_npus(samples, real, list(dict.fromkeys(pairs)), capture, self.tell)

@@ -64,14 +64,12 @@ class LoadedTorch(LoadedModel):
         return measure_modules(self.module, tensors, runs, self.device)
 
     def write_onnx(self, sample: Arrays, file: Path) -> None:
-        from model_zoo.pipeline.capture import export_program, write_onnx
-        from model_zoo.pipeline.source import ComponentFacts
+        from model_zoo.sources.capture import export_program, write_onnx
 
         if isinstance(self.module, torch.jit.ScriptModule):
             raise ModelZooError("torch.export takes no TorchScript: nothing here can bring it to the NPU compiler")
-        spec = {name: TensorSpec(value.shape, value.dtype.name) for name, value in sample.items()}
-        facts = ComponentFacts(inputs=spec, output_names=tuple(self.run(sample)))
-        write_onnx(export_program(_FlatOutputs(self.module.cpu()), sample), facts, file)
+        names = list(self.run(sample))
+        write_onnx(export_program(_FlatOutputs(self.module.cpu()), sample), list(sample), names, file)
 
     def argument_names(self) -> list[str]:
         """Return the names of the arguments that a forward pass needs."""

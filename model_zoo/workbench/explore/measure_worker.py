@@ -11,7 +11,7 @@ import numpy as np
 import pydantic
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.base import read_samples
+from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import peak_memory_bytes
 from model_zoo.workbench.explore.figures import TensorStats
@@ -140,6 +140,7 @@ def _layers(model: LoadedModel, samples: list[Arrays], request: dict[str, Any]) 
 
 
 def _onnx(model: LoadedModel, samples: list[Arrays], request: dict[str, Any]) -> dict[str, Any]:
+    write_samples(Path(request["outputs"]), [model.run(samples[0])])
     model.write_onnx(samples[0], Path(request["onnx"]))
     return {}
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from model_zoo.base.info import CodeGen
 from model_zoo.base.spec import Arrays, TensorSpec
-from model_zoo.pipeline.cache import Entry, open_cache
+from model_zoo.pipeline.cache import StageCache, open_cache
+from model_zoo.pipeline.export import run_plan
+from model_zoo.pipeline.plan import ExportOptions, make_plan
+from model_zoo.pipeline.result import ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
-from model_zoo.pipeline.source import ComponentFacts, ModelSource
-from model_zoo.pipeline.stages import ComponentBuild, silent
+from model_zoo.runtimes.base import read_samples
+from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import FIRST_HTP, Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
@@ -30,40 +35,68 @@ _GENERATIONS = (68, 73, 75, 79, 81)
 _MOST_LISTED = 50
 
 
-@dataclass(frozen=True)
-class NpuTargets:
-    """What is checked.
+class ExploredSource:
+    """A model that the child process captured: its `Source`, and the `Network` of its only component.
 
     Args:
-        outputs: Names of the outputs of the model.
-        samples: Inputs, which calibrate the quantized graph.
+        samples: Inputs, which calibrate a quantized export.
         real: Whether they are data, not noise.
-        pairs: Chipsets and precisions.
+        folder: Folder for model.onnx, and for outputs.npz with the outputs of the first sample.
     """
 
-    outputs: Sequence[str]
-    samples: Sequence[Arrays]
-    real: bool
-    pairs: Sequence[tuple[Chipset, Precision]]
+    name = "explored"
+    arguments: Mapping[str, Any] = {}
+    input_arguments: Mapping[str, Any] = {}
+    code: Mapping[str, tuple[str, ...]] = {"reference": (), "capture": ()}
+    limits = CodeGen(supported_precisions=tuple(Precision))
 
-    @property
-    def calibration(self) -> str:
-        """The samples in words."""
-        return f"{len(self.samples)} {'real' if self.real else 'synthetic'} sample(s)"
+    def __init__(self, samples: Sequence[Arrays], real: bool, folder: Path) -> None:
+        self._samples, self._real = samples, real
+        self.onnx, self.outputs = folder / "model.onnx", folder / "outputs.npz"
 
+    @cached_property
+    def key(self) -> str:
+        return sha256_file(self.onnx)
 
-@dataclass(frozen=True)
-class _CapturedBuild(ComponentBuild):
-    """The stages of an export that starts from an ONNX file in place of a torch module."""
+    def facts(self) -> dict[str, ComponentFacts]:
+        spec = {name: TensorSpec(value.shape, value.dtype.name) for name, value in self._samples[0].items()}
+        (outputs,) = read_samples(self.outputs)
+        return {self.name: ComponentFacts(inputs=spec, output_names=tuple(outputs))}
 
-    onnx: Path = Path()
+    def load(self, component: str, facts: ComponentFacts) -> ExploredSource:
+        return self
 
-    def captured(self) -> Entry:
-        def make(folder: Path) -> dict[str, Any]:
-            shutil.copyfile(self.onnx, folder / self.onnx.name)
-            return {"file": self.onnx.name}
+    def sample(self) -> tuple[Arrays, bool]:
+        return self._samples[0], self._real
 
-        return self.stage("capture", "capture", [self.source.key], make)
+    def run(self, samples: Sequence[Arrays], half: bool = False) -> list[Arrays]:
+        if half:
+            raise ModelZooError("an explored model runs in its own precision only")
+        return read_samples(self.outputs)
+
+    def capture(self, form: str, path: Path) -> None:
+        shutil.copyfile(self.onnx, path)
+
+    def evaluator(self) -> None:
+        return None
+
+    def export(self, precision: Precision, chips: Sequence[Chipset], cache: StageCache) -> ExportResult:
+        """Export the model for chipsets; nothing is run on the emulator."""
+        options = ExportOptions(
+            runtime=RUNTIME,
+            chipsets=tuple(chips),
+            precision=precision,
+            calibration_data="random",
+            skip_profiling=True,
+            skip_inferencing=True,
+            output_dir=self.onnx.parent / "build",
+        )
+        plan = make_plan(self, options, LocalToolchain(), cache)
+        if precision.is_quantized:  # a file of calibration data could not hold inputs of different first sizes
+            pairs = [(sample, None) for sample in self._samples]
+            samples = SampleSet("samples of the exploration", self._real, len(pairs), self.key, lambda: iter(pairs))
+            plan = replace(plan, calibration={self.name: samples})
+        return run_plan(plan, cache)
 
 
 def representatives() -> list[Chipset]:
@@ -73,57 +106,42 @@ def representatives() -> list[Chipset]:
     return [next(chip for chip in ordered if chip.htp == generation) for generation in _GENERATIONS]
 
 
-def check_npus(write_onnx: Callable[[Path], None], targets: NpuTargets, tell: Callable[[str], None]) -> NpuChecks:
-    """Export the graph for each chipset and precision; nothing that is compiled is kept.
+def check_npus(
+    samples: Sequence[Arrays],
+    real: bool,
+    pairs: Sequence[tuple[Chipset, Precision]],
+    capture: Callable[[ExploredSource], None],
+    tell: Callable[[str], None],
+) -> NpuChecks:
+    """Export the model for each chipset and precision; nothing that is compiled is kept.
 
     Args:
-        write_onnx: Writes the model as ONNX of static shapes; raises ModelZooError if it has no such form.
+        capture: Writes the model as ONNX of static shapes, and its outputs; raises ModelZooError if it cannot.
         tell: Callback for what is under way.
     """
-    toolchain = LocalToolchain()
-    versions = toolchain.versions(RUNTIME)
-    described: dict[str, Any] = {
-        "compiler": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "calibration": targets.calibration,
-    }
+    versions = LocalToolchain().versions(RUNTIME)
+    compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
+    calibration = f"{len(samples)} {'real' if real else 'synthetic'} sample(s)"
     checks: list[NpuCheck] = []
     try:
-        toolchain.require(RUNTIME)
+        LocalToolchain().require(RUNTIME)
         with work_folder() as folder, open_cache(use_cache=False) as cache:
+            source = ExploredSource(samples, real, folder)
             tell("export to ONNX")
-            file = folder / "captured.onnx"
-            write_onnx(file)
-            source = ModelSource("explored", sha256_file(file))
-            spec = {name: TensorSpec(value.shape, value.dtype.name) for name, value in targets.samples[0].items()}
-            samples = SampleSet(
-                origin=targets.calibration,
-                real=targets.real,
-                count=len(targets.samples),
-                fingerprint=source.key,
-                _load=lambda: ((sample, None) for sample in targets.samples),
-            )
-            for precision in dict.fromkeys(precision for _, precision in targets.pairs):
-                build = _CapturedBuild(
-                    stem=f"explored-{precision}",
-                    source=source,
-                    facts=ComponentFacts(inputs=spec, output_names=tuple(targets.outputs)),
-                    runtime=RUNTIME,
-                    precision=precision,
-                    toolchain=toolchain,
-                    cache=cache,
-                    calibration=samples if precision.is_quantized else None,
-                    check=None,
-                    half=False,
-                    report=silent,
-                    onnx=file,
-                )
-                chips = [chip for chip, each in targets.pairs if each is precision]
+            capture(source)
+            for precision in dict.fromkeys(precision for _, precision in pairs):
+                chips = [chip for chip, each in pairs if each is precision]
                 tell(f"{precision} for {len(chips)} chipset(s)")
-                checks += check_chipsets(build, chips)
+                checks += check_chipsets(partial(source.export, cache=cache), precision, chips)
     except ModelZooError as error:
-        return NpuChecks(**described, problem=error.message)
-    whole, parts = (_grouped(check for check in checks if check.fit is fit) for fit in (Fit.WHOLE, Fit.PARTS))
-    return NpuChecks(**described, checks=tuple(checks), whole=whole, not_whole=parts)
+        return NpuChecks(compiler=compiler, calibration=calibration, problem=error.message)
+    return NpuChecks(
+        compiler=compiler,
+        calibration=calibration,
+        checks=tuple(checks),
+        whole=_grouped(check for check in checks if check.fit is Fit.WHOLE),
+        not_whole=_grouped(check for check in checks if check.fit is Fit.PARTS),
+    )
 
 
 def _grouped(checks: Iterable[NpuCheck]) -> tuple[NpuGroup, ...]:
@@ -133,32 +151,40 @@ def _grouped(checks: Iterable[NpuCheck]) -> tuple[NpuGroup, ...]:
     return tuple(NpuGroup(precision=precision, chipsets=tuple(names)) for precision, names in chips.items())
 
 
-def check_chipsets(build: ComponentBuild, chips: Sequence[Chipset]) -> list[NpuCheck]:
-    """Compile a build for each chipset that it can be compiled for."""
-    failure = None
-    if any(unsupported_reason(build.runtime, build.precision, chip) is None for chip in chips):
-        try:
-            build.lowered()
-        except ModelZooError as error:
-            failure = error.message
-    return [_check(build, chip, failure) for chip in chips]
-
-
-def _check(build: ComponentBuild, chip: Chipset, failure: str | None) -> NpuCheck:
-    target: dict[str, Any] = {"chipset": chip.name, "generation": chip.npu, "precision": str(build.precision)}
-    if reason := unsupported_reason(build.runtime, build.precision, chip):
-        return NpuCheck(**target, fit=Fit.NO, reason=reason)
-    if failure:
-        return NpuCheck(**target, fit=Fit.FAILED, reason=failure)
+def check_chipsets(
+    export: Callable[[Precision, Sequence[Chipset]], ExportResult], precision: Precision, chips: Sequence[Chipset]
+) -> list[NpuCheck]:
+    """Export for all chipsets that the project builds for."""
+    reasons = {chip: unsupported_reason(RUNTIME, precision, chip) for chip in chips}
+    possible = [chip for chip, reason in reasons.items() if reason is None]
+    results: dict[Chipset | None, TargetResult] = {}
+    failure = ""
     try:
-        compiled, _ = build.compiled(chip, emulate=False)
-    except NotWholeError as error:
-        placed = error.placement
+        results = {target.chipset: target for target in export(precision, possible).targets} if possible else {}
+    except ModelZooError as error:
+        failure = error.message
+    return [_check(chip, precision, reasons[chip], results.get(chip), failure) for chip in chips]
+
+
+def _check(
+    chip: Chipset, precision: Precision, unsupported: str | None, result: TargetResult | None, failure: str
+) -> NpuCheck:
+    check = NpuCheck(chipset=chip.name, generation=chip.npu, precision=str(precision), fit=Fit.FAILED, reason=failure)
+    if unsupported:
+        return check.model_copy(update={"fit": Fit.NO, "reason": unsupported})
+    if result is None:
+        return check
+    if isinstance(result.error, NotWholeError):
+        placed = result.error.placement
         nodes = tuple(
             CpuNode(node=each.node or "unnamed", operator=each.op_type, reason=each.reason)
             for each in placed.fallbacks[:_MOST_LISTED]
         )
-        return NpuCheck(**target, fit=Fit.PARTS, npu_nodes=placed.npu_nodes, nodes=placed.nodes, on_cpu=nodes)
-    except ModelZooError as error:
-        return NpuCheck(**target, fit=Fit.FAILED, reason=error.message)
-    return NpuCheck(**target, fit=Fit.WHOLE, npu_nodes=compiled.npu_nodes, nodes=compiled.nodes)
+        counts = {"npu_nodes": placed.npu_nodes, "nodes": placed.nodes}
+        return check.model_copy(update={"fit": Fit.PARTS, "reason": None, "on_cpu": nodes, **counts})
+    if result.error:
+        return check.model_copy(update={"reason": result.error.message})
+    figures: dict[str, Any] = {"fit": Fit.WHOLE, "reason": None}
+    if compiled := result.components[0].compiled:
+        figures |= {"npu_nodes": compiled.npu_nodes, "nodes": compiled.nodes}
+    return check.model_copy(update=figures)

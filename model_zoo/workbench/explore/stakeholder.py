@@ -136,7 +136,7 @@ def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
         yield say(lambda n: f"So says the compiler on this machine ({n.compiler}).", npu)
         yield say(lambda n: f"The quantized graph was calibrated with {n.calibration}.", npu)
     seen = set[tuple[str, str]]()
-    for check, node in ((check, node) for check in npu.checks for node in check.on_cpu):
+    for check, node in ((each, node) for each in npu.checks for node in each.on_cpu):
         if (node.node, node.reason) not in seen and len(seen) < _MOST_NODES:
             seen.add((node.node, node.reason))
             yield say(_cpu_node, check, node)
