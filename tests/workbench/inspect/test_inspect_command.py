@@ -39,7 +39,7 @@ def test_a_long_table_says_the_same(
     file = safetensors(tmp_path / "x.safetensors", ["a", "b.long"])
     lines = []
     for most in (500, 1):
-        monkeypatch.setattr("model_zoo.workbench.inspect.show._MOST_RICH_ROWS", most)
+        monkeypatch.setattr("model_zoo.workbench.inspect.inspection._MOST_RICH_ROWS", most)
         assert main(["inspect", str(file), "--values"]) == 0
         lines.append([line.split() for line in capsys.readouterr().out.splitlines()])
     assert ["b.long", "[2]", "float32", "2", "8", "-2", "1.5", "-0.25", "0"] in lines[1]
