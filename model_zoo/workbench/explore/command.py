@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,74 +68,43 @@ def run(argv: list[str]) -> int:
 
 
 def command_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command."""
     parser = HouseParser(
         prog="model-zoo explore",
         description="Run a model file on this machine, measure it, and write reports.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "file", type=Path, metavar="FILE", help="checkpoint, .onnx, .tflite or .pt2, or a folder with one"
-    )
-    parser.add_argument(
-        "--source", type=Path, metavar="DIR", help="folder with model.py, whose build_model() gives the module"
-    )
-    parser.add_argument(
-        "--input",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="real input: a picture, .npz, .npy or .wav; may be repeated (default: what lies beside file and source)",
-    )
-    parser.add_argument("--targets", type=Path, metavar="YAML", help="what it should reach, e.g. latency_ms: {p50: 20}")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu"), default="auto", help="auto: an accelerator if there is one"
-    )
-    parser.add_argument(
-        "--chipset",
-        action="append",
-        default=[],
-        help="chipset whose NPU is checked; may be repeated (default: one of each generation)",
-    )
-    parser.add_argument("--name", help="names the workspace (default: the file's name)")
-    parser.add_argument("--runs", type=int, default=50, metavar="N", help="warm forward passes to time (default: 50)")
-    parser.add_argument(
-        "-o", "--output-dir", type=Path, default=Path("tmp"), metavar="DIR", help="where the workspace is made (tmp)"
-    )
-    parser.add_argument("--environment", choices=("pixi", "uv", "venv", "conda", "plain"), help="which one is current")
-    parser.add_argument("--origin", metavar="TEXT", help="where the file comes from, to be recorded: address, commit")
-    parser.add_argument(
-        "--without", action="append", default=[], metavar="PACKAGE", help="missing package to go without; repeatable"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=600.0, metavar="S", help="seconds for one step of the model (default: 600)"
-    )
-    parser.add_argument(
-        "--trust",
-        action="store_true",
-        help="let torch load a file that may run code of its own: TorchScript, or an exported program with more than "
-        "operators on tensors",
-    )
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on in this workspace, with the same command")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    add = parser.add_argument
+    path, many = partial(add, type=Path), partial(add, action="append", default=[])
+    path("file", metavar="FILE", help="checkpoint, .onnx, .tflite or .pt2, or a folder with one")
+    path("--source", metavar="DIR", help="folder with model.py, whose build_model() gives the module")
+    real = "real input: a picture, .npz, .npy or .wav; may be repeated (default: what lies beside file and source)"
+    many("--input", type=Path, metavar="PATH", help=real)
+    path("--targets", metavar="YAML", help="what it should reach, e.g. latency_ms: {p50: 20}")
+    add("--device", choices=("auto", "cpu"), default="auto", help="auto: an accelerator if there is one")
+    many("--chipset", help="chipset whose NPU is checked; may be repeated (default: one of each generation)")
+    add("--name", help="names the workspace (default: the file's name)")
+    add("--runs", type=int, default=50, metavar="N", help="warm forward passes to time (default: 50)")
+    path("-o", "--output-dir", default=Path("tmp"), metavar="DIR", help="where the workspace is made (tmp)")
+    add("--environment", choices=("pixi", "uv", "venv", "conda", "plain"), help="which one is current")
+    add("--origin", metavar="TEXT", help="where the file comes from, to be recorded: address, commit")
+    many("--without", metavar="PACKAGE", help="missing package to go without; repeatable")
+    add("--timeout", type=float, default=600.0, metavar="S", help="seconds for one step of the model (default: 600)")
+    code = "TorchScript, or an exported program with more than operators on tensors"
+    add("--trust", action="store_true", help=f"let torch load a file that may run code of its own: {code}")
+    path("--resume", metavar="DIR", help="go on in this workspace, with the same command")
+    add("--json", action="store_true", help="print JSON instead of tables")
+    add("--debug", action="store_true", help="show tracebacks")
     return parser
 
 
 def _prepare(args: argparse.Namespace) -> Exploration:
     """Check everything that can be checked before a file is written, then make or open the workspace."""
     from model_zoo.targets.chipset import find_chipset
+    from model_zoo.workbench.explore import model_file
     from model_zoo.workbench.explore.environment import choose_environment, find_environments
     from model_zoo.workbench.explore.exploration import Exploration
-    from model_zoo.workbench.explore.model_file import (
-        RUNNERS,
-        check_runnable,
-        code_beside,
-        find_source,
-        find_weights,
-        read_facts,
-    )
     from model_zoo.workbench.explore.records import ExploreRequest
     from model_zoo.workbench.explore.scripts import write_scripts
     from model_zoo.workbench.explore.targets import read_targets
@@ -145,8 +115,8 @@ def _prepare(args: argparse.Namespace) -> Exploration:
     if not 0 < args.timeout < float("inf"):
         raise UserError(f"--timeout {args.timeout:g}: a time above 0 is needed", "leave it out for 600")
     chips = tuple(dict.fromkeys(find_chipset(name).name for name in args.chipset))
-    file = find_weights(args.file)
-    source = find_source(args.source)
+    file = model_file.find_weights(args.file)
+    source = model_file.find_source(args.source)
     for path in args.input:
         if not path.expanduser().is_file():
             raise UserError(f"--input {path}: there is no such file")
@@ -154,9 +124,9 @@ def _prepare(args: argparse.Namespace) -> Exploration:
         read_targets(args.targets)
     environments = find_environments(Path.cwd(), os.environ)
     current = choose_environment(environments, args.environment, Path(sys.prefix))
-    facts = read_facts(file)
-    check_runnable(file, facts, source, args.trust)
-    beside = code_beside(file) if source is None and facts.format not in RUNNERS else None
+    facts = model_file.read_facts(file)
+    model_file.check_runnable(file, facts, source, args.trust)
+    beside = model_file.code_beside(file) if source is None and facts.format not in model_file.RUNNERS else None
     request = ExploreRequest(
         model=str(file.resolve()),
         name=args.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),

@@ -17,7 +17,6 @@ from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.explore.records import Environment
 
-KINDS = ("pixi", "uv", "venv", "conda", "plain")
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
@@ -26,42 +25,34 @@ class PythonEnvironment:
     """A Python environment.
 
     Args:
-        kind: One of `KINDS`.
+        kind: "pixi", "uv", "venv", "conda" or "plain".
         root: Folder that holds it, or the project that declares it.
-        prefix: Folder that its Python is installed in.
     """
 
     kind: str
     root: Path
-    prefix: Path
 
     def runs(self, prefix: Path) -> bool:
-        """Whether the Python installed there is of this environment."""
-        return prefix == self.prefix or self.prefix in prefix.parents
+        """Whether the Python that is installed in a folder is of this environment."""
+        return prefix.is_relative_to((self.root / ".pixi" if self.kind == "pixi" else self.root).resolve())
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.root})"
 
 
 def find_environments(project: Path, variables: Mapping[str, str]) -> list[PythonEnvironment]:
-    """Find every environment that the project folder or the shell names.
-
-    Args:
-        variables: Variables of the shell.
-    """
+    """Find every environment that the project folder or the variables of the shell name."""
     environments = []
     if (project / "pixi.toml").is_file() or _has_pixi_table(project / "pyproject.toml"):
-        environments.append(PythonEnvironment("pixi", project, (project / ".pixi").resolve()))
-    venv = project / ".venv"
-    if (venv / "pyvenv.cfg").is_file():
-        kind = "uv" if (project / "uv.lock").is_file() else "venv"
-        environments.append(PythonEnvironment(kind, venv, venv.resolve()))
-    active = variables.get("VIRTUAL_ENV")
-    if active and Path(active).resolve() != venv.resolve() and (Path(active) / "pyvenv.cfg").is_file():
-        environments.append(PythonEnvironment("venv", Path(active), Path(active).resolve()))
+        environments.append(PythonEnvironment("pixi", project))
+    kind = "uv" if (project / "uv.lock").is_file() else "venv"
+    venvs = {(project / ".venv").resolve(): PythonEnvironment(kind, project / ".venv")}
+    if active := variables.get("VIRTUAL_ENV"):
+        venvs.setdefault(Path(active).resolve(), PythonEnvironment("venv", Path(active)))
+    environments += [each for each in venvs.values() if (each.root / "pyvenv.cfg").is_file()]
     conda = variables.get("CONDA_PREFIX")
     if conda and ".pixi" not in Path(conda).parts:
-        environments.append(PythonEnvironment("conda", Path(conda), Path(conda).resolve()))
+        environments.append(PythonEnvironment("conda", Path(conda)))
     return environments
 
 
@@ -76,7 +67,7 @@ def choose_environment(environments: list[PythonEnvironment], asked: str | None,
         UserError: There is none of the kind asked for, or Pixi and a virtual environment both are there, or several
             others and this runs in none of them.
     """
-    plain = PythonEnvironment("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix, prefix)
+    plain = PythonEnvironment("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix)
     listed = " and ".join(map(str, environments))
     if asked is not None:
         of_kind = [each for each in [*environments, plain] if each.kind == asked]

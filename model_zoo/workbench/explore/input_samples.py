@@ -49,27 +49,27 @@ class _MisfitError(UserError):
     """A file does not fit the model."""
 
 
-def choose_samples(given: Sequence[Path], folders: Sequence[Path], inputs: Sequence[ModelInput]) -> ChosenSamples:
-    """Take the files given; without any, files of the folders that fit; without any, noise.
+def choose_samples(files: Sequence[Path], folders: Sequence[Path], inputs: Sequence[ModelInput]) -> ChosenSamples:
+    """Take the user's files; without any, files of the folders that fit; without any, noise.
 
     Args:
-        given: Pictures, .npz, .npy or .wav.
+        files: Pictures, .npz, .npy or .wav.
         folders: Folders to search for such files.
 
     Raises:
-        UserError: A given file is missing, cannot be read, or does not fit.
+        UserError: A file of the user is missing, cannot be read, or does not fit.
     """
     samples: list[Arrays] = []
     used: list[str] = []
     preparations: set[str] = set()
     passed_over: list[str] = []
-    for path in given or find_files(folders):
+    for path in files or find_files(folders):
         try:
             more, preparation = _read(path, inputs)
             if samples and _shapes(more[0]) != _shapes(samples[0]):
                 raise _MisfitError(f"has the shapes {_shapes(more[0])}, {used[0]} has {_shapes(samples[0])}")
         except UserError as error:
-            if not given:
+            if not files:
                 passed_over.append(f"{path.name}: {error.message}")
                 continue
             if isinstance(error, _MisfitError):
@@ -79,10 +79,10 @@ def choose_samples(given: Sequence[Path], folders: Sequence[Path], inputs: Seque
         samples += more
         used.append(str(path))
         preparations.add(preparation)
-        if not given and len(used) == _MAX_FILES:
+        if not files and len(used) == _MAX_FILES:
             break
     if samples:
-        origin = f"{'given' if given else 'found'}: {', '.join(used)}"
+        origin = f"{'given' if files else 'found'}: {', '.join(used)}"
         sizes = _open_sizes(inputs, samples[0])
         return ChosenSamples(samples, origin, True, "; ".join(sorted(preparations)), sizes, tuple(passed_over))
     sizes = _default_sizes(inputs)
@@ -116,13 +116,13 @@ def inputs_of_file(path: Path, names: Sequence[str]) -> DeclaredInputs:
 
 def find_files(folders: Sequence[Path]) -> list[Path]:
     """Find files that could be inputs, right in these folders and in their example folders."""
-    files: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     for folder in folders:
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower() in _EXAMPLE_FOLDERS)
         for path in (path for each in (folder, *inside) for path in sorted(each.iterdir())):
             if path.suffix.lower() in _SUFFIXES and path.is_file() and path.stat().st_size <= _MAX_BYTES:
-                files[path] = None
-    return list(files)
+                paths[path] = None
+    return list(paths)
 
 
 def _default_sizes(inputs: Sequence[ModelInput]) -> dict[str, int]:

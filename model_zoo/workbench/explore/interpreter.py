@@ -125,8 +125,8 @@ class Program(torch.nn.Module):
             kwargs = {name: _filled(each, values) for name, each in step.kwargs.items()}
             if step.check and not step.check(dict(zip(step.names, [*args, *kwargs.values()], strict=True))):
                 raise ModelZooError(f"{step.label.name}: the tensors given to {step.label.kind} do not fit together")
-            given = observe(step.label, partial(step.function, *args, **kwargs))
-            _keep_results(step.results, given, values)
+            outputs = observe(step.label, partial(step.function, *args, **kwargs))
+            _keep_results(step.results, outputs, values)
             for number in step.finished:
                 del values[number]
         for target, value in self._description.changed:
@@ -150,9 +150,9 @@ def check_inputs(description: Description, tensors: Sequence[torch.Tensor]) -> N
             least, most = description.ranges.get(str(wanted), (0, None))
             fits = fits and size == own and size >= least and (most is None or size <= most)
         if not fits:
-            given = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+            actual = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
             takes = f"{declared.dtype}[{', '.join(map(str, declared.shape))}]"
-            raise ModelZooError(f"input '{declared.name}' is {given}, the program takes {takes}")
+            raise ModelZooError(f"input '{declared.name}' is {actual}, the program takes {takes}")
 
 
 def load_program(file: Path, description: Description) -> Program:
@@ -217,13 +217,13 @@ def _filled(value: Any, values: Mapping[int, Any]) -> Any:
     return value
 
 
-def _keep_results(results: list[Any], given: Any, values: dict[int, Any]) -> None:
+def _keep_results(results: list[Any], outputs: Any, values: dict[int, Any]) -> None:
     """An operator of one result gives it, of several a tuple; one that gives a list has one result, a list."""
     if len(results) == 1 and isinstance(results[0], ProgramValue):
-        values[results[0].number] = given
+        values[results[0].number] = outputs
         return
     flat = results[0] if len(results) == 1 else results
-    for result, value in zip(flat or (), given if flat else (), strict=True):
+    for result, value in zip(flat or (), outputs if flat else (), strict=True):
         if result is not None:
             values[result.number] = value
 

@@ -14,7 +14,7 @@ from model_zoo.workbench.explore.records import Environment, PackageStatus
 
 @pytest.fixture
 def environment() -> Environment:
-    return describe_environment([], PythonEnvironment("venv", Path("/v"), Path("/v")), Path("/v"))
+    return describe_environment([], PythonEnvironment("venv", Path("/v")), Path("/v"))
 
 
 def test_imports_follow_the_code_from_its_entry(tmp_path: Path) -> None:
