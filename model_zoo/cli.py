@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo import __version__
-from model_zoo.utils.console import HouseParser, console, guarded, print_json, spinner, table
+from model_zoo.utils.console import CommandParser, console, guarded, print_json, spinner, table
 from model_zoo.utils.errors import UserError, unknown_name
 
 _DOORS = ("export", "evaluate", "sensitivity", "demo")
@@ -88,14 +88,14 @@ def _door(command: str, model_id: str, rest: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo",
         description="Put neural networks on Snapdragon NPUs, from your own machine.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"model_zoo {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=HouseParser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     _listing(commands, "list", "the models of the zoo", _list)
     _listing(commands, "info", "everything known of one model", _info).add_argument("model")
     _listing(commands, "chipsets", "chipsets and their aliases", _chipsets)
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dataset_parsers(commands: Any) -> None:
     dataset = commands.add_parser("dataset", help="the data that models are calibrated and scored on")
-    actions = dataset.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=HouseParser)
+    actions = dataset.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=CommandParser)
     _listing(actions, "list", "every dataset, and whether it is on this machine", _datasets)
     put = _listing(actions, "configure", "what was checked of a downloaded dataset and put in place", _configure)
     put.epilog = "example: model-zoo dataset configure coco --files val2017.zip annotations_trainval2017.zip"

@@ -48,7 +48,7 @@ ChipsetName = Annotated[str, _by(lambda name: find_chipset(name).name)]
 NpuName = Annotated[str, _by(_npu)]
 
 
-class Status(StrEnum):
+class ModelStatus(StrEnum):
     """Who may see a model."""
 
     PUBLIC = "public"
@@ -92,7 +92,7 @@ class ModelInfo(Schema):
 
     name: Text
     id: Text
-    status: Status
+    status: ModelStatus
     headline: Text
     description: Text
     domain: Text

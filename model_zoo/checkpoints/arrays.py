@@ -12,7 +12,7 @@ import numpy as np
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.dtypes import numpy_dtype
 from model_zoo.checkpoints.npz_file import HEADER_BYTES, located, open_npz, read_header
-from model_zoo.checkpoints.places import Place, UnreadableError, file_bytes
+from model_zoo.checkpoints.stored_tensor import StoredTensor, UnreadableError, file_bytes
 from model_zoo.checkpoints.values import read_values
 from model_zoo.checkpoints.zip_records import ZipRecords, read_zip
 from model_zoo.utils.errors import UserError
@@ -26,7 +26,7 @@ class StoredArray:
 
     path: Path
     name: str
-    place: Place
+    place: StoredTensor
     archive: ZipRecords | None
 
     @property

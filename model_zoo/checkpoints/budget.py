@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.stored_tensor import UnreadableError
 
 #: A step is about a microsecond: so a file of up to some 16 MB is answered in a few seconds, within 500 MiB.
 LEAST_STEPS = 4_000_000

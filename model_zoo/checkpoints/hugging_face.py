@@ -10,8 +10,8 @@ from typing import Any
 from model_zoo.checkpoints.budget import Budget, SpentError
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import Opened, Place, UnreadableError
 from model_zoo.checkpoints.sharded import MAX_INDEX_BYTES, is_index, member
+from model_zoo.checkpoints.stored_tensor import Opened, StoredTensor, UnreadableError
 from model_zoo.checkpoints.untrusted_json import read_json
 
 _MAX_CONFIG_BYTES = 16 * 2**20
@@ -31,7 +31,7 @@ _OTHER_JSON = ("generation_config.json", "tokenizer_config.json", "preprocessor_
 @dataclass
 class _Found:
     state_dicts: dict[str, dict[str, TensorInfo]] = field(default_factory=dict)
-    places: dict[str, dict[str, Place]] = field(default_factory=dict)
+    places: dict[str, dict[str, StoredTensor]] = field(default_factory=dict)
     is_module: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, None] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from model_zoo.checkpoints.inert_values import (
     TensorView,
     printable,
 )
-from model_zoo.checkpoints.places import UnreadableError, checked_shape
+from model_zoo.checkpoints.stored_tensor import UnreadableError, checked_shape
 
 _MOST_DIMENSIONS = 64
 _MOST_KEY_PARTS = 16

@@ -26,7 +26,7 @@ from model_zoo.checkpoints.inert_calls import (
     persistent,
 )
 from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage, printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.stored_tensor import UnreadableError
 
 #: What the value that an opcode makes takes, with its place on the stack; and more than that, an entry of a dictionary
 #: or of the memo, an empty set, and an instance or a tensor.

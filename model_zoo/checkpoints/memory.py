@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.places import FileBytes, Place
+from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor
 from model_zoo.utils.errors import UserError
 
 
-def unpacked_bytes(places: Iterable[Place]) -> int:
+def unpacked_bytes(places: Iterable[StoredTensor]) -> int:
     """What tensors take that are not mapped from a file: those that must be unpacked, and copies of one part of a file
     that several tensors are taken from at odd addresses.
     """
@@ -25,7 +25,7 @@ def unpacked_bytes(places: Iterable[Place]) -> int:
     return sum(source.size for source in unpacked) + again
 
 
-def check_memory(places: Iterable[Place], what: str) -> None:
+def check_memory(places: Iterable[StoredTensor], what: str) -> None:
     """Refuse tensors that must be unpacked into more memory than is free. What is mapped from a file always fits.
 
     Raises:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.inert_values import AnyTensor, Global, Inert, Json, OddTensor, Storage, TensorView, printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.stored_tensor import UnreadableError
 
 #: Where a training run keeps its model, best first: averaged weights are what the official loaders take.
 MODEL_KEYS = (

@@ -11,10 +11,10 @@ from model_zoo.checkpoints.budget import SpentError
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import (
+from model_zoo.checkpoints.stored_tensor import (
     FileBytes,
     Opened,
-    Place,
+    StoredTensor,
     UnpackedBytes,
     UnreadableError,
     checked_shape,
@@ -48,7 +48,7 @@ def is_npz(archive: ZipRecords) -> bool:
 def open_npz(archive: ZipRecords) -> Opened:
     """Read the arrays of a zip file. Arrays of Python objects are pickles, and stay unread."""
     infos: dict[str, TensorInfo] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, StoredTensor] = {}
     notes: list[str] = []
     for record in archive.records:
         if not record.endswith(".npy"):
@@ -78,7 +78,7 @@ def open_npz(archive: ZipRecords) -> Opened:
     return Opened(contents, {"": places})
 
 
-def _array(archive: ZipRecords, record: str) -> tuple[TensorInfo, Place | None]:
+def _array(archive: ZipRecords, record: str) -> tuple[TensorInfo, StoredTensor | None]:
     head = archive.head(record, HEADER_BYTES)
     length = min(len(head), int.from_bytes(head[8:10], "little"))
     archive.budget.work(length if length <= _USUAL_HEADER_BYTES else 6 * length)
@@ -88,7 +88,7 @@ def _array(archive: ZipRecords, record: str) -> tuple[TensorInfo, Place | None]:
 
 def located(
     source: FileBytes | UnpackedBytes, shape: tuple[int, ...], by_column: bool, dtype: np.dtype[Any]
-) -> tuple[TensorInfo, Place | None]:
+) -> tuple[TensorInfo, StoredTensor | None]:
     """An array as it is shown, and where its values are.
 
     Args:
@@ -102,7 +102,7 @@ def located(
         kind = printable(str(dtype) if dtype.isnative else f"{dtype} (big-endian)")
         return TensorInfo(shape, kind, source.size, f"values of the type {kind} are not read", True), None
     stride = tuple(reversed(row_major(tuple(reversed(shape))))) if by_column else None
-    place = Place(source, name, shape, stride)
+    place = StoredTensor(source, name, shape, stride)
     return describe(place), place
 
 

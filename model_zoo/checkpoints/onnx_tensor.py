@@ -12,17 +12,17 @@ from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import (
+from model_zoo.checkpoints.protobuf_wire import Field, fields, packed_integers, signed, text, varints
+from model_zoo.checkpoints.sharded import member
+from model_zoo.checkpoints.stored_tensor import (
     FileBytes,
-    Place,
+    StoredTensor,
     UnpackedBytes,
     UnreadableError,
     checked_shape,
     describe,
     file_bytes,
 )
-from model_zoo.checkpoints.sharded import member
-from model_zoo.checkpoints.wire import Field, fields, packed_integers, signed, text, varints
 
 #: Types by their numbers in ONNX.
 DTYPES = {
@@ -52,7 +52,7 @@ class OnnxTensor:
 
     name: str
     info: TensorInfo
-    place: Place | None
+    place: StoredTensor | None
     external: str | None = None
 
 
@@ -119,7 +119,7 @@ def _located(path: Path, parts: _Parts, beside: Beside) -> OnnxTensor:
     except UnreadableError as error:
         info = TensorInfo(shape, dtype, size, str(error))
         return OnnxTensor(parts.name, info, None, None if external is None else printable(external))
-    place = Place(source, dtype, shape)
+    place = StoredTensor(source, dtype, shape)
     return OnnxTensor(parts.name, describe(place), place, None if external is None else printable(external))
 
 

@@ -22,10 +22,10 @@ from model_zoo.checkpoints.inert_values import (
     shortened,
 )
 from model_zoo.checkpoints.nested import find_state_dicts, main_path
-from model_zoo.checkpoints.places import (
+from model_zoo.checkpoints.stored_tensor import (
     FileBytes,
     Opened,
-    Place,
+    StoredTensor,
     UnpackedBytes,
     UnreadableError,
     describe,
@@ -61,7 +61,7 @@ def open_pickled(
     problems = [*found.problems, *nested.problems]
     names, calls = dict(found.names), dict(found.calls)
     infos: dict[str, dict[str, TensorInfo]] = {}
-    places: dict[str, dict[str, Place]] = {}
+    places: dict[str, dict[str, StoredTensor]] = {}
     try:
         for where, tensors in nested.state_dicts.items():
             _locate(tensors, find, budget, infos.setdefault(where, {}), places.setdefault(where, {}))
@@ -133,7 +133,7 @@ def _locate(
     find: FindStorage,
     budget: Budget,
     infos: dict[str, TensorInfo],
-    places: dict[str, Place],
+    places: dict[str, StoredTensor],
 ) -> None:
     """Add tensors and their places to those of a state dict."""
     for name, tensor in tensors.items():
@@ -144,7 +144,7 @@ def _locate(
         place = _place(tensor, find)
         if isinstance(place, str):
             dtype = QUANTIZED.get(tensor.dtype, tensor.dtype)
-            nothing = Place(UnpackedBytes(0, bytes), dtype, tensor.size)
+            nothing = StoredTensor(UnpackedBytes(0, bytes), dtype, tensor.size)
             infos[name] = replace(describe(nothing), problem=place, unsupported=False)
             continue
         quantization = _quantization(tensor.quantizer, find, budget) if tensor.quantizer else None
@@ -153,14 +153,14 @@ def _locate(
             places[name] = place
 
 
-def _place(view: TensorView, find: FindStorage) -> Place | str:
+def _place(view: TensorView, find: FindStorage) -> StoredTensor | str:
     source = find(view.storage)
     if isinstance(source, str):
         return source
     stored = view.storage.dtype
     if stored is not None and source.size != view.storage.numel * ITEM_SIZES[QUANTIZED.get(stored, stored)]:
         return f"has a storage of {source.size} bytes where {view.storage.numel} values of {stored} should be"
-    return Place(source, QUANTIZED.get(view.dtype, view.dtype), view.size, view.stride, view.offset)
+    return StoredTensor(source, QUANTIZED.get(view.dtype, view.dtype), view.size, view.stride, view.offset)
 
 
 def _quantization(quantizer: Quantizer, find: FindStorage, budget: Budget) -> dict[str, Any]:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, ValueFigures
-from model_zoo.checkpoints.exported_program import exported_prefix, open_exported
+from model_zoo.checkpoints.exported_reader import exported_prefix, open_exported
 from model_zoo.checkpoints.hugging_face import open_folder, read_config
 from model_zoo.checkpoints.inert_values import listed, shortened
 from model_zoo.checkpoints.memory import unpacked_bytes
 from model_zoo.checkpoints.npz_file import is_npz, open_npz
-from model_zoo.checkpoints.onnx_file import open_onnx
-from model_zoo.checkpoints.places import Opened, UnpackedBytes, UnreadableError
-from model_zoo.checkpoints.safetensors_file import is_safetensors, open_safetensors
+from model_zoo.checkpoints.onnx_reader import open_onnx
+from model_zoo.checkpoints.safetensors_reader import is_safetensors, open_safetensors
 from model_zoo.checkpoints.sharded import is_index, open_sharded
 from model_zoo.checkpoints.shown import fitted
-from model_zoo.checkpoints.tflite_file import TFLITE_MARK, open_tflite
-from model_zoo.checkpoints.torch_file import open_torch_legacy, open_torch_zip, torch_prefix
+from model_zoo.checkpoints.stored_tensor import Opened, UnpackedBytes, UnreadableError
+from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, open_tflite
+from model_zoo.checkpoints.torch_reader import open_torch_legacy, open_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name

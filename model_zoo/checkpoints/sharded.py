@@ -10,7 +10,7 @@ from pathlib import Path
 from model_zoo.checkpoints.budget import Budget, SpentError
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import Opened, Place, UnreadableError, tensor_problems
+from model_zoo.checkpoints.stored_tensor import Opened, StoredTensor, UnreadableError, tensor_problems
 from model_zoo.checkpoints.untrusted_json import read_json
 
 MAX_INDEX_BYTES = 32 * 2**20
@@ -120,10 +120,10 @@ def open_sharded(index: Path, open_file: Callable[[Path], Opened], budget: Budge
 
 def _gathered(
     names: dict[str, str], shards: _Shards, budget: Budget
-) -> tuple[dict[str, TensorInfo], dict[str, Place], dict[str, TensorInfo]]:
+) -> tuple[dict[str, TensorInfo], dict[str, StoredTensor], dict[str, TensorInfo]]:
     """All tensors of the index, the places of those that can be read, and those that are not where it puts them."""
     infos: dict[str, TensorInfo] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, StoredTensor] = {}
     missing: dict[str, TensorInfo] = {}
     for name, file in names.items():
         budget.tensor(0)

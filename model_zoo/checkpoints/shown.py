@@ -11,7 +11,7 @@ from typing import Any
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents
 from model_zoo.checkpoints.inert_values import shortened
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.stored_tensor import UnreadableError
 
 #: What a value takes that is printed, and a character: as it is, or as an escape.
 _VALUE_STEPS, _VALUE_BYTES = 4, 100

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
 from model_zoo.checkpoints.memory import check_memory
-from model_zoo.checkpoints.places import FileBytes, Place, UnpackedBytes, UnreadableError
+from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, UnpackedBytes, UnreadableError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
 
-def load_tensors(places: Mapping[str, Place], what: str, partial: bool) -> dict[str, torch.Tensor]:
+def load_tensors(places: Mapping[str, StoredTensor], what: str, partial: bool) -> dict[str, torch.Tensor]:
     """Tensors on the CPU in the type they are stored in. Changing one does not change the file.
 
     Args:
@@ -47,7 +47,7 @@ class _Blocks:
         self._unpacked: dict[UnpackedBytes, np.ndarray[Any, Any]] = {}
         self._blocks: dict[tuple[FileBytes | UnpackedBytes, str], torch.Tensor] = {}
 
-    def values(self, place: Place) -> torch.Tensor:
+    def values(self, place: StoredTensor) -> torch.Tensor:
         """All values of the place's source, in one row."""
         import torch
 
@@ -73,7 +73,7 @@ class _Blocks:
         return self._files[source.path][source.begin : source.begin + source.available]
 
 
-def _tensor(place: Place, blocks: _Blocks) -> torch.Tensor:
+def _tensor(place: StoredTensor, blocks: _Blocks) -> torch.Tensor:
     import torch
 
     if 0 in place.shape:

@@ -10,7 +10,7 @@ from typing import Any
 
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.stored_tensor import UnreadableError
 
 _MAX_DEPTH = 64
 #: Every value of a document stands behind one of these.

@@ -10,13 +10,13 @@ import numpy as np
 
 from model_zoo.checkpoints.contents import ValueFigures
 from model_zoo.checkpoints.dtypes import numpy_dtype
-from model_zoo.checkpoints.places import FileBytes, Place, UnpackedBytes, UnreadableError
+from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, UnpackedBytes, UnreadableError
 
 #: Values that are looked at at once.
 _CHUNK = 2**20
 
 
-def read_values(place: Place) -> np.ndarray[Any, Any]:
+def read_values(place: StoredTensor) -> np.ndarray[Any, Any]:
     """All values of a tensor that was found whole, in its shape.
 
     Raises:
@@ -25,7 +25,7 @@ def read_values(place: Place) -> np.ndarray[Any, Any]:
     return _values(place, None if isinstance(place.source, FileBytes) else place.source.content())
 
 
-def figures_by_source(places: Mapping[str, Place]) -> Iterator[tuple[str, ValueFigures | str]]:
+def figures_by_source(places: Mapping[str, StoredTensor]) -> Iterator[tuple[str, ValueFigures | str]]:
     """Figures of tensors that were found whole, or what is wrong with them. What must be unpacked is unpacked once."""
     for source, names in _by_source(places).items():
         try:
@@ -37,14 +37,14 @@ def figures_by_source(places: Mapping[str, Place]) -> Iterator[tuple[str, ValueF
             yield name, _figures(_values(places[name], content))
 
 
-def _by_source(places: Mapping[str, Place]) -> dict[FileBytes | UnpackedBytes, list[str]]:
+def _by_source(places: Mapping[str, StoredTensor]) -> dict[FileBytes | UnpackedBytes, list[str]]:
     found: dict[FileBytes | UnpackedBytes, list[str]] = {}
     for name, place in places.items():
         found.setdefault(place.source, []).append(name)
     return found
 
 
-def _values(place: Place, content: bytes | memoryview | None) -> np.ndarray[Any, Any]:
+def _values(place: StoredTensor, content: bytes | memoryview | None) -> np.ndarray[Any, Any]:
     """The values of a place.
 
     Args:
@@ -95,7 +95,7 @@ def _parts(values: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
         yield values[begin : begin + step]
 
 
-def _stored(place: Place, content: bytes | memoryview | None) -> np.ndarray[Any, Any]:
+def _stored(place: StoredTensor, content: bytes | memoryview | None) -> np.ndarray[Any, Any]:
     """The values of the place's source in one row."""
     dtype, source = numpy_dtype(place.dtype), place.source
     if isinstance(source, FileBytes):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import FileBytes, UnpackedBytes, UnreadableError, file_bytes
+from model_zoo.checkpoints.stored_tensor import FileBytes, UnpackedBytes, UnreadableError, file_bytes
 
 #: What one record of a directory takes, its name aside; and how fast bytes are unpacked.
 _RECORD_STEPS, _RECORD_BYTES, _BYTES_FOR_A_STEP = 12, 1200, 512
@@ -34,7 +34,7 @@ _MOST_RATIO = 1032
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ZipRecord:
     """One file of a zip file.
 
     Args:
@@ -64,7 +64,7 @@ class ZipRecords:
 
     path: Path
     file_size: int
-    records: Mapping[str, Record]
+    records: Mapping[str, ZipRecord]
     budget: Budget
     problems: list[str] = field(default_factory=list)
     _sources: dict[str, FileBytes | UnpackedBytes] = field(default_factory=dict)
@@ -134,11 +134,11 @@ class ZipRecords:
                     found, left = zlib.crc32(part, found), left - len(part)
             self._compare(record, found)
 
-    def _compare(self, record: Record, found: int) -> None:
+    def _compare(self, record: ZipRecord, found: int) -> None:
         if record.checksum not in (None, found):
             raise UnreadableError(f"its record {printable(record.name)} is damaged: its checksum differs")
 
-    def _record(self, name: str) -> Record:
+    def _record(self, name: str) -> ZipRecord:
         record = self.records.get(name)
         if record is None:
             raise UnreadableError(f"its record {printable(name)} is missing")
@@ -146,12 +146,12 @@ class ZipRecords:
             raise UnreadableError(f"its record {printable(name)} {record.problem}")
         return record
 
-    def _stored(self, record: Record, size: int) -> bytes:
+    def _stored(self, record: ZipRecord, size: int) -> bytes:
         with self.path.open("rb") as file:
             file.seek(record.begin)
             return file.read(min(size, record.packed))
 
-    def _inflate(self, record: Record) -> bytes:
+    def _inflate(self, record: ZipRecord) -> bytes:
         packed = self._stored(record, record.packed)
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
@@ -185,7 +185,7 @@ def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None
     return ZipRecords(path, file_size, _collect(records, problems), budget, problems)
 
 
-def _collect(records: list[Record], problems: list[str]) -> dict[str, Record]:
+def _collect(records: list[ZipRecord], problems: list[str]) -> dict[str, ZipRecord]:
     """Records by name; which one is meant of those that are there twice cannot be told."""
     by_name = {record.name: record for record in records}
     twice = {name for name, count in Counter(record.name for record in records).items() if count > 1}
@@ -200,10 +200,10 @@ def _collect(records: list[Record], problems: list[str]) -> dict[str, Record]:
     return by_name
 
 
-def _overlapping(records: Iterable[Record]) -> set[str]:
+def _overlapping(records: Iterable[ZipRecord]) -> set[str]:
     """Names of packed records that share bytes: so a few bytes could be unpacked any number of times."""
     shared = set[str]()
-    before: Record | None = None
+    before: ZipRecord | None = None
     for record in sorted((r for r in records if r.deflated and not r.problem), key=lambda r: (r.begin, r.packed)):
         if before is not None and record.begin < before.begin + before.packed:
             shared |= {before.name, record.name}
@@ -212,7 +212,7 @@ def _overlapping(records: Iterable[Record]) -> set[str]:
     return shared
 
 
-def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> Record:
+def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> ZipRecord:
     header = begin + info.header_offset
     problem, data = None, end
     if not 0 <= header <= end - _LOCAL_HEADER.size or content[header : header + 4] != _LOCAL:
@@ -227,10 +227,10 @@ def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> 
         problem = f"is packed by method {info.compress_type}, which is not read"
     elif info.file_size > (info.compress_size * _MOST_RATIO if deflated else info.compress_size):
         problem = f"promises {info.file_size} bytes out of {info.compress_size}"
-    return Record(info.filename, data, info.compress_size, info.file_size, deflated, problem, info.CRC)
+    return ZipRecord(info.filename, data, info.compress_size, info.file_size, deflated, problem, info.CRC)
 
 
-def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[Record]:
+def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[ZipRecord]:
     """Find records by the headers before them, as far as the file goes."""
     position, directory = begin, -1
     described: dict[int, tuple[int, int]] | None = None
@@ -256,7 +256,7 @@ def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[
             packed, size = described.get(data, (directory - data, directory - data))
         deflated = method == zipfile.ZIP_DEFLATED
         problem = None if method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else f"is packed by method {method}"
-        yield Record(name, data, packed, size if deflated else packed, deflated, problem)
+        yield ZipRecord(name, data, packed, size if deflated else packed, deflated, problem)
         position = min(data + packed, end)
 
 

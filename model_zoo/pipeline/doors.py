@@ -13,7 +13,7 @@ from model_zoo.base.flags import Flag, add_flags, signature_flags
 from model_zoo.targets.chipset import Chipset, find_chipset, find_device
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import HouseParser, guarded, print_error, print_json, spinner, stage_progress
+from model_zoo.utils.console import CommandParser, guarded, print_error, print_json, spinner, stage_progress
 from model_zoo.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _evaluate(model_id: str, argv: list[str]) -> int:
 
 def door_parser(
     model_id: str, command: str, what: str, example: str, use_cache: bool
-) -> tuple[HouseParser, list[Flag], list[Flag]]:
+) -> tuple[CommandParser, list[Flag], list[Flag]]:
     """The parser of one command for one model, with the model's own flags.
 
     Returns:
@@ -156,7 +156,7 @@ def door_parser(
         model_flags, input_flags = model_flags_of(model_id, use_cache)
     generated = (model_folder(model_id) / f"{command}.py").exists()
     program = f"python -m model_zoo.models.{model_id}.{command}" if generated else f"model-zoo {command} {model_id}"
-    parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}")
+    parser = CommandParser(prog=program, description=what, epilog=f"example: {program} {example}")
     add_flags(parser.add_argument_group("model"), model_flags)
     add_flags(parser.add_argument_group("input"), input_flags, sizes=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

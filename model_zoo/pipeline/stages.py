@@ -104,7 +104,7 @@ class ComponentBuild:
         if self.half:
             import torch
 
-            from model_zoo.utils.half_precision import QuickHalf
+            from model_zoo.utils.torch_half import QuickHalf
 
             try:
                 half = copy.deepcopy(module).half()

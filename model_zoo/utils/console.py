@@ -268,7 +268,7 @@ def path_argument(text: str) -> Path:
     return Path(text)
 
 
-class HouseParser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """A parser whose errors look like all our errors, whose paths are checked, and whose flags are not abbreviated."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:

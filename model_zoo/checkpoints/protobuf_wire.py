@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.stored_tensor import UnreadableError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_BYTES_OF_VARINT = 10

@@ -75,7 +75,7 @@ class UnpackedBytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoredTensor:
     """The values of one tensor: a window on bytes, counted in values.
 
     Args:
@@ -108,7 +108,7 @@ class Opened:
     """
 
     contents: Contents
-    places: Mapping[str, Mapping[str, Place]]
+    places: Mapping[str, Mapping[str, StoredTensor]]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -150,7 +150,9 @@ def file_bytes(path: Path, begin: int, size: int, file_size: int) -> FileBytes:
     return FileBytes(path, begin, size, max(0, min(size, file_size - begin)))
 
 
-def describe(place: Place, dtype: str | None = None, quantization: Mapping[str, Any] | None = None) -> TensorInfo:
+def describe(
+    place: StoredTensor, dtype: str | None = None, quantization: Mapping[str, Any] | None = None
+) -> TensorInfo:
     """A tensor as it is shown, with why it cannot be read if so.
 
     Args:
@@ -180,7 +182,7 @@ def tensor_problems(state_dicts: Mapping[str, StateDictInfo]) -> tuple[list[str]
     return problems, notes
 
 
-def _problem(place: Place, item: int) -> str | None:
+def _problem(place: StoredTensor, item: int) -> str | None:
     shape, source = place.shape, place.source
     if place.stride is not None and len(place.stride) != len(shape):
         return f"{len(shape)} dimensions with {len(place.stride)} strides"

@@ -13,7 +13,7 @@ from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
 from model_zoo.checkpoints.inert_pickle import Pickled, read_pickle
 from model_zoo.checkpoints.inert_values import Storage, listed, printable
 from model_zoo.checkpoints.pickled import open_pickled
-from model_zoo.checkpoints.places import FileBytes, Opened, UnpackedBytes, UnreadableError, file_bytes
+from model_zoo.checkpoints.stored_tensor import FileBytes, Opened, UnpackedBytes, UnreadableError, file_bytes
 from model_zoo.checkpoints.zip_records import ZipRecords
 
 #: What torch writes first into a file that is no zip.

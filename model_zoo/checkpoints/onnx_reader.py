@@ -12,8 +12,8 @@ from typing import Any
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.onnx_tensor import DTYPES, Beside, read_tensor
-from model_zoo.checkpoints.places import Opened, Place, UnreadableError, tensor_problems
-from model_zoo.checkpoints.wire import Field, fields, signed, text
+from model_zoo.checkpoints.protobuf_wire import Field, fields, signed, text
+from model_zoo.checkpoints.stored_tensor import Opened, StoredTensor, UnreadableError, tensor_problems
 
 #: Graphs inside the nodes of graphs.
 _MAX_DEPTH = 32
@@ -49,7 +49,7 @@ class _Found:
     outputs: list[dict[str, Any]] = field(default_factory=list)
     operators: Counter[str] = field(default_factory=Counter)
     infos: dict[str, dict[str, TensorInfo]] = field(default_factory=dict)
-    places: dict[str, dict[str, Place]] = field(default_factory=dict)
+    places: dict[str, dict[str, StoredTensor]] = field(default_factory=dict)
     external: dict[str, None] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     has_graph: bool = False

@@ -12,9 +12,9 @@ from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, SAFETENSORS
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import (
+from model_zoo.checkpoints.stored_tensor import (
     Opened,
-    Place,
+    StoredTensor,
     UnreadableError,
     checked_shape,
     describe,
@@ -57,7 +57,7 @@ def open_safetensors(path: Path, budget: Budget) -> Opened:
     begin = 8 + length
     metadata = header.pop("__metadata__", {})
     infos: dict[str, TensorInfo] = {}
-    places: dict[str, Place] = {}
+    places: dict[str, StoredTensor] = {}
     spans: list[tuple[int, int, str]] = []
     for name, entry in header.items():
         budget.tensor(0)
@@ -84,7 +84,7 @@ def open_safetensors(path: Path, budget: Budget) -> Opened:
     return Opened(contents, {"": places})
 
 
-def _place(path: Path, entry: object, begin: int, file_size: int) -> tuple[Place | str, str]:
+def _place(path: Path, entry: object, begin: int, file_size: int) -> tuple[StoredTensor | str, str]:
     """Where a tensor is, or what is wrong with it; and its type."""
     match entry:
         case {"dtype": str(stored), "shape": list(shape), "data_offsets": [int(first), int(end)]} if (
@@ -100,7 +100,7 @@ def _place(path: Path, entry: object, begin: int, file_size: int) -> tuple[Place
     item = ITEM_SIZES.get(dtype)
     if item is not None and math.prod(sizes) * item != end - first:
         return f"has {end - first} bytes where {stored} {shape} has {math.prod(sizes) * item}", dtype
-    return Place(file_bytes(path, begin + first, end - first, file_size), dtype, sizes), printable(dtype)
+    return StoredTensor(file_bytes(path, begin + first, end - first, file_size), dtype, sizes), printable(dtype)
 
 
 def _gaps(spans: list[tuple[int, int, str]], begin: int, file_size: int) -> list[str]:

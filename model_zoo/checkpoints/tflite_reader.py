@@ -12,10 +12,10 @@ from typing import Any
 from model_zoo.checkpoints.budget import Budget
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import (
+from model_zoo.checkpoints.stored_tensor import (
     FileBytes,
     Opened,
-    Place,
+    StoredTensor,
     UnreadableError,
     checked_shape,
     describe,
@@ -81,7 +81,7 @@ class _Reader:
     def __init__(self, path: Path, content: mmap.mmap, schema: Any, budget: Budget) -> None:
         self.path, self.content, self.schema, self.budget = path, content, schema, budget
         self.infos: dict[str, dict[str, TensorInfo]] = {}
-        self.places: dict[str, dict[str, Place]] = {}
+        self.places: dict[str, dict[str, StoredTensor]] = {}
         self.metadata: dict[str, Any] = {}
         self.problems: list[str] = []
         self._texts: dict[int, str] = {}
@@ -197,7 +197,7 @@ class _Reader:
         source = self._buffer(model, tensor.Buffer(), buffers)
         self.budget.tensor(len(shape))
         if source is not None:
-            place = Place(source, dtype, shape)
+            place = StoredTensor(source, dtype, shape)
             info = describe(place, quantization=quantization)
             if name in self.infos.get(where, {}):
                 self.budget.work(len(name) // 1024)

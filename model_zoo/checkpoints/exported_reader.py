@@ -10,16 +10,16 @@ from typing import Any
 from model_zoo.checkpoints.budget import Budget, SpentError
 from model_zoo.checkpoints.contents import Contents, Format, TensorInfo
 from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import (
+from model_zoo.checkpoints.stored_tensor import (
     FileBytes,
     Opened,
-    Place,
+    StoredTensor,
     UnreadableError,
     checked_shape,
     describe,
     tensor_problems,
 )
-from model_zoo.checkpoints.torch_file import open_torch_zip, torch_prefix
+from model_zoo.checkpoints.torch_reader import open_torch_zip, torch_prefix
 from model_zoo.checkpoints.untrusted_json import parse_json
 from model_zoo.checkpoints.zip_records import ZipRecords, read_zip
 
@@ -90,7 +90,7 @@ class _Reader:
         self.archive, self.prefix, self.budget = archive, prefix, archive.budget
         self._inside: dict[str, Opened] = {}
         self.infos: dict[str, dict[str, TensorInfo]] = {}
-        self.places: dict[str, dict[str, Place]] = {}
+        self.places: dict[str, dict[str, StoredTensor]] = {}
         self.weights: set[str] = set()
         self.metadata: dict[str, Any] = {}
         self.refused: dict[str, None] = {}
@@ -148,14 +148,14 @@ class _Reader:
                 info, place = TensorInfo((), "unknown", 0, str(error)), None
             self._keep(path, name, info, place)
 
-    def _keep(self, path: str, name: str, info: TensorInfo, place: Place | None) -> None:
+    def _keep(self, path: str, name: str, info: TensorInfo, place: StoredTensor | None) -> None:
         self.budget.work(2)
         self.infos.setdefault(path, {})[name] = info
         kept = self.places.setdefault(path, {})
         if place is not None and info.problem is None:
             kept[name] = place
 
-    def _payload(self, folder: str, entry: Any) -> tuple[TensorInfo, Place | None]:
+    def _payload(self, folder: str, entry: Any) -> tuple[TensorInfo, StoredTensor | None]:
         match entry:
             case {"path_name": str(file), "use_pickle": True}:
                 opened = self._nested(f"{self.prefix}{folder}/{file}")
@@ -169,7 +169,7 @@ class _Reader:
                 dtype = DTYPES.get(number, "unknown") if isinstance(number, int) else "unknown"
                 (offset,) = _integers([meta.get("storage_offset", {"as_int": 0})])
                 shape = checked_shape(_integers(meta.get("sizes")))
-                place = Place(source, dtype, shape, _integers(meta.get("strides")), offset)
+                place = StoredTensor(source, dtype, shape, _integers(meta.get("strides")), offset)
                 return describe(place), place
         raise UnreadableError("has no record and no shape")
 
