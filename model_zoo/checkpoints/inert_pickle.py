@@ -3,7 +3,7 @@
 `torch.load(weights_only=True)` refuses pickled modules, and where a legacy file declares a view larger than its storage
 it grows the storage. Here the opcodes are decoded by `pickletools` and build plain values; names stay names, instances
 of any class and results of any call become `Inert`, and the few functions that describe tensors have stand-ins of our
-own. What cannot be done is noted and read over, so that the rest of the file can be told.
+own. What cannot be done is noted and read over, so that the rest of the file can be read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from model_zoo.checkpoints.budget import Budget
+from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.inert_calls import (
     CALLS,
     COUNTED_CALLS,
@@ -25,8 +25,8 @@ from model_zoo.checkpoints.inert_calls import (
     is_known,
     persistent,
 )
-from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage, printable
-from model_zoo.checkpoints.stored_tensor import UnreadableError
+from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage
+from model_zoo.utils.text import printable
 
 #: What the value that an opcode makes takes, with its place on the stack; and more than that, an entry of a dictionary
 #: or of the memo, an empty set, and an instance or a tensor.
@@ -71,33 +71,24 @@ class Pickled:
         if len(self.problems) < _MOST_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
-    def stop(self, problem: str) -> None:
-        """Keep why it is not read on."""
-        self.whole = False
-        self.problems.append(problem)
-
 
 def read_pickle(stream: ByteStream, budget: Budget) -> Pickled:
-    """Read one pickle; the stream is left just behind it.
-
-    Where it asks for too much, what was read until then is given, and said to be damaged.
-    """
-    machine = _Machine(budget)
+    """Read one pickle; the stream is left just behind it. Where it asks for too much, the result is not `whole`."""
+    machine = _PickleMachine(budget)
     try:
-        for opcode, argument, _position in pickletools.genops(_Limited(stream, budget)):  # type: ignore[arg-type]
+        for opcode, argument, _position in pickletools.genops(_LimitedStream(stream, budget)):  # type: ignore[arg-type]
             machine.step(opcode.name, argument)
-        (machine.found.value,) = machine.stack
-    except UnreadableError as error:
-        machine.found.stop(f"the pickle {error}")
-        machine.found.value = machine.unwind()
-    except (InertPickleError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
-        machine.found.stop(f"the pickle is truncated or damaged: {printable(str(error))}")
-        machine.found.value = machine.unwind()
-    return machine.found
+        (machine.result.value,) = machine.stack
+    except (UnreadableError, InertPickleError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
+        damage = error if isinstance(error, UnreadableError) else f"is truncated or damaged: {printable(str(error))}"
+        machine.result.problems.append(f"the pickle {damage}")
+        machine.result.whole = False
+        machine.result.value = machine.unwind()
+    return machine.result
 
 
-class _Limited:
-    """Gives no more than memory is left for, whatever length an opcode says."""
+class _LimitedStream:
+    """Reads no more than memory is left for, whatever length an opcode says."""
 
     def __init__(self, stream: ByteStream, budget: Budget) -> None:
         self._stream, self._budget = stream, budget
@@ -128,14 +119,14 @@ _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
 
-class _Machine:
+class _PickleMachine:
     """The stack, the marks and the memo that the opcodes work on."""
 
     def __init__(self, budget: Budget) -> None:
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
-        self.found = Pickled()
+        self.result = Pickled()
         self.budget = budget
         self._globals: dict[str, Global] = {}
 
@@ -146,7 +137,7 @@ class _Machine:
         return items
 
     def unwind(self) -> object:
-        """What a pickle that ends too early has made so far: open lists and dictionaries take what they were to get."""
+        """The value so far of a pickle that ends too early: open lists and dictionaries take what they were to get."""
         while self.marks:
             items = self.above_mark()
             if self.stack and isinstance(self.stack[-1], dict):
@@ -270,44 +261,38 @@ class _Machine:
             case "EXT1" | "EXT2" | "EXT4":
                 stack.append(self._refuse(f"the opcode {opcode} {argument}", ()))
             case _:
-                self.found.calls[f"the opcode {opcode}"] = None
+                self.result.calls[f"the opcode {opcode}"] = None
                 raise InertPickleError(f"the opcode {opcode} is refused")
 
     def _named(self, module: str, name: str = "") -> Global:
-        said = f"{module} {name}"
-        self.budget.work(len(said) // 256)
-        if said not in self._globals:
+        key = f"{module} {name}"
+        self.budget.work(len(key) // 256)
+        if key not in self._globals:
             self.budget.work(_NAME_STEPS)
-            self.budget.memory(3 * _OBJECT_BYTES + 2 * sys.getsizeof(said))
-            made = self._globals[said] = Global(module, name)
-            if not is_known(made):
-                self.found.names[str(made)] = None
-        return self._globals[said]
+            self.budget.memory(3 * _OBJECT_BYTES + 2 * sys.getsizeof(key))
+            self._globals[key] = Global(module, name)
+            if not is_known(self._globals[key]):
+                self.result.names[str(self._globals[key])] = None
+        return self._globals[key]
 
     def _persistent(self, identity: object) -> object:
         self.budget.work(_CALL_STEPS)
         self.budget.memory(_OBJECT_BYTES)
         try:
-            kept = persistent(identity)
-            if isinstance(kept, Storage) and self.found.storages.setdefault(kept.key, kept) != kept:
-                raise InertPickleError(f"storage {kept.key} is declared in two ways")
+            value = persistent(identity)
+            if isinstance(value, Storage) and self.result.storages.setdefault(value.key, value) != value:
+                raise InertPickleError(f"storage {value.key} is declared in two ways")
+            return value
         except InertPickleError as error:
-            self.found.note(str(error))
+            self.result.note(str(error))
             return Inert("storage")
-        return kept
 
     def _refuse(self, function: object, arguments: list[object] | tuple[object, ...]) -> Inert:
-        match function:
-            case Global():
-                called = str(function)
-            case str():
-                called = function
-            case _:
-                called = "a value of the file"
-        if called not in self.found.calls:
+        called = str(function) if isinstance(function, Global | str) else "a value of the file"
+        if called not in self.result.calls:
             self.budget.work(_NAME_STEPS)
             self.budget.memory(_OBJECT_BYTES)
-            self.found.calls[called] = None
+            self.result.calls[called] = None
         return self._inert(called, arguments)
 
     def _inert(self, name: str, arguments: list[object] | tuple[object, ...]) -> Inert:
@@ -325,7 +310,7 @@ class _Machine:
         except RefusedCallError:
             return self._refuse(function, arguments)
         except (InertPickleError, TypeError, ValueError) as error:
-            self.found.note(f"{function}: {printable(str(error))}")
+            self.result.note(f"{function}: {printable(str(error))}")
             return OddTensor(f"is damaged: {printable(str(error))}")
 
     def _instance(self, cls: object, arguments: list[object] | tuple[object, ...]) -> object:
@@ -338,7 +323,7 @@ class _Machine:
     def _set_state(self, target: object, state: object) -> None:
         """Keep the attributes of an instance; what dictionaries and tensors carry besides is of no use here."""
         if isinstance(target, Global):
-            self.found.calls[f"a change of {target}"] = None
+            self.result.calls[f"a change of {target}"] = None
         elif isinstance(target, Inert):
             self.charge(_work_of(state))
             parts = [part for part in (state if isinstance(state, tuple) else (state,)) if isinstance(part, dict)]

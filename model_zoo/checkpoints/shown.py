@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from model_zoo.checkpoints.budget import Budget
+from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents
-from model_zoo.checkpoints.inert_values import shortened
-from model_zoo.checkpoints.stored_tensor import UnreadableError
+from model_zoo.utils.text import shortened
 
 #: What a value takes that is printed, and a character: as it is, or as an escape.
 _VALUE_STEPS, _VALUE_BYTES = 4, 100
@@ -20,11 +19,7 @@ _PLAIN_BYTES, _ESCAPED_BYTES = 2, 12
 
 
 def fitted(contents: Contents, budget: Budget) -> Contents:
-    """The contents without what is too much to be shown; that some is left out is noted.
-
-    Raises:
-        UnreadableError: The names of the tensors are too much.
-    """
+    """The contents without what is too much to be shown; that some is left out is noted."""
     for path, tensors in contents.state_dicts.items():
         _count_text(path, budget)
         for name, info in tensors.items():

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.contents import Format
-from model_zoo.checkpoints.inert_values import listed
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.text import listed
 
 if TYPE_CHECKING:
     import torch

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.stored_tensor import FileBytes, UnpackedBytes, UnreadableError, file_bytes
+from model_zoo.checkpoints.budget import Budget, UnreadableError
+from model_zoo.checkpoints.stored_tensor import FileBytes, Source, UnpackedBytes
+from model_zoo.utils.text import printable
 
 #: What one record of a directory takes, its name aside; and how fast bytes are unpacked.
 _RECORD_STEPS, _RECORD_BYTES, _BYTES_FOR_A_STEP = 12, 1200, 512
@@ -67,29 +67,21 @@ class ZipRecords:
     records: Mapping[str, ZipRecord]
     budget: Budget
     problems: list[str] = field(default_factory=list)
-    _sources: dict[str, FileBytes | UnpackedBytes] = field(default_factory=dict)
+    _sources: dict[str, Source] = field(default_factory=dict)
 
-    def source(self, name: str) -> FileBytes | UnpackedBytes:
-        """Where a record's bytes are.
-
-        Raises:
-            UnreadableError: There is none of that name, or it cannot be read.
-        """
+    def source(self, name: str) -> Source:
+        """Where a record's bytes are."""
         if name not in self._sources:
             record = self._record(name)
             self._sources[name] = (
                 UnpackedBytes(record.size, lambda: self._inflate(record))
                 if record.deflated
-                else file_bytes(self.path, record.begin, record.size, self.file_size)
+                else FileBytes.of(self.path, record.begin, record.size, self.file_size)
             )
         return self._sources[name]
 
     def read(self, name: str, limit: int) -> bytes:
-        """A small record, which takes memory for good.
-
-        Raises:
-            UnreadableError: It is missing, damaged, larger than `limit` bytes, or asks for too much.
-        """
+        """A record of at most `limit` bytes, which takes memory for good."""
         record = self._record(name)
         if record.size > limit:
             raise UnreadableError(
@@ -104,38 +96,25 @@ class ZipRecords:
         return content
 
     def head(self, name: str, size: int) -> bytes:
-        """The first bytes of a record, once unpacked.
-
-        Raises:
-            UnreadableError: It is missing or damaged.
-        """
+        """The first bytes of a record, once unpacked."""
         record = self._record(name)
         self.budget.work(size // _BYTES_FOR_A_STEP + 20)
         start = self._stored(record, size)
-        if not record.deflated:
-            return start
-        try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, size)
-        except zlib.error as error:
-            raise UnreadableError(f"its record {printable(name)} is damaged: {error}") from error
+        return _unpacked(record, start, size) if record.deflated else start
 
     def verify(self, name: str) -> None:
-        """Compare the bytes of a record with its checksum. Those that are packed are compared as they are unpacked.
-
-        Raises:
-            UnreadableError: They differ.
-        """
+        """Compare the bytes of a record with its checksum. Those that are packed are compared as they are unpacked."""
         record = self._record(name)
         if not record.deflated:
-            found, left = 0, record.size
+            checksum, left = 0, record.size
             with self.path.open("rb") as file:
                 file.seek(record.begin)
                 while left and (part := file.read(min(left, _CHUNK))):
-                    found, left = zlib.crc32(part, found), left - len(part)
-            self._compare(record, found)
+                    checksum, left = zlib.crc32(part, checksum), left - len(part)
+            self._compare(record, checksum)
 
-    def _compare(self, record: ZipRecord, found: int) -> None:
-        if record.checksum not in (None, found):
+    def _compare(self, record: ZipRecord, checksum: int) -> None:
+        if record.checksum not in (None, checksum):
             raise UnreadableError(f"its record {printable(record.name)} is damaged: its checksum differs")
 
     def _record(self, name: str) -> ZipRecord:
@@ -152,29 +131,27 @@ class ZipRecords:
             return file.read(min(size, record.packed))
 
     def _inflate(self, record: ZipRecord) -> bytes:
-        packed = self._stored(record, record.packed)
-        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            content = unpacker.decompress(packed, record.size + 1)
-        except zlib.error as error:
-            raise UnreadableError(f"its record {printable(record.name)} is damaged: {error}") from error
+        content = _unpacked(record, self._stored(record, record.packed), record.size + 1)
         if len(content) != record.size:
             raise UnreadableError(f"its record {printable(record.name)} does not unpack to {record.size} bytes")
         self._compare(record, zlib.crc32(content))
         return content
 
 
-def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None) -> ZipRecords:
-    """Find the records of a zip file, or of one that lies inside another file.
+def _unpacked(record: ZipRecord, packed: bytes, most: int) -> bytes:
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most)
+    except zlib.error as error:
+        raise UnreadableError(f"its record {printable(record.name)} is damaged: {error}") from error
 
-    Raises:
-        UnreadableError: It has too many records.
-    """
+
+def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None) -> ZipRecords:
+    """Find the records of a zip file, or of one that lies inside another file."""
     file_size = path.stat().st_size
     end = file_size if size is None else min(begin + size, file_size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
-            with zipfile.ZipFile(_Window(content, begin, end, budget)) as archive:
+            with zipfile.ZipFile(_ZipWindow(content, begin, end, budget)) as archive:
                 infos = archive.infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error, EOFError) as error:
             records = list(_scan(content, begin, end, budget))
@@ -188,13 +165,12 @@ def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None
 def _collect(records: list[ZipRecord], problems: list[str]) -> dict[str, ZipRecord]:
     """Records by name; which one is meant of those that are there twice cannot be told."""
     by_name = {record.name: record for record in records}
-    twice = {name for name, count in Counter(record.name for record in records).items() if count > 1}
-    shared = _overlapping(by_name.values())
+    counts, overlapping = Counter(record.name for record in records), _overlapping(by_name.values())
     for name in by_name:
-        if name in twice:
+        if counts[name] > 1:
             problems.append(f"{printable(name)} is in the zip file more than once: which one is meant cannot be told")
             by_name[name] = replace(by_name[name], problem="is there more than once")
-        elif name in shared:
+        elif name in overlapping:
             problems.append(f"{printable(name)} is packed into the same bytes as another record")
             by_name[name] = replace(by_name[name], problem="is packed into the same bytes as another record")
     return by_name
@@ -269,7 +245,7 @@ def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
 
 def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> dict[int, tuple[int, int]]:
     """Sizes of records whose headers left them open, by where their bytes begin: they stand behind these."""
-    found: dict[int, tuple[int, int]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     position = begin
     while (position := content.find(_DESCRIPTOR, position, end)) >= 0 and position + 16 <= end:
         budget.work(2)
@@ -278,12 +254,12 @@ def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> di
             if position + 8 + struct.calcsize(form) <= end:
                 packed, size = struct.unpack_from(form, content, position + 8)
                 if begin <= position - packed:
-                    found.setdefault(position - packed, (packed, size))
+                    sizes.setdefault(position - packed, (packed, size))
         position += 1
-    return found
+    return sizes
 
 
-class _Window(io.RawIOBase):
+class _ZipWindow(io.RawIOBase):
     """A part of a file for `zipfile`, which reads a directory at once, whatever is in it."""
 
     def __init__(self, content: mmap.mmap, begin: int, end: int, budget: Budget) -> None:
