@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
@@ -19,6 +20,7 @@ from model_zoo.checkpoints.stored_tensor import MOST_DIMENSIONS, checked_shape
 from model_zoo.utils.text import printable
 
 _MOST_KEY_PARTS = 16
+_BUILTINS = ("builtins", "__builtin__")
 
 #: The dtype of each of torch's storage classes; None for the one without.
 STORAGE_DTYPES = {
@@ -103,13 +105,17 @@ def persistent(identity: object) -> Storage | Global:
     raise InertPickleError("a persistent id is not that of a tensor's storage")
 
 
-def _tensor(storage: object, offset: object, size: object, stride: object, *_rest: object) -> TensorView:
+def _tensor(
+    _budget: Budget, storage: object, offset: object, size: object, stride: object, *_rest: object
+) -> TensorView:
     if not isinstance(storage, Storage) or storage.dtype is None:
         raise InertPickleError("a tensor has no typed storage")
     return TensorView(storage, storage.dtype, as_count(offset), _sizes(size), _counts(stride))
 
 
-def _tensor_with_dtype(storage: object, offset: object, size: object, stride: object, *rest: object) -> TensorView:
+def _tensor_with_dtype(
+    _budget: Budget, storage: object, offset: object, size: object, stride: object, *rest: object
+) -> TensorView:
     _grad, _hooks, dtype, *_ = rest
     if not isinstance(storage, Storage) or not isinstance(dtype, Global) or dtype.module != "torch":
         raise InertPickleError("a tensor has no storage or no dtype")
@@ -117,30 +123,28 @@ def _tensor_with_dtype(storage: object, offset: object, size: object, stride: ob
 
 
 def _quantized(
-    storage: object, offset: object, size: object, stride: object, quantizer: object, *_rest: object
+    budget: Budget, storage: object, offset: object, size: object, stride: object, quantizer: object, *_rest: object
 ) -> TensorView:
-    view = _tensor(storage, offset, size, stride)
+    view = _tensor(budget, storage, offset, size, stride)
     match quantizer:
         case (Global("torch", scheme), float(scale), int(zero_point)):
-            made = Quantizer(scheme, scale, zero_point)
+            return replace(view, quantizer=Quantizer(scheme, scale, zero_point))
         case (Global("torch", scheme), TensorView() as scales, TensorView() as zero_points, int(axis)):
-            made = Quantizer(scheme, scales, zero_points, axis)
-        case _:
-            raise InertPickleError("a quantized tensor has no scale and zero point")
-    return TensorView(view.storage, view.dtype, view.offset, view.size, view.stride, made)
+            return replace(view, quantizer=Quantizer(scheme, scales, zero_points, axis))
+    raise InertPickleError("a quantized tensor has no scale and zero point")
 
 
-def _sparse(layout: object, *_rest: object) -> OddTensor:
+def _sparse(_budget: Budget, layout: object, *_rest: object) -> OddTensor:
     kind = str(layout) if isinstance(layout, Global) else "unknown"
     return OddTensor(f"is sparse, in the layout {kind}: only dense tensors are read", unsupported=True)
 
 
-def _meta(dtype: object, size: object, *_rest: object) -> OddTensor:
+def _meta(_budget: Budget, dtype: object, size: object, *_rest: object) -> OddTensor:
     name = dtype.name if isinstance(dtype, Global) else "unknown"
     return OddTensor("was saved from the meta device, without values", True, printable(name), _sizes(size))
 
 
-def _first(value: object, *_rest: object) -> object:
+def _first(_budget: Budget, value: object, *_rest: object) -> object:
     return value
 
 
@@ -157,14 +161,14 @@ def as_set(budget: Budget, items: object = (), /) -> set[object]:
     return {as_key(item, budget) for item in as_sequence(items)}
 
 
-def _bound_method(owner: object, name: object) -> Inert:
+def _bound_method(_budget: Budget, owner: object, name: object) -> Inert:
     """The result of `getattr`, as which an attribute that holds a method is pickled. The method is not looked up."""
     if not isinstance(owner, Inert) or not isinstance(name, str):
         raise RefusedCallError("builtins.getattr")
     return Inert(f"{owner.type_name}.{printable(name)}")
 
 
-def _encode(text: object, encoding: object = "utf-8", *_rest: object) -> object:
+def _encode(_budget: Budget, text: object, encoding: object = "utf-8", *_rest: object) -> object:
     """Bytes as old protocols write them; every other encoding stays undone."""
     if isinstance(text, str) and encoding == "latin1":
         return text.encode("latin-1")
@@ -173,15 +177,16 @@ def _encode(text: object, encoding: object = "utf-8", *_rest: object) -> object:
 
 def _opaque(name: str) -> Callable[..., Inert]:
     """A value that no state dict needs."""
-    return lambda *arguments: Inert(name, arguments)
+    return lambda _budget, *arguments: Inert(name, arguments)
 
 
-#: The only names that a pickle may call, and what is done instead. Those that make keys of their arguments count them.
-COUNTED_CALLS: dict[tuple[str, str], Callable[..., object]] = {
-    ("collections", "OrderedDict"): _ordered_dict,
-    **{(module, name): as_set for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
-}
+#: The only names that a pickle may call, and what is done instead, with the budget and the arguments.
 CALLS: dict[tuple[str, str], Callable[..., object]] = {
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("collections", "defaultdict"): lambda _budget, _factory=None: {},
+    **{(module, name): as_set for module in _BUILTINS for name in ("set", "frozenset")},
+    **{(module, "getattr"): _bound_method for module in _BUILTINS},
+    ("_codecs", "encode"): _encode,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_tensor_v3"): _tensor_with_dtype,
@@ -190,12 +195,11 @@ CALLS: dict[tuple[str, str], Callable[..., object]] = {
     ("torch._utils", "_rebuild_meta_tensor_no_storage"): _meta,
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
-    ("torch", "Size"): lambda sizes=(), /: _counts(tuple(as_sequence(sizes))),
+    ("torch", "Size"): lambda _budget, sizes=(), /: _counts(tuple(as_sequence(sizes))),
     ("torch", "device"): _opaque("torch.device"),
-    ("torch.serialization", "_get_layout"): lambda name, /: Global("torch", name if isinstance(name, str) else "?"),
-    ("collections", "defaultdict"): lambda _factory=None: {},
-    ("_codecs", "encode"): _encode,
-    **{(module, "getattr"): _bound_method for module in ("builtins", "__builtin__")},
+    ("torch.serialization", "_get_layout"): lambda _budget, name, /: Global(
+        "torch", name if isinstance(name, str) else "?"
+    ),
     **{
         (f"numpy.{core}.multiarray", name): _opaque(f"numpy.{name}")
         for core in ("core", "_core")
@@ -203,7 +207,7 @@ CALLS: dict[tuple[str, str], Callable[..., object]] = {
     },
     ("numpy", "dtype"): _opaque("numpy.dtype"),
     **{
-        ("torch.jit._pickle", f"build_{kind}list"): lambda items, /: list(as_sequence(items))
+        ("torch.jit._pickle", f"build_{kind}list"): lambda _budget, items, /: list(as_sequence(items))
         for kind in ("int", "double", "bool", "tensor")
     },
     ("torch.jit._pickle", "restore_type_tag"): _first,
@@ -219,6 +223,5 @@ _TORCH_NAMES = {
 
 def is_known(name: Global) -> bool:
     """Whether the reader knows what a name means, so that it need not be looked up."""
-    if (name.module, name.name) in CALLS or (name.module, name.name) in COUNTED_CALLS:
-        return True
-    return name.module in ("torch", "torch.storage") and name.name in _TORCH_NAMES
+    is_torch = name.module in ("torch", "torch.storage") and name.name in _TORCH_NAMES
+    return is_torch or (name.module, name.name) in CALLS

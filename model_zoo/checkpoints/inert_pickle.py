@@ -11,12 +11,11 @@ from __future__ import annotations
 import pickletools
 import sys
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.inert_calls import (
     CALLS,
-    COUNTED_CALLS,
     RefusedCallError,
     as_count,
     as_key,
@@ -37,14 +36,6 @@ _NAME_STEPS, _CALL_STEPS = 8, 3
 _MOST_ARGUMENT_BYTES, _MOST_LINE_BYTES = 64 * 2**20, 2**20
 #: Noted problems; more would be of no use to anyone.
 _MOST_PROBLEMS = 100
-
-
-class ByteStream(Protocol):
-    """What is needed of a file."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-    def readline(self, size: int, /) -> bytes: ...
 
 
 @dataclass
@@ -72,7 +63,7 @@ class Pickled:
             self.problems.append(problem)
 
 
-def read_pickle(stream: ByteStream, budget: Budget) -> Pickled:
+def read_pickle(stream: BinaryIO, budget: Budget) -> Pickled:
     """Read one pickle; the stream is left just behind it. Where it asks for too much, the result is not `whole`."""
     machine = _PickleMachine(budget)
     try:
@@ -90,7 +81,7 @@ def read_pickle(stream: ByteStream, budget: Budget) -> Pickled:
 class _LimitedStream:
     """Reads no more than memory is left for, whatever length an opcode says."""
 
-    def __init__(self, stream: ByteStream, budget: Budget) -> None:
+    def __init__(self, stream: BinaryIO, budget: Budget) -> None:
         self._stream, self._budget = stream, budget
 
     def read(self, size: int) -> bytes:
@@ -114,8 +105,10 @@ _LITERALS = frozenset(
     if code.arg and not code.stack_before and code.stack_after not in ([], [pickletools.anyobject])
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_CONTAINERS = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_ITEMS = frozenset({"APPEND", "APPENDS", "ADDITEMS"})
 _RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
 
@@ -167,14 +160,18 @@ class _PickleMachine:
             stack.append(argument)
         elif opcode in _MEMO:
             self.budget.memory(_ENTRY_BYTES)
-            self.memo[as_count(argument)] = stack[-1]
+            self.memo[len(self.memo) if opcode == "MEMOIZE" else as_count(argument)] = stack[-1]
         elif opcode in _RECALL:
             stack.append(self.memo[as_count(argument)])
         elif opcode in _CONSTANTS:
             stack.append(_CONSTANTS[opcode])
+        elif opcode in _CONTAINERS:
+            stack.append(_CONTAINERS[opcode]())
         elif opcode in _TUPLES:
             count = _TUPLES[opcode]
             stack[-count:] = [tuple(stack[-count:])]
+        elif opcode in _ITEMS:
+            self._extend(self.above_mark() if opcode.endswith("S") else [stack.pop()], stack[-1])
         else:
             self._step(opcode, argument)
 
@@ -185,20 +182,23 @@ class _PickleMachine:
                 self.marks.append(len(stack))
             case "TUPLE":
                 stack.append(tuple(self.above_mark()))
-            case "REDUCE":
-                arguments, function = as_sequence(stack.pop()), stack.pop()
-                stack.append(self._call(function, arguments))
-            case "BINPERSID":
-                stack.append(self._persistent(stack.pop()))
-            case "NEWOBJ":
-                arguments, cls = as_sequence(stack.pop()), stack.pop()
-                stack.append(self._instance(cls, arguments))
-            case "BUILD":
-                state = stack.pop()
-                self._set_state(stack[-1], state)
-            case "MEMOIZE":
-                self.budget.memory(_ENTRY_BYTES)
-                self.memo[len(self.memo)] = stack[-1]
+            case "LIST":
+                stack.append(self.above_mark())
+            case "DICT":
+                stack.append(self._with_items({}, self.above_mark()))
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                self._with_items(stack[-1], [key, value])
+            case "SETITEMS":
+                items = self.above_mark()
+                self._with_items(stack[-1], items)
+            case "EMPTY_SET":
+                self.budget.memory(_SET_BYTES)
+                stack.append(set())
+            case "FROZENSET":
+                items = self.above_mark()
+                self.charge(len(items) + 2)
+                stack.append(as_set(self.budget, items))
             case "GLOBAL":
                 stack.append(self._named(*str(argument).split(" ", 1)))
             case "STACK_GLOBAL":
@@ -206,32 +206,17 @@ class _PickleMachine:
                 if not isinstance(first, str) or not isinstance(second, str):
                     raise InertPickleError("a name is expected")
                 stack.append(self._named(first, second))
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_SET":
-                self.budget.memory(_SET_BYTES)
-                stack.append(set())
-            case "LIST":
-                stack.append(self.above_mark())
-            case "DICT":
-                stack.append(self._with_items({}, self.above_mark()))
-            case "FROZENSET":
-                items = self.above_mark()
-                self.charge(len(items) + 2)
-                stack.append(as_set(self.budget, items))
-            case "APPEND":
-                self._extend([stack.pop()], stack[-1])
-            case "APPENDS" | "ADDITEMS":
-                items = self.above_mark()
-                self._extend(items, stack[-1])
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                self._with_items(stack[-1], [key, value])
-            case "SETITEMS":
-                items = self.above_mark()
-                self._with_items(stack[-1], items)
+            case "REDUCE":
+                arguments, function = as_sequence(stack.pop()), stack.pop()
+                stack.append(self._call(function, arguments))
+            case "NEWOBJ":
+                arguments, cls = as_sequence(stack.pop()), stack.pop()
+                stack.append(self._instance(cls, arguments))
+            case "BUILD":
+                state = stack.pop()
+                self._set_state(stack[-1], state)
+            case "BINPERSID":
+                stack.append(self._persistent(stack.pop()))
             case "PROTO" | "FRAME" | "STOP":
                 pass
             case "POP":
@@ -241,28 +226,26 @@ class _PickleMachine:
             case "DUP":
                 stack.append(stack[-1])
             case _:
-                self._step_refused(opcode, argument)
+                stack.append(self._step_refused(opcode, argument))
 
-    def _step_refused(self, opcode: str, argument: object) -> None:
+    def _step_refused(self, opcode: str, argument: object) -> Inert:
         """Opcodes that tensors never need: they make objects by calls, or take them from outside the pickle."""
-        stack = self.stack
         match opcode:
             case "INST":
                 function = self._named(*str(argument).split(" ", 1))
-                stack.append(self._refuse(function, self.above_mark()))
+                return self._refuse(function, self.above_mark())
             case "OBJ":
                 cls, *rest = self.above_mark()
-                stack.append(self._refuse(cls, rest))
+                return self._refuse(cls, rest)
             case "NEWOBJ_EX":
-                _keywords, arguments, cls = stack.pop(), as_sequence(stack.pop()), stack.pop()
-                stack.append(self._refuse(cls, arguments))
+                _keywords, arguments, cls = self.stack.pop(), as_sequence(self.stack.pop()), self.stack.pop()
+                return self._refuse(cls, arguments)
             case "PERSID":
                 raise InertPickleError("a persistent id is not that of a tensor's storage")
             case "EXT1" | "EXT2" | "EXT4":
-                stack.append(self._refuse(f"the opcode {opcode} {argument}", ()))
-            case _:
-                self.result.calls[f"the opcode {opcode}"] = None
-                raise InertPickleError(f"the opcode {opcode} is refused")
+                return self._refuse(f"the opcode {opcode} {argument}", ())
+        self.result.calls[f"the opcode {opcode}"] = None
+        raise InertPickleError(f"the opcode {opcode} is refused")
 
     def _named(self, module: str, name: str = "") -> Global:
         key = f"{module} {name}"
@@ -302,11 +285,11 @@ class _PickleMachine:
 
     def _call(self, function: object, arguments: list[object] | tuple[object, ...]) -> object:
         self.charge(_CALL_STEPS + len(arguments) + sum(map(_work_of, arguments)))
-        name = (function.module, function.name) if isinstance(function, Global) else ("", "")
-        if name not in CALLS and name not in COUNTED_CALLS:
+        stand_in = CALLS.get((function.module, function.name)) if isinstance(function, Global) else None
+        if stand_in is None:
             return self._refuse(function, arguments)
         try:
-            return CALLS[name](*arguments) if name in CALLS else COUNTED_CALLS[name](self.budget, *arguments)
+            return stand_in(self.budget, *arguments)
         except RefusedCallError:
             return self._refuse(function, arguments)
         except (InertPickleError, TypeError, ValueError) as error:
@@ -316,7 +299,7 @@ class _PickleMachine:
     def _instance(self, cls: object, arguments: list[object] | tuple[object, ...]) -> object:
         if not isinstance(cls, Global):
             return self._refuse(cls, arguments)
-        if (cls.module, cls.name) in CALLS or (cls.module, cls.name) in COUNTED_CALLS:
+        if (cls.module, cls.name) in CALLS:
             return self._call(cls, arguments)
         return self._inert(str(cls), arguments)
 
