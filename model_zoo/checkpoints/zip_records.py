@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import mmap
+import os
 import struct
 import zipfile
 import zlib
@@ -226,7 +226,7 @@ def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[
             packed, size = _large_sizes(content[data - extra_length : data], packed, size)
         if flags & _SIZES_FOLLOW and not packed:
             described = _descriptors(content, position, end, budget) if described is None else described
-            if 0 <= directory < data or directory == -1:
+            if directory < data:
                 directory = content.find(_DIRECTORY, data, end)
                 directory = end if directory < 0 else directory
             packed, size = described.get(data, (directory - data, directory - data))
@@ -259,32 +259,26 @@ def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> di
     return sizes
 
 
-class _ZipWindow(io.RawIOBase):
+class _ZipWindow:
     """A part of a file for `zipfile`, which reads a directory at once, whatever is in it."""
 
     def __init__(self, content: mmap.mmap, begin: int, end: int, budget: Budget) -> None:
         self._content, self._begin, self._size, self._position = content, begin, end - begin, 0
         self._budget = budget
 
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
     def tell(self) -> int:
         return self._position
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if start + offset < 0:
             raise ValueError("a place before its beginning is asked for")
         self._position = start + offset
         return self._position
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         left = max(0, self._size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
+        wanted = left if size < 0 else min(size, left)
         start = self._begin + self._position
         if self._content[start : start + len(_DIRECTORY)] == _DIRECTORY:
             self._count_entries(start, start + wanted)
