@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, nearest, refused
+from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, first_line, nearest, refused
 from model_zoo.utils.paths import path_problem
 from model_zoo.utils.streams import output_failure, standard_streams
 from model_zoo.utils.text import escaped
@@ -211,9 +211,8 @@ def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             return _failed(refused(error), argv)
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
         hint = "run again with --debug for the traceback"
-        return _failed(ModelZooError(f"{type(error).__name__}: {text}", hint), argv)
+        return _failed(ModelZooError(f"{type(error).__name__}: {first_line(error)}", hint), argv)
 
 
 def _handle_signals() -> None:

@@ -50,6 +50,11 @@ class ArgumentError(UserError):
         self.flag_message = f"--{name.replace('_', '-')}{problem}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def refused(error: OSError) -> ModelZooError:
     """What the operating system refused, where nobody closer to it knew more to say."""
     named = f"{error.filename}: " if error.filename else ""
@@ -68,7 +73,6 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> Us
 
     Args:
         kind: What was named, e.g. "chipset".
-        name: The name as given.
         valid: Every valid name, aliases included.
         command: The command that lists all valid names.
     """
