@@ -11,7 +11,7 @@ import torch
 
 from model_zoo.base.spec import Arrays, InputSpec, random_arrays
 from model_zoo.utils.arguments import checked, checked_methods
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import ModelZooError, first_line
 
 if TYPE_CHECKING:
     from model_zoo.evaluators.base import BaseEvaluator
@@ -152,8 +152,8 @@ def call_torch(module: torch.nn.Module, inputs: Arrays, dtype: torch.dtype | Non
         try:
             outputs = module(*tensors)
         except (RuntimeError, TypeError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelZooError(f"the model fails on inputs of its own spec ({shapes}): {reason}") from error
+            message = f"the model fails on inputs of its own spec ({shapes}): {first_line(error)}"
+            raise ModelZooError(message) from error
     outputs = tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
     if not all(isinstance(output, torch.Tensor) for output in outputs):
         kinds = ", ".join(type(output).__name__ for output in outputs)

@@ -18,7 +18,7 @@ from model_zoo.utils.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-#: What an app takes as a picture.
+#: What an app accepts as a picture.
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 
 #: The grey that YOLO networks were trained to see around a letterboxed picture.
