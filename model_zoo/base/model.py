@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BaseModel(torch.nn.Module, ABC):
-    """A network with a named interface. `forward` takes the inputs of the spec in order and gives the outputs in order.
+    """A network with a named interface. `forward` takes the inputs of the spec and returns the outputs, both in order.
 
     The signatures of `from_pretrained` and `get_input_spec` become command line flags, their docstrings the help:
     every argument has a type and a default.
@@ -64,7 +64,7 @@ class BaseModel(torch.nn.Module, ABC):
         return self._sample_inputs_impl(spec or self.input_spec(), seed)
 
     def _sample_inputs_impl(self, spec: InputSpec, seed: int) -> Arrays:
-        """Override to give real sample inputs."""
+        """Override to return real sample inputs."""
         return random_arrays(spec, seed)
 
     @staticmethod
@@ -74,7 +74,7 @@ class BaseModel(torch.nn.Module, ABC):
 
     @staticmethod
     def get_channel_last_outputs() -> list[str]:
-        """Outputs that compiled files give as [batch, height, width, channels]; `onnx` keeps the layout of torch."""
+        """Outputs that compiled files return as [batch, height, width, channels]; `onnx` keeps the layout of torch."""
         return []
 
     def get_unsupported_reason(

@@ -74,7 +74,7 @@ def needs_of(model_id: str) -> list[Need]:
 
 
 def install_packages(model_id: str, command: list[str]) -> None:
-    """Run what `install_command` gave; its output goes to standard error.
+    """Run what `install_command` returned; its output goes to standard error.
 
     Raises:
         ModelZooError: It failed, or a package is still not there.

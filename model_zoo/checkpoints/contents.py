@@ -1,4 +1,4 @@
-"""What is in a model file, as far as it can be told without torch."""
+"""What is in a model file, as far as it is known without torch."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Contents:
         main: Which of them a loader would take; None where the file holds no tensors.
         is_module: Those that were whole pickled modules: the class, by path.
         config: Of the architecture, where the file or a config.json beside it brings one.
-        metadata: What else is said: epochs, versions, hyperparameters, inputs and outputs of a graph …; JSON values.
+        metadata: What else it says: epochs, versions, hyperparameters, inputs and outputs of a graph …; JSON values.
         refused: Every global that a pickle names and that was not looked up, "module.name". A name that the reader
             knows the meaning of, e.g. that of a tensor, is not among them.
         calls: What the file wanted to be done with code, and was not: most are in `refused`, too. An instance of a

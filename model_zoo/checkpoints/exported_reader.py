@@ -203,16 +203,20 @@ def _arguments(specs: Any, kind: str) -> Iterator[str]:
 
 def _values(names: Iterable[str], tensors: dict[str, Any], budget: Budget) -> list[dict[str, Any]]:
     """Values of a graph, each made once however many inputs or outputs it is."""
-    made: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     values: list[dict[str, Any]] = []
     for name in names:
         budget.work(2)
-        if name not in made:
+        if name not in by_name:
             meta = _dict(tensors.get(name))
             sizes, dtype = meta.get("sizes"), meta.get("dtype")
             shape = [_size(size) for size in sizes] if isinstance(sizes, list) else None
-            made[name] = {"name": name, "dtype": DTYPES.get(dtype) if isinstance(dtype, int) else None, "shape": shape}
-        values.append(made[name])
+            by_name[name] = {
+                "name": name,
+                "dtype": DTYPES.get(dtype) if isinstance(dtype, int) else None,
+                "shape": shape,
+            }
+        values.append(by_name[name])
     return values
 
 

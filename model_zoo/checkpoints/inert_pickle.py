@@ -27,7 +27,7 @@ from model_zoo.checkpoints.inert_calls import (
 from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage
 from model_zoo.utils.text import printable
 
-#: What the value that an opcode makes takes, with its place on the stack; and more than that, an entry of a dictionary
+#: What the value that an opcode makes takes, with its entry of the stack; and more than that, an entry of a dictionary
 #: or of the memo, an empty set, and an instance or a tensor.
 _VALUE_BYTES, _ENTRY_BYTES, _SET_BYTES, _OBJECT_BYTES = 72, 112, 216, 400
 #: Steps of a name that was not met before, and of a call.

@@ -1,4 +1,4 @@
-"""`open_checkpoint`: any file or folder that holds a model, told by its content, never by its suffix."""
+"""`open_checkpoint`: any file or folder that holds a model, known by its content, never by its suffix."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from model_zoo.checkpoints.contents import Contents, Format, ValueFigures
 from model_zoo.checkpoints.exported_reader import exported_prefix, read_exported
 from model_zoo.checkpoints.hugging_face import read_config, read_folder
 from model_zoo.checkpoints.onnx_reader import read_onnx
+from model_zoo.checkpoints.output_limit import limit_output
 from model_zoo.checkpoints.safetensors_reader import is_safetensors, read_safetensors
 from model_zoo.checkpoints.sharded import is_index, read_sharded
-from model_zoo.checkpoints.shown import fitted
 from model_zoo.checkpoints.stored_tensor import StoredTensor, UnpackedBytes
 from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, read_tflite
 from model_zoo.checkpoints.torch_reader import read_torch_legacy, read_torch_zip, torch_prefix
@@ -138,25 +138,25 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             be read does not raise: see `contents.problems`.
     """
     path = Path(path)
-    shown = shortened(str(path))
+    file = shortened(str(path))
     budget = Budget()
     try:
         with budget.share(0.75):
             if path.is_dir():
-                contents = read_folder(path, lambda file: read_file(file, budget), budget)
+                contents = read_folder(path, lambda part: read_file(part, budget), budget)
             else:
                 contents = read_file(path, budget)
         contents = replace(contents, notes=(*contents.notes, *_suffix_note(path, contents.format)))
         if contents.config is None and contents.format in _BARE:
             with budget.share(0.5):
                 contents = _with_config_beside(contents, budget)
-        return Checkpoint(fitted(contents, budget), budget)
+        return Checkpoint(limit_output(contents, budget), budget)
     except UnreadableError as error:
-        raise UserError(f"{shown}: {error}", error.hint) from error
+        raise UserError(f"{file}: {error}", error.hint) from error
     except FileNotFoundError as error:
-        raise UserError(f"no file at {shown}", _KINDS) from error
+        raise UserError(f"no file at {file}", _KINDS) from error
     except OSError as error:
-        raise UserError(f"{shown} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _with_config_beside(contents: Contents, budget: Budget) -> Contents:

@@ -28,21 +28,21 @@ def member(folder: Path, name: str) -> Path:
     Raises:
         UnreadableError: It is missing, no plain file, or elsewhere: a foreign file must not reach outside its folder.
     """
-    shown = printable(name)
+    file = printable(name)
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise UnreadableError(f"names the file '{shown}', which is outside its folder")
+        raise UnreadableError(f"names the file '{file}', which is outside its folder")
     path = folder / name
     try:
         target, root = path.resolve(strict=True), folder.resolve()
         mode = target.stat().st_mode
     except (OSError, RuntimeError, ValueError) as error:
-        raise UnreadableError(f"its file {shown} is missing") from error
+        raise UnreadableError(f"its file {file} is missing") from error
     # The cache of the Hugging Face hub links snapshots/<commit>/<file> to blobs/<digest>.
     hub = root.parent.name == "snapshots" and target.parent == root.parents[1] / "blobs"
     if not target.is_relative_to(root) and not hub:
-        raise UnreadableError(f"its file {shown} is a link to {printable(str(target))}, outside its folder")
+        raise UnreadableError(f"its file {file} is a link to {printable(str(target))}, outside its folder")
     if not stat.S_ISREG(mode):
-        raise UnreadableError(f"its file {shown} is no plain file")
+        raise UnreadableError(f"its file {file} is no plain file")
     return path
 
 

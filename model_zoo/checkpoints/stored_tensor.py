@@ -127,7 +127,7 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def checked_shape(sizes: Iterable[int]) -> tuple[int, ...]:
-    """The sizes of a tensor as a file gives them.
+    """The sizes of a tensor from a file.
 
     Raises:
         UnreadableError: No tensor has such a shape.

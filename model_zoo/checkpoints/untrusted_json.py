@@ -56,11 +56,11 @@ def _check_depth(value: Any, what: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"it has two values for '{printable(twice)}'")
-    return made
+    return values
 
 
 def read_json(path: Path, limit: int, budget: Budget) -> Any:

@@ -27,7 +27,7 @@ _CHUNK = 2**20
 _LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
-#: Stands for a size that is told elsewhere.
+#: Stands for a size that is in another field.
 _LARGE = 0xFFFFFFFF
 #: What deflate can do at best; a record that promises more is lying.
 _MOST_RATIO = 1032
@@ -163,7 +163,7 @@ def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None
 
 
 def _collect(records: list[ZipRecord], problems: list[str]) -> dict[str, ZipRecord]:
-    """Records by name; which one is meant of those that are there twice cannot be told."""
+    """Records by name; which one of two of a name is meant is not known."""
     by_name = {record.name: record for record in records}
     counts, overlapping = Counter(record.name for record in records), _overlapping(by_name.values())
     for name in by_name:

@@ -55,9 +55,9 @@ def download(url: str, path: Path, sha256: str, hint: str, max_bytes: int = MAX_
                 return
             _receive(url, part, max_bytes, hint)
             if not has_checksum(part, sha256):
-                found = sha256_file(part)
+                actual = sha256_file(part)
                 part.unlink()
-                raise ModelZooError(f"{url} gave a file with sha256 {found}, expected {sha256}", hint)
+                raise ModelZooError(f"{url} gave a file with sha256 {actual}, expected {sha256}", hint)
             part.replace(path)
     except httpx.HTTPStatusError as error:
         answer = error.response

@@ -41,7 +41,7 @@ class ArgumentError(UserError):
     """The value of one argument is wrong.
 
     Args:
-        name: Of the argument in Python. A command line tells its flag instead.
+        name: Of the argument in Python. A command line names its flag instead.
         problem: What is wrong, to be said after the name.
     """
 
@@ -65,7 +65,7 @@ def refused(error: OSError) -> ModelZooError:
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """The valid names that are most like a name, in any case; the best first."""
     choices = {choice.lower(): choice for choice in valid}
-    return [choices[found] for found in difflib.get_close_matches(name.lower(), choices, n=most, cutoff=0.5)]
+    return [choices[near] for near in difflib.get_close_matches(name.lower(), choices, n=most, cutoff=0.5)]
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> UserError:
@@ -78,5 +78,5 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> Us
     """
     near = nearest(name, valid)
     meant = f"did you mean {', '.join(near)}? " if near else ""
-    shown = escaped(name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…")
-    return UserError(f"unknown {kind} '{shown}'", f"{meant}run `{command}` for all of them")
+    short = escaped(name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…")
+    return UserError(f"unknown {kind} '{short}'", f"{meant}run `{command}` for all of them")

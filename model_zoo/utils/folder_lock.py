@@ -85,7 +85,7 @@ def _lock(descriptor: int, path: Path, how: int, without: bool) -> FolderLock | 
     """Lock what is at a path; None if another has it, or the path has become another's.
 
     Args:
-        without: Whether it is given where the file system has no locks.
+        without: Whether an empty lock is returned where the file system has none.
     """
     lock = FolderLock(descriptor)
     try:

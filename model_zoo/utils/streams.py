@@ -1,4 +1,4 @@
-"""Standard output and standard error whose failures stop nothing: the work goes on, and the exit status tells."""
+"""Standard output and standard error whose failures stop nothing: the work goes on, and the exit status says so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-#: Sizes of a terminal that every table fits in. Anything else in these variables counts as not given.
+#: Sizes of a terminal that every table fits in. Anything else in these variables is ignored.
 _USABLE = {"COLUMNS": "[4-9][0-9]|[1-9][0-9]{2,3}", "LINES": "[1-9][0-9]{0,3}"}
 
 

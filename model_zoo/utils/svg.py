@@ -22,7 +22,7 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 def bar_chart(labels: Sequence[str], values: Sequence[float], unit: str, title: str) -> str:
-    """One horizontal bar for each label, in the order given.
+    """One horizontal bar for each label, in their order.
 
     Args:
         values: As many as labels. An infinite one is drawn as long as the longest and written as ∞.

@@ -1,6 +1,4 @@
-"""What a file says of itself, as far as it can be shown: a text or list that is referred to a thousand times is printed
-as often.
-"""
+"""Contents of a file without what is too much to print: a text that is referred to often is printed as often."""
 
 from __future__ import annotations
 
@@ -14,23 +12,28 @@ from model_zoo.utils.text import shortened
 
 #: What a value takes that is printed, and a character: as it is, or as an escape.
 _VALUE_STEPS, _VALUE_BYTES = 4, 100
-_FEWEST_LINES = 10
 _PLAIN_BYTES, _ESCAPED_BYTES = 2, 12
+_FEWEST_LINES = 10
 
 
-def fitted(contents: Contents, budget: Budget) -> Contents:
-    """The contents without what is too much to be shown; that some is left out is noted."""
+def limit_output(contents: Contents, budget: Budget) -> Contents:
+    """The contents without what is too much to print; a note names what is left out."""
     for path, tensors in contents.state_dicts.items():
-        _count_text(path, budget)
+        _count(path, budget)
         for name, info in tensors.items():
-            _count_text(name, budget)
-            _count_text(info.problem or "", budget)
+            _count(name, budget)
+            _count(info.problem or "", budget)
             if info.quantization:
-                _count(dict(info.quantization), budget)
-    metadata, left_out = _fitting(contents.metadata, budget)
+                _count(info.quantization, budget)
+    metadata = {name: value for name, value in contents.metadata.items() if _fits({name: value}, budget)}
+    large, left_out = [name for name in contents.metadata if name not in metadata], []
+    if large:
+        more = f" and {len(large) - 1:,} more" if len(large) > 1 else ""
+        left_out.append(f"what it says under '{shortened(large[0])}'{more} is too large to be shown")
     config = contents.config
     if config is not None and not _fits(config, budget):
-        config, left_out = None, [*left_out, "its configuration is too large to be shown"]
+        config = None
+        left_out.append("its configuration is too large to be shown")
     return replace(
         contents,
         metadata=metadata,
@@ -42,23 +45,8 @@ def fitted(contents: Contents, budget: Budget) -> Contents:
     )
 
 
-def _fitting(metadata: Mapping[str, Any], budget: Budget) -> tuple[dict[str, Any], list[str]]:
-    """The entries that can be shown, and a note on those that cannot."""
-    kept: dict[str, Any] = {}
-    large: list[str] = []
-    for name, value in metadata.items():
-        if _fits({name: value}, budget):
-            kept[name] = value
-        else:
-            large.append(name)
-    if not large:
-        return kept, []
-    first, more = shortened(large[0]), f" and {len(large) - 1:,} more" if len(large) > 1 else ""
-    return kept, [f"what it says under '{first}'{more} is too large to be shown"]
-
-
 def _first(lines: Sequence[str], budget: Budget) -> tuple[str, ...]:
-    """As many lines as can be shown, but always some."""
+    """As many lines as may be printed, but always some."""
     for number, line in enumerate(lines):
         if number >= _FEWEST_LINES and not _fits(line, budget):
             return (*lines[:number], f"and {len(lines) - number:,} more")
@@ -79,18 +67,12 @@ def _count(value: Any, budget: Budget) -> None:
     while waiting:
         each = waiting.pop()
         if isinstance(each, str):
-            _count_text(each, budget)
+            plain = each.isascii() and each.isprintable()
+            budget.work(1 + len(each) // 256)
+            budget.memory((_PLAIN_BYTES if plain else _ESCAPED_BYTES) * len(each))
         elif isinstance(each, (Mapping, list, tuple)):
             budget.work(_VALUE_STEPS * (1 + len(each)))
             budget.memory(_VALUE_BYTES * (1 + len(each)))
+            waiting.extend(each)
             if isinstance(each, Mapping):
-                waiting.extend(each)
                 waiting.extend(each.values())
-            else:
-                waiting.extend(each)
-
-
-def _count_text(text: str, budget: Budget) -> None:
-    plain = text.isascii() and text.isprintable()
-    budget.work(1 + len(text) // 256)
-    budget.memory((_PLAIN_BYTES if plain else _ESCAPED_BYTES) * len(text))
