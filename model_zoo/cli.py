@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from model_zoo import __version__
-from model_zoo.utils.console import HouseParser, guarded
+from model_zoo.utils.console import CommandParser, guarded
 from model_zoo.utils.errors import unknown_name
 
 
@@ -88,14 +88,14 @@ def _run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo",
         description="Put neural networks on Snapdragon NPUs, from your own machine.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"model_zoo {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=HouseParser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     for command in COMMANDS:
         commands.add_parser(command.name, help=command.help, add_help=False)
     return parser
