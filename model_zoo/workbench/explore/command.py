@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_zoo.utils.console import HouseParser, console, print_error, print_json, table
+from model_zoo.utils.console import CommandParser, console, print_error, print_json, table
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(argv: list[str]) -> int:
 
 def command_parser() -> argparse.ArgumentParser:
     """Make the parser of the command."""
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo explore",
         description="Run a model file on this machine, measure it, and write reports.",
         epilog=_EPILOG,

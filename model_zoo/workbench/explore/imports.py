@@ -56,7 +56,7 @@ def imports_of(entry: Path, root: Path) -> tuple[list[PackageImport], list[str]]
                 raise ValueError("is larger than 2 MiB")
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError, RecursionError, OSError) as error:
-            problems.append(f"{where}: {str(error).splitlines()[0]}")
+            problems.append(f"{where}: {first_line(error)}")
             continue
         for node, optional in _import_nodes(tree, False):
             level = node.level if isinstance(node, ast.ImportFrom) else 0

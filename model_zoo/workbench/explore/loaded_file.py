@@ -15,7 +15,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.litert_worker import LitertFile
 from model_zoo.runtimes.onnx import open_session, plain_message
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.workbench.explore.figures import LayerCosts
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel, ModelInput, layer_cost, layer_costs
 
@@ -41,7 +41,7 @@ class LoadedLitert(LoadedModel):
         try:
             self._file = LitertFile(file)
         except (ValueError, RuntimeError) as error:
-            raise ModelZooError(f"LiteRT cannot load it: {str(error).splitlines()[0]}") from error
+            raise ModelZooError(f"LiteRT cannot load it: {first_line(error)}") from error
         self.runtime, self.device = f"LiteRT {version('ai-edge-litert')}", "cpu"
         self.threads, self.parameters = os.cpu_count(), None
         spec = self._file.input_spec

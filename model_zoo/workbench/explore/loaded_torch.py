@@ -14,7 +14,7 @@ from torch import nn
 
 from model_zoo.base.spec import Arrays, TensorSpec, random_arrays
 from model_zoo.checkpoints.state_dict import read_state_dict, versioned
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.workbench.explore.figures import LayerCosts
 from model_zoo.workbench.explore.interpreter import Program, load_program
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel, ModelInput
@@ -106,7 +106,7 @@ class LoadedTorch(LoadedModel):
             try:
                 self.run(random_arrays({candidate.name: spec}))
             except Exception as error:  # whatever the model does with a shape that is not its own
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                reason = first_line(error)
                 continue
             kind = type(layer).__name__
             source = f"a trial: shape {number} of {len(candidates)} that fit the first layer, {name} ({kind})"

@@ -12,7 +12,7 @@ import pydantic
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples, write_samples
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.utils.jobs import peak_memory_bytes
 from model_zoo.workbench.explore.figures import TensorStats
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel
@@ -129,7 +129,7 @@ def _batch(model: LoadedModel, samples: list[Arrays], request: dict[str, Any]) -
     try:
         outputs = model.run(batch)
     except Exception as error:  # a model of fixed batch says so in its own way
-        return {"problem": (str(error).strip() or type(error).__name__).splitlines()[0]}
+        return {"problem": first_line(error)}
     if not any(value.ndim and value.shape[0] % count == 0 for value in outputs.values()):
         return {"problem": "no output has as many rows"}
     return {"problem": None, **_warm(model, [batch], request)}

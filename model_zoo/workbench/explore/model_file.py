@@ -11,9 +11,8 @@ from typing import Any
 
 import pydantic
 
-from model_zoo.checkpoints.budget import Budget
+from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Format
-from model_zoo.checkpoints.places import UnreadableError
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.checkpoints.untrusted_json import read_json
 from model_zoo.utils.errors import UserError

@@ -13,7 +13,8 @@ from model_zoo.base.info import CodeGen
 from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.pipeline.cache import StageCache, open_cache
 from model_zoo.pipeline.export import run_plan
-from model_zoo.pipeline.plan import ExportOptions, make_plan
+from model_zoo.pipeline.options import ExportOptions
+from model_zoo.pipeline.plan import make_plan
 from model_zoo.pipeline.result import ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.runtimes.base import read_samples
@@ -84,7 +85,7 @@ class ExploredSource:
         """Export the model for chipsets; nothing is run on the emulator."""
         options = ExportOptions(
             runtime=RUNTIME,
-            chipsets=tuple(chips),
+            chipset=[chip.name for chip in chips],
             precision=precision,
             calibration_data="random",
             skip_profiling=True,
@@ -96,7 +97,7 @@ class ExploredSource:
             pairs = [(sample, None) for sample in self._samples]
             samples = SampleSet("samples of the exploration", self._real, len(pairs), self.key, lambda: iter(pairs))
             plan = replace(plan, calibration={self.name: samples})
-        return run_plan(plan, cache)
+        return run_plan(plan, options, cache)
 
 
 def representatives() -> list[Chipset]:

@@ -15,6 +15,7 @@ from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as ParsedRequirement
 from packaging.utils import canonicalize_name
 
+from model_zoo.utils.errors import first_line
 from model_zoo.workbench.explore.imports import distribution, imports_of
 from model_zoo.workbench.explore.model_file import ENTRY
 from model_zoo.workbench.explore.records import Environment, InstallCommand, PackageStatus, Requirement, Requirements
@@ -94,7 +95,7 @@ class _Demands:
             except FileNotFoundError:
                 continue
             except (tomllib.TOMLDecodeError, configparser.Error, UnicodeDecodeError) as error:
-                self.skipped.append(f"{name}: {str(error).splitlines()[0]}")
+                self.skipped.append(f"{name}: {first_line(error)}")
 
 
 def _read_pyproject(text: str) -> list[str]:

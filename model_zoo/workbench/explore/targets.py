@@ -13,7 +13,7 @@ import yaml
 
 from model_zoo.base.info import ChipsetName, PrecisionName, Schema
 from model_zoo.targets.precision import Precision
-from model_zoo.utils.errors import UserError, nearest
+from model_zoo.utils.errors import UserError, first_line, nearest
 from model_zoo.utils.paths import is_plain_file
 from model_zoo.workbench.explore.figures import (
     Fit,
@@ -98,7 +98,7 @@ def read_targets(file: Path) -> Targets:
         raise UserError(f"--targets {file}: {error.strerror}", example) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or first_line(error)
         raise UserError(f"{file}{f':{mark.line + 1}' if mark else ''}: no YAML: {problem}") from error
     if not isinstance(value, dict) or not value:
         raise UserError(f"{file}:1: targets are names with values", f"such as: {_EXAMPLE}")

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.checkpoints.contents import Contents, TensorInfo, ValueFigures
-from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.utils.console import table
-from model_zoo.utils.text import escaped
+from model_zoo.utils.text import escaped, shortened
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
