@@ -106,9 +106,8 @@ def _prepare(args: argparse.Namespace) -> Exploration:
     from model_zoo.workbench.explore.environment import choose_environment, find_environments
     from model_zoo.workbench.explore.exploration import Exploration
     from model_zoo.workbench.explore.records import ExploreRequest
-    from model_zoo.workbench.explore.scripts import write_scripts
     from model_zoo.workbench.explore.targets import read_targets
-    from model_zoo.workbench.explore.workspace import new_workspace, open_workspace
+    from model_zoo.workbench.explore.workspace import new_workspace, open_workspace, write_scripts
 
     if args.runs < 1:
         raise UserError(f"--runs {args.runs}: at least 1 is needed", "leave it out for 50")

@@ -16,8 +16,7 @@ from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.text import printable
 from model_zoo.workbench.explore.kernel_checks import Check, check_for
 from model_zoo.workbench.explore.operators import NUMBERS
-from model_zoo.workbench.explore.program import Description, ProgramNode, ProgramValue
-from model_zoo.workbench.explore.program_values import TorchConstant
+from model_zoo.workbench.explore.program import Description, ProgramNode, ProgramValue, TorchConstant
 
 #: Python types of the arguments of an operator, by the type that its schema names.
 _TYPES: dict[str, tuple[type, ...]] = {

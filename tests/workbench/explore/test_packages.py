@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from model_zoo.workbench.explore.environment import PythonEnvironment, describe_environment
-from model_zoo.workbench.explore.imports import imports_of
-from model_zoo.workbench.explore.packages import check_requirements, install_options
+from model_zoo.workbench.explore.packages import check_requirements, imports_of, install_options
 from model_zoo.workbench.explore.records import Environment, PackageStatus
 
 

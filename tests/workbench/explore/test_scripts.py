@@ -11,8 +11,7 @@ import pytest
 
 from model_zoo.workbench.explore.command import command_parser
 from model_zoo.workbench.explore.records import ExploreRequest
-from model_zoo.workbench.explore.scripts import command_line, write_scripts
-from model_zoo.workbench.explore.workspace import Workspace, new_workspace
+from model_zoo.workbench.explore.workspace import Workspace, command_line, new_workspace, write_scripts
 
 HOSTILE = """--trust"; touch ran; $(touch ran) `touch ran` 'x' -o"""
 
