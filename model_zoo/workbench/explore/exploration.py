@@ -17,10 +17,9 @@ from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore.environment import PythonEnvironment, describe_environment
 from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, NpuChecks, RunFailure, RunInputs
-from model_zoo.workbench.explore.input_samples import choose_samples, inputs_of_file
+from model_zoo.workbench.explore.input_samples import SAMPLES, choose_samples, inputs_of_file
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs
 from model_zoo.workbench.explore.measure import ModelProcess, measure
-from model_zoo.workbench.explore.measure_worker import tensor_stats
 from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, FileFacts, identify
 from model_zoo.workbench.explore.npu import PRECISIONS, ExploredSource, check_npus, representatives
 from model_zoo.workbench.explore.packages import check_requirements
@@ -31,7 +30,6 @@ from model_zoo.workbench.explore.targets import Targets, compare, read_targets
 from model_zoo.workbench.explore.workspace import Workspace
 
 _S = TypeVar("_S", bound=StepRecord)
-_SAMPLES = "inputs/samples.npz"
 
 
 class MissingPackagesError(ModelZooError):
@@ -141,7 +139,7 @@ class Exploration:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         limits = Limits(seconds=self.request.timeout_s)
-        process = ModelProcess(job, scratch, self.workspace.root / _SAMPLES, place, limits)
+        process = ModelProcess(job, scratch, self.workspace.root / SAMPLES, place, limits)
         try:
             yield process
         finally:
@@ -175,20 +173,8 @@ class Exploration:
 
     def _choose_samples(self, declared: DeclaredInputs) -> list[Arrays]:
         folders = dict.fromkeys([self.file.parent, self.source or self.file.parent])
-        chosen = choose_samples([Path(path) for path in self.request.inputs], list(folders), declared.inputs)
-        self.workspace.write(
-            RunInputs(
-                kept=_SAMPLES,
-                origin=chosen.origin,
-                real=chosen.real,
-                samples=len(chosen.samples),
-                tensors=tuple(tensor_stats(name, value) for name, value in chosen.samples[0].items()),
-                shapes_from=declared.source,
-                preparation=chosen.preparation,
-                chosen=chosen.open_sizes,
-                passed_over=chosen.passed_over,
-            )
-        )
+        chosen = choose_samples([Path(path) for path in self.request.inputs], list(folders), declared)
+        self.workspace.write(chosen.record)
         return chosen.samples
 
     def _check_npus(self, run: ModelRun, targets: Targets) -> NpuChecks:
@@ -201,6 +187,6 @@ class Exploration:
                 process.load()
                 process.ask("onnx", onnx=str(source.onnx), outputs=str(source.outputs))
 
-        samples = read_samples(self.workspace.root / _SAMPLES)
+        samples = read_samples(self.workspace.root / SAMPLES)
         real = self.workspace.need(RunInputs).real
         return check_npus(samples, real, list(dict.fromkeys(pairs)), capture, self.tell)

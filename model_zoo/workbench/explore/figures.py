@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
+import numpy as np
+
 from model_zoo.workbench.explore.records import (
     Environment,
     ExploreRequest,
@@ -29,6 +31,14 @@ class TensorStats(RecordPart):
     low: float | None
     high: float | None
     finite: bool
+
+
+def tensor_stats(name: str, value: np.ndarray) -> TensorStats:
+    """Describe a tensor that was observed."""
+    numbers = value[np.isfinite(value)] if value.dtype.kind in "fc" else value
+    low, high = (float(f"{end:.6g}") for end in (numbers.min(), numbers.max())) if numbers.size else (None, None)
+    finite = bool(numbers.size == value.size)
+    return TensorStats(name=name, shape=value.shape, dtype=value.dtype.name, low=low, high=high, finite=finite)
 
 
 class RunInputs(StepRecord):

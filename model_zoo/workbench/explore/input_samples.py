@@ -15,6 +15,7 @@ from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
 from model_zoo.datasets.images import IMAGE_SUFFIXES
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.text import listed
+from model_zoo.workbench.explore.figures import RunInputs, tensor_stats
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs, ModelInput
 
 _SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npz", ".npy", ".wav")
@@ -23,33 +24,23 @@ _MAX_FILES, _MAX_SAMPLES = 8, 64
 _MAX_BYTES = 2**30
 _PICTURE_SIDE, _LENGTH = 224, 16
 _NOISE_SAMPLES = 4
+#: File of the samples in a workspace.
+SAMPLES = "inputs/samples.npz"
 
 
 @dataclass(frozen=True)
 class ChosenSamples:
-    """Samples for the model.
-
-    Args:
-        origin: Files, or how noise was sampled.
-        real: Whether they are data.
-        preparation: What was done to files.
-        open_sizes: Sizes that the model leaves open, as taken.
-        passed_over: Files that do not fit, with the reason.
-    """
+    """Samples for the model, and the record of where they come from."""
 
     samples: list[Arrays]
-    origin: str
-    real: bool
-    preparation: str
-    open_sizes: dict[str, int]
-    passed_over: tuple[str, ...] = ()
+    record: RunInputs
 
 
 class _MisfitError(UserError):
     """A file does not fit the model."""
 
 
-def choose_samples(files: Sequence[Path], folders: Sequence[Path], inputs: Sequence[ModelInput]) -> ChosenSamples:
+def choose_samples(files: Sequence[Path], folders: Sequence[Path], declared: DeclaredInputs) -> ChosenSamples:
     """Take the user's files; without any, files of the folders that fit; without any, noise.
 
     Args:
@@ -59,36 +50,48 @@ def choose_samples(files: Sequence[Path], folders: Sequence[Path], inputs: Seque
     Raises:
         UserError: A file of the user is missing, cannot be read, or does not fit.
     """
+    inputs = declared.inputs
     samples: list[Arrays] = []
     used: list[str] = []
-    preparations: set[str] = set()
     passed_over: list[str] = []
+    preparations: set[str] = set()
     for path in files or find_files(folders):
         try:
             more, preparation = _read(path, inputs)
             if samples and _shapes(more[0]) != _shapes(samples[0]):
                 raise _MisfitError(f"has the shapes {_shapes(more[0])}, {used[0]} has {_shapes(samples[0])}")
         except UserError as error:
-            if not files:
-                passed_over.append(f"{path.name}: {error.message}")
-                continue
-            if isinstance(error, _MisfitError):
-                takes = f"the model takes {', '.join(map(str, inputs))}"
-                raise UserError(f"--input {path}: {error.message}", takes) from error
-            raise
+            if files:
+                raise _explained(error, path, inputs) from error
+            passed_over.append(f"{path.name}: {error.message}")
+            continue
         samples += more
         used.append(str(path))
         preparations.add(preparation)
         if not files and len(used) == _MAX_FILES:
             break
-    if samples:
-        origin = f"{'given' if files else 'found'}: {', '.join(used)}"
-        sizes = _open_sizes(inputs, samples[0])
-        return ChosenSamples(samples, origin, True, "; ".join(sorted(preparations)), sizes, tuple(passed_over))
-    sizes = _default_sizes(inputs)
-    noise = [_noise(inputs, sizes, seed) for seed in range(_NOISE_SAMPLES)]
-    origin = "synthetic: uniform noise, floats from 0 to 1, integers over their whole range"
-    return ChosenSamples(noise, origin, False, "none", sizes, tuple(passed_over))
+    origin, sizes = f"{'given' if files else 'found'}: {', '.join(used)}", _default_sizes(inputs)
+    if not samples:
+        origin = "synthetic: uniform noise, floats from 0 to 1, integers over their whole range"
+    chosen = samples or [_noise(inputs, sizes, seed) for seed in range(_NOISE_SAMPLES)]
+    record = RunInputs(
+        kept=SAMPLES,
+        origin=origin,
+        real=bool(samples),
+        samples=len(chosen),
+        tensors=tuple(tensor_stats(name, value) for name, value in chosen[0].items()),
+        shapes_from=declared.source,
+        preparation="; ".join(sorted(preparations)) or "none",
+        chosen=_open_sizes(inputs, chosen[0]),
+        passed_over=tuple(passed_over),
+    )
+    return ChosenSamples(chosen, record)
+
+
+def _explained(error: UserError, path: Path, inputs: Sequence[ModelInput]) -> UserError:
+    if not isinstance(error, _MisfitError):
+        return error
+    return UserError(f"--input {path}: {error.message}", f"the model takes {', '.join(map(str, inputs))}")
 
 
 def inputs_of_file(path: Path, names: Sequence[str]) -> DeclaredInputs:

@@ -47,23 +47,30 @@ class StepLabel:
 
 @dataclass(frozen=True)
 class ProgramStep:
-    """A call of an operator, ready to be made.
+    """A call of an operator.
 
     Args:
+        arguments: Arguments by name, or in order for arithmetic on sizes.
         results: Results of the `ProgramNode`.
         finished: Numbers of values that no later step uses.
         check: Check that the arguments belong together, where torch does not see to that.
-        names: Names of the arguments.
     """
 
     label: StepLabel
     function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    arguments: dict[str, Any]
     results: list[Any]
     finished: tuple[int, ...]
     check: Check | None
-    names: tuple[str, ...]
+
+    def call(self, values: Mapping[int, Any], observe: StepObserver) -> Any:
+        """Make the call, shown to an observer."""
+        arguments = {name: _filled(each, values) for name, each in self.arguments.items()}
+        if self.check and not self.check(arguments):
+            raise ModelZooError(f"{self.label.name}: the tensors given to {self.label.kind} do not fit together")
+        if isinstance(self.function, torch._ops.OpOverload):
+            return observe(self.label, partial(self.function, **arguments))
+        return observe(self.label, partial(self.function, *arguments.values()))
 
 
 #: Makes the call of a step, and may look at it.
@@ -120,12 +127,7 @@ class Program(torch.nn.Module):
         for (_, value), tensor in zip(self._description.inputs, tensors, strict=True):
             values[value.number] = tensor
         for step in self._steps:
-            args = [_filled(each, values) for each in step.args]
-            kwargs = {name: _filled(each, values) for name, each in step.kwargs.items()}
-            if step.check and not step.check(dict(zip(step.names, [*args, *kwargs.values()], strict=True))):
-                raise ModelZooError(f"{step.label.name}: the tensors given to {step.label.kind} do not fit together")
-            outputs = observe(step.label, partial(step.function, *args, **kwargs))
-            _keep_results(step.results, outputs, values)
+            _keep_results(step.results, step.call(values, observe), values)
             for number in step.finished:
                 del values[number]
         for target, value in self._description.changed:
@@ -169,20 +171,14 @@ def load_program(file: Path, description: Description) -> Program:
 
 def _step(index: int, node: ProgramNode, stored: Mapping[int, str], finished: tuple[int, ...]) -> ProgramStep:
     arguments = tree_map_only(TorchConstant, _torch_constant, node.arguments)
-    if node.operator in NUMBERS:
-        function: Callable[..., Any] = NUMBERS[node.operator]
-        check: Check | None = None
-        names: tuple[str, ...] = ()
-        args, kwargs = tuple(arguments.values()), dict[str, Any]()
-    else:
-        function = overload = _overload(node.operator)
-        args, kwargs = _ordered(overload, arguments)
-        check = check_for(node.operator)
-        names = (*(argument.name for argument in overload._schema.arguments[: len(args)]), *kwargs)
+    is_on_sizes = node.operator in NUMBERS
+    function = NUMBERS[node.operator] if is_on_sizes else _overload(node.operator, arguments)
     used = tuple(dict.fromkeys(stored[n] for n in _numbers(node.arguments) if n in stored))
     kind = node.operator.removeprefix("aten.").removesuffix(".default")
     label = StepLabel(index, node.name, kind, used)
-    return ProgramStep(label, function, args, kwargs, node.results, finished, check, names)
+    return ProgramStep(
+        label, function, arguments, node.results, finished, None if is_on_sizes else check_for(node.operator)
+    )
 
 
 def _last_uses(description: Description) -> list[tuple[int, ...]]:
@@ -227,11 +223,12 @@ def _keep_results(results: list[Any], outputs: Any, values: dict[int, Any]) -> N
             values[result.number] = value
 
 
-def _overload(name: str) -> torch._ops.OpOverload:
-    """An operator by a name that `operators` allows.
+def _overload(name: str, arguments: dict[str, Any]) -> torch._ops.OpOverload:
+    """Find an operator by a name that `operators` allows, and check the arguments that it is called with.
 
     Raises:
-        ModelZooError: torch has it not, or it gives something else than tensors, or writes into an argument.
+        ModelZooError: torch has it not, it gives something else than tensors, it writes into an argument, or the
+            arguments are not those of its schema.
     """
     _, base, form = name.split(".")
     packet = getattr(torch.ops.aten, base, None)
@@ -242,26 +239,12 @@ def _overload(name: str) -> torch._ops.OpOverload:
     gives_tensors = all(str(each.real_type) in ("Tensor", "List[Tensor]") for each in schema.returns)
     if not (gives_tensors or base.startswith("sym_")) or any(argument.is_out for argument in schema.arguments):
         raise ModelZooError(f"the program uses {name}, which is not arithmetic on tensors")
-    return overload
-
-
-def _ordered(overload: torch._ops.OpOverload, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments.
-
-    Raises:
-        ModelZooError: They are not those of the schema.
-    """
-    schema = overload._schema
     unknown = arguments.keys() - {argument.name for argument in schema.arguments}
     missing = [a.name for a in schema.arguments if a.name not in arguments and not a.has_default_value()]
     wrong = [a.name for a in schema.arguments if a.name in arguments and not _is(str(a.real_type), arguments[a.name])]
     if unknown or missing or wrong:
         raise ModelZooError(f"the program calls {overload} with other arguments than it takes")
-    names = [argument.name for argument in schema.arguments if not argument.kwarg_only]
-    first_left_out = next((index for index, name in enumerate(names) if name not in arguments), len(names))
-    positional = names[:first_left_out]
-    rest = {name: value for name, value in arguments.items() if name not in positional}
-    return tuple(arguments[name] for name in positional), rest
+    return overload
 
 
 def _is(kind: str, value: Any) -> bool:

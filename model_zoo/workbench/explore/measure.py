@@ -23,9 +23,10 @@ from model_zoo.workbench.explore.figures import (
     MemoryFigures,
     ModelRun,
     RunFailure,
+    tensor_stats,
 )
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs
-from model_zoo.workbench.explore.measure_worker import LoadedFacts, tensor_stats
+from model_zoo.workbench.explore.measure_worker import LoadedFacts
 
 _WORKER = "model_zoo.workbench.explore.measure_worker"
 #: Seconds that all warm runs together may take; a slow model is run less often, and the record says so.

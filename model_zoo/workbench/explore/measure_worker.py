@@ -14,7 +14,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.utils.jobs import peak_memory_bytes
-from model_zoo.workbench.explore.figures import TensorStats
+from model_zoo.workbench.explore.figures import tensor_stats
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel
 
 _WARM_UP_RUNS = 3
@@ -146,14 +146,6 @@ def _onnx(model: LoadedModel, samples: list[Arrays], request: dict[str, Any]) ->
 
 
 _STEPS = {"first": _first, "warm": _warm, "batch": _batch, "layers": _layers, "onnx": _onnx}
-
-
-def tensor_stats(name: str, value: np.ndarray) -> TensorStats:
-    """Describe a tensor that was observed."""
-    numbers = value[np.isfinite(value)] if value.dtype.kind in "fc" else value
-    low, high = (float(f"{end:.6g}") for end in (numbers.min(), numbers.max())) if numbers.size else (None, None)
-    finite = bool(numbers.size == value.size)
-    return TensorStats(name=name, shape=value.shape, dtype=value.dtype.name, low=low, high=high, finite=finite)
 
 
 def _peak_mb() -> float:

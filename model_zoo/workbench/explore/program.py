@@ -28,8 +28,6 @@ _SCHEMA = 8
 #: Kinds of outputs that are no outputs of the model, but change a tensor of it.
 _CHANGES = ("buffer_mutation", "parameter_mutation", "user_input_mutation")
 _STORED = ("parameter", "buffer", "tensor_constant")
-
-
 _MEMORY_FORMATS = {1: "contiguous_format", 2: "channels_last", 3: "channels_last_3d", 4: "preserve_format"}
 _LAYOUTS = {7: "strided"}
 _LONGEST_TEXT = 200
@@ -37,16 +35,9 @@ _FLOATS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SYMBOL = re.compile(r"Symbol\('([A-Za-z]\w{0,20})'")
 
-#: Python types of plain arguments; True: a list of them.
-_PLAIN: dict[str, tuple[type, bool]] = {
-    "as_bool": (bool, False),
-    "as_bools": (bool, True),
-    "as_int": (int, False),
-    "as_ints": (int, True),
-    "as_float": (float, False),
-    "as_floats": (float, True),
-    "as_string": (str, False),
-}
+_PLAIN = {"as_bool": bool, "as_int": int, "as_float": float, "as_string": str}
+_PLAIN_LISTS = ("as_bools", "as_ints", "as_floats")
+_REFERENCES = ("as_optional_tensor", "as_sym_int", "as_sym_float", "as_sym_bool")
 #: Names of torch's own constants by their numbers, and what a refusal calls them.
 _CONSTANTS: dict[str, tuple[Mapping[int, str], str]] = {
     "as_scalar_type": (DTYPES, "values of the type"),
@@ -142,6 +133,8 @@ def read_program(file: Path) -> Description:
 
 
 class ProgramReader:
+    """Reads a graph off its JSON."""
+
     def __init__(self, description: Any) -> None:
         self._program = _as_dict(description)
         self._module = _as_dict(self._program.get("graph_module"))
@@ -230,35 +223,31 @@ class ProgramReader:
         kind, value = _only(argument)
         if kind == "as_none":
             return None
-        if kind in _PLAIN:
+        if kind in _PLAIN or kind in _PLAIN_LISTS:
             return _plain(value, kind)
-        if kind in ("as_tensor", "as_optional_tensor", "as_sym_int", "as_sym_float", "as_sym_bool"):
+        if kind == "as_tensor" or kind in _REFERENCES:
             return self._reference(argument if kind == "as_tensor" else value)
-        if kind in ("as_tensors", "as_optional_tensors", "as_sym_ints", "as_sym_floats", "as_sym_bools"):
+        if kind == "as_tensors" or kind.removesuffix("s") in _REFERENCES:
             return [self._reference({"as_tensor": each} if kind == "as_tensors" else each) for each in _as_list(value)]
         if kind in _CONSTANTS or kind == "as_device":
             return _constant(value, kind)
         raise _RefusedError(f"an argument of the kind {printable(kind)}")
 
     def _reference(self, argument: Any) -> Any:
-        """An earlier value, or what stands in its place."""
+        """Find an earlier value, or what stands for one."""
         kind, value = _only(argument)
-        if kind == "as_tensor":
-            return self._old(_as_dict(value).get("name"))
-        if kind == "as_name":
-            return self._old(value)
+        if kind in ("as_tensor", "as_name"):
+            return self._old(_as_dict(value).get("name") if kind == "as_tensor" else value)
         return None if kind == "as_none" else _plain(value, kind)
 
     def _result(self, output: Any) -> Any:
         kind, value = _only(output)
-        if kind == "as_tensor":
-            return self._new(_as_dict(value).get("name"))
-        if kind == "as_tensors":
-            return [self._new(_as_dict(each).get("name")) for each in _as_list(value)]
-        if kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
-            return self._new(_as_dict(value).get("as_name"))
         if kind == "as_none":
             return None
+        if kind == "as_tensors":
+            return [self._new(_as_dict(each).get("name")) for each in _as_list(value)]
+        if kind == "as_tensor" or kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
+            return self._new(_as_dict(value).get("name" if kind == "as_tensor" else "as_name"))
         raise _RefusedError(f"a result of the kind {printable(kind)}")
 
     def _outputs(
@@ -300,13 +289,12 @@ class ProgramReader:
 
 def _plain(value: Any, kind: str) -> Any:
     """Check a plain argument, or a list of them."""
-    type_, is_list = _PLAIN.get(kind, (str, False))
-    if is_list:
+    if kind in _PLAIN_LISTS:
         return [_plain(each, kind.removesuffix("s")) for each in _as_list(value)]
-    if type_ is float:
+    if kind == "as_float":
         value = _FLOATS.get(value, value) if isinstance(value, str) else value
         value = float(value) if type(value) is int else value
-    if kind not in _PLAIN or type(value) is not type_ or len(str(value)) > _LONGEST_TEXT:
+    if type(value) is not _PLAIN.get(kind) or len(str(value)) > _LONGEST_TEXT:
         raise UnreadableError(f"an argument of the kind {printable(kind)} is {printable(repr(value))}")
     return value
 
