@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, cast, overload
 
 from model_zoo.workbench.explore.records import RecordPart
 
-_Parts = TypeVarTuple("_Parts")
 #: Fields that are in no table: the figures of the histogram, and what is of no interest.
 _UNTABLED = ("version", "milliseconds")
 #: Names of fields where a reader needs another.
@@ -22,6 +21,7 @@ _MARKS = {
     **dict.fromkeys(("missed", "in parts", "failed", "missing", "conflict"), "bad"),
 }
 _P = TypeVar("_P", bound=RecordPart)
+_Q = TypeVar("_Q", bound=RecordPart)
 _R = TypeVar("_R")
 
 
@@ -109,15 +109,18 @@ class _FieldReader:
         return getattr(self._part, name)
 
 
-def say(write: Callable[[*_Parts], str], *parts: *_Parts) -> Sentence:
+@overload
+def say(write: Callable[[_P], str], part: _P, /) -> Sentence: ...
+@overload
+def say(write: Callable[[_P, _Q], str], part: _P, other: _Q, /) -> Sentence: ...
+def say(write: Callable[..., str], *parts: RecordPart) -> Sentence:
     """Make a sentence from parts of the record; its references are the fields that are read for it.
 
     Args:
         write: Function of the parts to the text. It must hold no figure of its own.
     """
     references: dict[str, str] = {}
-    readers = cast("tuple[*_Parts]", tuple(_FieldReader(cast(RecordPart, part), references) for part in parts))
-    return Sentence(write(*readers), tuple(references))
+    return Sentence(write(*(_FieldReader(part, references) for part in parts)), tuple(references))
 
 
 def say_each(write: Callable[[_R], str], read: Callable[[_P], Iterable[_R]], part: _P) -> Iterator[Sentence]:
