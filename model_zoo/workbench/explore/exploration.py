@@ -185,7 +185,7 @@ class Exploration:
         def capture(source: ExploredSource) -> None:
             with self._process("onnx", run.place) as process:
                 process.load()
-                process.ask("onnx", onnx=str(source.onnx), outputs=str(source.outputs))
+                process.ask("onnx", samples=str(process.samples), onnx=str(source.onnx), outputs=str(source.outputs))
 
         samples = read_samples(self.workspace.root / SAMPLES)
         real = self.workspace.need(RunInputs).real
