@@ -44,10 +44,10 @@ COMMANDS = (
     Command(
         "inspect",
         "say everything that is in a checkpoint, without running any of it",
-        "model_zoo.workbench.inspect.door",
+        "model_zoo.workbench.inspect.command",
     ),
     Command("recover", "turn a checkpoint into a model that loads it", "model_zoo.workbench.recover.door"),
-    Command("explore", "run a checkpoint, measure it, and write reports", "model_zoo.workbench.explore.door"),
+    Command("explore", "run a checkpoint, measure it, and write reports", "model_zoo.workbench.explore.command"),
     Command(
         "scorecard", "build models for many targets, and keep what came of it", "model_zoo.workbench.scorecard.door"
     ),

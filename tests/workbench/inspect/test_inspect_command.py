@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model_zoo.cli import main
-from model_zoo.workbench.inspect import door
+from model_zoo.workbench.inspect import command
 
 
 def safetensors(path: Path, names: list[str], values: tuple[float, float] = (1.5, -2.0)) -> Path:
@@ -39,7 +39,7 @@ def test_a_long_table_says_the_same(
     file = safetensors(tmp_path / "x.safetensors", ["a", "b.long"])
     lines = []
     for most in (500, 1):
-        monkeypatch.setattr("model_zoo.workbench.inspect.show._MOST_RICH_ROWS", most)
+        monkeypatch.setattr("model_zoo.workbench.inspect.inspection._MOST_RICH_ROWS", most)
         assert main(["inspect", str(file), "--values"]) == 0
         lines.append([line.split() for line in capsys.readouterr().out.splitlines()])
     assert ["b.long", "[2]", "float32", "2", "8", "-2", "1.5", "-0.25", "0"] in lines[1]
@@ -79,7 +79,7 @@ def test_damaged_is_1_and_no_model_is_2(tmp_path: Path, capsys: pytest.CaptureFi
 def test_digest_of_a_large_file_only_if_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "_UNASKED_DIGEST_BYTES", 10)
+    monkeypatch.setattr(command, "_UNASKED_DIGEST_BYTES", 10)
     file = safetensors(tmp_path / "x.safetensors", ["a"])
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert main(["inspect", str(file)]) == 0

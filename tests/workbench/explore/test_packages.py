@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from model_zoo.workbench.explore.environment import Found, describe_environment
-from model_zoo.workbench.explore.imports import imports_of
-from model_zoo.workbench.explore.records import Environment, Status
-from model_zoo.workbench.explore.requirements import check_requirements, install_options
+from model_zoo.workbench.explore.environment import PythonEnvironment, describe_environment
+from model_zoo.workbench.explore.packages import check_requirements, imports_of, install_options
+from model_zoo.workbench.explore.records import Environment, PackageStatus
 
 
 @pytest.fixture
 def environment() -> Environment:
-    return describe_environment([], Found("venv", Path("/v"), ()), Path("/v"))
+    return describe_environment([], PythonEnvironment("venv", Path("/v")), Path("/v"))
 
 
 def test_imports_follow_the_code_from_its_entry(tmp_path: Path) -> None:
@@ -46,15 +45,14 @@ def test_missing_and_conflicting_packages_are_told_apart(tmp_path: Path, environ
     (tmp_path / "requirements-dev.txt").write_text("absent-dev\n")
     (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = ['absent-two~=1.0']\n")
     (tmp_path / "setup.cfg").write_text("[options]\ninstall_requires =\n    absent_one\n    packaging\n")
-    entry = tmp_path / "model.py"
-    found = check_requirements(["numpy"], "ONNX", tmp_path, entry, environment, [])
+    found = check_requirements(["numpy"], "ONNX", tmp_path, environment, [])
     assert found.missing == ("absent-one<3,>=2", "absent-two~=1.0")
     by_name = {each.package: each for each in found.requirements}
-    assert by_name["numpy"].status is Status.CONFLICT and "model.py:1" in by_name["numpy"].where
+    assert by_name["numpy"].status is PackageStatus.CONFLICT and "model.py:1" in by_name["numpy"].where
     assert not by_name["absent-dev"].needed and "absent-windows" not in by_name
     assert found.skipped == ("requirements.txt:3: '-r other.txt' names no package with a version",)
     assert all("absent-one" in option.command for option in found.options)
-    without = check_requirements(["numpy"], "ONNX", tmp_path, entry, environment, ["Absent_One", "absent-two"])
+    without = check_requirements(["numpy"], "ONNX", tmp_path, environment, ["Absent_One", "absent-two"])
     assert without.missing == () and without.options == ()
 
 
