@@ -16,12 +16,12 @@ import torch
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.console import console, sample_progress, table
 from model_zoo.utils.files import atomic_write
-from model_zoo.workbench.recover.names.build import ensure_index
+from model_zoo.workbench.recover.names.architecture_index import Index
 from model_zoo.workbench.recover.names.describe import shapes_of
-from model_zoo.workbench.recover.names.index import Index
+from model_zoo.workbench.recover.names.index_build import ensure_index
 from model_zoo.workbench.recover.names.libraries import library
-from model_zoo.workbench.recover.names.match import find_matches
-from model_zoo.workbench.recover.names.source import draft, title_of
+from model_zoo.workbench.recover.names.matching import find_matches
+from model_zoo.workbench.recover.names.named_draft import draft, title_of
 
 #: Of each library.
 COUNTS = {"torchvision": 60, "transformers": 40, "timm": 70}

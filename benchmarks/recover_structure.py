@@ -48,8 +48,8 @@ from torch import Tensor, nn
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.console import console, table
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.workbench.recover.io_pair import Pair, settle
 from model_zoo.workbench.recover.recovery import Draft, SettledBy
-from model_zoo.workbench.recover.settle import Pair, settle
 from model_zoo.workbench.recover.structure import draft_by_structure
 
 Case = tuple[str, nn.Module, tuple[Tensor, ...]]

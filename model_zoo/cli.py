@@ -22,11 +22,11 @@ _WORKBENCH = {
         "model_zoo.workbench.inspect.door",
         "say everything that is in a checkpoint, without running any of it",
     ),
-    "recover": ("model_zoo.workbench.recover.door", "turn a checkpoint into a model that loads it"),
+    "recover": ("model_zoo.workbench.recover.command", "turn a checkpoint into a model that loads it"),
     "explore": ("model_zoo.workbench.explore.door", "run a checkpoint, measure it, and write reports"),
     "scorecard": ("model_zoo.workbench.scorecard.door", "build models for many targets, and keep what came of it"),
     "discover": (
-        "model_zoo.workbench.discover.door",
+        "model_zoo.workbench.discover.command",
         "say which models of a library can be traced, and why others cannot",
     ),
 }

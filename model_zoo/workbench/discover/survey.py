@@ -19,10 +19,10 @@ from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
 from model_zoo.workbench.discover.reasons import child_failure, not_tried
-from model_zoo.workbench.discover.state import Listing, State
+from model_zoo.workbench.discover.survey_cache import Listing, State
 from model_zoo.workbench.discover.verdict import Candidate, Finding, Reason, Stage, Verdict
 
-_WORKER = "model_zoo.workbench.discover.worker"
+_WORKER = "model_zoo.workbench.discover.survey_child"
 _START_S = 300.0
 _MEMORY_BYTES = 8 * 2**30
 _TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime", "onnxruntime-qnn")

@@ -14,12 +14,13 @@ import torch
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import ChildFailedError
-from model_zoo.workbench.recover.names import build, index, search
+from model_zoo.workbench.recover.names import architecture_index, index_build, named_search
 from model_zoo.workbench.recover.names.architecture import Architecture, Option, SizedBy
+from model_zoo.workbench.recover.names.architecture_index import arrange
 from model_zoo.workbench.recover.names.describe import describe
 from model_zoo.workbench.recover.names.libraries import library
-from model_zoo.workbench.recover.names.match import Match, find_matches
-from model_zoo.workbench.recover.names.source import draft
+from model_zoo.workbench.recover.names.matching import Match, find_matches
+from model_zoo.workbench.recover.names.named_draft import draft
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
 
 Shapes = dict[str, tuple[int, ...]]
@@ -48,7 +49,7 @@ def infos(found: Shapes, prefix: str = "") -> dict[str, TensorInfo]:
 
 
 def best(tensors: dict[str, TensorInfo], *known: Architecture) -> Match:
-    return find_matches(tensors, [index.arrange("timm", known or [net(), net("wide", width=9)], {})])[0]
+    return find_matches(tensors, [arrange("timm", known or [net(), net("wide", width=9)], {})])[0]
 
 
 def without(found: Shapes, start: str) -> Shapes:
@@ -102,16 +103,16 @@ def test_a_part_that_is_missing_is_named() -> None:
     assert set(match.missing) == {f"blocks.3.{name}" for name in ("conv.weight", "norm.weight", "norm.bias")} | {
         "blocks.3.norm.running_mean"
     }
-    assert not find_matches(infos({"a.weight": (3, 3)}), [index.arrange("timm", [net()], {})])
+    assert not find_matches(infos({"a.weight": (3, 3)}), [arrange("timm", [net()], {})])
 
 
 def test_equal_constructors_are_a_choice_that_is_said_to_be_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {
-        "torchvision": index.arrange("torchvision", [net("resnet_b", "torchvision"), net("res", "torchvision")], {}),
-        "timm": index.arrange("timm", [net("a", "timm")], {}),
+        "torchvision": arrange("torchvision", [net("resnet_b", "torchvision"), net("res", "torchvision")], {}),
+        "timm": arrange("timm", [net("a", "timm")], {}),
     }
-    monkeypatch.setattr(search, "load_index", kept.get)
-    found = search.search(infos(shapes(classes=5)), None, list(kept), lambda name: pytest.fail(name))
+    monkeypatch.setattr(named_search, "load_index", kept.get)
+    found = named_search.search(infos(shapes(classes=5)), None, list(kept), lambda name: pytest.fail(name))
     (choice,) = found.drafts[0].draft.choices
     assert choice.alternatives == ("torchvision res", "torchvision resnet_b", "timm a")
     assert (choice.value, choice.settled_by) == ("torchvision res", SettledBy.ASSUMED)
@@ -120,9 +121,9 @@ def test_equal_constructors_are_a_choice_that_is_said_to_be_assumed(monkeypatch:
 
 
 def test_an_exact_match_spares_the_slower_libraries_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {"torchvision": index.arrange("torchvision", [net("res", "torchvision")], {})}
-    monkeypatch.setattr(search, "load_index", kept.get)
-    found = search.search(infos(shapes()), None, ["torchvision", "timm"], lambda name: pytest.fail(name))
+    kept = {"torchvision": arrange("torchvision", [net("res", "torchvision")], {})}
+    monkeypatch.setattr(named_search, "load_index", kept.get)
+    found = named_search.search(infos(shapes()), None, ["torchvision", "timm"], lambda name: pytest.fail(name))
     assert [(each.library, each.architectures) for each in found.searched] == [("torchvision", 1), ("timm", 0)]
     assert "--library timm" in found.searched[1].note
 
@@ -139,17 +140,17 @@ def test_hostile_names_cost_little_and_never_reach_the_source() -> None:
 
 def test_an_index_is_kept_and_a_damaged_one_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path))
-    path = index.index_path("torchvision")
+    path = architecture_index.index_path("torchvision")
     path.parent.mkdir()
     made = [net(), net("wide", width=9)]
-    index.arrange("torchvision", made, {"odd": "why"}).save(path)
-    read = index.load_index("torchvision")
+    arrange("torchvision", made, {"odd": "why"}).save(path)
+    read = architecture_index.load_index("torchvision")
     assert read is not None
     assert [read.architecture(number) for number in range(len(read))] == made
     assert read.failures == {"odd": "why"}
     for damaged in (path.read_bytes()[:2000], b"", b"text"):
         path.write_bytes(damaged)
-        assert index.load_index("torchvision") is None
+        assert architecture_index.load_index("torchvision") is None
 
 
 class FakeWorker:
@@ -185,16 +186,16 @@ def test_a_stopped_build_goes_on_and_a_model_that_kills_its_process_is_a_failure
 ) -> None:
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path))
     FakeWorker.asked.clear()
-    monkeypatch.setattr(build, "_start", lambda *given: FakeWorker(lambda: FakeWorker.asked == ["a"]))
+    monkeypatch.setattr(index_build, "_start", lambda *given: FakeWorker(lambda: FakeWorker.asked == ["a"]))
     with pytest.raises(KeyboardInterrupt):
-        build.ensure_index("torchvision", lambda done, total: None)
-    assert index.load_index("torchvision") is None
+        index_build.ensure_index("torchvision", lambda done, total: None)
+    assert architecture_index.load_index("torchvision") is None
     (part,) = (tmp_path / "architectures").glob("*.part.jsonl")
     with part.open("a") as file:
         file.write('{"name": "b", "tens')  # the machine went down while it wrote
-    monkeypatch.setattr(build, "_start", lambda *given: FakeWorker(lambda: False))
+    monkeypatch.setattr(index_build, "_start", lambda *given: FakeWorker(lambda: False))
     told: list[tuple[int, int]] = []
-    made = build.ensure_index("torchvision", lambda *counts: told.append(counts))
+    made = index_build.ensure_index("torchvision", lambda *counts: told.append(counts))
     assert FakeWorker.asked == ["a", "killer", "b"]
     assert (len(made), made.failures, told[-1]) == (2, {"killer": "killed by SIGSEGV"}, (3, 3))
     assert not part.exists()
@@ -263,6 +264,6 @@ def made_shapes(made: dict[str, Any]) -> Shapes:
 
 
 def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "version", lambda library: None)
+    monkeypatch.setattr(architecture_index, "version", lambda library: None)
     with pytest.raises(ModelZooError, match="timm is not installed"):
-        index.index_path("timm")
+        architecture_index.index_path("timm")

@@ -11,7 +11,7 @@ import torch
 from model_zoo.workbench.recover.foreign import open_no_foreign_files
 from model_zoo.workbench.recover.names.architecture import Architecture, Option, SizedBy
 from model_zoo.workbench.recover.names.libraries import Library, library
-from model_zoo.workbench.recover.names.signature import common_root
+from model_zoo.workbench.recover.names.tensor_hashes import common_root
 from model_zoo.workbench.recover.uninitialized import uninitialized
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.workbench.recover.recovery import Draft
-from model_zoo.workbench.recover.structure.tree import NoDraftError, read_tree
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, read_tree
 
 __all__ = ["NoDraftError", "draft_by_structure"]
 
@@ -23,7 +23,7 @@ def draft_by_structure(tensors: StateDictInfo) -> list[Draft]:
     Raises:
         NoDraftError: No template fits; the message says what each one stumbled over.
     """
-    from model_zoo.workbench.recover.structure.families import FAMILIES
+    from model_zoo.workbench.recover.structure.templates import FAMILIES
 
     _, prefix = read_tree(tensors)
     drafts, reasons = [], []

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from model_zoo.workbench.recover.recovery import SettledBy
-from model_zoo.workbench.recover.structure.layers import Kind, Layer, is_transposed, linear_code
-from model_zoo.workbench.recover.structure.source import ClassPlan, Design, slot
-from model_zoo.workbench.recover.structure.tree import Node, NoDraftError
+from model_zoo.workbench.recover.structure.checkpoint_layers import Kind, Layer, is_transposed, linear_code
+from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design, slot
 
 _QUERY = {"q", "query", "queries", "wq", "qlin", "qproj", "toq"}
 _GATE = re.compile(r"gate|w1$|wi_0")

@@ -6,9 +6,7 @@ import math
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.blocks import dotted
-from model_zoo.workbench.recover.structure.flow import Flow, Pass
-from model_zoo.workbench.recover.structure.geometry import Geometry
-from model_zoo.workbench.recover.structure.layers import (
+from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,
     batch_norm_code,
@@ -17,9 +15,11 @@ from model_zoo.workbench.recover.structure.layers import (
     linear_code,
     transposed_conv_code,
 )
+from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
+from model_zoo.workbench.recover.structure.flow import Flow, Pass
+from model_zoo.workbench.recover.structure.geometry import Geometry
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design
 from model_zoo.workbench.recover.structure.residual import Block, find_blocks
-from model_zoo.workbench.recover.structure.source import ClassPlan, Design
-from model_zoo.workbench.recover.structure.tree import Node, NoDraftError
 
 _PLAIN = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
 ACTIVATIONS = (*_PLAIN, "selu", "relu6", "hardswish", "mish", "gelu_tanh", "softplus", "none")

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.layers import Kind, Layer
+from model_zoo.workbench.recover.structure.checkpoint_layers import Kind, Layer
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError
+from model_zoo.workbench.recover.structure.module_writer import Design, slot
 from model_zoo.workbench.recover.structure.residual import Block
-from model_zoo.workbench.recover.structure.source import Design, slot
-from model_zoo.workbench.recover.structure.tree import NoDraftError
 
 _UPWARDS = re.compile(r"up|trans|deconv|tconv|convt", re.IGNORECASE)
 _POOLS = ("max", "avg", "max3", "max3_valid")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.blocks import dotted
-from model_zoo.workbench.recover.structure.layers import (
+from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,
     Recurrent,
@@ -13,8 +13,8 @@ from model_zoo.workbench.recover.structure.layers import (
     find_layers,
     linear_code,
 )
-from model_zoo.workbench.recover.structure.source import ClassPlan, Design
-from model_zoo.workbench.recover.structure.tree import NoDraftError
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design
 
 _ACTIVATIONS = ("relu", "tanh", "gelu", "leaky_relu", "elu", "silu", "sigmoid", "none")
 _OUTPUTS = ("none", "log_softmax_last", "softmax_last", "sigmoid", "tanh")

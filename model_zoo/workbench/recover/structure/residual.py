@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model_zoo.workbench.recover.structure.layers import Kind, Layer
-from model_zoo.workbench.recover.structure.tree import Node
+from model_zoo.workbench.recover.structure.checkpoint_layers import Kind, Layer
+from model_zoo.workbench.recover.structure.checkpoint_tree import Node
 
 _SHORTCUT = re.compile(r"down_?sample|short|skip|identity|^res|proj|side|match|adapt", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ import re
 
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
 from model_zoo.workbench.recover.structure.blocks import BlockWriter, Parts, dotted, ends, find_stacks
-from model_zoo.workbench.recover.structure.layers import (
+from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,
     conv_code,
@@ -15,8 +15,8 @@ from model_zoo.workbench.recover.structure.layers import (
     find_layers,
     linear_code,
 )
-from model_zoo.workbench.recover.structure.source import ClassPlan, Design
-from model_zoo.workbench.recover.structure.tree import NoDraftError
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design
 
 _POSITION = re.compile(r"pos|wpe|(^|\.)pe$", re.IGNORECASE)
 _TYPE = re.compile(r"type|segment", re.IGNORECASE)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.blocks import dotted
-from model_zoo.workbench.recover.structure.layers import (
+from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,
     batch_norm_code,
@@ -19,8 +19,8 @@ from model_zoo.workbench.recover.structure.layers import (
     find_layers,
     transposed_conv_code,
 )
-from model_zoo.workbench.recover.structure.source import ClassPlan, Design
-from model_zoo.workbench.recover.structure.tree import Node, NoDraftError
+from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design
 
 _ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "elu", "leaky_relu_0.1", "leaky_relu_0.2", "mish", "selu")
 #: Wirings that are tried.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from model_zoo.workbench.recover.structure.source import slot
-from model_zoo.workbench.recover.structure.tree import Node, NoDraftError
+from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
+from model_zoo.workbench.recover.structure.module_writer import slot
 
 _NORM_STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
 _CELLS = {4: "LSTM", 3: "GRU", 1: "RNN"}

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.workbench.recover import door
-from model_zoo.workbench.recover.names import index
+from model_zoo.workbench.recover import command
+from model_zoo.workbench.recover.names import architecture_index
 from model_zoo.workbench.recover.names.describe import describe
 from model_zoo.workbench.recover.names.libraries import library
-from model_zoo.workbench.recover.verify import check_source
+from model_zoo.workbench.recover.trial import check_source
 
 NAME = "squeezenet1_1"
 
@@ -26,9 +26,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_ZOO_CACHE", str(folder))
-        path = index.index_path("torchvision")
+        path = architecture_index.index_path("torchvision")
         path.parent.mkdir()
-        index.arrange("torchvision", [describe(library("torchvision"), "torchvision", NAME)], {}).save(path)
+        architecture_index.arrange("torchvision", [describe(library("torchvision"), "torchvision", NAME)], {}).save(
+            path
+        )
     return folder
 
 
@@ -42,7 +44,7 @@ def network(classes: int = 3) -> torch.nn.Module:
 def recover(tmp_path: Path, state: dict[str, Any], *flags: str) -> tuple[int, dict[str, Any]]:
     torch.save(state, tmp_path / "mystery.pt")
     given = [str(tmp_path / "mystery.pt"), "-o", str(tmp_path / "out"), "--library", "torchvision", *flags]
-    status = door.run(given)
+    status = command.run(given)
     return status, json.loads((tmp_path / "out" / "recovery.json").read_text())
 
 
@@ -72,7 +74,7 @@ def test_from_a_file_to_a_verified_module(
     again.load_state_dict(load_file(tmp_path / "out" / "weights.safetensors"))
     assert torch.equal(again(sample), model(sample))
     with pytest.raises(SystemExit):
-        door.run(["--help"])
+        command.run(["--help"])
 
 
 def test_a_part_is_written_and_named_and_values_are_judged(
@@ -113,9 +115,9 @@ def test_wrong_requests(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyP
         ([str(file), *out, "--by", "magic"], "--by"),
     ):
         with pytest.raises(UserError, match=message):
-            door.run(argv)
+            command.run(argv)
     with pytest.raises(ModelZooError, match="no model was found"):
-        door.run([str(file), *out, "--by", "name"])
+        command.run([str(file), *out, "--by", "name"])
     assert not (tmp_path / "out").exists() and (mine / "thesis.txt").exists()
 
 

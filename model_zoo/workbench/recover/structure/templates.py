@@ -7,10 +7,10 @@ from typing import Protocol
 
 from model_zoo.workbench.recover.recovery import Draft, ExampleInput
 from model_zoo.workbench.recover.structure.chain import ChainWriter
+from model_zoo.workbench.recover.structure.checkpoint_tree import Node
+from model_zoo.workbench.recover.structure.module_writer import Design
 from model_zoo.workbench.recover.structure.recurrent import RecurrentWriter
-from model_zoo.workbench.recover.structure.source import Design
 from model_zoo.workbench.recover.structure.transformer import TransformerWriter
-from model_zoo.workbench.recover.structure.tree import Node
 from model_zoo.workbench.recover.structure.unet import UNetWriter
 
 

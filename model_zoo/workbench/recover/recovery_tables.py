@@ -10,9 +10,9 @@ from typing import Any
 
 from model_zoo.checkpoints.contents import Contents
 from model_zoo.utils.console import console, table
-from model_zoo.workbench.recover.names.search import Searched
+from model_zoo.workbench.recover.names.named_search import Searched
 from model_zoo.workbench.recover.recovery import Draft, SettledBy
-from model_zoo.workbench.recover.verify import Estimate, Verification
+from model_zoo.workbench.recover.trial import Estimate, Verification
 
 #: Names that a table shows of a long list; recovery.json holds all.
 _SHOWN = 12

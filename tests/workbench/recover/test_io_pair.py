@@ -13,10 +13,10 @@ from torch import nn
 
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.errors import UserError
+from model_zoo.workbench.recover.io_pair import Pair, pair_from_twin, read_pair, settle, with_defaults
 from model_zoo.workbench.recover.recovery import Draft, SettledBy
-from model_zoo.workbench.recover.settle import Pair, pair_from_twin, read_pair, settle, with_defaults
-from model_zoo.workbench.recover.settle_worker import Search, by_likelihood
 from model_zoo.workbench.recover.structure import draft_by_structure
+from model_zoo.workbench.recover.variant_search import Search, by_likelihood
 
 
 def draft_of(model: nn.Module) -> Draft:

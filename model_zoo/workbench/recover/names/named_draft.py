@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from model_zoo.workbench.recover.names.match import Match
+from model_zoo.workbench.recover.names.matching import Match
 from model_zoo.workbench.recover.recovery import Choice, Draft, ExampleInput, SettledBy
 
 _HEAD = '''"""{title}: recovered from a checkpoint by the names and shapes of its tensors.

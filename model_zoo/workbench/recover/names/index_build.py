@@ -18,7 +18,7 @@ from typing import Any
 from model_zoo.utils.files import make_folder, work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
 from model_zoo.workbench.recover.names.architecture import Architecture
-from model_zoo.workbench.recover.names.index import Index, arrange, index_path, load_index
+from model_zoo.workbench.recover.names.architecture_index import Index, arrange, index_path, load_index
 
 _LIMITS = Limits(seconds=300.0, memory_bytes=6 * 2**30)
 _CHILD = "model_zoo.workbench.recover.names.describe"

@@ -14,11 +14,11 @@ from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.utils.console import HouseParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.streams import stop_without_reader
-from model_zoo.workbench.discover.library import NOT_CALLED, check_name
-from model_zoo.workbench.discover.registry import Stored, differences, read_registry, registry_code
-from model_zoo.workbench.discover.report import details, in_families, model_line, report
-from model_zoo.workbench.discover.state import Listing
+from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name
+from model_zoo.workbench.discover.model_registry import Stored, differences, read_registry, registry_code
 from model_zoo.workbench.discover.survey import Request, Survey, versions
+from model_zoo.workbench.discover.survey_cache import Listing
+from model_zoo.workbench.discover.survey_tables import details, in_families, model_line, report
 from model_zoo.workbench.discover.verdict import Candidate, Finding, Stage
 
 _CHIPSET = "snapdragon-8-elite"

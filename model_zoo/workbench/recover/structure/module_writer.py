@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model_zoo.workbench.recover.recovery import Choice, SettledBy
+from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
 from model_zoo.workbench.recover.structure.helpers import HELPERS, activation_table
-from model_zoo.workbench.recover.structure.tree import Node, NoDraftError
 
 _WIDTH = 120
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.workbench.recover.names.architecture import LIBRARIES, Architecture, Option
-from model_zoo.workbench.recover.names.index import Index
-from model_zoo.workbench.recover.names.signature import common_root, is_counter, key_hashes, tensor_hashes
+from model_zoo.workbench.recover.names.architecture_index import Index
+from model_zoo.workbench.recover.names.tensor_hashes import common_root, is_counter, key_hashes, tensor_hashes
 
 Shapes = Mapping[str, tuple[int, ...]]
 

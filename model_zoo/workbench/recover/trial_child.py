@@ -19,7 +19,7 @@ from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.models._shared.named_outputs import named_tensors
 from model_zoo.utils.jobs import peak_memory_bytes
 from model_zoo.workbench.recover.foreign import open_no_foreign_files
-from model_zoo.workbench.recover.names.signature import is_counter
+from model_zoo.workbench.recover.names.tensor_hashes import is_counter
 
 #: Samples are timed until one of these is reached.
 _MOST_RUNS, _MOST_SECONDS = 10, 10.0

@@ -11,10 +11,10 @@ from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, run_child
 from model_zoo.workbench.recover.names.architecture import LIBRARIES, Architecture
-from model_zoo.workbench.recover.names.build import Progress, ensure_index
-from model_zoo.workbench.recover.names.index import Index, arrange, load_index, version
-from model_zoo.workbench.recover.names.match import Match, find_matches
-from model_zoo.workbench.recover.names.source import constructor, draft, title_of
+from model_zoo.workbench.recover.names.architecture_index import Index, arrange, load_index, version
+from model_zoo.workbench.recover.names.index_build import Progress, ensure_index
+from model_zoo.workbench.recover.names.matching import Match, find_matches
+from model_zoo.workbench.recover.names.named_draft import constructor, draft, title_of
 from model_zoo.workbench.recover.recovery import Draft
 
 _CONFIG_LIMITS = Limits(seconds=180.0, memory_bytes=8 * 2**30)

@@ -16,7 +16,7 @@ from model_zoo.workbench.recover.recovery import Draft
 
 #: One step: to load everything, and to run it.
 _LIMITS = Limits(seconds=900.0)
-_CHILD = "model_zoo.workbench.recover.verify_child"
+_CHILD = "model_zoo.workbench.recover.trial_child"
 
 #: What a recovered module may import.
 _PACKAGES = frozenset(

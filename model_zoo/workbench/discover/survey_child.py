@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.utils.hashing import sha256_file
 from model_zoo.workbench.discover.example import Example, NoInputError, example_for, takes_containers
-from model_zoo.workbench.discover.library import Library, import_module, open_library
+from model_zoo.workbench.discover.model_library import Library, import_module, open_library
 from model_zoo.workbench.discover.reasons import NetworkRefusedError, failure, refuse_network
 from model_zoo.workbench.discover.verdict import Reason, Stage, Verdict
 

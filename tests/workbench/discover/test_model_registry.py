@@ -9,8 +9,8 @@ import pytest
 
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.discover.families import families, natural
-from model_zoo.workbench.discover.registry import differences, read_registry, registry_code
-from model_zoo.workbench.discover.report import in_families
+from model_zoo.workbench.discover.model_registry import differences, read_registry, registry_code
+from model_zoo.workbench.discover.survey_tables import in_families
 from model_zoo.workbench.discover.verdict import Candidate, Finding, Reason, Stage, Verdict
 
 

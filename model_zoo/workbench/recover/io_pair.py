@@ -163,7 +163,7 @@ def settle(draft: Draft, weights: Path, pair: Pair, seconds: float = 120.0, vari
             "variants": variants,
         }
         limits = Limits(seconds + 120.0, 16 * 2**30)
-        result = run_child("model_zoo.workbench.recover.settle_worker", job, work_dir, limits, "settle the choices")
+        result = run_child("model_zoo.workbench.recover.variant_search", job, work_dir, limits, "settle the choices")
     return _settled(draft, result.value, result.seconds)
 
 

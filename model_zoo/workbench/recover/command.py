@@ -19,10 +19,10 @@ from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
 from model_zoo.utils.hashing import sha256_file
 from model_zoo.workbench.recover.names.architecture import LIBRARIES
-from model_zoo.workbench.recover.names.build import Progress
-from model_zoo.workbench.recover.names.search import NamedDraft, Searched, search
+from model_zoo.workbench.recover.names.index_build import Progress
+from model_zoo.workbench.recover.names.named_search import NamedDraft, Searched, search
 from model_zoo.workbench.recover.recovery import Draft
-from model_zoo.workbench.recover.report import (
+from model_zoo.workbench.recover.recovery_tables import (
     Candidate,
     FoundBy,
     Recovery,
@@ -31,10 +31,10 @@ from model_zoo.workbench.recover.report import (
     show_estimate,
     show_recovery,
 )
-from model_zoo.workbench.recover.verify import Estimate, Trial, Verification
+from model_zoo.workbench.recover.trial import Estimate, Trial, Verification
 
 if TYPE_CHECKING:
-    from model_zoo.workbench.recover.settle import Pair
+    from model_zoo.workbench.recover.io_pair import Pair
 
 _EXAMPLES = """examples:
   model-zoo recover checkpoint.pt -o recovered
@@ -188,7 +188,7 @@ def _read_pair(given: argparse.Namespace) -> Pair | None:
     """Check the files of a pair before anything slow runs."""
     if not given.io_pair:
         return None
-    from model_zoo.workbench.recover.settle import read_pair
+    from model_zoo.workbench.recover.io_pair import read_pair
 
     return read_pair(*given.io_pair)
 
@@ -260,7 +260,7 @@ def _try(
 
 def _settle(candidate: Candidate, weights: Path, pair: Pair | None, twin: Path | None) -> tuple[Candidate, str, bool]:
     """Search the choices for those that give the outputs of a pair, or of a twin."""
-    from model_zoo.workbench.recover.settle import pair_from_twin, settle
+    from model_zoo.workbench.recover.io_pair import pair_from_twin, settle
 
     draft = candidate.draft
     if pair is None:

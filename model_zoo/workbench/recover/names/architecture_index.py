@@ -19,14 +19,14 @@ from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import atomic_write, cache_root
 from model_zoo.utils.hashing import digest, sha256_file
 from model_zoo.workbench.recover.names.architecture import Architecture
-from model_zoo.workbench.recover.names.signature import Hashes, is_counter, key_hashes, tensor_hashes
+from model_zoo.workbench.recover.names.tensor_hashes import Hashes, is_counter, key_hashes, tensor_hashes
 
 #: Whose text decides what an entry holds.
 _CODE = (
     "architecture.py",
     "describe.py",
     "libraries.py",
-    "signature.py",
+    "tensor_hashes.py",
     "transformers_models.py",
     "../uninitialized.py",
 )
