@@ -5,25 +5,24 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from model_zoo.targets.chipset import Chipset, find_chipset
+from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.console import HouseParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.streams import stop_without_reader
 from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name
-from model_zoo.workbench.discover.model_registry import Stored, differences, read_registry, registry_code
-from model_zoo.workbench.discover.survey import Request, Survey, versions
-from model_zoo.workbench.discover.survey_cache import Listing
-from model_zoo.workbench.discover.survey_tables import details, in_families, model_line, report
-from model_zoo.workbench.discover.verdict import Candidate, Finding, Stage
+from model_zoo.workbench.discover.model_registry import StoredRegistry, differences, read_registry, registry_code
+from model_zoo.workbench.discover.npu_placement import toolchain
+from model_zoo.workbench.discover.survey import Survey, SurveyRequest, versions
+from model_zoo.workbench.discover.survey_tables import details, in_families, model_line, summary
+from model_zoo.workbench.discover.verdict import ListedModel, Listing, ModelFinding, SurveyReport, SurveyStage
 
 _CHIPSET = "snapdragon-8-elite"
-_WORKERS = 2
-_LIMIT_S = 60.0
 
 #: Patterns that a name stands for: detection, segmentation, video and quantized models.
 _PRESETS = {
@@ -59,30 +58,41 @@ def run(argv: list[str]) -> int:
     Returns:
         0, or 1 if the model named by --test-model fails or the registry given to --check no longer holds.
     """
-    given = _parser().parse_args(argv)
-    stored = read_registry(given.check) if given.check else None
-    request = _request(given, stored)
+    args = _parser().parse_args(argv)
+    stored = read_registry(args.check) if args.check else None
+    request = _request(args, stored)
     check_name(request.library)
     with Survey(request) as survey:
         with spinner(f"importing {request.library}"):
             listing = survey.listing()
-        if given.test_model:
-            listing = _only(listing, given.test_model, request.library)
-        chosen, skipped = _choose(listing, given)
+        if args.test_model:
+            listing = Listing(models=[_only(listing, args.test_model, request.library)])
         for name, why in listing.left_out.items():
             sys.stderr.write(f"not built: {name}: {why}\n")
+        models = _unskipped(listing.models, args.skip_patterns if not args.test_model else [])
+        skipped = [model.name for model in listing.models if model not in models]
         gone: list[str] = []
         if stored:
-            names = {candidate.name for candidate in listing.candidates}
-            gone = [] if given.test_model else sorted(set(stored.claims) - names)
-            chosen = [candidate for candidate in chosen if candidate.name in stored.claims]
-            if given.test_model and not chosen:
-                raise UserError(f"{given.check} says nothing of {given.test_model}", "leave --check out to test it")
-        findings = _findings(survey, chosen, given)
+            names = {model.name for model in listing.models}
+            gone = [] if args.test_model else sorted(set(stored.claims) - names)
+            models = [model for model in models if model.name in stored.claims]
+            if args.test_model and not models:
+                raise UserError(f"{args.check} says nothing of {args.test_model}", "leave --check out to test it")
+        findings = _survey(survey, models, args)
     if stored:
-        return _checked(given, request, stored, findings, gone)
-    _show(given, request, in_families(findings), skipped, listing)
-    return int(bool(given.test_model) and not findings[0].ok)
+        return _compare(args, request.library, differences(stored, findings, gone), len(findings) + len(gone))
+    report = SurveyReport(
+        library=request.library,
+        depth=request.depth,
+        chipset=request.target or None,
+        time_limit_s=request.limit_s,
+        versions=versions(request.library),
+        models=in_families(findings),
+        skipped=skipped,
+        left_out=listing.left_out,
+    )
+    _show(args, report)
+    return int(bool(args.test_model) and not findings[0].ok)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,10 +115,10 @@ def _parser() -> argparse.ArgumentParser:
         f"{' '.join(_PRESETS['classic'])}; nothing is left out by default",
     )
     add("--library", metavar="NAME", help="torchvision (the default), timm, a module, or the path of a .py file")
-    add("--depth", choices=[str(stage) for stage in Stage], help="how far to go, see below (default: fx)")
+    add("--depth", choices=[str(stage) for stage in SurveyStage], help="how far to go, see below (default: fx)")
     add("--chipset", metavar="NAME", help=f"for --depth npu; it must compute in half precision (default: {_CHIPSET})")
-    add("--time-limit", type=_seconds, default=_LIMIT_S, metavar="S", help="for one depth of one model (default: 60)")
-    add("--workers", type=_count, default=_WORKERS, metavar="N", help="child processes side by side (default: 2)")
+    add("--time-limit", type=_seconds, default=60.0, metavar="S", help="for one depth of one model (default: 60)")
+    add("--workers", type=_count, default=2, metavar="N", help="child processes side by side (default: 2)")
     add("--check", type=Path, metavar="FILE", help="what --json or --generate-code wrote; say what no longer holds")
     add("--json", action="store_true", help="print JSON")
     add("--debug", action="store_true", help="show tracebacks")
@@ -127,151 +137,110 @@ def _count(text: str) -> int:
     return value
 
 
-def _request(given: argparse.Namespace, stored: Stored | None) -> Request:
-    if given.generate_code and (given.json or given.check):
+def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyRequest:
+    if args.generate_code and (args.json or args.check):
         raise UserError("--generate-code goes with neither --json nor --check", "run it once for each")
-    library = given.library or (stored and stored.library) or "torchvision"
-    if not given.library and library not in ("torchvision", "timm"):
+    library = args.library or (stored and stored.library) or "torchvision"
+    if not args.library and library not in ("torchvision", "timm"):
         raise UserError(
-            f"{given.check} is of the library {library!r}, which is imported only if you name it",
+            f"{args.check} is of the library {library!r}, which is imported only if you name it",
             f"if you trust it: --library {shlex.quote(library)}",
         )
-    depth = stored.depth if stored else Stage(given.depth or Stage.FX)
-    if stored and given.depth and given.depth != depth:
-        raise UserError(f"{given.check} was made with --depth {depth}", "leave --depth out")
+    depth = stored.depth if stored else SurveyStage(args.depth or SurveyStage.FX)
+    if stored and args.depth and args.depth != depth:
+        raise UserError(f"{args.check} was made with --depth {depth}", "leave --depth out")
     chipset: Chipset | None = None
-    if depth is Stage.NPU:
-        chipset = find_chipset(given.chipset or (stored and stored.chipset) or _CHIPSET)
+    if depth is SurveyStage.NPU:
+        chipset = find_chipset(args.chipset or (stored and stored.chipset) or _CHIPSET)
         if not chipset.fp16:
             raise UserError(f"the NPU of {chipset.name} does not compute in half precision", "run `model-zoo chipsets`")
-        from model_zoo.toolchains.local.qnn import require_qnn
-
-        require_qnn()
-    elif given.chipset:
+        toolchain().require(TargetRuntime.QNN_CONTEXT_BINARY)
+    elif args.chipset:
         raise UserError("--chipset says where nodes are placed", "add --depth npu")
-    return Request(library, depth, chipset, given.time_limit, given.workers)
+    return SurveyRequest(library, depth, chipset, args.time_limit, args.workers)
 
 
-def _only(listing: Listing, name: str, library: str) -> Listing:
-    """The listing of one model; a function that is not called unasked is called now."""
-    candidates = [candidate for candidate in listing.candidates if candidate.name == name]
-    if not candidates and listing.left_out.get(name) == NOT_CALLED:
+def _only(listing: Listing, name: str, library: str) -> ListedModel:
+    """One model by its name; a function that is not called unasked is called now."""
+    for model in listing.models:
+        if model.name == name:
+            return model
+    problem = listing.left_out.get(name)
+    if problem == NOT_CALLED:
         module = Path(library).stem if library.endswith(".py") else library
         path = f"{module}.{name}"
-        candidates = [Candidate(name, module, path, f"{path}()", module)]
-    if not candidates and name in listing.left_out:
-        raise UserError(f"{name} cannot be built: {listing.left_out[name]}", "give its arguments defaults")
-    if not candidates:
-        valid = [candidate.name for candidate in listing.candidates]
-        raise unknown_name("model", name, valid, f"model-zoo discover --library {library} --verbose")
-    return Listing(candidates)
+        return ListedModel(name=name, module=module, path=path, call=f"{path}()", family=module)
+    if problem:
+        raise UserError(f"{name} cannot be built: {problem}", "give its arguments defaults")
+    names = [model.name for model in listing.models]
+    raise unknown_name("model", name, names, f"model-zoo discover --library {library} --verbose")
 
 
-def _choose(listing: Listing, given: argparse.Namespace) -> tuple[list[Candidate], list[str]]:
-    """What is tested, and the names that are skipped."""
-    if given.test_model:
-        return listing.candidates, []
-    patterns = [each for given_one in given.skip_patterns for each in _PRESETS.get(given_one, (given_one,)) if each]
-    hits = dict.fromkeys(patterns, 0)
-    chosen, skipped = [], []
-    for candidate in listing.candidates:
-        matching = [pattern for pattern in patterns if _matches(candidate.name, pattern)]
-        for pattern in matching:
-            hits[pattern] += 1
-        if matching:
-            skipped.append(candidate.name)
-        else:
-            chosen.append(candidate)
-    for pattern in [pattern for pattern, count in hits.items() if not count]:
+def _unskipped(models: list[ListedModel], skip: list[str]) -> list[ListedModel]:
+    """The models that no pattern matches; a pattern that matches none is told."""
+    patterns = dict.fromkeys(each for name in skip for each in _PRESETS.get(name, (name,)) if each)
+    matched = {pattern: {m.name for m in models if _matches(m.name, pattern)} for pattern in patterns}
+    for pattern in [pattern for pattern, names in matched.items() if not names]:
         sys.stderr.write(f"no model matches the pattern '{pattern}'\n")
-    return chosen, skipped
+    skipped = set().union(*matched.values())
+    return [model for model in models if model.name not in skipped]
 
 
 def _matches(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) if "*" in pattern else pattern in name
 
 
-def _findings(survey: Survey, chosen: Sequence[Candidate], given: argparse.Namespace) -> list[Finding]:
-    """Test the chosen models, with a line for each where that is wanted, else a bar on a terminal."""
+def _survey(survey: Survey, models: list[ListedModel], args: argparse.Namespace) -> list[ModelFinding]:
+    """Test the models, with a line for each where that is wanted, else a bar on a terminal."""
     from rich.progress import track
 
-    # What is not the answer itself goes to standard error.
-    say = _say(sys.stderr if given.json or given.generate_code else sys.stdout)
-    if given.test_model:
-        say(f"Testing {given.test_model}...")
-    elif given.verbose:
+    say = _say(args.json or args.generate_code)
+    if args.test_model:
+        say(f"Testing {args.test_model}...")
+    elif args.verbose:
         say("Testing models:\n")
-    shown = console(stderr=True)
-    lines = bool(given.verbose or given.test_model)
+    terminal = console(stderr=True)
+    lines = bool(args.verbose or args.test_model)
+    hidden = lines or not terminal.is_terminal
     findings = []
-    with closing(survey.run(chosen)) as tested:  # so that an early end stops its workers at once
-        bar = track(
-            tested,
-            "testing models",
-            total=len(chosen),
-            console=shown,
-            transient=True,
-            disable=lines or not shown.is_terminal,
-        )
+    with closing(survey.run(models)) as tested:  # so that an early end stops its workers at once
+        bar = track(tested, "testing models", total=len(models), console=terminal, transient=True, disable=hidden)
         for finding in bar:
             findings.append(finding)
             if lines:
                 say(model_line(finding))
-            if given.test_model and given.verbose:
+            if args.test_model and args.verbose:
                 say("\n".join(details(finding)))
             stop_without_reader()  # what was found is kept
     return findings
 
 
-def _say(stream: object) -> Callable[[str], None]:
-    return lambda text: print(text, file=stream, flush=True)  # type: ignore[call-overload]
+def _say(aside: bool) -> Callable[[str], None]:
+    """A function that prints; to standard error what is not the answer itself."""
+    return lambda text: print(text, file=sys.stderr if aside else sys.stdout, flush=True)
 
 
-def _checked(
-    given: argparse.Namespace, request: Request, stored: Stored, findings: Sequence[Finding], gone: Sequence[str]
-) -> int:
-    lines = differences(stored, findings, gone)
-    tested = len(findings) + len(gone)
-    if given.json:
-        print_json({"file": str(given.check), "library": request.library, "tested": tested, "differences": lines})
+def _compare(args: argparse.Namespace, library: str, lines: list[str], tested: int) -> int:
+    if args.json:
+        print_json({"file": str(args.check), "library": library, "tested": tested, "differences": lines})
     elif lines:
         print("\n".join(lines))
-        print(f"\n{given.check}: {len(lines)} of its statements no longer hold ({tested} models tested)")
+        print(f"\n{args.check}: {len(lines)} of its statements no longer hold ({tested} models tested)")
     else:
-        print(f"{given.check}: holds ({tested} models tested)")
+        print(f"{args.check}: holds ({tested} models tested)")
     return int(bool(lines))
 
 
-def _show(
-    given: argparse.Namespace,
-    request: Request,
-    findings: Sequence[Finding],
-    skipped: Sequence[str],
-    listing: Listing,
-) -> None:
-    used = versions(request.library)
-    chipset = request.target or None
-    if given.json:
-        print_json(
-            {
-                "library": request.library,
-                "depth": request.depth,
-                "chipset": chipset,
-                "time_limit_s": request.limit_s,
-                "versions": used,
-                "models": [finding.to_json() for finding in findings],
-                "skipped": skipped,
-                "left_out": listing.left_out,
-            }
-        )
+def _show(args: argparse.Namespace, report: SurveyReport) -> None:
+    if args.json:
+        print_json(report.model_dump(mode="json"))
         return
-    say = _say(sys.stderr if given.generate_code else sys.stdout)
-    if given.test_model:
-        wanted = Stage.FX.label if request.depth is Stage.FX else f"fine up to {request.depth}"
-        mark, verb = ("✓", "is") if findings[0].ok else ("✗", "is not")
-        say(f"\n{mark} {given.test_model} {verb} {wanted}{'!' if findings[0].ok else ''}")
+    say = _say(args.generate_code)
+    if args.test_model:
+        passed = report.models[0].ok
+        wanted = SurveyStage.FX.label if report.depth is SurveyStage.FX else f"fine up to {report.depth}"
+        say(f"\n{'✓' if passed else '✗'} {args.test_model} {'is' if passed else 'is not'} {wanted}{'!' * passed}")
     else:
-        say(("\n" if given.verbose else "") + report(findings, skipped, request.target))
-    if given.generate_code:
-        made_with = ", ".join(f"{name} {version}" for name, version in used.items())
-        sys.stdout.write(registry_code(request.library, request.depth, chipset, made_with, findings))
+        say(("\n" if args.verbose else "") + summary(report))
+    if args.generate_code:
+        sys.stdout.write(registry_code(report))

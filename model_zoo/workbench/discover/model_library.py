@@ -5,98 +5,124 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import typing
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.discover.families import families
-from model_zoo.workbench.discover.verdict import Candidate
+from model_zoo.workbench.discover.verdict import ListedModel
 
 if TYPE_CHECKING:
     import torch
 
-
 #: Why an unannotated function is left out: calling whatever needs no argument could do anything.
 NOT_CALLED = "a function whose return annotation is no module class is called only if --test-model names it"
 
+_VERSION = re.compile(r"v?\d+[a-z]?$")
+_SHORTEST_FAMILY = 3
 
-@dataclass(frozen=True)
-class Library:
-    """What can be built.
 
-    Args:
+class ModelLibrary:
+    """An imported library: its models in its own order, and their constructors.
+
+    Attributes:
         build: Constructors by name, to be called without arguments; no weights are asked for.
         left_out: What else might be a model, and why it is not built, by name.
-    """
-
-    candidates: list[Candidate]
-    build: dict[str, Callable[[], torch.nn.Module]]
-    left_out: dict[str, str] = field(default_factory=dict)
-
-
-def open_library(name: str) -> Library:
-    """Import a library and list its models, in its own order.
 
     Args:
         name: "torchvision", "timm", an importable module, or the path of a .py file.
     """
-    known = {"torchvision": _torchvision, "timm": _timm}
-    return known[name]() if name in known else _module(name)
+
+    def __init__(self, name: str) -> None:
+        self.models: list[ListedModel] = []
+        self.build: dict[str, Callable[[], torch.nn.Module]] = {}
+        self.left_out: dict[str, str] = {}
+        if name == "torchvision":
+            self._list_torchvision()
+        elif name == "timm":
+            self._list_timm()
+        else:
+            self._list_module(import_module(name))
+
+    def _list_torchvision(self) -> None:
+        from torchvision import models
+
+        builders = {name: models.get_model_builder(name) for name in models.list_models()}
+        family = families({name: builder.__module__ for name, builder in builders.items()}, "torchvision.models")
+        for name, builder in builders.items():
+            parameters = inspect.signature(builder).parameters
+            weights: dict[str, Any] = {key: None for key in ("weights", "weights_backbone") if key in parameters}
+            path = f"{builder.__module__.rpartition('.')[0]}.{builder.__name__}"
+            call = f"{path}({', '.join(f'{key}=None' for key in weights)})"
+            self._add(name, builder.__module__, path, call, family, partial(builder, **weights))
+
+    def _list_timm(self) -> None:
+        import timm
+
+        modules = {name: timm.model_entrypoint(name).__module__ for name in timm.list_models()}
+        family = families(modules, "timm.models")
+        for name, module in modules.items():
+            call = f"timm.create_model('{name}', pretrained=False)"
+            build = partial(timm.create_model, name, pretrained=False)
+            self._add(name, module, f"timm.models.{name}", call, family, build)
+
+    def _list_module(self, module: ModuleType) -> None:
+        """Public module classes and annotated functions that need no argument."""
+        constructors: dict[str, Any] = {}
+        for name, value in vars(module).items():
+            if name.startswith("_") or not _is_defined_in(value, module):
+                continue
+            problem = _problem(value)
+            if problem is None:
+                constructors[name] = value
+            elif problem:
+                self.left_out[name] = problem
+        modules = {name: value.__module__ for name, value in constructors.items()}
+        family = families(modules, module.__name__.rpartition(".")[0])
+        for name, value in constructors.items():
+            path = f"{module.__name__}.{name}"
+            self._add(name, modules[name], path, f"{path}()", family, value)
+
+    def _add(
+        self, name: str, module: str, path: str, call: str, family: Mapping[str, str], build: Callable[[], Any]
+    ) -> None:
+        self.models.append(ListedModel(name=name, module=module, path=path, call=call, family=family[name]))
+        self.build[name] = build
 
 
-def _torchvision() -> Library:
-    from torchvision import models
+def families(modules: Mapping[str, str], root: str) -> dict[str, str]:
+    """The family of each model.
 
-    builders = {name: models.get_model_builder(name) for name in models.list_models()}
-    family = families({name: builder.__module__ for name, builder in builders.items()}, "torchvision.models")
-    library = Library([], {})
-    for name, builder in builders.items():
-        asked = inspect.signature(builder).parameters
-        nothing: dict[str, Any] = {key: None for key in ("weights", "weights_backbone") if key in asked}
-        path = f"{builder.__module__.rpartition('.')[0]}.{builder.__name__}"
-        call = f"{path}({', '.join(f'{key}=None' for key in nothing)})"
-        library.candidates.append(Candidate(name, builder.__module__, path, call, family[name]))
-        library.build[name] = lambda builder=builder, nothing=nothing: builder(**nothing)  # type: ignore[misc]
-    return library
+    Models of one module are one family. It is called by the first word that all their names share, else by the module;
+    within a sub-package of the library by that and the module, so that a video ResNet is not among the ResNets.
 
-
-def _timm() -> Library:
-    import timm
-
-    modules = {name: timm.model_entrypoint(name).__module__ for name in timm.list_models()}
-    family = families(modules, "timm.models")
-    library = Library([], {})
+    Args:
+        modules: Module of each model's constructor, by the model's name.
+        root: The package below which modules count, e.g. "torchvision.models".
+    """
+    names: dict[str, list[str]] = defaultdict(list)
     for name, module in modules.items():
-        call = f"timm.create_model('{name}', pretrained=False)"
-        library.candidates.append(Candidate(name, module, f"timm.models.{name}", call, family[name]))
-        library.build[name] = lambda name=name: timm.create_model(name, pretrained=False)  # type: ignore[misc]
-    return library
+        names[module].append(name)
+    family: dict[str, str] = {}
+    for module, members in names.items():
+        *package, last = module.removeprefix(f"{root}.").split(".")
+        first_words = {_without_version(name.split("_")[0]) for name in members}
+        shared = len(first_words) == 1 and len(members) > 1 and not package
+        label = first_words.pop() if shared else _without_version(last)
+        family |= {name: " ".join([*package, label]).replace("_", " ") for name in members}
+    return family
 
 
-def _module(name: str) -> Library:
-    """Public module classes and annotated functions that need no argument."""
-    module = import_module(name)
-    found: dict[str, Any] = {}
-    library = Library([], {})
-    for key, value in vars(module).items():
-        if key.startswith("_") or not _is_defined_in(value, module):
-            continue
-        problem = _problem(value)
-        if problem is None:
-            found[key] = value
-        elif problem:
-            library.left_out[key] = problem
-    family = families({key: value.__module__ for key, value in found.items()}, module.__name__.rpartition(".")[0])
-    for key, value in found.items():
-        path = f"{module.__name__}.{key}"
-        library.candidates.append(Candidate(key, value.__module__, path, f"{path}()", family[key]))
-        library.build[key] = value
-    return library
+def _without_version(word: str) -> str:
+    """E.g. mobilenet for mobilenetv3, vgg for vgg16; s3d stays."""
+    short = _VERSION.sub("", word)
+    return short if len(short) >= _SHORTEST_FAMILY else word
 
 
 def import_module(name: str) -> ModuleType:
@@ -121,25 +147,21 @@ def _problem(value: Any) -> str | None:
     if inspect.isclass(value):
         if not issubclass(value, torch.nn.Module) or inspect.isabstract(value):
             return ""
-    else:
-        try:
-            returned = typing.get_type_hints(value).get("return")
-        except Exception:  # an annotation that cannot be resolved says nothing
-            returned = None
-        if returned is None:
-            return _needed(value) or NOT_CALLED
-        if not (inspect.isclass(returned) and issubclass(returned, torch.nn.Module)):
-            return ""
-    return _needed(value)
+        return _missing_arguments(value)
+    try:
+        returned = typing.get_type_hints(value).get("return")
+    except Exception:  # an annotation that cannot be resolved says nothing
+        returned = None
+    if returned is None:
+        return _missing_arguments(value) or NOT_CALLED
+    is_model = inspect.isclass(returned) and issubclass(returned, torch.nn.Module)
+    return _missing_arguments(value) if is_model else ""
 
 
-def _needed(value: Any) -> str | None:
-    needed = [
-        parameter.name
-        for parameter in inspect.signature(value).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    ]
+def _missing_arguments(value: Any) -> str | None:
+    optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    parameters = inspect.signature(value).parameters.values()
+    needed = [each.name for each in parameters if each.default is each.empty and each.kind not in optional]
     return f"needs arguments: {', '.join(needed)}" if needed else None
 
 

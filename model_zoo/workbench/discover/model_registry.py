@@ -1,51 +1,50 @@
-"""A stored registry: written as Python code, read back as data, and held against what holds now."""
+"""A stored registry: written as Python code, read back as data, and compared with what holds now."""
 
 from __future__ import annotations
 
 import ast
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.paths import is_plain_file
-from model_zoo.workbench.discover.verdict import Finding, Stage
+from model_zoo.workbench.discover.verdict import ModelFinding, SurveyReport, SurveyStage
 
 _LARGEST_BYTES = 64 * 2**20
 _VARIABLE = "MODEL_REGISTRY"
 _COMMAND = ["model-zoo", "discover"]
 
 
-def registry_code(library: str, depth: Stage, chipset: str | None, made_with: str, findings: Sequence[Finding]) -> str:
+def registry_code(report: SurveyReport) -> str:
     """Python code of a dict from names to constructors: of the models that pass the last stage.
 
+    The command and the versions stand in comments at its head.
+
     Args:
-        made_with: Versions, for the comment at its head, which also holds the command.
-        findings: Sorted by family.
+        report: With its models sorted by family.
     """
+    library, chipset = report.library, report.chipset
     root = {"torchvision": "torchvision.models", "timm": "timm.models"}.get(library)
     if root:
         imported = f"from {library} import models"
     else:
         root = Path(library).stem if library.endswith(".py") else library
         imported = f"import {root} as models"
-    command = [*_COMMAND, "--library", library, "--depth", depth, *(["--chipset", chipset] if chipset else [])]
+    command = [*_COMMAND, "--library", library, "--depth", report.depth, *(["--chipset", chipset] if chipset else [])]
+    made_with = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     lines = [f"# {shlex.join(command)}", f"# {made_with}", imported, "", f"{_VARIABLE} = {{"]
-    kept = [finding for finding in findings if finding.deepest_ok]
-    for index, (family, members) in enumerate(groupby(kept, key=lambda finding: finding.candidate.family)):
+    kept = [finding for finding in report.models if finding.deepest_ok]
+    for index, (family, members) in enumerate(groupby(kept, key=lambda finding: finding.family)):
         lines += [""] * (index > 0) + [f"    # {family.capitalize()} family"]
-        for each in members:
-            path = each.candidate.path.removeprefix(f"{root}.")
-            lines.append(f"    {each.candidate.name!r}: models.{path},")
+        lines += [f"    {each.name!r}: models.{each.path.removeprefix(f'{root}.')}," for each in members]
     return "\n".join([*lines, "}", ""])
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredRegistry:
     """A registry from a file.
 
     Args:
@@ -54,12 +53,12 @@ class Stored:
     """
 
     library: str | None
-    depth: Stage
+    depth: SurveyStage
     chipset: str | None
-    claims: dict[str, dict[Stage, bool]]
+    claims: dict[str, dict[SurveyStage, bool]]
 
 
-def read_registry(path: Path) -> Stored:
+def read_registry(path: Path) -> StoredRegistry:
     """Read what --json or --generate-code wrote; code is parsed, never run.
 
     Raises:
@@ -77,38 +76,36 @@ def read_registry(path: Path) -> Stored:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no text", hint) from error
     try:
-        return _from_json(json.loads(text)) if text.lstrip().startswith("{") else _from_code(text)
-    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError, RecursionError, MemoryError) as error:
-        raise UserError(f"{path} holds no registry: {error}", hint) from error
+        return _from_json(text) if text.lstrip().startswith("{") else _from_code(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} holds no registry: {problem}", hint) from error
 
 
-def _from_json(fields: dict[str, Any]) -> Stored:
-    claims = {
-        str(model["name"]): {Stage(stage): bool(verdict["ok"]) for stage, verdict in model["stages"].items()}
-        for model in fields["models"]
-    }
-    return Stored(str(fields["library"]), Stage(fields["depth"]), fields["chipset"], claims)
+def _from_json(text: str) -> StoredRegistry:
+    report = SurveyReport.model_validate_json(text)
+    claims = {model.name: {stage: verdict.ok for stage, verdict in model.stages.items()} for model in report.models}
+    return StoredRegistry(report.library, report.depth, report.chipset, claims)
 
 
-def _from_code(text: str) -> Stored:
-    names = None
+def _from_code(text: str) -> StoredRegistry:
     words = shlex.split(text.partition("\n")[0].removeprefix("# "))
     options = dict(zip(words[2::2], words[3::2], strict=True)) if words[:2] == _COMMAND else {}
-    depth = Stage(options.get("--depth", Stage.FX))
+    depth = SurveyStage(options.get("--depth", SurveyStage.FX))
+    names = None
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and any(ast.unparse(target) == _VARIABLE for target in node.targets):
             if not isinstance(node.value, ast.Dict):
                 raise ValueError(f"{_VARIABLE} is no dict")
-            names = [
-                key.value for key in node.value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)
-            ]
+            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
+            names = [key for key in keys if isinstance(key, str)]
     if names is None:
         raise ValueError(f"it sets no {_VARIABLE}")
     claims = {name: {depth: True} for name in names}
-    return Stored(options.get("--library"), depth, options.get("--chipset"), claims)
+    return StoredRegistry(options.get("--library"), depth, options.get("--chipset"), claims)
 
 
-def differences(stored: Stored, findings: Sequence[Finding], gone: Sequence[str]) -> list[str]:
+def differences(stored: StoredRegistry, findings: Sequence[ModelFinding], gone: Sequence[str]) -> list[str]:
     """What a stored registry says that does not hold, one line each.
 
     Args:
@@ -116,9 +113,9 @@ def differences(stored: Stored, findings: Sequence[Finding], gone: Sequence[str]
     """
     lines = [f"{name}: the library has no such model" for name in gone]
     for finding in findings:
-        for stage, said in stored.claims[finding.candidate.name].items():
-            verdict = finding.verdicts[stage]
-            if verdict.ok != said:
-                now = f"fails now: {verdict.message}" if said else "passes now"
-                lines.append(f"{finding.candidate.name}: {stage.label}: {now}")
+        for stage, passed in stored.claims[finding.name].items():
+            verdict = finding.stages[stage]
+            if verdict.ok != passed:
+                now = f"fails now: {verdict.message}" if passed else "passes now"
+                lines.append(f"{finding.name}: {stage.label}: {now}")
     return lines

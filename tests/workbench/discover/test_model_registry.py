@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.discover.families import families, natural
+from model_zoo.workbench.discover.model_library import families
 from model_zoo.workbench.discover.model_registry import differences, read_registry, registry_code
-from model_zoo.workbench.discover.survey_tables import in_families
-from model_zoo.workbench.discover.verdict import Candidate, Finding, Reason, Stage, Verdict
+from model_zoo.workbench.discover.survey_tables import in_families, natural
+from model_zoo.workbench.discover.verdict import ModelFinding, Reason, StageVerdict, SurveyReport, SurveyStage
 
 
-def finding(name: str, ok: bool = True, family: str = "resnet") -> Finding:
-    candidate = Candidate(name, f"torchvision.models.{family}", f"torchvision.models.{name}", "", family)
-    return Finding(candidate, "", {Stage.FX: Verdict(0.0, None if ok else Reason.CONTROL_FLOW, "it branches")})
+def finding(name: str, ok: bool = True, family: str = "resnet") -> ModelFinding:
+    verdict = StageVerdict(reason=None if ok else Reason.CONTROL_FLOW, message="it branches")
+    return ModelFinding(
+        name=name,
+        module=f"torchvision.models.{family}",
+        path=f"torchvision.models.{name}",
+        call="",
+        family=family,
+        input="",
+        stages={SurveyStage.FX: verdict},
+    )
+
+
+def report(library: str, depth: SurveyStage, chipset: str | None, findings: list[ModelFinding]) -> SurveyReport:
+    return SurveyReport(library=library, depth=depth, chipset=chipset, versions={"torch": "0"}, models=findings)
 
 
 def test_code_is_python_and_comes_back_as_data(tmp_path: Path) -> None:
     found = in_families(
         [finding("resnet101"), finding("vgg11", family="vgg"), finding("resnet18"), finding("x", False)]
     )
-    code = registry_code("torchvision", Stage.FX, None, "torch 0", found)
+    code = registry_code(report("torchvision", SurveyStage.FX, None, found))
     compile(code, "registry.py", "exec")
     assert "    # Resnet family\n    'resnet18': models.resnet18,\n    'resnet101': models.resnet101,\n" in code
     path = tmp_path / "registry.py"
     path.write_text(code + 'raise SystemExit("run")\n', encoding="utf-8")
     stored = read_registry(path)
-    assert (stored.library, stored.depth) == ("torchvision", Stage.FX)
-    assert stored.claims == {name: {Stage.FX: True} for name in ("resnet18", "resnet101", "vgg11")}
+    assert (stored.library, stored.depth) == ("torchvision", SurveyStage.FX)
+    assert stored.claims == {name: {SurveyStage.FX: True} for name in ("resnet18", "resnet101", "vgg11")}
 
 
 def test_library_path_with_blanks_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "registry.py"
-    path.write_text(registry_code("my nets/a.py", Stage.NPU, "sm8650", "", []), encoding="utf-8")
+    path.write_text(registry_code(report("my nets/a.py", SurveyStage.NPU, "sm8650", [])), encoding="utf-8")
     stored = read_registry(path)
-    assert (stored.library, stored.depth, stored.chipset) == ("my nets/a.py", Stage.NPU, "sm8650")
+    assert (stored.library, stored.depth, stored.chipset) == ("my nets/a.py", SurveyStage.NPU, "sm8650")
 
 
 def test_differences_are_told_in_both_directions(tmp_path: Path) -> None:
     path = tmp_path / "stored.json"
-    models = [finding("a").to_json(), finding("b", ok=False).to_json(), finding("c").to_json()]
-    path.write_text(json.dumps({"library": "timm", "depth": "fx", "chipset": None, "models": models}), encoding="utf-8")
+    findings = [finding("a"), finding("b", ok=False), finding("c")]
+    path.write_text(report("timm", SurveyStage.FX, None, findings).model_dump_json(), encoding="utf-8")
     stored = read_registry(path)
     assert differences(stored, [finding("a"), finding("b", ok=False), finding("c")], []) == []
     assert differences(stored, [finding("a", ok=False), finding("b")], ["c"]) == [
