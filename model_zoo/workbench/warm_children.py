@@ -103,15 +103,19 @@ class WarmChildren:
             self._free.put(child)
 
     def map(
-        self, function: Callable[[WarmChild, _Item], _Result], items: Iterable[_Item]
+        self, function: Callable[[WarmChild, _Item], _Result], items: Iterable[_Item], most: int | None = None
     ) -> Generator[_Result, None, None]:
-        """The results in the order of the items; if the generator is closed early, every child is stopped."""
+        """The results in the order of the items; if the generator is closed early, every child is stopped.
+
+        Args:
+            most: Processes that are used, if not all.
+        """
 
         def call(item: _Item) -> _Result:
             with self.child() as child:
                 return function(child, item)
 
-        threads = ThreadPoolExecutor(self._count)
+        threads = ThreadPoolExecutor(most or self._count)
         try:
             yield from threads.map(call, items)
         except BaseException:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,22 +19,22 @@ from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
 from model_zoo.utils.hashing import sha256_file
 from model_zoo.workbench.recover.names.architecture import LIBRARIES
-from model_zoo.workbench.recover.names.index_build import Progress
-from model_zoo.workbench.recover.names.named_search import NamedDraft, Searched, search
-from model_zoo.workbench.recover.recovery import Draft
-from model_zoo.workbench.recover.recovery_tables import (
-    Candidate,
+from model_zoo.workbench.recover.names.architecture_index import Progress
+from model_zoo.workbench.recover.names.named_search import search_by_name
+from model_zoo.workbench.recover.recovery import (
+    Draft,
+    Estimate,
     FoundBy,
+    RankedDraft,
+    RankedDrafts,
     Recovery,
-    recovery_json,
-    show_candidates,
-    show_estimate,
-    show_recovery,
+    Tried,
 )
-from model_zoo.workbench.recover.trial import Estimate, Trial, Verification
+from model_zoo.workbench.recover.recovery_tables import show_candidates, show_estimate, show_recovery
+from model_zoo.workbench.recover.trial import Trial
 
 if TYPE_CHECKING:
-    from model_zoo.workbench.recover.io_pair import Pair
+    from model_zoo.workbench.recover.io_pair import IOPair
 
 _EXAMPLES = """examples:
   model-zoo recover checkpoint.pt -o recovered
@@ -56,48 +56,35 @@ def run(argv: list[str]) -> int:
         UserError: The request is wrong.
         ModelZooError: Nothing could be recovered.
     """
-    given = _parser().parse_args(argv)
-    output = given.output
-    for name in given.library:
+    args = _parser().parse_args(argv)
+    output = args.output
+    for name in args.library:
         if name not in LIBRARIES:
             raise unknown_name("library", name, LIBRARIES, "model-zoo recover --help")
-    if given.num_threads is not None and given.num_threads < 1:
-        raise UserError(f"--num-threads {given.num_threads} is not a number of threads", "give 1 or more")
+    if args.num_threads is not None and args.num_threads < 1:
+        raise UserError(f"--num-threads {args.num_threads} is not a number of threads", "give 1 or more")
     if output.exists() and not (output / "recovery.json").is_file() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} exists and is no earlier recovery", "choose another folder with -o")
     from model_zoo.checkpoints.reader import open_checkpoint
 
-    contents = open_checkpoint(given.file).contents
+    contents = open_checkpoint(args.file).contents
     if contents.main is None or not contents.tensors:
-        raise UserError(f"{given.file} holds no tensors", f"run `model-zoo inspect {given.file}`")
-    pair = _read_pair(given)
+        raise UserError(f"{args.file} holds no tensors", f"run `model-zoo inspect {args.file}`")
+    pair = _read_pair(args.io_pair)
     with spinner("computing the checksum"):
         digest = sha256_file(contents.path) if contents.path.is_file() else None
-    candidates, searched, notes = find(contents, given.by, given.library)
-    if not given.json:
-        show_candidates(candidates, searched, notes)
-    if not candidates:
-        reasons = "; ".join(notes) or "no known architecture has its names and shapes"
-        raise ModelZooError(f"no model was found for {given.file}: {reasons}", f"run `model-zoo inspect {given.file}`")
+    candidates = find_candidates(contents, args.by, args.library)
+    if not args.json:
+        show_candidates(candidates)
+    if not candidates.drafts:
+        reasons = "; ".join(candidates.notes) or "no known architecture has its names and shapes"
+        raise ModelZooError(f"no model was found for {args.file}: {reasons}", f"run `model-zoo inspect {args.file}`")
     with atomic_folder(output) as folder:
-        result, problems = _recover(given, contents, candidates, pair, folder)
-        recovery = Recovery(
-            contents=contents,
-            sha256=digest,
-            candidates=candidates,
-            searched=searched,
-            notes=notes,
-            chosen=result.candidate,
-            weights_sha256=result.weights_sha256,
-            verification=result.checked,
-            attempts=problems,
-            settled=result.settled,
-            reproduced=result.reproduced,
-        )
-        text = json.dumps(json_value(recovery_json(recovery)), indent=2, allow_nan=False)
+        recovery = _recover(args, contents, digest, candidates, pair, folder)
+        text = json.dumps(json_value(recovery.to_json()), indent=2, allow_nan=False)
         (folder / "recovery.json").write_text(text + "\n", encoding="utf-8")
-    if given.json:
-        print_json(recovery_json(recovery))
+    if args.json:
+        print_json(recovery.to_json())
     else:
         show_recovery(recovery)
         console().print(f"written to {output}/: model.py, weights.safetensors, recovery.json")
@@ -137,37 +124,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def find(contents: Contents, by: str, libraries: Sequence[str]) -> tuple[list[Candidate], list[Searched], list[str]]:
-    """Every candidate, best first, where it was looked for, and what else there is to say.
+def find_candidates(contents: Contents, by: str, libraries: Sequence[str]) -> RankedDrafts:
+    """Every draft for a checkpoint.
 
     Args:
         by: "auto", "name" or "structure".
     """
-    named: list[Candidate] = []
-    searched: list[Searched] = []
     notes = list(contents.problems)
-    if by != "structure":
-        result = search(contents.tensors, contents.config, libraries, _index_progress)
-        named, searched = [_candidate(each) for each in result.drafts], list(result.searched)
-        if named and len(named[0].constructors) > 1:
-            rule = f"libraries in the order {', '.join(LIBRARIES)}, then the shortest name"
-            notes.append(
-                f"several constructors give these tensors; without a pair {named[0].draft.title} is taken: {rule}"
-            )
-    if by == "name" or any(each.draft.is_exact for each in named):
-        return named, searched, notes
+    named = search_by_name(contents.tensors, contents.config, libraries if by != "structure" else (), _index_progress)
+    if named.drafts and len(named.drafts[0].constructors) > 1:
+        rule = f"libraries in the order {', '.join(LIBRARIES)}, then the shortest name"
+        title = named.drafts[0].draft.title
+        notes.append(f"several constructors give these tensors; without a pair {title} is taken: {rule}")
+    if by == "name" or any(each.draft.is_exact for each in named.drafts):
+        return replace(named, notes=notes)
     from model_zoo.workbench.recover.structure import NoDraftError, draft_by_structure
 
+    written: list[RankedDraft] = []
     try:
-        built = [Candidate(d, FoundBy.STRUCTURE, 1.0, {}) for d in draft_by_structure(contents.tensors)]
+        written = [RankedDraft(d, FoundBy.STRUCTURE, 1.0, {}) for d in draft_by_structure(contents.tensors)]
     except NoDraftError as error:
         notes.append(f"by structure: {error.message}")
-        built = []
-    return [*built, *named], searched, notes
-
-
-def _candidate(found: NamedDraft) -> Candidate:
-    return Candidate(found.draft, FoundBy.NAME, found.score, dict(found.constructors))
+    return RankedDrafts([*written, *named.drafts], named.searched, notes)
 
 
 @contextmanager
@@ -176,112 +154,82 @@ def _index_progress(library: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    shown = console(stderr=True)
-    shown.print(f"building the index of {library}, once for this version; stopped, it goes on where it was")
+    terminal = console(stderr=True)
+    terminal.print(f"building the index of {library}, once for this version; stopped, it goes on where it was")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+    with Bar(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task(f"architectures of {library}", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _read_pair(given: argparse.Namespace) -> Pair | None:
+def _read_pair(files: Sequence[Path] | None) -> IOPair | None:
     """Check the files of a pair before anything slow runs."""
-    if not given.io_pair:
+    if not files:
         return None
     from model_zoo.workbench.recover.io_pair import read_pair
 
-    return read_pair(*given.io_pair)
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What came of one candidate.
-
-    Args:
-        settled: What a pair said, and whether the module gives its output.
-    """
-
-    candidate: Candidate
-    checked: Verification
-    weights_sha256: str
-    settled: str | None
-    reproduced: bool | None
+    return read_pair(*files)
 
 
 def _recover(
-    given: argparse.Namespace, contents: Contents, candidates: Sequence[Candidate], pair: Pair | None, folder: Path
-) -> tuple[_Result, dict[str, str]]:
-    """Try candidates in order until one passes; that one, or the first that loads, is written to the folder.
-
-    Returns:
-        The one that is written, and what was wrong with the others.
-    """
+    args: argparse.Namespace,
+    contents: Contents,
+    digest: str | None,
+    candidates: RankedDrafts,
+    pair: IOPair | None,
+    folder: Path,
+) -> Recovery:
+    """Try candidates in order until one passes; that one, or the first that loads, is written to the folder."""
     problems: dict[str, str] = {}
-    tried: list[tuple[_Result, Path]] = []
-    with tempfile.TemporaryDirectory(dir=folder) as workshop:
-        for number, candidate in enumerate(candidates[:_ATTEMPTS]):
-            bench = Path(workshop, str(number))
-            bench.mkdir()
-            result = _try(given, contents, candidate, pair, bench)
-            tried.append((result, bench))
-            if result.checked.passed and result.reproduced is not False:
+    attempts: list[tuple[Tried, Path]] = []
+    with tempfile.TemporaryDirectory(dir=folder) as parent:
+        for number, candidate in enumerate(candidates.drafts[:_ATTEMPTS]):
+            trial_folder = Path(parent, str(number))
+            trial_folder.mkdir()
+            tried = _try(args, contents, candidate, pair, trial_folder)
+            attempts.append((tried, trial_folder))
+            if tried.passed:
                 break
-            problems[result.candidate.draft.title] = result.checked.problem or "its outputs are not those expected"
-        result, bench = next(
-            ((result, bench) for result, bench in reversed(tried) if result.checked.passed),
-            next(((result, bench) for result, bench in tried if result.checked.loads), tried[0]),
-        )
-        for file in bench.iterdir():
+            problems[tried.ranked.draft.title] = tried.verification.problem or "its outputs are not those expected"
+        ran = [attempt for attempt in reversed(attempts) if attempt[0].verification.passed]
+        loaded = [attempt for attempt in attempts if attempt[0].verification.loads]
+        chosen, trial_folder = [*ran, *loaded, *attempts][0]
+        for file in trial_folder.iterdir():
             shutil.move(file, folder / file.name)
-    problems.pop(result.candidate.draft.title, None)
-    return result, problems
+    problems.pop(chosen.ranked.draft.title, None)
+    return Recovery(contents, digest, candidates, chosen, problems)
 
 
 def _try(
-    given: argparse.Namespace, contents: Contents, candidate: Candidate, pair: Pair | None, folder: Path
-) -> _Result:
-    candidate = replace(candidate, draft=_readable(candidate.draft, contents.tensors))
-    settled, reproduced = None, None
+    args: argparse.Namespace, contents: Contents, candidate: RankedDraft, pair: IOPair | None, folder: Path
+) -> Tried:
+    draft = _readable(candidate.draft, contents.tensors)
+    statement, reproduced = None, None
 
-    def tell(estimate: Estimate) -> None:
-        if not given.json:
+    def show(estimate: Estimate) -> None:
+        if not args.json:
             show_estimate(estimate)
 
-    with Trial(candidate.draft, contents.path, contents.main, folder, given.num_threads) as trial:
+    with Trial(draft, contents.path, contents.main, folder, args.num_threads) as trial:
         with spinner("writing weights.safetensors"):
             weights = trial.write_weights()
-        if pair or given.twin:
+        if pair or args.twin:
+            from model_zoo.workbench.recover.io_pair import fit_draft, pair_from_onnx
+
             with spinner("comparing with the outputs that were given"):
-                candidate, settled, reproduced = _settle(candidate, weights, pair, given.twin)
-        with spinner(f"verifying {candidate.draft.title}"):
-            checked = trial.verify(candidate.draft.source, tell)
-    return _Result(candidate, checked, sha256_file(weights), settled, reproduced)
-
-
-def _settle(candidate: Candidate, weights: Path, pair: Pair | None, twin: Path | None) -> tuple[Candidate, str, bool]:
-    """Search the choices for those that give the outputs of a pair, or of a twin."""
-    from model_zoo.workbench.recover.io_pair import pair_from_twin, settle
-
-    draft = candidate.draft
-    if pair is None:
-        assert twin is not None
-        pair = pair_from_twin(twin, draft)
-    renamed = replace(draft, tensors={name: name for name in draft.tensors})  # as weights.safetensors has them
-    result = settle(renamed, weights, pair)
-    values = {choice.name: choice.value for choice in result.draft.choices}
-    title = values.get("architecture", draft.title)
-    found = replace(
-        draft,
-        title=title,
-        source=result.draft.source,
-        constructor=candidate.constructors.get(title, draft.constructor),
-        choices=result.draft.choices,
-    )
-    return replace(candidate, draft=found), result.statement, result.reproduced
+                renamed = replace(draft, tensors={name: name for name in draft.tensors})  # as they were just written
+                fitted = fit_draft(renamed, weights, pair or pair_from_onnx(args.twin, draft))
+            statement, reproduced = fitted.statement, fitted.reproduced
+            title = next((c.value for c in fitted.draft.choices if c.name == "architecture"), draft.title)
+            constructor = candidate.constructors.get(title, draft.constructor)
+            draft = replace(fitted.draft, tensors=draft.tensors, title=title, constructor=constructor)
+        with spinner(f"verifying {draft.title}"):
+            verification = trial.verify(draft.source, show)
+    return Tried(replace(candidate, draft=draft), verification, sha256_file(weights), statement, reproduced)
 
 
 def _readable(draft: Draft, tensors: StateDictInfo) -> Draft:
     """The draft without tensors whose values cannot be read: those are missing."""
     lost = [own for own, name in draft.tensors.items() if tensors[name].problem]
-    kept = {own: name for own, name in draft.tensors.items() if not tensors[name].problem}
+    kept = {own: name for own, name in draft.tensors.items() if own not in lost}
     return replace(draft, tensors=kept, missing=(*draft.missing, *lost))

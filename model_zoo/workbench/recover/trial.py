@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker
-from model_zoo.workbench.recover.recovery import Draft
+from model_zoo.workbench.recover.recovery import Draft, Estimate, Verification
 
 #: One step: to load everything, and to run it.
 _LIMITS = Limits(seconds=900.0)
@@ -24,66 +24,6 @@ _PACKAGES = frozenset(
     | {"model_zoo", "timm", "torch", "torchvision", "transformers"}
 )
 _FORBIDDEN_CALLS = frozenset({"__import__", "compile", "delattr", "eval", "exec", "globals", "open", "vars"})
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is known before the first forward pass.
-
-    Args:
-        parameters: Of the module.
-        multiply_adds: Of one sample; None where the module does not run without memory.
-        at_least_seconds: One sample at the speed of a matrix product on this host CPU; None likewise.
-        weights_bytes: Size of weights.safetensors.
-    """
-
-    parameters: int
-    multiply_adds: int | None
-    at_least_seconds: float | None
-    weights_bytes: int
-
-
-@dataclass(frozen=True)
-class Output:
-    """One output of the forward pass."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What was tried, on the host CPU. A step that was not reached is None.
-
-    Args:
-        loads: Whether `load_state_dict` took the weights: strictly for an exact draft, else all that were recovered.
-        problem: What failed, in one line; None if nothing did.
-        estimate: Made before the forward pass.
-        finite: Whether every value of every output is.
-        reload_equal: Whether a second module with the saved weights gives the same outputs, bit for bit.
-        seconds: Median of one sample after the first.
-        first_seconds: The first one.
-        peak_memory_bytes: Of the whole child process, torch and two modules included.
-        threads: Of torch.
-    """
-
-    loads: bool
-    problem: str | None = None
-    estimate: Estimate | None = None
-    outputs: tuple[Output, ...] | None = None
-    finite: bool | None = None
-    reload_equal: bool | None = None
-    seconds: float | None = None
-    first_seconds: float | None = None
-    runs: int | None = None
-    peak_memory_bytes: int | None = None
-    threads: int | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the module loads, runs, gives finite values, and gives them again after it was saved."""
-        return self.loads and self.problem is None and bool(self.finite) and bool(self.reload_equal)
 
 
 def check_source(source: str) -> None:
@@ -154,10 +94,10 @@ class Trial:
 
         Args:
             source: Of model.py.
-            estimated: Told what is known before the forward pass.
+            estimated: Called with what is known before the forward pass.
 
         Returns:
-            What held. A failure of the module is told in `problem`, it is not raised.
+            What held. A failure of the module is its `problem`, it is not raised.
 
         Raises:
             ModelZooError: The text does what it may not.
@@ -167,14 +107,10 @@ class Trial:
         (self._folder / "model.py").write_text(source, encoding="utf-8", newline="\n")
         estimate = None
         try:
-            estimate = Estimate(**self._worker.ask({"step": "load"}))
+            estimate = Estimate.model_validate(self._worker.ask({"step": "load"}))
             estimated(estimate)
-            answer = self._worker.ask({"step": "run"})
+            return Verification.model_validate(self._worker.ask({"step": "run"}) | {"estimate": estimate})
         except ChildStoppedError:
             raise
         except ChildFailedError as error:
             return Verification(loads=estimate is not None, estimate=estimate, problem=error.message)
-        answer["outputs"] = tuple(
-            Output(each["name"], tuple(each["shape"]), each["dtype"]) for each in answer["outputs"]
-        )
-        return Verification(loads=True, estimate=estimate, **answer)

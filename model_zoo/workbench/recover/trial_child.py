@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import math
 import statistics
@@ -18,8 +17,9 @@ from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.models._shared.named_outputs import named_tensors
 from model_zoo.utils.jobs import peak_memory_bytes
-from model_zoo.workbench.recover.foreign import open_no_foreign_files
+from model_zoo.workbench.recover.building import build_function, stay_offline
 from model_zoo.workbench.recover.names.tensor_hashes import is_counter
+from model_zoo.workbench.recover.recovery import Estimate, OutputTensor, Verification
 
 #: Samples are timed until one of these is reached.
 _MOST_RUNS, _MOST_SECONDS = 10, 10.0
@@ -29,15 +29,15 @@ Tensors = dict[str, torch.Tensor]
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Give the function that answers one step after the other: write_weights, load, run. The job is that of `Trial`."""
-    open_no_foreign_files()
+    stay_offline()
     if job["threads"]:
         torch.set_num_threads(job["threads"])
-    trial = _Trial(job)
-    steps = {"write_weights": trial.write_weights, "load": trial.load, "run": trial.run}
+    module = _TriedModule(job)
+    steps = {"write_weights": module.write_weights, "load": module.load, "run": module.run}
     return lambda request: steps[request["step"]]()
 
 
-class _Trial:
+class _TriedModule:
     """A module and its weights."""
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -49,9 +49,11 @@ class _Trial:
         """Rename the tensors and keep them."""
         from safetensors.torch import save_file
 
-        found = open_checkpoint(Path(self._job["checkpoint"])).load(self._job["which"], partial=True)
-        renamed = {own: found[name] for own, name in self._job["tensors"].items() if name in found}
-        save_file({name: _plain(tensor) for name, tensor in renamed.items()}, self._weights)
+        stored = open_checkpoint(Path(self._job["checkpoint"])).load(self._job["which"], partial=True)
+        renamed = {own: stored[name] for own, name in self._job["tensors"].items() if name in stored}
+        # A copy of each: safetensors refuses tensors that share memory.
+        plain = {n: t.detach().clone(memory_format=torch.contiguous_format) for n, t in renamed.items()}
+        save_file(plain, self._weights)
         return {}
 
     def load(self) -> dict[str, Any]:
@@ -59,13 +61,14 @@ class _Trial:
         self._build_model = build_function(self._folder / "model.py")
         self._module = self._loaded_module()
         self._keep_counters()
-        adds, seconds = self._expected()
-        return {
-            "parameters": sum(parameter.numel() for parameter in self._module.parameters()),
-            "multiply_adds": adds,
-            "at_least_seconds": seconds,
-            "weights_bytes": self._weights.stat().st_size,
-        }
+        operations = self._operations()
+        seconds = None if operations is None else operations / _operations_per_second()
+        return Estimate(
+            parameters=sum(parameter.numel() for parameter in self._module.parameters()),
+            multiply_adds=None if operations is None else operations // 2,
+            at_least_seconds=seconds,
+            weights_bytes=self._weights.stat().st_size,
+        ).model_dump()
 
     def run(self) -> dict[str, Any]:
         """Run the module, save and load it, and compare."""
@@ -76,24 +79,24 @@ class _Trial:
             outputs = forward(self._module, samples)
             times.append(time.perf_counter() - started)
         again = forward(self._loaded_module(), samples)
-        named = [(name, tensor) for name, tensor in outputs.items()]
-        return {
-            "outputs": [
-                {"name": name, "shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
-                for name, tensor in named
-            ],
-            "finite": bool(named) and all(bool(torch.isfinite(tensor).all()) for _, tensor in named),
-            "reload_equal": outputs.keys() == again.keys()
-            and all(torch.equal(tensor, again[name]) for name, tensor in named),
-            "first_seconds": times[0],
-            "seconds": statistics.median(times[1:] or times),
-            "runs": len(times),
-            "peak_memory_bytes": peak_memory_bytes(),
-            "threads": torch.get_num_threads(),
-        }
+        equal = outputs.keys() == again.keys() and all(torch.equal(t, again[name]) for name, t in outputs.items())
+        return Verification(
+            loads=True,
+            outputs=tuple(
+                OutputTensor(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
+                for name, tensor in outputs.items()
+            ),
+            finite=bool(outputs) and all(bool(torch.isfinite(tensor).all()) for tensor in outputs.values()),
+            reload_equal=equal,
+            first_seconds=times[0],
+            seconds=statistics.median(times[1:] or times),
+            runs=len(times),
+            peak_memory_bytes=peak_memory_bytes(),
+            threads=torch.get_num_threads(),
+        ).model_dump()
 
     def _loaded_module(self) -> nn.Module:
-        """A new module with the weights that were kept. What they lack is drawn the same way each time."""
+        """A new module with the weights that were kept; what they lack is random, the same each time."""
         from safetensors.torch import load_file
 
         torch.manual_seed(0)
@@ -117,8 +120,8 @@ class _Trial:
         if lacking:
             save_file(kept | lacking, self._weights)
 
-    def _expected(self) -> tuple[int | None, float | None]:
-        """Multiply-adds of one sample, counted without memory, and how long they take at least."""
+    def _operations(self) -> int | None:
+        """Operations of one sample, counted without memory; None where the module does not run so."""
         from torch.utils.flop_counter import FlopCounterMode
 
         try:
@@ -128,20 +131,8 @@ class _Trial:
                 with FlopCounterMode(display=False) as counter:
                     forward(module, samples)
         except Exception:  # some modules compute with values; an estimate is no reason to fail
-            return None, None
-        operations = counter.get_total_flops()
-        return operations // 2, operations / _operations_per_second()
-
-
-def build_function(path: Path) -> Callable[[], nn.Module]:
-    """`build_model` of a model.py that we wrote."""
-    spec = importlib.util.spec_from_file_location("recovered_model", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot import {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    build: Callable[[], nn.Module] = module.build_model
-    return build
+            return None
+        return int(counter.get_total_flops())
 
 
 def random_input(example: Mapping[str, Any], device: str = "cpu") -> torch.Tensor:
@@ -159,11 +150,6 @@ def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> Tensors:
     with torch.inference_mode():
         result = module(**samples) if samples.keys() <= known.keys() else module(*samples.values())
     return dict(named_tensors(result))
-
-
-def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy of its own: safetensors refuses tensors that share memory."""
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _operations_per_second() -> float:

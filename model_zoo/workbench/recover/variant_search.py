@@ -1,28 +1,14 @@
-"""In a child process: builds variants of a written module, runs them on given inputs, finds the one that fits best."""
+"""Search among the variants of a module, the likeliest first, for the one with the least error."""
 
 from __future__ import annotations
 
-import ast
 import heapq
-import importlib.util
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-
-from model_zoo.checkpoints.state_dict import versioned
-from model_zoo.workbench.recover.foreign import open_no_foreign_files
-from model_zoo.workbench.recover.uninitialized import uninitialized
 
 #: Where a variant's error is as good as another's: rounding alone makes such differences.
 _ROUNDING = 5e-7
-
-#: How much worse a variant counts that pools pictures to the size that linear layers take: usually they have it.
-_MISFIT = 10.0
 
 #: From how many likely variants, between two improvements of the best of them.
 _CHUNK = 64
@@ -31,89 +17,7 @@ _CHUNK = 64
 Variant = tuple[int, ...]
 
 
-def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
-    """Search; gives the best values as Python text, their error, and which values could not be told apart."""
-    open_no_foreign_files()
-    torch.manual_seed(0)
-    torch.set_num_threads(1)  # many small runs: more threads only wait for one another
-    names = [name for name, _ in job["choices"]]
-    texts = [alternatives for _, alternatives in job["choices"]]
-    runner = _Runner(job, work_dir, names, texts)
-    search = Search([len(t) for t in texts], runner.score, job["tolerance"], job["variants"], job["seconds"])
-    best, error = search.run()
-    undecided = search.undecided(best) if error <= job["tolerance"] else {}
-    usual = tuple(min(undecided.get(place, [position])) for place, position in enumerate(best))
-    if runner.score(usual) <= search.allowed(best):
-        best = usual
-    return {
-        "values": {name: texts[place][best[place]] for place, name in enumerate(names)},
-        "error": str(runner.error(best)),
-        "tried": len(search.errors),
-        "exhausted": search.exhausted,
-        "undecided": {names[p]: [texts[p][i] for i in positions] for p, positions in undecided.items()},
-        "reason": runner.reason,
-    }
-
-
-class _Runner:
-    """Builds and runs variants."""
-
-    def __init__(self, job: dict[str, Any], work_dir: Path, names: list[str], texts: list[list[str]]) -> None:
-        from safetensors.torch import load_file
-
-        spec = importlib.util.spec_from_file_location("recovered_model", work_dir / "model.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        self._build: Callable[..., torch.nn.Module] = module.build_model
-        stored = load_file(job["weights"])
-        values = {name: stored[source] for name, source in job["tensors"].items() if source in stored}
-        self._weights = {n: t.float() if t.is_floating_point() else t for n, t in values.items()}
-        self._strict = not job["missing"]
-        self._names = names
-        self._values = [[ast.literal_eval(text) for text in each] for each in texts]
-        self._inputs = [_tensor(array) for array in _arrays(work_dir / "in.npz")]
-        self._outputs = [np.asarray(array, np.float64) for array in _arrays(work_dir / "out.npz")]
-        self.reason: str | None = None
-
-    def error(self, variant: Variant) -> float:
-        """The largest difference from a given output, as a share of its largest value; inf without such an output."""
-        return self._run(variant)[0]
-
-    def score(self, variant: Variant) -> float:
-        """The error, worse where pictures do not come to the linear layers in their size: to compare variants by."""
-        error, fits = self._run(variant)
-        return error if fits else error * _MISFIT
-
-    def _run(self, variant: Variant) -> tuple[float, bool]:
-        values = {name: self._values[place][variant[place]] for place, name in enumerate(self._names)}
-        try:
-            with uninitialized():
-                model = self._build(**values)
-            model.load_state_dict(versioned(model, self._weights), strict=self._strict, assign=True)
-            misfits = _watch_pooling(model.eval())
-            with torch.inference_mode():
-                outputs = _flat(model(*self._inputs))
-        except Exception as error:  # whatever torch has against this variant: it is out, and the reason is kept
-            self.reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            return float("inf"), False
-        return self._compare(outputs), not misfits
-
-    def _compare(self, outputs: list[np.ndarray]) -> float:
-        worst = 0.0
-        for expected in self._outputs:
-            same = [o for o in outputs if o.shape == expected.shape]
-            if not same:
-                shapes = ", ".join(str(list(o.shape)) for o in outputs)
-                self.reason = f"outputs of shape {shapes}, not {list(expected.shape)}"
-                return float("inf")
-            scale = float(np.abs(expected).max(initial=0.0)) or 1.0
-            errors = [float(np.abs(o - expected).max(initial=0.0)) / scale for o in same]
-            worst = max(worst, min(e if np.isfinite(e) else float("inf") for e in errors))
-        return worst
-
-
-class Search:
+class VariantSearch:
     """Looks for the variant with the least error.
 
     Args:
@@ -222,35 +126,3 @@ def by_likelihood(sizes: Sequence[int]) -> Iterator[Variant]:
                 if following not in seen:
                     seen.add(following)
                     heapq.heappush(queue, (rank + 1, following))
-
-
-def _watch_pooling(model: torch.nn.Module) -> list[str]:
-    """A list that fills, while the model runs, with adaptive poolings to several cells that change a size."""
-    changed: list[str] = []
-
-    def hook(module: torch.nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        if output.shape != given[0].shape and any(size > 1 for size in output.shape[2:]):
-            changed.append(type(module).__name__)
-
-    for module in model.modules():
-        if type(module).__name__.startswith("Adaptive"):
-            module.register_forward_hook(hook)
-    return changed
-
-
-def _arrays(path: Path) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        return [archive[name] for name in archive.files]
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    whole = array.dtype.kind in "iu"
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64 if whole else np.float32))
-
-
-def _flat(value: Any) -> list[np.ndarray]:
-    """Every tensor in the output of a model."""
-    if isinstance(value, torch.Tensor):
-        return [value.detach().to(torch.float64).cpu().numpy()]
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return [array for part in parts for array in _flat(part)]

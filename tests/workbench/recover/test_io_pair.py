@@ -13,10 +13,10 @@ from torch import nn
 
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.recover.io_pair import Pair, pair_from_twin, read_pair, settle, with_defaults
+from model_zoo.workbench.recover.io_pair import IOPair, fit_draft, pair_from_onnx, read_pair, with_defaults
 from model_zoo.workbench.recover.recovery import Draft, SettledBy
 from model_zoo.workbench.recover.structure import draft_by_structure
-from model_zoo.workbench.recover.variant_search import Search, by_likelihood
+from model_zoo.workbench.recover.variant_search import VariantSearch, by_likelihood
 
 
 def draft_of(model: nn.Module) -> Draft:
@@ -35,21 +35,21 @@ def test_a_pair_settles_what_shapes_cannot(mlp: nn.Module, tmp_path: Path) -> No
     weights, x = tmp_path / "weights.safetensors", torch.randn(5, 6)
     save_file(mlp.state_dict(), weights)
     draft = draft_of(mlp)
-    pair = Pair({"anything": x.numpy()}, {"y": mlp(x).detach().numpy()})
-    settled = settle(draft, weights, pair)
-    assert settled.reproduced and settled.error < 1e-6, settled.statement
-    values = {choice.name: (choice.value, choice.settled_by) for choice in settled.draft.choices}
+    pair = IOPair({"anything": x.numpy()}, {"y": mlp(x).detach().numpy()})
+    fitted = fit_draft(draft, weights, pair)
+    assert fitted.reproduced and fitted.error < 1e-6, fitted.statement
+    values = {choice.name: (choice.value, choice.settled_by) for choice in fitted.draft.choices}
     assert values["activation"] == ("gelu_tanh", SettledBy.IO_PAIR)
     assert values["output_activation"] == ("sigmoid", SettledBy.IO_PAIR)
-    assert 'activation: str = "gelu_tanh"' in settled.draft.source
-    wrong = Pair(pair.inputs, {"y": pair.outputs["y"][::-1].copy()})
-    nearest = settle(draft, weights, wrong)
+    assert 'activation: str = "gelu_tanh"' in fitted.draft.source
+    wrong = IOPair(pair.inputs, {"y": pair.outputs["y"][::-1].copy()})
+    nearest = fit_draft(draft, weights, wrong)
     assert not nearest.reproduced and nearest.draft is draft and "none of all" in nearest.statement
     with pytest.raises(UserError, match="takes 1 inputs"):
-        settle(draft, weights, Pair({"a": x.numpy(), "b": x.numpy()}, pair.outputs))
+        fit_draft(draft, weights, IOPair({"a": x.numpy(), "b": x.numpy()}, pair.outputs))
     broken = replace(draft, source=draft.source.replace("nn.Linear(6, 16)", "nn.Linear(7, 16)"))
-    failed = settle(broken, weights, pair)
-    assert failed.error == float("inf") and "size mismatch" in str(failed.reason) + failed.statement
+    failed = fit_draft(broken, weights, pair)
+    assert failed.error == float("inf") and "size mismatch" in failed.statement
 
 
 def test_the_search_finds_a_corner_and_tells_what_makes_no_difference() -> None:
@@ -58,7 +58,7 @@ def test_the_search_finds_a_corner_and_tells_what_makes_no_difference() -> None:
     def error(variant: tuple[int, ...]) -> float:
         return float(sum(a != b for a, b in zip(variant, (*target, variant[3]), strict=True))) / 3
 
-    search = Search((5, 2, 4, 3), error, tolerance=1e-4, limit=1000, seconds=60.0)
+    search = VariantSearch((5, 2, 4, 3), error, tolerance=1e-4, limit=1000, seconds=60.0)
     best, least = search.run()
     assert best[:3] == target and least == 0.0
     assert search.undecided(best) == {3: [0, 1, 2]}
@@ -90,10 +90,10 @@ def test_files_that_are_no_pair_are_refused(tmp_path: Path) -> None:
 
 def test_torchscript_is_not_run(mlp: nn.Module, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not run here"):
-        pair_from_twin(tmp_path / "model.pt", draft_of(mlp))
+        pair_from_onnx(tmp_path / "model.pt", draft_of(mlp))
 
 
-def test_an_onnx_twin_makes_a_pair(mlp: nn.Module, tmp_path: Path) -> None:
+def test_an_onnx_file_makes_a_pair(mlp: nn.Module, tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
@@ -101,6 +101,6 @@ def test_an_onnx_twin_makes_a_pair(mlp: nn.Module, tmp_path: Path) -> None:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 6]) for name in ("x", "y")]
     graph = helper.make_graph([node], "g", values[:1], values[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "m.onnx")
-    pair = pair_from_twin(tmp_path / "m.onnx", draft_of(mlp))
+    pair = pair_from_onnx(tmp_path / "m.onnx", draft_of(mlp))
     (x,), (y,) = pair.inputs.values(), pair.outputs.values()
     assert x.shape == (2, 6) and np.array_equal(y, np.maximum(x, 0))

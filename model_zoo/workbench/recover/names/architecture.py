@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+
+from pydantic import BaseModel
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 
@@ -24,7 +24,7 @@ class SizedBy:
 
 
 @dataclass(frozen=True)
-class Option:
+class SizeArgument:
     """An argument of the constructor that changes shapes and no names, e.g. the number of classes.
 
     Args:
@@ -37,8 +37,7 @@ class Option:
     sizes: tuple[SizedBy, ...]
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(BaseModel, frozen=True):
     """What one constructor gives.
 
     Args:
@@ -54,43 +53,16 @@ class Architecture:
     library: str
     name: str
     function: str
-    arguments: tuple[str, ...]
-    keywords: Mapping[str, str]
-    root: str
-    tensors: Mapping[str, tuple[int, ...]]
-    options: tuple[Option, ...]
-    inputs: tuple[ExampleInput, ...]
+    arguments: tuple[str, ...] = ()
+    keywords: dict[str, str] = {}
+    root: str = ""
+    tensors: dict[str, tuple[int, ...]]
+    options: tuple[SizeArgument, ...] = ()
+    inputs: tuple[ExampleInput, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values that `from_json` reads."""
-        return {
-            "library": self.library,
-            "name": self.name,
-            "function": self.function,
-            "arguments": list(self.arguments),
-            "keywords": dict(self.keywords),
-            "root": self.root,
-            "tensors": {name: list(shape) for name, shape in self.tensors.items()},
-            "options": [
-                [o.name, o.default, [[s.tensor, s.dimension, s.slope, s.intercept] for s in o.sizes]]
-                for o in self.options
-            ],
-            "inputs": [[i.name, list(i.shape), i.dtype, i.high] for i in self.inputs],
-        }
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave."""
-        return cls(
-            library=value["library"],
-            name=value["name"],
-            function=value["function"],
-            arguments=tuple(value["arguments"]),
-            keywords=value["keywords"],
-            root=value["root"],
-            tensors={name: tuple(shape) for name, shape in value["tensors"].items()},
-            options=tuple(
-                Option(n, default, tuple(SizedBy(*s) for s in sizes)) for n, default, sizes in value["options"]
-            ),
-            inputs=tuple(ExampleInput(n, tuple(shape), dtype, high) for n, shape, dtype, high in value["inputs"]),
-        )
+class FailedArchitecture(BaseModel, frozen=True):
+    """One that could not be built, and why."""
+
+    name: str
+    failure: str

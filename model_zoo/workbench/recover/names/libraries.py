@@ -12,12 +12,15 @@ from typing import Any, ClassVar
 
 import torch
 
+from model_zoo.workbench.recover.names import transformers_models
 from model_zoo.workbench.recover.recovery import ExampleInput
 
 
-class Library(ABC):
+class KnownLibrary(ABC):
     """What the index asks of a library."""
 
+    #: One of `architecture.LIBRARIES`.
+    name: ClassVar[str]
     #: Arguments that may change shapes.
     options: ClassVar[tuple[str, ...]] = ()
 
@@ -34,81 +37,69 @@ class Library(ABC):
         return None
 
     @abstractmethod
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        """The constructor, its positional arguments and its keyword arguments, as they are written in Python."""
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        """`function`, `arguments` and `keywords` of the `Architecture`."""
 
     @abstractmethod
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
         """What the forward pass takes."""
 
 
-class Torchvision(Library):
+class Torchvision(KnownLibrary):
     """All of torchvision.models; detectors without weights for their backbones, quantized models in float."""
 
-    options = ("num_classes",)
+    name, options = "torchvision", ("num_classes",)
 
     #: What takes another number of pixels than its family.
     _LARGE_PICTURES = ("inception_v3", "quantized_inception_v3")
     _LARGE_VIDEOS = ("mvit", "swin3d", "s3d")
 
-    def names(self) -> list[str]:
-        from torchvision.models import list_models
+    def __init__(self) -> None:
+        from torchvision import models
 
-        names: list[str] = list_models()
-        return names
+        self._models = models
+
+    def names(self) -> list[str]:
+        return list(self._models.list_models())
 
     def build(self, name: str, options: Mapping[str, int]) -> torch.nn.Module:
-        from torchvision.models import get_model
-
-        return get_model(name, **self._offline(name), **options)  # type: ignore[no-any-return]
+        return self._models.get_model(name, **self._offline(name), **options)  # type: ignore[no-any-return]
 
     def default(self, name: str, model: torch.nn.Module, option: str) -> int | None:
-        from torchvision.models import get_model_weights
-
-        weights = get_model_weights(name)
+        weights = self._models.get_model_weights(name)
         categories = next(iter(weights)).meta.get("categories") if len(weights) else None
         return len(categories) if categories else None
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        from torchvision.models import get_model_builder
-
-        builder = get_model_builder(name)
-        kind = self._kind(name)
-        room = f"torchvision.models.{kind}." if kind else "torchvision.models."
-        return room + builder.__name__, [], {key: repr(value) for key, value in self._offline(name).items()}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        package = ".".join(filter(None, ("torchvision.models", self._kind(name))))
+        function = f"{package}.{self._models.get_model_builder(name).__name__}"
+        return {"function": function, "keywords": {key: repr(value) for key, value in self._offline(name).items()}}
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
         parameters = list(inspect.signature(model.forward).parameters)
         kind = self._kind(name)
         if kind == "optical_flow":
             return [ExampleInput(parameter, (1, 3, 128, 128)) for parameter in parameters[:2]]
-        pixels = 299 if name in self._LARGE_PICTURES else 224
-        shape: tuple[int, ...] = (1, 3, pixels, pixels)
         if kind == "video":
             pixels = 224 if name.startswith(self._LARGE_VIDEOS) else 112
-            shape = (1, 3, 16, pixels, pixels)
-        return [ExampleInput(parameters[0], shape)]
+            return [ExampleInput(parameters[0], (1, 3, 16, pixels, pixels))]
+        pixels = 299 if name in self._LARGE_PICTURES else 224
+        return [ExampleInput(parameters[0], (1, 3, pixels, pixels))]
 
-    @staticmethod
-    def _kind(name: str) -> str:
-        from torchvision.models import get_model_builder
+    def _kind(self, name: str) -> str:
+        module = self._models.get_model_builder(name).__module__.split(".")[2]
+        return module if module in ("detection", "segmentation", "video", "quantization", "optical_flow") else ""
 
-        room = get_model_builder(name).__module__.split(".")[2]
-        return room if room in ("detection", "segmentation", "video", "quantization", "optical_flow") else ""
-
-    @staticmethod
-    def _offline(name: str) -> dict[str, Any]:
-        from torchvision.models import get_model_builder
-
-        arguments = inspect.signature(get_model_builder(name)).parameters
+    def _offline(self, name: str) -> dict[str, Any]:
+        parameters = inspect.signature(self._models.get_model_builder(name)).parameters
         known: dict[str, Any] = {"weights": None, "weights_backbone": None, "quantize": False}
-        return {key: value for key, value in known.items() if key in arguments}
+        return {key: value for key, value in known.items() if key in parameters}
 
 
-class Timm(Library):
+class Timm(KnownLibrary):
     """All architectures of timm."""
 
-    options = ("num_classes", "in_chans")
+    name, options = "timm", ("num_classes", "in_chans")
 
     def names(self) -> list[str]:
         import timm
@@ -121,53 +112,52 @@ class Timm(Library):
         return timm.create_model(name, pretrained=False, **dict[str, Any](options))
 
     def default(self, name: str, model: torch.nn.Module, option: str) -> int | None:
-        config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-        return getattr(model, "num_classes", None) if option == "num_classes" else config["input_size"][0]
+        return getattr(model, "num_classes", None) if option == "num_classes" else self._input_size(model)[0]
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        return "timm.create_model", [repr(name)], {"pretrained": "False"}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        return {"function": "timm.create_model", "arguments": (repr(name),), "keywords": {"pretrained": "False"}}
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
-        config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
         (first, *_) = inspect.signature(model.forward).parameters
-        return [ExampleInput(first, (1, *config["input_size"]))]
+        return [ExampleInput(first, (1, *self._input_size(model)))]
+
+    @staticmethod
+    def _input_size(model: torch.nn.Module) -> tuple[int, ...]:
+        return tuple(model.pretrained_cfg["input_size"])  # type: ignore[index]
 
 
-class Transformers(Library):
+class Transformers(KnownLibrary):
     """Common model types of transformers with their default configuration, and each with all of its heads."""
 
-    options = ("num_labels", "vocab_size", "num_channels")
+    name, options = "transformers", ("num_labels", "vocab_size", "num_channels")
 
     def names(self) -> list[str]:
-        from model_zoo.workbench.recover.names.transformers_models import listed
-
-        return listed()
+        return transformers_models.listed()
 
     def build(self, name: str, options: Mapping[str, int]) -> torch.nn.Module:
-        from model_zoo.workbench.recover.names.transformers_models import model_class, preset
-
-        made = model_class(name)
-        config = made.config_class(**preset(name), **options)
+        made = transformers_models.model_class(name)
+        config = made.config_class(**transformers_models.preset(name), **options)
         return made(config)  # type: ignore[no-any-return]
 
     def default(self, name: str, model: torch.nn.Module, option: str) -> int | None:
         value = getattr(model.config, option, None)
         return value if isinstance(value, int) else None
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        from model_zoo.workbench.recover.names.transformers_models import preset
-
-        config = f"transformers.{type(model.config).__name__}"
-        return f"transformers.{type(model).__name__}", [config], {k: repr(v) for k, v in preset(name).items()}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        return {
+            "function": f"transformers.{type(model).__name__}",
+            "arguments": (f"transformers.{type(model.config).__name__}",),
+            "keywords": {key: repr(value) for key, value in transformers_models.preset(name).items()},
+        }
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
-        from model_zoo.workbench.recover.names.transformers_models import example_inputs
-
-        return example_inputs(model)
+        return transformers_models.example_inputs(model)
 
 
-class Zoo(Library):
+class Zoo(KnownLibrary):
     """The models of this zoo. They take any number of classes from a checkpoint by themselves."""
+
+    name = "zoo"
 
     def names(self) -> list[str]:
         from model_zoo.base.registry import model_ids
@@ -184,20 +174,15 @@ class Zoo(Library):
             raise TypeError("a collection or a precompiled asset has no single state dict")
         return model
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        return f"model_zoo.models.{name}.Model.from_pretrained", [], {"weights": "'random'"}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        return {"function": f"model_zoo.models.{name}.Model.from_pretrained", "keywords": {"weights": "'random'"}}
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
         specs = model.get_input_spec()  # type: ignore[operator]
         return [ExampleInput(key, spec.shape, spec.dtype) for key, spec in specs.items()]
 
 
-def library(name: str) -> Library:
+def find_library(name: str) -> KnownLibrary:
     """The library of that name, one of `architecture.LIBRARIES`."""
-    made: dict[str, type[Library]] = {
-        "torchvision": Torchvision,
-        "timm": Timm,
-        "transformers": Transformers,
-        "zoo": Zoo,
-    }
-    return made[name]()
+    kinds: tuple[type[KnownLibrary], ...] = (Torchvision, Timm, Transformers, Zoo)
+    return next(kind for kind in kinds if kind.name == name)()

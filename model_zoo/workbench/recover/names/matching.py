@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model_zoo.checkpoints.contents import StateDictInfo
-from model_zoo.workbench.recover.names.architecture import LIBRARIES, Architecture, Option
-from model_zoo.workbench.recover.names.architecture_index import Index
+from model_zoo.workbench.recover.names.architecture import LIBRARIES, Architecture, SizeArgument
+from model_zoo.workbench.recover.names.architecture_index import ArchitectureIndex
 from model_zoo.workbench.recover.names.tensor_hashes import common_root, is_counter, key_hashes, tensor_hashes
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -33,7 +33,7 @@ _CLASSES = ("num_classes", "num_labels")
 
 
 @dataclass(frozen=True)
-class Match:
+class ArchitectureMatch:
     """An architecture beside a checkpoint.
 
     Args:
@@ -60,7 +60,7 @@ class Match:
         """Whether module and checkpoint hold the same tensors."""
         return not self.missing and not self.unused
 
-    def same_tensors(self, other: Match) -> bool:
+    def same_tensors(self, other: ArchitectureMatch) -> bool:
         """Whether the two constructors cannot be told apart by names and shapes."""
         return (self.prefix, self.architecture.root, dict(self.tensors), self.missing) == (
             other.prefix,
@@ -70,7 +70,7 @@ class Match:
         )
 
 
-def find_matches(tensors: StateDictInfo, indexes: Sequence[Index]) -> list[Match]:
+def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -> list[ArchitectureMatch]:
     """Every architecture that fits the checkpoint or a large part of it, best first.
 
     The order is that of `score`; then whole modules before those without a head, the whole checkpoint before a part;
@@ -91,7 +91,7 @@ def find_matches(tensors: StateDictInfo, indexes: Sequence[Index]) -> list[Match
     return sorted(found, key=_order)
 
 
-def _order(match: Match) -> tuple[float | int | str, ...]:
+def _order(match: ArchitectureMatch) -> tuple[float | int | str, ...]:
     return -match.score, len(match.headless), len(match.prefix), *preference(match.architecture)
 
 
@@ -118,7 +118,7 @@ def _subtrees(shapes: Shapes) -> Iterator[tuple[str, Shapes]]:
     yield from trees.items()
 
 
-def _candidates(subtree: Shapes, index: Index, near: bool) -> Iterator[Architecture]:
+def _candidates(subtree: Shapes, index: ArchitectureIndex, near: bool) -> Iterator[Architecture]:
     """Architectures worth comparing name by name: the same tensors, else the same names, else all but a head.
 
     Args:
@@ -141,7 +141,7 @@ def _candidates(subtree: Shapes, index: Index, near: bool) -> Iterator[Architect
         yield index.architecture(int(number))
 
 
-def _fit(architecture: Architecture, prefix: str, shapes: Shapes) -> Match:
+def _fit(architecture: Architecture, prefix: str, shapes: Shapes) -> ArchitectureMatch:
     """Compare name by name, after the arguments that the shapes tell are set."""
     given = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
     options = {option.name: _solved(option, architecture, given) for option in architecture.options}
@@ -158,7 +158,7 @@ def _fit(architecture: Architecture, prefix: str, shapes: Shapes) -> Match:
     both = sum(math.prod(expected[name]) for name in same)
     either = sum(map(math.prod, shapes.values())) + sum(math.prod(expected[name]) for name in missing)
     root = architecture.root
-    return Match(
+    return ArchitectureMatch(
         architecture=architecture,
         prefix=prefix,
         options=options,
@@ -170,7 +170,7 @@ def _fit(architecture: Architecture, prefix: str, shapes: Shapes) -> Match:
     )
 
 
-def _solved(option: Option, architecture: Architecture, given: Shapes) -> int:
+def _solved(option: SizeArgument, architecture: Architecture, given: Shapes) -> int:
     """The value that every tensor it sizes agrees on; the default where they do not."""
     values: set[int | None] = set()
     for size in option.sizes:

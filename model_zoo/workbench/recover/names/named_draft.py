@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from model_zoo.workbench.recover.names.matching import Match
+from model_zoo.workbench.recover.names.matching import ArchitectureMatch
 from model_zoo.workbench.recover.recovery import Choice, Draft, ExampleInput, SettledBy
 
 _HEAD = '''"""{title}: recovered from a checkpoint by the names and shapes of its tensors.
@@ -45,7 +45,7 @@ def build_model(architecture: str = {default}) -> torch.nn.Module:
 '''
 
 
-def draft(match: Match, others: Sequence[Match] = ()) -> Draft:
+def draft(match: ArchitectureMatch, others: Sequence[ArchitectureMatch] = ()) -> Draft:
     """The draft of a match.
 
     Args:
@@ -80,13 +80,13 @@ def draft(match: Match, others: Sequence[Match] = ()) -> Draft:
     )
 
 
-def constructor(match: Match) -> str:
+def constructor(match: ArchitectureMatch) -> str:
     """The constructor call in one line, and what is done to the model after it."""
     steps = [" ".join(written_call(match).split()), *(line.partition("  #")[0] for line in _after(match))]
     return "; ".join(steps)
 
 
-def written_call(match: Match) -> str:
+def written_call(match: ArchitectureMatch) -> str:
     """The constructor call in Python."""
     architecture = match.architecture
     defaults = {option.name: option.default for option in architecture.options}
@@ -106,7 +106,7 @@ def _written(function: str, arguments: Sequence[str], keywords: Mapping[str, str
     return f"{function}({', '.join([*arguments, *(f'{name}={value}' for name, value in keywords.items())])})"
 
 
-def _after(match: Match) -> list[str]:
+def _after(match: ArchitectureMatch) -> list[str]:
     """Statements that the model needs after it was constructed."""
     if match.architecture.library == "timm":  # it leaves a head out by itself
         return []
@@ -114,18 +114,18 @@ def _after(match: Match) -> list[str]:
     return [f"model{path} = torch.nn.Identity()  # the checkpoint has no such layers" for path in paths]
 
 
-def _package(match: Match) -> str:
+def _package(match: ArchitectureMatch) -> str:
     architecture = match.architecture
     return architecture.function.rpartition(".Model.")[0] if architecture.library == "zoo" else architecture.library
 
 
-def title_of(match: Match) -> str:
+def title_of(match: ArchitectureMatch) -> str:
     """Library and name, and what is left out."""
     without = f" without its {' and '.join(match.headless)}" if match.headless else ""
     return f"{match.architecture.library} {match.architecture.name}{without}"
 
 
-def _input(example: ExampleInput, match: Match) -> ExampleInput:
+def _input(example: ExampleInput, match: ArchitectureMatch) -> ExampleInput:
     """The example with as many channels, or words, as the checkpoint has."""
     channels = match.options.get("in_chans", match.options.get("num_channels"))
     words = match.options.get("vocab_size")

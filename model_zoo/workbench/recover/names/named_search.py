@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, run_child
-from model_zoo.workbench.recover.names.architecture import LIBRARIES, Architecture
-from model_zoo.workbench.recover.names.architecture_index import Index, arrange, load_index, version
-from model_zoo.workbench.recover.names.index_build import Progress, ensure_index
-from model_zoo.workbench.recover.names.matching import Match, find_matches
+from model_zoo.workbench.recover.names.architecture import LIBRARIES, FailedArchitecture
+from model_zoo.workbench.recover.names.architecture_index import (
+    ArchitectureIndex,
+    Described,
+    Progress,
+    arrange,
+    ensure_index,
+    load_index,
+    version,
+)
+from model_zoo.workbench.recover.names.matching import ArchitectureMatch, find_matches
 from model_zoo.workbench.recover.names.named_draft import constructor, draft, title_of
-from model_zoo.workbench.recover.recovery import Draft
+from model_zoo.workbench.recover.recovery import FoundBy, RankedDraft, RankedDrafts, SearchedLibrary
 
 _CONFIG_LIMITS = Limits(seconds=180.0, memory_bytes=8 * 2**30)
 
@@ -23,47 +31,9 @@ _CONFIG_LIMITS = Limits(seconds=180.0, memory_bytes=8 * 2**30)
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 
 
-@dataclass(frozen=True)
-class Searched:
-    """What was asked of one library.
-
-    Args:
-        architectures: Compared; 0 if it was not searched.
-        note: Why not, or what could not be compared.
-    """
-
-    library: str
-    version: str | None
-    architectures: int
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class NamedDraft:
-    """A draft found by name.
-
-    Args:
-        score: Values that checkpoint and module share, as a share of the values that either has.
-        constructors: The constructor call, by alternative of the choice `architecture`.
-    """
-
-    draft: Draft
-    score: float
-    prefix: str
-    constructors: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Search:
-    """Everything that was found by name, best first, and where it was looked for."""
-
-    drafts: tuple[NamedDraft, ...]
-    searched: tuple[Searched, ...]
-
-
-def search(
+def search_by_name(
     tensors: StateDictInfo, config: Mapping[str, Any] | None, libraries: Sequence[str], show: ShowProgress
-) -> Search:
+) -> RankedDrafts:
     """Compare a checkpoint with every architecture of these libraries.
 
     An exact match ends the search: a library whose index would have to be built first is then left out, and the result
@@ -73,36 +43,36 @@ def search(
         config: Of transformers, as it came with the checkpoint.
         libraries: Of `LIBRARIES`.
     """
-    indexes: list[Index] = []
-    searched: list[Searched] = []
-    matches: list[Match] = []
-    if config is not None and "transformers" in libraries and (found := _by_config(config)):
-        index, note = found
-        searched.append(note)
+    indexes: list[ArchitectureIndex] = []
+    searched: list[SearchedLibrary] = []
+    matches: list[ArchitectureMatch] = []
+    if config is not None and "transformers" in libraries and (index := _by_config(config)):
+        notes = [f"{name}: {reason}" for name, reason in index.failures.items()]
+        library = "transformers, by the configuration"
+        searched.append(SearchedLibrary(library, version("transformers"), len(index), "; ".join(notes)))
         indexes.append(index)
         matches = find_matches(tensors, indexes)
     by_config = any(match.is_exact for match in matches)
     for library in (name for name in LIBRARIES if name in libraries):
-        exact = any(match.is_exact for match in matches)
         if version(library) is None:
-            searched.append(Searched(library, None, 0, "not installed: pip install 'model_zoo[recover]'"))
+            searched.append(SearchedLibrary(library, None, 0, "not installed: pip install 'model_zoo[recover]'"))
             continue
         kept = None if by_config else load_index(library)
-        if kept is None and exact:
+        if kept is None and any(match.is_exact for match in matches):
             again = f"an exact match was found already; `--library {library}` searches it"
-            searched.append(Searched(library, version(library), 0, again))
+            searched.append(SearchedLibrary(library, version(library), 0, again))
             continue
         if kept is None:
             with show(library) as progress:
                 kept = ensure_index(library, progress)
         indexes.append(kept)
         failed = f"{len(kept.failures)} more could not be built" if kept.failures else ""
-        searched.append(Searched(library, version(library), len(kept), failed))
+        searched.append(SearchedLibrary(library, version(library), len(kept), failed))
         matches = find_matches(tensors, indexes)
-    return Search(tuple(_drafts(matches)), tuple(searched))
+    return RankedDrafts(tuple(_drafts(matches)), tuple(searched))
 
 
-def _drafts(matches: Sequence[Match]) -> Iterator[NamedDraft]:
+def _drafts(matches: Sequence[ArchitectureMatch]) -> Iterator[RankedDraft]:
     """One draft for each set of matches that names and shapes cannot tell apart."""
     waiting = list(matches)
     while waiting:
@@ -110,24 +80,23 @@ def _drafts(matches: Sequence[Match]) -> Iterator[NamedDraft]:
         same = [match for match in waiting if match.same_tensors(best)]
         waiting = [match for match in waiting if match not in same]
         constructors = {title_of(match): constructor(match) for match in same}
-        yield NamedDraft(draft(best, same[1:]), best.score, best.prefix, constructors)
+        yield RankedDraft(draft(best, same[1:]), FoundBy.NAME, best.score, constructors)
 
 
-def _by_config(config: Mapping[str, Any]) -> tuple[Index, Searched] | None:
-    """The architectures that a configuration names; None where it names none."""
+def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
+    """The architectures that a configuration names; None if it names none."""
     names = config.get("architectures")
     if not isinstance(names, list) or not names or version("transformers") is None:
         return None
+    described: list[Described]
     try:
         with work_folder() as folder:
-            job = {"config": dict(config)}
-            module = "model_zoo.workbench.recover.names.config"
-            result = run_child(module, job, folder, _CONFIG_LIMITS, "build what the configuration says").value
+            module = "model_zoo.workbench.recover.names.describe"
+            what = "build what the configuration says"
+            child = run_child(module, {"config": dict(config)}, folder, _CONFIG_LIMITS, what)
+        described = TypeAdapter(list[Described]).validate_python(child.value["architectures"])
     except ChildStoppedError:
         raise
     except ChildFailedError as error:
-        result = {"architectures": [], "failures": {"config": error.message}}
-    found = [Architecture.from_json(each) for each in result["architectures"]]
-    note = "; ".join(f"{name}: {reason}" for name, reason in result["failures"].items())
-    searched = Searched("transformers, by the configuration", version("transformers"), len(found), note)
-    return arrange("transformers", found, result["failures"]), searched
+        described = [FailedArchitecture(name="config", failure=error.message)]
+    return arrange("transformers", described)

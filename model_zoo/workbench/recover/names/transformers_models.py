@@ -25,45 +25,32 @@ _COMMON = (
 #: Model types that are indexed, with every head that transformers has for them.
 COMMON = frozenset(_COMMON.split())
 
+_BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
+
+
+def _gpt2(width: int, layers: int, heads: int) -> dict[str, int]:
+    return {"n_embd": width, "n_layer": layers, "n_head": heads}
+
+
+def _t5(width: int, hidden: int, layers: int, heads: int) -> dict[str, int]:
+    return {"d_model": width, "d_kv": 64, "d_ff": hidden, "num_layers": layers, "num_heads": heads}
+
+
 #: Published sizes other than the default one, by model type: they change the names, so each is an architecture.
-SIZES: dict[str, dict[str, dict[str, Any]]] = {
-    "bert": {
-        "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    },
-    "roberta": {
-        "base-514": {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1},
-        "large-514": {
-            "vocab_size": 50265,
-            "max_position_embeddings": 514,
-            "type_vocab_size": 1,
-            "hidden_size": 1024,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "intermediate_size": 4096,
-        },
-    },
-    "xlm-roberta": {"base-514": {"vocab_size": 250002, "max_position_embeddings": 514, "type_vocab_size": 1}},
-    "gpt2": {
-        "medium": {"n_embd": 1024, "n_layer": 24, "n_head": 16},
-        "large": {"n_embd": 1280, "n_layer": 36, "n_head": 20},
-        "xl": {"n_embd": 1600, "n_layer": 48, "n_head": 25},
-    },
-    "t5": {
-        "base": {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
-        "large": {"d_model": 1024, "d_kv": 64, "d_ff": 4096, "num_layers": 24, "num_heads": 16},
-    },
-    "vit": {
-        "large": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-    },
+SIZES: dict[str, dict[str, dict[str, int]]] = {
+    "bert": {"large": _BERT_LARGE},
+    "roberta": {"base-514": _ROBERTA, "large-514": _ROBERTA | _BERT_LARGE},
+    "xlm-roberta": {"base-514": _ROBERTA | {"vocab_size": 250002}},
+    "gpt2": {"medium": _gpt2(1024, 24, 16), "large": _gpt2(1280, 36, 20), "xl": _gpt2(1600, 48, 25)},
+    "t5": {"base": _t5(768, 3072, 12, 12), "large": _t5(1024, 4096, 24, 16)},
+    "vit": {"large": _BERT_LARGE},
     "whisper": {
         "base": {
             "d_model": 512,
-            "encoder_layers": 6,
-            "decoder_layers": 6,
-            "encoder_attention_heads": 8,
-            "decoder_attention_heads": 8,
-            "encoder_ffn_dim": 2048,
-            "decoder_ffn_dim": 2048,
+            **{f"{side}_layers": 6 for side in ("encoder", "decoder")},
+            **{f"{side}_attention_heads": 8 for side in ("encoder", "decoder")},
+            **{f"{side}_ffn_dim": 2048 for side in ("encoder", "decoder")},
         },
     },
 }

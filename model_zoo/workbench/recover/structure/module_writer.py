@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from model_zoo.workbench.recover.recovery import Choice, SettledBy
+from model_zoo.workbench.recover.recovery import Choice, SettledBy, literal
 from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
 from model_zoo.workbench.recover.structure.helpers import HELPERS, activation_table
 
@@ -302,8 +301,3 @@ def _type_of(text: str, choices: dict[str, Choice]) -> str:
         value = choices[match[1]].value
         return _annotation(value[0] if "[" in text and value else value)
     return "bool" if text in ("True", "False") else "str" if text[:1] in "'\"" else "int"
-
-
-def literal(value: object) -> str:
-    """A value as Python text, strings in double quotes."""
-    return json.dumps(value) if isinstance(value, str) else repr(value)
