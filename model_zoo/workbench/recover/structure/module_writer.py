@@ -10,7 +10,7 @@ from typing import Any
 
 from model_zoo.workbench.recover.recovery import Choice, SettledBy, literal
 from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
-from model_zoo.workbench.recover.structure.helpers import HELPERS, activation_table
+from model_zoo.workbench.recover.structure.written_helpers import HELPERS, activation_table
 
 _WIDTH = 120
 

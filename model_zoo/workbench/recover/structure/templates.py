@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from model_zoo.workbench.recover.recovery import Draft, ExampleInput
-from model_zoo.workbench.recover.structure.chain import ChainWriter
+from model_zoo.workbench.recover.structure.chain_writer import ChainWriter
 from model_zoo.workbench.recover.structure.checkpoint_tree import Node
 from model_zoo.workbench.recover.structure.module_writer import Design
-from model_zoo.workbench.recover.structure.recurrent import RecurrentWriter
-from model_zoo.workbench.recover.structure.transformer import TransformerWriter
-from model_zoo.workbench.recover.structure.unet import UNetWriter
+from model_zoo.workbench.recover.structure.recurrent_writer import RecurrentWriter
+from model_zoo.workbench.recover.structure.transformer_writer import TransformerWriter
+from model_zoo.workbench.recover.structure.unet_writer import UNetWriter
 
 
 def _draft(design: Design, prefix: str, title: str, inputs: tuple[ExampleInput, ...]) -> Draft:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.blocks import dotted
+from model_zoo.workbench.recover.structure.attention_blocks import dotted
 from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,

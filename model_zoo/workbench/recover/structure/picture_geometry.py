@@ -11,7 +11,7 @@ from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.checkpoint_layers import Kind, Layer
 from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError
 from model_zoo.workbench.recover.structure.module_writer import Design, slot
-from model_zoo.workbench.recover.structure.residual import Block
+from model_zoo.workbench.recover.structure.residual_blocks import Block
 
 _UPWARDS = re.compile(r"up|trans|deconv|tconv|convt", re.IGNORECASE)
 _POOLS = ("max", "avg", "max3", "max3_valid")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.blocks import dotted
+from model_zoo.workbench.recover.structure.attention_blocks import dotted
 from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,
@@ -17,9 +17,9 @@ from model_zoo.workbench.recover.structure.checkpoint_layers import (
 )
 from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
 from model_zoo.workbench.recover.structure.flow import Flow, Pass
-from model_zoo.workbench.recover.structure.geometry import Geometry
 from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design
-from model_zoo.workbench.recover.structure.residual import Block, find_blocks
+from model_zoo.workbench.recover.structure.picture_geometry import Geometry
+from model_zoo.workbench.recover.structure.residual_blocks import Block, find_blocks
 
 _PLAIN = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
 ACTIVATIONS = (*_PLAIN, "selu", "relu6", "hardswish", "mish", "gelu_tanh", "softplus", "none")

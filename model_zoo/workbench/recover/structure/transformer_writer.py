@@ -6,7 +6,7 @@ import math
 import re
 
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
-from model_zoo.workbench.recover.structure.blocks import BlockWriter, Parts, dotted, ends, find_stacks
+from model_zoo.workbench.recover.structure.attention_blocks import BlockWriter, Parts, dotted, ends, find_stacks
 from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.blocks import dotted
+from model_zoo.workbench.recover.structure.attention_blocks import dotted
 from model_zoo.workbench.recover.structure.checkpoint_layers import (
     Kind,
     Layer,
