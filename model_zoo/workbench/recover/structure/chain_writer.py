@@ -2,87 +2,85 @@
 
 from __future__ import annotations
 
-import math
+import re
+from dataclasses import dataclass
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.attention_blocks import dotted
-from model_zoo.workbench.recover.structure.checkpoint_layers import (
-    Kind,
-    Layer,
-    batch_norm_code,
-    conv_code,
-    find_layers,
-    linear_code,
-    transposed_conv_code,
-)
-from model_zoo.workbench.recover.structure.checkpoint_tree import Node, NoDraftError
-from model_zoo.workbench.recover.structure.flow import Flow, Pass
-from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design
-from model_zoo.workbench.recover.structure.picture_geometry import Geometry
-from model_zoo.workbench.recover.structure.residual_blocks import Block, find_blocks
+from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, conv_code, linear_code
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, dotted
+from model_zoo.workbench.recover.structure.picture_geometry import PictureGeometry
+from model_zoo.workbench.recover.structure.residual_blocks import ResidualBlock, find_blocks
 
-_PLAIN = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
-ACTIVATIONS = (*_PLAIN, "selu", "relu6", "hardswish", "mish", "gelu_tanh", "softplus", "none")
-OUTPUTS = ("none", "sigmoid", "softmax", "tanh", "log_softmax", "relu")
+_USUAL = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
+_WEIGHTED = (LayerKind.CONV, LayerKind.LINEAR)
 
 
-class ChainWriter:
-    """Writes the whole model as a chain, part by part.
+@dataclass
+class _Flow:
+    """What the data is while layers are written down.
 
     Args:
-        design: What is written to.
+        width: Channels or features; None before the first layer.
+        dimensions: Of pictures; 0 for vectors.
+        pending: Whether an activation is due.
+        convs: How many convolutions came so far.
+        unpooled: Number of the convolution that pooling may follow; -1 where none may.
+        entered: Whether the decoder has begun.
     """
 
-    def __init__(self, design: Design) -> None:
-        self.design = design
-        self.layers = find_layers(design.root)
-        self.order = list(self.layers.values())
-        self.weighted = [layer for layer in self.order if layer.kind in (Kind.CONV, Kind.LINEAR)]
-        self.last = self.weighted[-1].path if self.weighted else ""
-        self.blocks = find_blocks(design.root, self.layers)
-        self.geometry = Geometry(design, self.order, self.blocks)
-        self.flow = Flow(dimensions=self.geometry.dimensions if self.order and self.geometry.starts_with_conv else 0)
+    width: int | None = None
+    dimensions: int = 0
+    pending: bool = False
+    convs: int = 0
+    unpooled: int = -1
+    entered: bool = False
 
-    _in_block = False
+
+class ChainWriter(FamilyWriter):
+    """Writes the whole model as a chain, part by part."""
+
+    doc = "All layers, one after the other."
+    activations = (*_USUAL, "selu", "relu6", "hardswish", "mish", "gelu_tanh", "softplus", "none")
+    outputs = ("none", "sigmoid", "softmax", "tanh", "log_softmax", "relu")
+
+    def __init__(self, root: TreeNode) -> None:
+        super().__init__(root)
+        self.weighted = [layer for layer in self.order if layer.kind in _WEIGHTED]
+        self.last = self.weighted[-1].path if self.weighted else ""
+        self.blocks = find_blocks(root, self.layers)
+        self.geometry = PictureGeometry(self.module, self.order, self.blocks)
+        pictures = bool(self.weighted) and self.weighted[0].kind is LayerKind.CONV
+        self.flow = _Flow(dimensions=self.geometry.dimensions if pictures else 0)
+        self.in_block = False
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
-        """Write everything; gives a title and the inputs.
-
-        Raises:
-            NoDraftError: The layers do not follow one another.
-        """
-        design = self.design
         kinds = {layer.kind for layer in self.order}
-        if not self.weighted or kinds - {Kind.CONV, Kind.LINEAR, Kind.BATCH_NORM, Kind.NORM, Kind.SCALE}:
+        norms = {LayerKind.BATCH_NORM, LayerKind.NORM, LayerKind.SCALE}
+        if not self.weighted or kinds - {*_WEIGHTED} - norms:
             raise NoDraftError("not a chain of linear layers and convolutions")
-        if own := [node.path for node in design.root.walk() if node.tensors and node.path not in self.layers]:
-            raise NoDraftError(f"no template knows what the tensors of '{own[0]}' are for")
-        if design.root.indexed:
-            self.sequence(design.root)
-            last = max(map(int, design.root.children))
-            design.fillers[""][last + 1] = f"ACTIVATIONS[{self._output()}]()"
+        self.refuse_own_tensors()
+        if self.root.indexed:
+            self._sequence(self.root)
+            last = max(map(int, self.root.children))
+            self.module.fillers[""][last + 1] = self.output_activation()
             return self._title(), (self.geometry.example(),)
-        run = Pass()
-        plan = ClassPlan("Model", "All layers, one after the other.", run.lines)
-        design.classes[""] = plan
+        self.module.classes[""] = self.plan
         if not self.flow.dimensions:
-            flat = design.choose("flatten_input", (True, False), "Whether each sample is flattened to one vector.")
+            flat = self.choose("flatten_input", (True, False), "Whether each sample is flattened to one vector.")
             if flat != "True":
-                plan.attributes[design.attribute("", "flatten_input")] = flat
-                run.lines.append("x = x.flatten(1) if self.flatten_input else x")
-        for child in design.root.children.values():
-            self._part(child, plan, run)
-        self._attribute(plan, "output_activation", f"ACTIVATIONS[{self._output()}]()")
-        run.call("self.output_activation")
-        run.lines.append("return x")
+                self.plan.attributes[self.module.attribute("", "flatten_input")] = flat
+                self.lines.append("x = x.flatten(1) if self.flatten_input else x")
+        for child in self.root.children.values():
+            self._part(child, self.plan)
+        self._apply(self.plan, "output_activation", self.output_activation())
+        self.lines.append("return x")
         return self._title(), (self.geometry.example(),)
 
-    def _output(self) -> str:
-        return self.design.choose("output_activation", OUTPUTS, "What comes after the last layer.")
-
     def _title(self) -> str:
-        convs = sum(layer.kind is Kind.CONV for layer in self.order)
-        linear = sum(layer.kind is Kind.LINEAR for layer in self.order)
+        convs = sum(layer.kind is LayerKind.CONV for layer in self.order)
+        linear = sum(layer.kind is LayerKind.LINEAR for layer in self.order)
         if self.blocks:
             return f"residual network of {len(self.blocks)} blocks"
         if not convs:
@@ -91,108 +89,93 @@ class ChainWriter:
             return f"convolutional autoencoder of {convs} convolutions"
         return f"convolutional network of {convs} convolutions and {linear} linear layers"
 
-    def _attribute(self, plan: ClassPlan, name: str, text: str) -> None:
-        plan.attributes.setdefault(name, text)
+    def _apply(self, plan: ClassPlan, name: str, code: str) -> None:
+        """Apply a module of our own to x, as an attribute of the class."""
+        plan.attributes.setdefault(name, code)
+        plan.call(f"self.{name}")
 
-    def activation(self) -> str:
-        """How an activation is built."""
-        return f"ACTIVATIONS[{self.design.choose('activation', ACTIVATIONS, 'The activation between layers.')}]()"
-
-    def _part(self, node: Node, plan: ClassPlan, run: Pass) -> None:
+    def _part(self, node: TreeNode, plan: ClassPlan) -> None:
         """A part of a class that is written line by line."""
-        call = f"self{dotted(node.path, self._owner(node))}"
+        owners = [path for path in self.module.classes if path != node.path and node.path.startswith(f"{path}.")]
+        call = f"self{dotted(node.path, max(owners, key=len, default=''))}"
         if node.path in self.layers:
             layer = self.layers[node.path]
             if not layer.is_norm:
-                self._settle(plan, run, layer)
-            self.design.layers[node.path] = self.layer(layer)
-            run.call(call)
+                self._transition(plan, layer)
+            self._define(layer)
+            plan.call(call)
         elif node.indexed:
             first = self._first(node)
             self.flow.pending = self.flow.pending and first.path not in self.geometry.leading_norms
-            self._settle(plan, run, first)
-            self.sequence(node)
-            run.call(call)
+            self._transition(plan, first)
+            self._sequence(node)
+            plan.call(call)
         elif node.path in self.blocks:
             self.flow.pending = self.flow.pending and not self.blocks[node.path].preactivated
-            self._settle(plan, run, self._first(node))
-            self.block(self.blocks[node.path])
-            run.call(call)
+            self._transition(plan, self._first(node))
+            self._block(self.blocks[node.path])
+            plan.call(call)
         else:
             for child in node.children.values():
-                self._part(child, plan, run)
+                self._part(child, plan)
 
-    def _owner(self, node: Node) -> str:
-        """The class that a node's call is written in."""
-        owners = [path for path in self.design.classes if path != node.path and node.path.startswith(f"{path}.")]
-        return max(owners, key=len, default="")
-
-    def _settle(self, plan: ClassPlan, run: Pass, following: Layer) -> None:
+    def _transition(self, plan: ClassPlan, following: CheckpointLayer) -> None:
         """Call what is due between two parts of a class: activation, pooling, flattening."""
-        between = "dec" in following.path.lower() and self.flow.entered is False
-        self.flow.entered = self.flow.entered or "dec" in following.path.lower()
-        if self.flow.pending and between:
+        flow = self.flow
+        between = "dec" in following.path.lower() and flow.entered is False
+        flow.entered = flow.entered or "dec" in following.path.lower()
+        if flow.pending and between:
             meaning = "Whether an activation stands between the encoder and the decoder."
-            bare = self.design.choose(
-                "activation_between", (bool(self.flow.dimensions), not self.flow.dimensions), meaning
-            )
-            self._attribute(plan, "between", f"{self.activation()} if {bare} else nn.Identity()")
-            run.call("self.between")
-            self.flow.pending = False
-        elif self.flow.pending:
-            self._attribute(plan, "activation", self.activation())
-            run.call("self.activation")
-            self.flow.pending = False
-        if self.flow.dimensions and self.flow.unpooled >= 0:
-            pool = self.geometry.pool(self.flow.unpooled)
+            bare = self.choose("activation_between", (bool(flow.dimensions), not flow.dimensions), meaning)
+            self._apply(plan, "between", f"{self.activation()} if {bare} else nn.Identity()")
+        elif flow.pending:
+            self._apply(plan, "activation", self.activation())
+        flow.pending = False
+        if flow.dimensions and flow.unpooled >= 0:
+            pool = self.geometry.pool(flow.unpooled)
             if pool:
-                self._attribute(plan, f"pool{self.flow.unpooled + 1}", pool)
-                run.call(f"self.pool{self.flow.unpooled + 1}")
-            self.flow.unpooled = -1
-        if self.flow.dimensions and following.kind is Kind.LINEAR:
-            self._attribute(plan, "to_vector", self._to_vector(following))
-            run.call("self.to_vector")
-        elif following.kind is Kind.CONV and not self.flow.dimensions and self.flow.width:
-            self._attribute(plan, "to_image", self._to_image(following))
-            run.call("self.to_image")
+                self._apply(plan, f"pool{flow.unpooled + 1}", pool)
+            flow.unpooled = -1
+        if flow.dimensions and following.kind is LayerKind.LINEAR:
+            self._apply(plan, "to_vector", self._to_vector(following))
+        elif following.kind is LayerKind.CONV and not flow.dimensions and flow.width:
+            self._apply(plan, "to_image", self._to_image(following))
 
-    def _to_vector(self, following: Layer) -> str:
-        text = self.geometry.to_vector(self.flow.width or 0, following)
+    def _to_vector(self, following: CheckpointLayer) -> str:
+        code = self.geometry.to_vector(self.flow.width or 0, following)
         self.flow.dimensions, self.flow.width = 0, following.weight[1]
-        return text
+        return code
 
-    def _to_image(self, following: Layer) -> str:
-        text = self.geometry.to_image(following, self.flow.width or 0)
+    def _to_image(self, following: CheckpointLayer) -> str:
+        code = self.geometry.to_image(following, self.flow.width or 0)
         transposed = self.geometry.is_transposed(following)
         self.flow.dimensions, self.flow.width = len(following.kernel), following.weight[0 if transposed else 1]
-        return text
+        return code
 
-    def _first(self, node: Node) -> Layer:
+    def _first(self, node: TreeNode) -> CheckpointLayer:
         return next(layer for path, layer in self.layers.items() if path.startswith(f"{node.path}."))
 
-    def sequence(self, node: Node) -> None:
+    def _sequence(self, node: TreeNode) -> None:
         """Write an nn.Sequential: its layers, and what its missing indices stand for."""
         fillers: dict[int, str] = {}
         before = -1
         for name, child in sorted(node.children.items(), key=lambda item: int(item[0])):
             index = int(name)
             layer = self.layers.get(child.path) or self._first(child)
-            self._fill(fillers, before, index, layer)
+            self._fill(fillers, list(range(before + 1, index)), layer)
             if child.path in self.layers:
-                self.design.layers[child.path] = self.layer(layer)
+                self._define(layer)
             elif child.indexed:
-                self.sequence(child)
+                self._sequence(child)
             elif child.path in self.blocks:
-                self.block(self.blocks[child.path])
+                self._block(self.blocks[child.path])
             else:
-                self._plain(child)
+                self._group(child)
             before = index
-        parent = node.path.rpartition(".")[0]
-        above = self.design.root.at(parent) if parent else self.design.root
-        nested = node.path and above is not None and above.indexed
-        if nested and not self._in_block and not self.last.startswith(f"{node.path}."):
+        nested = node.path and self.root.at(node.parent).indexed
+        if nested and not self.in_block and not self.last.startswith(f"{node.path}."):
             self._close(fillers, before + 1)
-        self.design.fillers[node.path] = fillers
+        self.module.fillers[node.path] = fillers
 
     def _close(self, fillers: dict[int, str], index: int) -> None:
         """What a nested nn.Sequential may hold behind its last layer: an activation, pooling."""
@@ -205,181 +188,135 @@ class ChainWriter:
             fillers[index] = pool
         self.flow.unpooled = -1
 
-    def _fill(self, fillers: dict[int, str], before: int, index: int, following: Layer) -> None:
-        """What stands at the indices between two layers."""
-        free = list(range(before + 1, index))
-        due = []
-        norm = following.is_norm and self.flow.width is not None
-        if self.flow.pending and (not norm or free):
+    def _fill(self, fillers: dict[int, str], free: list[int], following: CheckpointLayer) -> None:
+        """What stands at the indices before a layer."""
+        flow, due, pool = self.flow, [], ""
+        norm = following.is_norm and flow.width is not None
+        if flow.pending and (not norm or free):
             due.append(self.activation())
-            self.flow.pending = False
-        pool = ""
-        if self.flow.dimensions and not norm:
-            if self.flow.unpooled >= 0:
-                pool = self.geometry.pool(self.flow.unpooled)
-            self.flow.unpooled = -1
-        if pool and (len(free) > len(due) or len(due) > 1 or not due):
+            flow.pending = False
+        if flow.dimensions and not norm:
+            pool = self.geometry.pool(flow.unpooled) if flow.unpooled >= 0 else ""
+            flow.unpooled = -1
+        if pool and (len(free) > len(due) or not due):
             due.append(pool)
-        elif pool and due:
+        elif pool:
             due[0] = f"nn.Sequential({due[0]}, {pool})"
-        if self.flow.dimensions and following.kind is Kind.LINEAR:
+        if flow.dimensions and following.kind is LayerKind.LINEAR:
             due.append(self._to_vector(following))
-        elif following.kind is Kind.CONV and not self.flow.dimensions and self.flow.width:
+        elif following.kind is LayerKind.CONV and not flow.dimensions and flow.width:
             due.append(self._to_image(following))
-        if not due:
-            return
-        if not free:
-            if any(text != pool for text in due):
-                raise NoDraftError(f"nothing can stand before '{following.path}', but something has to")
-            return
-        due = [*due[: len(free) - 1], *([_joined(due[len(free) - 1 :])] if due[len(free) - 1 :] else [])]
+        if not free and any(code != pool for code in due):
+            raise NoDraftError(f"nothing can stand before '{following.path}', but something has to")
+        if free and len(due) > len(free):
+            rest = due[len(free) - 1 :]
+            due = [*due[: len(free) - 1], f"nn.Sequential({', '.join(rest)})"]
         fillers.update(zip(free, due, strict=False))
 
-    def _plain(self, node: Node) -> None:
+    def _group(self, node: TreeNode) -> None:
         """A named group inside an nn.Sequential: a class of its own whose parts follow one another."""
-        run = Pass()
-        plan = ClassPlan("Block", "Layers one after the other.", run.lines)
-        self.design.classes[node.path] = plan
+        plan = self.module.classes[node.path] = ClassPlan("Block", "Layers one after the other.")
         for child in node.children.values():
-            self._part(child, plan, run)
+            self._part(child, plan)
         if self.flow.pending and not self.last.startswith(f"{node.path}."):
-            self._attribute(plan, "activation", self.activation())
-            run.call("self.activation")
+            self._apply(plan, "activation", self.activation())
             self.flow.pending = False
-        run.lines.append("return x")
+        plan.forward.append("return x")
 
-    def block(self, block: Block) -> None:
+    def _block(self, block: ResidualBlock) -> None:
         """A residual block as a class."""
         node, flow = block.node, self.flow
-        entry = flow.width
-        run = Pass()
-        plan = ClassPlan("Block", "Convolutions whose result is added to their input.", run.lines)
-        self.design.classes[node.path] = plan
-        convs = flow.convs
-        self._in_block = True
+        entry, convs = flow.width, flow.convs
+        plan = ClassPlan("Block", "Convolutions whose result is added to their input.")
+        self.module.classes[node.path] = plan
+        self.in_block = True
         for child in node.children.values():
             if child.path != block.shortcut:
-                self._part(child, plan, run)
-        self._in_block = False
+                self._part(child, plan)
+        self.in_block = False
         flow.pending, flow.unpooled, width = False, -1, flow.width
+        shortcut = "x"
         if block.shortcut:
-            short = node.at(block.shortcut.removeprefix(f"{node.path}."))
-            assert short is not None
             flow.width = entry
+            short = self.root.at(block.shortcut)
             self._shortcut(short)
-            name = f"self.{short.name}({self._shortcut_entry(block, plan, run)})"
-        else:
-            name = "x"
+            shortcut = f"self.{short.name}({self._shortcut_entry(block, plan)})"
         if flow.width != width:
             raise NoDraftError(f"the shortcut of '{node.path}' has another width than what it is added to")
-        flow.convs = max(convs, flow.convs)
-        flow.pending = False
-        run.lines.insert(0, f"shortcut = {name}")
-        if not block.shortcut and (keep := self._residual()) != "True":
+        flow.convs, flow.pending = max(convs, flow.convs), False
+        plan.forward.insert(0, f"shortcut = {shortcut}")
+        known = any(block.shortcut for block in self.blocks.values())
+        meaning = "Whether the input of a block is added to its result."
+        keep = self.choose("residual", (True,) if known else (True, False), meaning) if not block.shortcut else "True"
+        if keep != "True":
             plan.attributes["residual"] = keep
-            run.lines.append("x = x + shortcut if self.residual else x")
-        else:
-            run.lines.append("x = x + shortcut")
-        if not block.preactivated:
-            after = self.design.choose(
-                "activation_after_sum", (not block.narrow_ends, block.narrow_ends), "Whether the sum is activated."
-            )
-            self._attribute(plan, "activation", self.activation())
-            self._attribute(plan, "after_sum", f"{self.activation()} if {after} else nn.Identity()")
-            run.lines.append("return self.after_sum(x)")
-        else:
-            run.lines.append("return x")
+        plan.forward.append("x = x + shortcut" + (" if self.residual else x" if keep != "True" else ""))
+        if block.preactivated:
+            plan.forward.append("return x")
+            return
+        alternatives = (not block.narrow_ends, block.narrow_ends)
+        after = self.choose("activation_after_sum", alternatives, "Whether the sum is activated.")
+        plan.attributes.setdefault("activation", self.activation())
+        plan.attributes["after_sum"] = f"{self.activation()} if {after} else nn.Identity()"
+        plan.forward.append("return self.after_sum(x)")
 
-    def _shortcut_entry(self, block: Block, plan: ClassPlan, run: Pass) -> str:
+    def _shortcut_entry(self, block: ResidualBlock, plan: ClassPlan) -> str:
         """What the shortcut starts from: in preactivated blocks that is open."""
         if not block.preactivated:
             return "x"
         meaning = "Whether shortcuts start from the normalised and activated input of their block."
-        plan.attributes["activated_shortcut"] = self.design.choose("activated_shortcut", (True, False), meaning)
+        plan.attributes["activated_shortcut"] = self.choose("activated_shortcut", (True, False), meaning)
         norm = next(path for path in self.geometry.leading_norms if path.startswith(f"{block.node.path}."))
         entry = f"self.activation(self{dotted(norm, block.node.path)}(x))"
         return f"{entry} if self.activated_shortcut else x"
 
-    def _residual(self) -> str:
-        known = any(block.shortcut for block in self.blocks.values())
-        meaning = "Whether the input of a block is added to its result."
-        return self.design.choose("residual", (True,) if known else (True, False), meaning)
-
-    def _shortcut(self, node: Node) -> None:
+    def _shortcut(self, node: TreeNode) -> None:
         if node.path in self.layers:
-            self.design.layers[node.path] = self.layer(self.layers[node.path])
+            self._define(self.layers[node.path])
             return
+        plan = ClassPlan("Shortcut", "Brings the input to another width.")
         for child in node.children.values():
             if child.path not in self.layers:
                 raise NoDraftError(f"'{child.path}' in a shortcut is not understood")
-            self.design.layers[child.path] = self.layer(self.layers[child.path])
+            self._define(self.layers[child.path])
+            plan.call(f"self.{child.name}")
         if not node.indexed:
-            calls = Pass()
-            for child in node.children.values():
-                calls.call(f"self.{child.name}")
-            calls.lines.append("return x")
-            self.design.classes[node.path] = ClassPlan("Shortcut", "Brings the input to another width.", calls.lines)
+            plan.forward.append("return x")
+            self.module.classes[node.path] = plan
 
-    def layer(self, layer: Layer) -> str:
-        """The constructor call of a layer; the flow goes on behind it.
-
-        Raises:
-            NoDraftError: Its width is not that of what comes before it.
-        """
-        flow = self.flow
-        if layer.kind is Kind.CONV:
-            return self._conv(layer)
-        if layer.kind is Kind.LINEAR:
+    def _define(self, layer: CheckpointLayer) -> None:
+        """Write how a layer is built; the flow goes on behind it."""
+        flow, width = self.flow, layer.weight[0]
+        if layer.kind is LayerKind.CONV:
+            code = self._conv(layer)
+        elif layer.kind is LayerKind.LINEAR:
             out, width = layer.weight
             if flow.width not in (None, width):
                 raise NoDraftError(f"'{layer.path}' takes {width} features, but there are {flow.width} before it")
             flow.width, flow.pending = out, layer.path != self.last
-            return linear_code(layer)
-        width = layer.weight[0]
-        if layer.kind is Kind.SCALE and (width == 1 or "act" in layer.path.lower() or "relu" in layer.path.lower()):
+            code = linear_code(layer)
+        elif layer.kind is LayerKind.SCALE and (width == 1 or re.search("act|relu", layer.path, re.IGNORECASE)):
             flow.pending = False
-            return f"nn.PReLU({width})"
-        if flow.width not in (None, width):
-            raise NoDraftError(f"'{layer.path}' normalises {width} features, but there are {flow.width} before it")
-        flow.width = width
-        if flow.pending is False and self._activated(layer):
-            flow.pending = True
-        return self._norm(layer)
+            code = f"nn.PReLU({width})"
+        else:
+            if flow.width not in (None, width):
+                raise NoDraftError(f"'{layer.path}' normalises {width} features, but there are {flow.width} before it")
+            flow.width = width
+            flow.pending = flow.pending or self._activated(layer)
+            code = self.norm(layer, flow.dimensions)
+        self.module.layers[layer.path] = code
 
-    def _activated(self, layer: Layer) -> bool:
+    def _activated(self, layer: CheckpointLayer) -> bool:
         """Whether an activation follows a normalisation that no convolution precedes: in preactivated networks."""
         outside = not any(layer.path.startswith(f"{path}.") for path in self.blocks)
         preactivated = any(block.preactivated for block in self.blocks.values())
         return layer.path in self.geometry.leading_norms or (preactivated and outside)
 
-    def _conv(self, layer: Layer) -> str:
-        flow = self.flow
-        flow.dimensions = len(layer.kernel)
-        number = flow.convs
+    def _conv(self, layer: CheckpointLayer) -> str:
+        flow, transposed = self.flow, self.geometry.is_transposed(layer)
+        placed = self.geometry.place(layer, flow.convs)
+        code = conv_code(layer, flow.width or layer.weight[1], placed, transposed)
+        flow.dimensions, flow.width = len(layer.kernel), layer.weight[1 if transposed else 0]
+        flow.pending, flow.unpooled = layer.path != self.last, flow.convs
         flow.convs += 1
-        flow.pending = layer.path != self.last
-        flow.unpooled = number
-        if self.geometry.is_transposed(layer):
-            flow.width = layer.weight[1]
-            return transposed_conv_code(layer, self.geometry.place(layer, number))
-        text = conv_code(layer, flow.width or layer.weight[1], self.geometry.place(layer, number))
-        flow.width = layer.weight[0]
-        return text
-
-    def _norm(self, layer: Layer) -> str:
-        choose, width = self.design.choose, layer.weight[0]
-        dimensions = self.flow.dimensions
-        if layer.kind is Kind.BATCH_NORM:
-            eps = choose("norm_eps", (1e-5, 1e-3, 1e-6), "What normalisation adds to the variance.")
-            return batch_norm_code(layer, max(dimensions, 1), f", eps={eps}")
-        eps = choose("norm_eps", (1e-5, 1e-6, 1e-3), "What normalisation adds to the variance.")
-        if dimensions == 0 or layer.kind is Kind.SCALE:
-            return f"nn.{'LayerNorm' if layer.kind is Kind.NORM else 'RMSNorm'}({width}, eps={eps})"
-        widths = [other.weight[0] for other in self.order if other.kind is Kind.NORM]
-        groups = [g for g in (32, 16, 8, 4, 2, 1) if math.gcd(*widths) % g == 0]
-        chosen = choose("groups", (*groups, 0), "Groups of GroupNorm; 0: every channel by itself, as InstanceNorm.")
-        return f"nn.GroupNorm({chosen} or {width}, {width}, eps={eps})"
-
-
-def _joined(texts: list[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"nn.Sequential({', '.join(texts)})"
+        return code

@@ -38,7 +38,7 @@ class NoDraftError(ModelZooError):
 
 
 @dataclass
-class Node:
+class TreeNode:
     """What one prefix of the names stands for.
 
     Args:
@@ -48,7 +48,7 @@ class Node:
     """
 
     path: str
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, TreeNode] = field(default_factory=dict)
     tensors: dict[str, TensorInfo] = field(default_factory=dict)
 
     @property
@@ -57,25 +57,35 @@ class Node:
         return self.path.rpartition(".")[2]
 
     @property
+    def parent(self) -> str:
+        """The path of the node above; "" for the root, and for those below it."""
+        return self.path.rpartition(".")[0]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors directly under it, by name."""
+        return {name: info.shape for name, info in self.tensors.items()}
+
+    @property
     def indexed(self) -> bool:
         """Whether it is a list of layers: nn.Sequential or nn.ModuleList."""
         return bool(self.children) and not self.tensors and all(name.isdigit() for name in self.children)
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self) -> Iterator[TreeNode]:
         """This node and all below it, in the order of the file."""
         yield self
         for child in self.children.values():
             yield from child.walk()
 
-    def at(self, path: str) -> Node | None:
-        """The node at a path below this one."""
-        node: Node | None = self
-        for part in path.split("."):
-            node = node.children.get(part) if node else None
+    def at(self, path: str) -> TreeNode:
+        """The node at a path below this one, which exists; itself for ""."""
+        node = self
+        for part in path.split(".") if path else ():
+            node = node.children[part]
         return node
 
 
-def read_tree(tensors: StateDictInfo) -> tuple[Node, str]:
+def read_tree(tensors: StateDictInfo) -> tuple[TreeNode, str]:
     """Arrange names as a tree.
 
     Returns:
@@ -91,14 +101,14 @@ def read_tree(tensors: StateDictInfo) -> tuple[Node, str]:
     prefix = ""
     while wrapper := next((w for w in _WRAPPERS if all(n.startswith(prefix + w) for n in tensors)), None):
         prefix += wrapper
-    root = Node("")
+    root = TreeNode("")
     for name, info in tensors.items():
         *parts, last = name[len(prefix) :].split(".")
         _check(name, parts, last, info)
         node = root
         for part in parts:
             path = f"{node.path}.{part}" if node.path else part
-            node = node.children.setdefault(part, Node(path))
+            node = node.children.setdefault(part, TreeNode(path))
         node.tensors[last] = info
     for node in root.walk():
         _check_node(node)
@@ -106,20 +116,20 @@ def read_tree(tensors: StateDictInfo) -> tuple[Node, str]:
 
 
 def _check(name: str, parts: list[str], last: str, info: TensorInfo) -> None:
-    shown = repr(name if len(name) <= 80 else name[:77] + "...")
+    quoted = repr(name if len(name) <= 80 else name[:77] + "...")
     if len(parts) > _MAX_DEPTH:
-        raise NoDraftError(f"the name {shown} has more than {_MAX_DEPTH} parts")
+        raise NoDraftError(f"the name {quoted} has more than {_MAX_DEPTH} parts")
     for part in (*parts, last):
         index = part is not last and _INDEX.fullmatch(part)
         if not index and not (_IDENTIFIER.fullmatch(part) and not part.startswith("__")):
-            raise NoDraftError(f"{part[:40]!r} in the name {shown} is neither an identifier nor an index")
+            raise NoDraftError(f"{part[:40]!r} in the name {quoted} is neither an identifier nor an index")
         if keyword.iskeyword(part) or part in _TAKEN:
-            raise NoDraftError(f"{part!r} in the name {shown} cannot name a layer in Python")
+            raise NoDraftError(f"{part!r} in the name {quoted} cannot name a layer in Python")
     if len(info.shape) > _MAX_DIMENSIONS or not all(0 < size < _MAX_SIZE for size in info.shape):
-        raise NoDraftError(f"{shown} has the shape {list(info.shape)[:9]}, which no layer has")
+        raise NoDraftError(f"{quoted} has the shape {list(info.shape)[:9]}, which no layer has")
 
 
-def _check_node(node: Node) -> None:
+def _check_node(node: TreeNode) -> None:
     if clash := set(node.tensors) & set(node.children):
         raise NoDraftError(f"'{node.path}.{clash.pop()}' is both a tensor and a layer")
     indices = sorted(int(name) for name in node.children if name.isdigit())

@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from model_zoo.workbench.recover.structure.checkpoint_layers import Kind, Layer
-from model_zoo.workbench.recover.structure.checkpoint_tree import Node
+from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind
+from model_zoo.workbench.recover.structure.checkpoint_tree import TreeNode
 
 _SHORTCUT = re.compile(r"down_?sample|short|skip|identity|^res|proj|side|match|adapt", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Block:
+class ResidualBlock:
     """A residual block.
 
     Args:
@@ -24,16 +24,16 @@ class Block:
         narrow_ends: It is wider inside than at its ends, with a depthwise convolution.
     """
 
-    node: Node
+    node: TreeNode
     shortcut: str | None
     stage: int | None
     preactivated: bool
     narrow_ends: bool
 
 
-def find_blocks(root: Node, layers: Mapping[str, Layer]) -> dict[str, Block]:
+def find_blocks(root: TreeNode, layers: Mapping[str, CheckpointLayer]) -> dict[str, ResidualBlock]:
     """All residual blocks by path."""
-    found: dict[str, Block] = {}
+    found: dict[str, ResidualBlock] = {}
     stages: list[str] = []
     for node in root.walk():
         if not node.path or node.path in layers or node.indexed or node.tensors or _inside(node, found):
@@ -41,7 +41,7 @@ def find_blocks(root: Node, layers: Mapping[str, Layer]) -> dict[str, Block]:
         if not (split := _split(node, layers)):
             continue
         shortcut, main = split
-        convs = [layer for layer in main if layer.kind is Kind.CONV]
+        convs = [layer for layer in main if layer.kind is LayerKind.CONV]
         parent, _, name = node.path.rpartition(".")
         first = not name.isdigit() or name == "0" or parent not in stages
         stage = None
@@ -50,15 +50,15 @@ def find_blocks(root: Node, layers: Mapping[str, Layer]) -> dict[str, Block]:
             stage = len(stages) - 1
         widest = max(layer.weight[0] for layer in convs)
         narrow = any(layer.weight[1] == 1 for layer in convs) and widest > max(convs[-1].weight[0], 1)
-        found[node.path] = Block(node, shortcut, stage, main[0].is_norm, narrow)
+        found[node.path] = ResidualBlock(node, shortcut, stage, main[0].is_norm, narrow)
     return found
 
 
-def _inside(node: Node, found: Mapping[str, Block]) -> bool:
+def _inside(node: TreeNode, found: Mapping[str, ResidualBlock]) -> bool:
     return any(node.path.startswith(f"{path}.") for path in found)
 
 
-def _split(node: Node, layers: Mapping[str, Layer]) -> tuple[str | None, list[Layer]] | None:
+def _split(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> tuple[str | None, list[CheckpointLayer]] | None:
     """Part a node in shortcut and main path; None if it is no residual block."""
     per_child = {
         child.path: [layer for path, layer in layers.items() if path == child.path or path.startswith(f"{child.path}.")]
@@ -70,15 +70,15 @@ def _split(node: Node, layers: Mapping[str, Layer]) -> tuple[str | None, list[La
     candidates += [path for path in reversed(per_child) if path not in candidates]
     for shortcut in (*candidates, None):
         main = [layer for path, part in per_child.items() if path != shortcut for layer in part]
-        convs = [layer for layer in main if layer.kind is Kind.CONV]
-        if len(convs) < 2 or any(layer.kind is Kind.LINEAR for layer in main):
+        convs = [layer for layer in main if layer.kind is LayerKind.CONV]
+        if len(convs) < 2 or any(layer.kind is LayerKind.LINEAR for layer in main):
             continue
         ends = _ends(convs)
         if ends is None:
             continue
         if shortcut is None:
             return (None, main) if ends[0] == ends[1] else None
-        side = [layer for layer in per_child[shortcut] if layer.kind is Kind.CONV]
+        side = [layer for layer in per_child[shortcut] if layer.kind is LayerKind.CONV]
         if len(side) == 1 and set(side[0].kernel) <= {1, 2, 3} and (side[0].weight[1], side[0].weight[0]) == ends:
             named = bool(_SHORTCUT.search(shortcut.rpartition(".")[2]))
             if named or (set(side[0].kernel) == {1} and len(convs) >= 2):
@@ -86,7 +86,7 @@ def _split(node: Node, layers: Mapping[str, Layer]) -> tuple[str | None, list[La
     return None
 
 
-def _plain(node: Node, layers: Mapping[str, Layer]) -> bool:
+def _plain(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> bool:
     """Whether it holds layers, and one level of groups of them at most: else it holds blocks rather than being one."""
     for child in node.children.values():
         if child.path in layers:
@@ -97,7 +97,7 @@ def _plain(node: Node, layers: Mapping[str, Layer]) -> bool:
     return True
 
 
-def _ends(convs: list[Layer]) -> tuple[int, int] | None:
+def _ends(convs: list[CheckpointLayer]) -> tuple[int, int] | None:
     """Width before and behind convolutions that follow one another; None if they do not."""
     first = convs[0]
     depthwise = first.weight[1] == 1 and first.weight[0] > 1

@@ -6,158 +6,132 @@ import math
 import re
 
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
-from model_zoo.workbench.recover.structure.attention_blocks import BlockWriter, Parts, dotted, ends, find_stacks
+from model_zoo.workbench.recover.structure.attention_blocks import BlockWriter, find_stacks
 from model_zoo.workbench.recover.structure.checkpoint_layers import (
-    Kind,
-    Layer,
+    CheckpointLayer,
+    LayerKind,
     conv_code,
     embedding_code,
-    find_layers,
     linear_code,
 )
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError
-from model_zoo.workbench.recover.structure.module_writer import ClassPlan, Design
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+from model_zoo.workbench.recover.structure.module_writer import dotted
 
 _POSITION = re.compile(r"pos|wpe|(^|\.)pe$", re.IGNORECASE)
 _TYPE = re.compile(r"type|segment", re.IGNORECASE)
-_CLASS_TOKEN = re.compile(r"cls|class", re.IGNORECASE)
+_CLASS_TOKEN = re.compile(r"cls|class|dist_token", re.IGNORECASE)
 _HEAD_ACTIVATIONS = ("gelu", "relu", "tanh", "silu", "gelu_tanh", "leaky_relu", "none")
 _POOLS = ("first", "mean", "last", "max", "none")
 _CAUSAL = re.compile(r"gpt|(^|\.)wte|lm_head|c_attn|causal", re.IGNORECASE)
 
 
-class TransformerWriter:
-    """Writes a whole model around one or two stacks of blocks.
+class TransformerWriter(FamilyWriter):
+    """Writes a whole model around one or two stacks of blocks."""
 
-    Args:
-        design: What is written to.
-    """
-
-    def __init__(self, design: Design) -> None:
-        self.design = design
-        self.layers = find_layers(design.root)
-        self.stacks = find_stacks(design.root, self.layers)
+    def __init__(self, root: TreeNode) -> None:
+        super().__init__(root)
+        self.stacks = find_stacks(root, self.layers)
         if not self.stacks:
             raise NoDraftError("no list of blocks with attention")
-        blocks = [parts for stack in self.stacks.values() for parts in stack]
-        self.width = blocks[0].width
-        self.blocks = blocks
-        self.lines: list[str] = []
-        self.plan = ClassPlan("Model", "", self.lines)
+        self.blocks = [block for stack in self.stacks.values() for block in stack]
+        self.width = self.blocks[0].width
         self._sort()
 
     def _sort(self) -> None:
         """Tell what stands before the stacks from what stands behind them."""
         inside = tuple(f"{path}." for path in self.stacks)
-        outside = [layer for path, layer in self.layers.items() if not path.startswith(inside)]
-        order = [*self.layers]
-        start = min(order.index(path) for path in order if path.startswith(inside))
-        tables = [layer for layer in outside if layer.kind is Kind.EMBEDDING]
-        before = [layer for layer in outside if order.index(layer.path) < start]
-        if not tables and not any(layer.kind is Kind.CONV for layer in before):
+        outside = [layer for layer in self.order if not layer.path.startswith(inside)]
+        start = next(number for number, layer in enumerate(self.order) if layer.path.startswith(inside))
+        earlier = set(self.order[:start])
+        before = [layer for layer in outside if layer in earlier]
+        self.tables = [layer for layer in outside if layer.kind is LayerKind.EMBEDDING]
+        if not self.tables and not any(layer.kind is LayerKind.CONV for layer in before):
             # An embedding of another name: the only table that a sequence of tokens can enter by.
-            tables = [x for x in before if x.kind is Kind.LINEAR and not x.bias and x.weight[1] == self.width][:1]
-        self.tables = tables
-        rest = [layer for layer in outside if layer not in tables]
-        self.convs = [layer for layer in rest if layer.kind is Kind.CONV]
-        entry = [layer for layer in rest if layer in before and layer.kind is Kind.LINEAR]
-        self.entry = entry[:1] if not tables and not self.convs and entry and ends(entry[0])[1] == self.width else []
-        self.early_norms = [layer for layer in rest if layer in before and layer.is_norm and layer not in self.entry]
-        self.behind = [x for x in rest if x not in (*self.convs, *self.entry, *self.early_norms)]
-        taken = {*self.layers}
+            linear = [x for x in before if x.kind is LayerKind.LINEAR and not x.bias and x.weight[1] == self.width]
+            self.tables = linear[:1]
+        rest = [layer for layer in outside if layer not in self.tables]
+        self.convs = [layer for layer in rest if layer.kind is LayerKind.CONV]
+        entry = [layer for layer in rest if layer in earlier and layer.kind is LayerKind.LINEAR][:1]
+        fits = entry and not self.tables and not self.convs and entry[0].ends[1] == self.width
+        self.entry = entry[0] if fits else None
+        self.early_norms = [layer for layer in rest if layer in earlier and layer.is_norm]
+        self.behind = [x for x in rest if x not in (*self.convs, self.entry, *self.early_norms)]
+        taken = (*self.layers, *self.stacks)
+        #: Shapes of tensors that lie in no layer and no block; each is removed once it is used.
         self.own = {
-            f"{node.path}.{name}".removeprefix("."): info
-            for node in self.design.root.walk()
-            if not any(node.path == path or node.path.startswith(f"{path}.") for path in (*taken, *self.stacks))
+            f"{node.path}.{name}".removeprefix("."): info.shape
+            for node in self.root.walk()
+            if not any(node.path == path or node.path.startswith(f"{path}.") for path in taken)
             for name, info in node.tensors.items()
         }
+        for name in [name for name in self.own if name.endswith(("position_ids", "token_type_ids"))]:
+            del self.own[name]  # whole numbers that only count
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
-        """Write everything; gives a title and the inputs.
-
-        Raises:
-            NoDraftError: Something is left over, or the widths do not go together.
-        """
-        design = self.design
         decoders = [path for path, stack in self.stacks.items() if len(stack[0].attentions) == 2]
         if len(self.stacks) - len(decoders) != 1 or len(decoders) > 1:
             raise NoDraftError(f"{len(self.stacks)} lists of blocks with attention are not an encoder and a decoder")
-        if any(parts.width != self.width for parts in self.blocks):
+        if any(block.width != self.width for block in self.blocks):
             raise NoDraftError("blocks of different widths")
-        design.classes[""] = self.plan
-        pooled = any("pooler" in layer.path for layer in self.behind)
-        final = any(layer.is_norm for layer in self.behind)
-        masked = any(parts.masked for parts in self.blocks)
-        names = " ".join(self.layers)
-        causal_first = masked or bool(_CAUSAL.search(names)) or bool(decoders)
-        self.writer = BlockWriter(design, self.blocks, final)
-        settled = SettledBy.NAMES if masked else SettledBy.ASSUMED
-        causal = "False"
-        if self.tables or self.entry:
-            whom = "in the decoder " if decoders else ""
-            causal = design.choose(
-                "causal", (causal_first, not causal_first), f"Whether no position {whom}sees a later one.", settled
-            )
-        self.batch_first = "True"
-        if self.blocks[0].attentions[0].kind == "module" and not self.convs:
-            self.batch_first = design.choose(
-                "batch_first", (True, False), "Whether samples come first and positions second, or the other way round."
-            )
-            if self.batch_first != "True":
-                self.plan.attributes["batch_first"] = self.batch_first
-        inputs = self._seq2seq(decoders[0], causal) if decoders else self._single(causal, pooled)
+        self.module.classes[""] = self.plan
+        self.writer = BlockWriter(self.module, self.blocks, any(layer.is_norm for layer in self.behind))
+        causal = self._causal(bool(decoders)) if self.tables or self.entry else "False"
+        by_module = self.blocks[0].attentions[0].kind == "module"
+        self.samples_first = self.batch_first("positions") if by_module and not self.convs else "True"
+        inputs = self._seq2seq(decoders[0], causal) if decoders else self._single(causal)
         if self.own:
             raise NoDraftError(f"no template knows what '{next(iter(self.own))}' is for")
-        return self._title(decoders), inputs
-
-    def _title(self, decoders: list[str]) -> str:
         size = f"of width {self.width}"
         if decoders:
-            return f"transformer with encoder and decoder {size}"
+            return f"transformer with encoder and decoder {size}", inputs
         kind = "vision transformer" if self.convs else "transformer of tokens" if self.tables else "transformer"
-        return f"{kind}, {len(self.blocks)} blocks {size}"
+        return f"{kind}, {len(self.blocks)} blocks {size}", inputs
 
-    # -- one stack
+    def _causal(self, decoder: bool) -> str:
+        masked = any(block.masked for block in self.blocks)
+        likely = masked or bool(_CAUSAL.search(" ".join(self.layers))) or decoder
+        meaning = f"Whether no position {'in the decoder ' if decoder else ''}sees a later one."
+        return self.choose("causal", (likely, not likely), meaning, SettledBy.NAMES if masked else SettledBy.ASSUMED)
 
-    def _single(self, causal: str, pooled: bool) -> tuple[ExampleInput, ...]:
-        path, stack = next(iter(self.stacks.items()))
+    def _single(self, causal: str) -> tuple[ExampleInput, ...]:
+        (path,) = self.stacks
         self.plan.doc = "Embeddings, blocks with attention, and what is made of them."
         if self.convs:
-            inputs = self._patches()
+            example = self._patches()
         elif self.tables:
-            inputs = (self._tokens("tokens", self.tables, self._positions()),)
+            example = self._tokens("tokens", self.tables, self._position())
         else:
-            inputs = self._vectors()
-        for norm in self.early_norms:
-            self.design.layers[norm.path] = self.writer.norm(norm)
-            self.lines.append(f"x = self{dotted(norm.path)}(x)")
-        self._stack(path, stack, "Block", causal)
-        self._head(pooled)
-        return inputs
+            example = self._vectors()
+        self._norms(self.early_norms)
+        self._stack(path, "Block", causal)
+        self._head()
+        return (example,)
 
-    def _stack(self, path: str, stack: list[Parts], name: str, causal: str, memory: str = "") -> None:
-        self.design.lists.add(path)
-        for parts in stack:
-            self.writer.write(parts, name, causal)
+    def _stack(self, path: str, name: str, causal: str, memory: str = "") -> None:
+        self.module.lists.add(path)
+        for block in self.stacks[path]:
+            self.writer.write(block, name, causal)
         self.lines += [f"for block in self{dotted(path)}:", f"    x = block(x{memory})"]
 
-    def _tokens(self, argument: str, tables: list[Layer], position: str | Layer | None) -> ExampleInput:
+    def _norms(self, norms: list[CheckpointLayer]) -> None:
+        for norm in norms:
+            self.call(norm, self.writer.norm(norm))
+
+    def _tokens(self, argument: str, tables: list[CheckpointLayer], position: str | None) -> ExampleInput:
         """Embed tokens: the sum of what tables and positions say."""
         types = [layer for layer in tables if _TYPE.search(layer.path)]
         positions = [layer for layer in tables if _POSITION.search(layer.path) and layer not in types]
         words = [layer for layer in tables if layer not in (*types, *positions)]
         if len(words) != 1 or any(layer.weight[1] != self.width for layer in tables):
             raise NoDraftError(f"{len(words)} tables of tokens of width {self.width}, not one")
-        for layer in tables:
-            self.design.layers[layer.path] = embedding_code(layer)
+        self.module.layers |= {layer.path: embedding_code(layer) for layer in tables}
         self.word = words[0]
-        if self.batch_first != "True":
+        if self.samples_first != "True":
             self.lines.append(f"{argument} = {argument} if self.batch_first else {argument}.T")
-        text = f"self{dotted(words[0].path)}({argument})"
+        text = f"self{dotted(self.word.path)}({argument})"
         if not types:
-            scaled = self.design.choose(
-                "scale_embedding", (False, True), "Whether embeddings are multiplied by √width."
-            )
+            scaled = self.choose("scale_embedding", (False, True), "Whether embeddings are multiplied by √width.")
             self.plan.attributes["scale"] = f"{math.sqrt(self.width)!r} if {scaled} else 1.0"
             text += " * self.scale"
         self.lines.append(f"x = {text}")
@@ -165,196 +139,174 @@ class TransformerWriter:
         if positions:
             rows = positions[0].weight[0]
             length = min(length, rows)
-            offset = self.design.choose(
+            offset = self.choose(
                 "position_offset", (2, 0) if rows % 8 == 2 else (0,), "Number of the first position in its table."
             )
-            start = "self.position_offset + " if offset != "0" else ""
-            if start:
+            if offset != "0":
                 self.plan.attributes["position_offset"] = offset
+            start = "self.position_offset + " if offset != "0" else ""
             self.lines.append(f"positions = {start}torch.arange(x.shape[1], device=x.device)")
             self.lines.append(f"x = x + self{dotted(positions[0].path)}(positions)")
-        elif isinstance(position, str):
+        elif position:
             length = min(length, self._add_position(position))
         else:
             self._fixed_positions(True)
         for layer in types:
             self.lines.append(f"x = x + self{dotted(layer.path)}.weight[0]  # every token is of the first type")
-        self.plan.arguments = ", ".join([*self._arguments(), f"{argument}: Tensor"])
-        return ExampleInput(argument, (2, length), "int64", words[0].weight[0])
+        before = [] if self.plan.arguments == "x: Tensor" else [self.plan.arguments]
+        self.plan.arguments = ", ".join([*before, f"{argument}: Tensor"])
+        return ExampleInput(argument, (2, length), "int64", self.word.weight[0])
 
-    def _arguments(self) -> list[str]:
-        return [] if self.plan.arguments == "x: Tensor" else [self.plan.arguments]
-
-    def _positions(self) -> str | None:
-        """The name of a tensor of positions; whole numbers that only count positions are of no use."""
-        for name in [name for name in self.own if name.endswith(("position_ids", "token_type_ids"))]:
-            del self.own[name]
+    def _position(self) -> str | None:
+        """The name of a tensor of positions."""
         return next((name for name in self.own if _POSITION.search(name)), None)
 
     def _add_position(self, name: str) -> int:
         """Add a tensor of positions to x; gives for how many it is."""
-        shape = self.own.pop(name).shape
+        shape = self.own.pop(name)
         if shape[-1] != self.width or len(shape) > 3:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions of width {self.width}")
-        access = f"self{dotted(name)}"
         if len(shape) == 3 and shape[0] == 1:
-            length, text = shape[1], f"{access}[0, : x.shape[1]]"
+            length, part = shape[1], "[0, : x.shape[1]]"
         elif len(shape) == 3 and shape[1] == 1:
-            length, text = shape[0], f"{access}[: x.shape[1], 0]"
+            length, part = shape[0], "[: x.shape[1], 0]"
         elif len(shape) == 2:
-            length, text = shape[0], f"{access}[: x.shape[1]]"
+            length, part = shape[0], "[: x.shape[1]]"
         else:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions")
-        self.lines.append(f"x = x + {text}")
+        self.lines.append(f"x = x + self{dotted(name)}{part}")
         return length
 
     def _fixed_positions(self, likely: bool) -> None:
         kinds = ("sinusoid", "none") if likely else ("none", "sinusoid")
-        kind = self.design.choose("positions", kinds, "Positions that need no tensor: sines and cosines, or none.")
-        self.plan.attributes["positions"] = kind
-        self.lines.append('if self.positions == "sinusoid":')
-        self.lines.append("    x = x + sinusoid(x.shape[1], x.shape[2])")
+        self.option("positions", kinds, "Positions that need no tensor: sines and cosines, or none.")
+        self.lines += ['if self.positions == "sinusoid":', "    x = x + sinusoid(x.shape[1], x.shape[2])"]
 
-    def _vectors(self) -> tuple[ExampleInput, ...]:
-        if self.batch_first != "True":
+    def _vectors(self) -> ExampleInput:
+        if self.samples_first != "True":
             self.lines.append("x = x if self.batch_first else x.transpose(0, 1)")
         width = self.width
         if self.entry:
-            self.design.layers[self.entry[0].path] = linear_code(self.entry[0])
-            self.lines.append(f"x = self{dotted(self.entry[0].path)}(x)")
-            width = ends(self.entry[0])[0]
-        length, position = 16, self._positions()
-        self._class_token()
+            self.call(self.entry, linear_code(self.entry))
+            width = self.entry.ends[0]
+        length, position = 16, self._position()
+        tokens = self._class_tokens()
         if position:
             length = min(length, self._add_position(position))
-        elif not any(_POSITION.search(name) for name in self.own):
+        else:
             self._fixed_positions(bool(self.entry))
-        return (ExampleInput("x", (2, max(length - self.tokens, 1), width)),)
+        return ExampleInput("x", (2, max(length - tokens, 1), width))
 
-    tokens = 0
-
-    def _class_token(self) -> None:
-        """Put tokens of the model's own before the sequence."""
-        names = [name for name in self.own if _CLASS_TOKEN.search(name) or "dist_token" in name]
+    def _class_tokens(self) -> int:
+        """Put tokens of the model's own before the sequence; gives how many."""
+        names = self._token_names()
         for name in reversed(names):
-            if math.prod(self.own.pop(name).shape) != self.width:
+            if math.prod(self.own.pop(name)) != self.width:
                 raise NoDraftError(f"'{name}' is no token of width {self.width}")
             self.lines.append(f"token = self{dotted(name)}.reshape(1, 1, -1).expand(len(x), -1, -1)")
             self.lines.append("x = torch.cat([token, x], 1)")
-            self.tokens += 1
+        self.has_tokens = bool(names)
+        return len(names)
 
-    def _patches(self) -> tuple[ExampleInput, ...]:
+    has_tokens = False
+
+    def _token_names(self) -> list[str]:
+        return [name for name in self.own if _CLASS_TOKEN.search(name) and name != self._position()]
+
+    def _patches(self) -> ExampleInput:
         """Pictures in patches, by one convolution that does not overlap."""
-        if len(self.convs) != 1 or self.convs[0].weight[0] != self.width:
-            raise NoDraftError("more than one convolution before the blocks")
         conv = self.convs[0]
+        if len(self.convs) != 1 or conv.weight[0] != self.width:
+            raise NoDraftError("more than one convolution before the blocks")
         side = conv.kernel[0] if len(set(conv.kernel)) == 1 else conv.kernel
-        self.design.layers[conv.path] = conv_code(conv, conv.weight[1], f", stride={side}")
+        self.module.layers[conv.path] = conv_code(conv, conv.weight[1], f", stride={side}")
         self.lines.append(f"x = self{dotted(conv.path)}(x).flatten(2).transpose(1, 2)")
-        count = 0
-        tokens = sum(bool(_CLASS_TOKEN.search(name)) or "dist_token" in name for name in self.own)
-        position = self._positions()
-        table = next((layer for layer in self.tables if _POSITION.search(layer.path)), None)
-        if table:
-            self.tables.remove(table)
-            self.design.layers[table.path] = embedding_code(table)
-            self._class_token()
-            self.lines.append(f"x = x + self{dotted(table.path)}.weight")
-            count = table.weight[0] - tokens
-        elif position:
-            rows = self.own[position].shape[-2] if len(self.own[position].shape) > 1 else 0
-            behind = tokens == 0 or math.isqrt(rows - tokens) ** 2 == rows - tokens
-            if behind:
-                self._class_token()
-            rows = self._add_position(position)
-            if not behind:
-                self._class_token()
-            count = rows - tokens if behind else rows
-        else:
-            self._class_token()
-            self._fixed_positions(False)
+        count = self._patch_positions()
         if self.tables:
             raise NoDraftError(f"no template knows what '{self.tables[0].path}' is for")
         dimensions = len(conv.kernel)
         per_side = round(count ** (1 / dimensions)) if count else 4
-        shape = [per_side * size for size in conv.kernel]
         if count and per_side**dimensions != count:
             raise NoDraftError(f"{count} patches are no square picture")
-        return (ExampleInput("image", (1, conv.weight[1], *shape)),)
+        return ExampleInput("image", (1, conv.weight[1], *[per_side * size for size in conv.kernel]))
 
-    # -- behind the blocks
+    def _patch_positions(self) -> int:
+        """Add class tokens and positions to patches; gives how many patches there are, 0 if nothing tells."""
+        table = next((layer for layer in self.tables if _POSITION.search(layer.path)), None)
+        position = self._position()
+        if table:
+            self.tables.remove(table)
+            self.module.layers[table.path] = embedding_code(table)
+            tokens = self._class_tokens()
+            self.lines.append(f"x = x + self{dotted(table.path)}.weight")
+            return table.weight[0] - tokens
+        if not position:
+            self._class_tokens()
+            self._fixed_positions(False)
+            return 0
+        shape, tokens = self.own[position], len(self._token_names())
+        rows = shape[-2] - tokens if len(shape) > 1 else 0
+        if tokens == 0 or (rows >= 0 and math.isqrt(rows) ** 2 == rows):  # positions of the class tokens, too
+            self._class_tokens()
+            return self._add_position(position) - tokens
+        count = self._add_position(position)
+        self._class_tokens()
+        return count
 
-    def _head(self, pooled: bool) -> None:
-        heads = [layer for layer in self.behind if layer.kind is Kind.LINEAR]
+    def _head(self) -> None:
+        """What is made of the sequence behind the blocks."""
+        heads = [layer for layer in self.behind if layer.kind is LayerKind.LINEAR]
         parents = {layer.path.rpartition(".")[0] for layer in heads} - {""}
         norms = [x for x in self.behind if x.is_norm]
-        inner = [x for x in norms if x.path.rpartition(".")[0] in parents or "fc_norm" in x.path]
         if len(heads) + len(norms) != len(self.behind):
             raise NoDraftError("layers behind the blocks that no template has")
-        for norm in norms:
-            self.design.layers[norm.path] = self.writer.norm(norm)
-        final = [norm for norm in norms if norm not in inner]
-        for norm in final:
-            self.lines.append(f"x = self{dotted(norm.path)}(x)")
+        final = [x for x in norms if x.path.rpartition(".")[0] not in parents and "fc_norm" not in x.path]
+        self._norms(final)
         bias = self._output_bias(heads)
-        self._pool(heads, pooled)
+        pooler = any("pooler" in layer.path for layer in self.behind)
+        pooled = pooler and len(heads) == 1
+        if heads:
+            words = bool(self.tables) and any(head.ends[1] == self.word.weight[0] for head in heads)
+            usual = "none" if words else "first" if self.has_tokens or pooler else "mean"
+            meaning = "What the head takes of the sequence: one position, its mean, or all."
+            self.option("pooling", (usual, *_POOLS), meaning)
+            self.lines += ["sequence = x"] if pooled else []
+            self.lines.append("x = pool_sequence(x, self.pooling)")
         chain = [x for x in self.behind if x not in final]
         for number, layer in enumerate(chain):
-            self._head_layer(layer, chain[number + 1 :])
+            self._head_layer(layer, any(other in heads for other in chain[number + 1 :]))
         if bias:
             self.lines.append(f"x = x + self{dotted(bias)}")
-        self._return(heads, pooled)
+        self._return(bool(heads), pooled)
 
-    def _output_bias(self, heads: list[Layer]) -> str | None:
+    def _output_bias(self, heads: list[CheckpointLayer]) -> str | None:
         """A bias that lies beside its linear layer; left alone where the layer has the same again."""
-        for name, info in list(self.own.items()):
-            if name.endswith(".bias") and heads and info.shape == (ends(heads[-1])[1],):
+        for name, shape in self.own.items():
+            if name.endswith(".bias") and heads and shape == (heads[-1].ends[1],):
                 del self.own[name]
                 return None if heads[-1].bias else name
         return None
 
-    def _pool(self, heads: list[Layer], pooled: bool) -> None:
-        """One vector from the sequence, where the head takes one."""
-        words = bool(self.tables) and any(ends(h)[1] == self.word.weight[0] for h in heads)
-        if not heads:
-            return
-        usual = ("none", *_POOLS) if words else ("first", *_POOLS) if self.tokens or pooled else ("mean", *_POOLS)
-        how = self.design.choose(
-            "pooling", usual, "What the head takes of the sequence: one position, its mean, or all."
-        )
-        self.plan.attributes["pooling"] = how
-        if pooled and len(heads) == 1:
-            self.lines.append("sequence = x")
-        self.lines.append("x = pool_sequence(x, self.pooling)")
-
-    def _head_layer(self, layer: Layer, after: list[Layer]) -> None:
-        call = f"self{dotted(layer.path)}"
+    def _head_layer(self, layer: CheckpointLayer, inner: bool) -> None:
         if layer.is_norm:
-            self.lines.append(f"x = {call}(x)")
+            self._norms([layer])
             return
-        self.design.layers[layer.path] = linear_code(layer)
-        self.lines.append(f"x = {call}(x)")
+        self.call(layer, linear_code(layer))
         pooler = "pooler" in layer.path or "pre_logits" in layer.path
-        if pooler or any(other.kind is Kind.LINEAR for other in after):
-            usual = ("tanh", *_HEAD_ACTIVATIONS) if pooler else _HEAD_ACTIVATIONS
-            chosen = self.design.choose("head_activation", usual, "The activation between the layers of the head.")
-            self.plan.attributes["head_activation"] = f"ACTIVATIONS[{chosen}]()"
-            self.lines.append("x = self.head_activation(x)")
+        if pooler or inner:
+            self.head_activation(("tanh", *_HEAD_ACTIVATIONS) if pooler else _HEAD_ACTIVATIONS)
 
-    def _return(self, heads: list[Layer], pooled: bool) -> None:
+    def _return(self, heads: bool, pooled: bool) -> None:
         if not heads and self.tables:
-            tied = self.design.choose("tied_head", (False, True), "Whether scores of tokens are made by their table.")
-            self.plan.attributes["tied_head"] = tied
+            self.option("tied_head", (False, True), "Whether scores of tokens are made by their table.")
             self.lines.append(f"x = x @ self{dotted(self.word.path)}.weight.T if self.tied_head else x")
-        if pooled and len(heads) == 1:
+        if pooled:
             self.plan.returns = "tuple[Tensor, Tensor]"
             self.lines.append("return sequence, x")
-        elif self.batch_first != "True":
+        elif self.samples_first != "True":
             self.lines.append("return x if self.batch_first or x.ndim == 2 else x.transpose(0, 1)")
         else:
             self.lines.append("return x")
-
-    # -- encoder and decoder
 
     def _seq2seq(self, decoder: str, causal: str) -> tuple[ExampleInput, ...]:
         encoder = next(path for path in self.stacks if path != decoder)
@@ -364,31 +316,28 @@ class TransformerWriter:
         if not 1 <= len(words) <= 2 or len(positions) > 2:
             raise NoDraftError(f"{len(words)} tables of tokens do not go with an encoder and a decoder")
         norms = [x for x in (*self.early_norms, *self.behind) if x.is_norm]
+        fixed = {name: shape for name, shape in self.own.items() if _POSITION.search(name)}
         inputs = []
-        fixed = [name for name in self.own if _POSITION.search(name)]
         for number, (argument, path) in enumerate((("source", encoder), ("target", decoder))):
             tables = [words[min(number, len(words) - 1)], *positions[min(number, len(positions) - 1) :][:1]]
-            position = fixed[min(number, len(fixed) - 1)] if fixed else None
-            info = self.own.get(position) if position else None
+            position = [*fixed][min(number, len(fixed) - 1)] if fixed else None
+            self.own |= {position: fixed[position]} if position else {}  # both sides may take the same
             inputs.append(self._tokens(argument, tables, position))
-            if info is not None and number == 0 and len(fixed) == 1:
-                self.own[position or ""] = info  # both sides take the same
-            own = [x for x in norms if x.path.rpartition(".")[0] == path.rpartition(".")[0]]
             memory = ", memory" if path == decoder else ""
-            name = "DecoderBlock" if memory else "EncoderBlock"
-            self._stack(path, self.stacks[path], name, causal if memory else "False", memory)
-            for norm in own[:1]:
-                norms.remove(norm)
-                self.design.layers[norm.path] = self.writer.norm(norm)
-                self.lines.append(f"x = self{dotted(norm.path)}(x)")
+            self._stack(path, "DecoderBlock" if memory else "EncoderBlock", causal if memory else "False", memory)
+            final = [x for x in norms if x.path.rpartition(".")[0] == path.rpartition(".")[0]][:1]
+            norms = [x for x in norms if x not in final]
+            self._norms(final)
             if not memory:
                 self.lines.append("memory = x")
         if norms:
             raise NoDraftError(f"no template knows what '{norms[0].path}' is for")
-        heads = [x for x in self.behind if x.kind is Kind.LINEAR]
-        if len(heads) > 1 or any(x.kind not in (Kind.LINEAR, Kind.NORM, Kind.SCALE) for x in self.behind):
+        heads = [x for x in self.behind if x.kind is LayerKind.LINEAR]
+        if len(heads) > 1 or any(
+            x.kind not in (LayerKind.LINEAR, LayerKind.NORM, LayerKind.SCALE) for x in self.behind
+        ):
             raise NoDraftError("more than one layer behind the decoder")
         for layer in heads:
-            self._head_layer(layer, [])
-        self._return(heads, False)
+            self._head_layer(layer, inner=False)
+        self._return(bool(heads), pooled=False)
         return tuple(inputs)

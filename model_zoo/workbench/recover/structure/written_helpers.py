@@ -45,8 +45,8 @@ class QuickGELU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
 ''',
-    "Group": '''
-class Group(nn.Module):
+    "NamedLayers": '''
+class NamedLayers(nn.Module):
     """Layers under a common name, called by the module that holds them."""
 
     def __init__(self, /, **layers: nn.Module | Tensor) -> None:
