@@ -7,8 +7,8 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.targets.chipset import Chipset
+from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits
 from model_zoo.workbench.discover.reasons import child_failure
@@ -69,7 +69,7 @@ class Survey:
 
     def __init__(self, request: SurveyRequest) -> None:
         self._request = request
-        key = [versions(request.library), code_digest("workbench/discover")]
+        key = [versions(request.library), code_digest(_CHILD)]
         self._cache = SurveyCache(request.library, request.target, request.limit_s, key)
         job = {
             "library": request.library,

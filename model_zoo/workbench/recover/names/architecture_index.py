@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from model_zoo import __version__
 from model_zoo.base.registry import models_folder
+from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import atomic_write, cache_root, make_folder
 from model_zoo.utils.hashing import digest, sha256_file
@@ -31,15 +32,6 @@ from model_zoo.workbench.recover.names.architecture import Architecture, FailedA
 from model_zoo.workbench.recover.names.tensor_hashes import Hashes, is_counter, key_hashes, tensor_hashes
 from model_zoo.workbench.warm_children import WarmChild, WarmChildren
 
-#: Whose text decides what an entry holds.
-_CODE = (
-    "architecture.py",
-    "describe.py",
-    "libraries.py",
-    "tensor_hashes.py",
-    "transformers_models.py",
-    "../building.py",
-)
 _CHILD = "model_zoo.workbench.recover.names.describe"
 _LIMITS = Limits(seconds=300.0, memory_bytes=6 * 2**30)
 
@@ -122,8 +114,7 @@ def index_path(library: str) -> Path:
     found = version(library)
     if found is None:
         raise ModelZooError(f"{library} is not installed", "pip install 'model_zoo[recover]'")
-    here = Path(__file__).parent
-    code = [sha256_file(here / name) for name in _CODE]
+    code = [code_digest(_CHILD, without=("model_zoo.base", "model_zoo.checkpoints", "model_zoo.utils"))]
     if library == "zoo":
         code += [sha256_file(path) for path in sorted(models_folder().rglob("*.py"))]
     key = digest(found, version("torch"), code)[:12]

@@ -19,7 +19,7 @@ from model_zoo.utils.svg import bar_chart, line_chart
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TEMPLATE = "evaluation_report.html.j2"
+_TEMPLATE = "evaluation_page.html.j2"
 #: Pictures are shown and stored no larger than this, and small ones magnified to at least `_LEAST_SIDE`.
 _MOST_SIDE, _LEAST_SIDE = 320, 128
 _MOST_BARS = 30
@@ -75,7 +75,7 @@ def _measured(evaluation: Evaluation) -> list[tuple[str, str]]:
     rows = [
         ("model", f"{plan.source.name} ({arguments})" if arguments else plan.source.name),
         ("dataset", f"{evaluation.dataset}, test set of {evaluation.test_samples} samples, seed {evaluation.seed}"),
-        ("runtime and precision", f"{plan.options.runtime}, {plan.precision_name}"),
+        ("runtime and precision", f"{plan.runtime}, {plan.precision_name}"),
         *(("chipset (emulated)", name) for name in found["chipsets"] if name),
     ]
     for samples in plan.calibration.values():
