@@ -20,6 +20,7 @@ from model_zoo.workbench.recover.recovery import Choice, Draft, SettledBy, liter
 #: Largest difference from an output, as a share of its largest value, that counts as the same output.
 TOLERANCE = 1e-4
 
+_CHILD = "model_zoo.workbench.recover.variant_child"
 _MAX_PAIR_BYTES = 2**30
 _ONNX_LIMITS = Limits(120.0, 8 * 2**30)
 _TORCHSCRIPT = (".pt", ".pth", ".ts", ".pts", ".torchscript", ".jit")
@@ -72,9 +73,9 @@ def pair_from_onnx(path: Path, draft: Draft, seed: int = 0) -> IOPair:
         raise UserError(f"{path} is a program of somebody, and is not run here", _MAKE_A_PAIR)
     if not is_plain_file(path) or path.suffix.lower() != ".onnx":
         raise UserError(f"no ONNX file {path}", _MAKE_A_PAIR)
-    job = {"path": str(path.resolve()), "inputs": [asdict(example) for example in draft.inputs], "seed": seed}
+    job = {"onnx": str(path.resolve()), "inputs": [asdict(example) for example in draft.inputs], "seed": seed}
     with work_folder() as folder:
-        run_child("model_zoo.workbench.recover.onnx_child", job, folder, _ONNX_LIMITS, f"run {path.name}")
+        run_child(_CHILD, job, folder, _ONNX_LIMITS, f"run {path.name}")
         return read_pair(folder / "in.npz", folder / "out.npz")
 
 
@@ -143,7 +144,7 @@ def fit_draft(draft: Draft, weights: Path, pair: IOPair, seconds: float = 120.0,
             "variants": variants,
         }
         limits = Limits(seconds + 120.0, 16 * 2**30)
-        child = run_child("model_zoo.workbench.recover.variant_child", job, work_dir, limits, "settle the choices")
+        child = run_child(_CHILD, job, work_dir, limits, "settle the choices")
     found = _Found.model_validate(child.value)
     fitted = FittedDraft(draft, found.error, found.tried, _statement(found, draft))
     if not fitted.reproduced:

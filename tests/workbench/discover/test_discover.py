@@ -15,7 +15,7 @@ import pytest
 from model_zoo.cli import main
 from model_zoo.scripts import discover_models
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.workbench.discover.survey_cache import SurveyCache
+from model_zoo.workbench.discover.survey import SurveyCache
 from model_zoo.workbench.discover.verdict import Attempt, Listing, Reason, StageVerdict, SurveyStage
 
 EXPECTED = {

@@ -16,7 +16,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.workbench.recover.io_pair import IOPair, fit_draft, pair_from_onnx, read_pair, with_defaults
 from model_zoo.workbench.recover.recovery import Draft, SettledBy
 from model_zoo.workbench.recover.structure import draft_by_structure
-from model_zoo.workbench.recover.variant_search import VariantSearch, by_likelihood
+from model_zoo.workbench.recover.variant_child import VariantSearch, by_likelihood
 
 
 def draft_of(model: nn.Module) -> Draft:

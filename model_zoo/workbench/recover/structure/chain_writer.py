@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model_zoo.workbench.recover.recovery import ExampleInput
@@ -120,26 +121,32 @@ class ChainWriter(FamilyWriter):
                 self._part(child, plan)
 
     def _transition(self, plan: ClassPlan, following: CheckpointLayer) -> None:
-        """Call what is due between two parts of a class: activation, pooling, flattening."""
+        """Call what is due between two parts of a class."""
         flow = self.flow
-        between = "dec" in following.path.lower() and flow.entered is False
-        flow.entered = flow.entered or "dec" in following.path.lower()
-        if flow.pending and between:
+        enters = "dec" in following.path.lower() and not flow.entered
+        flow.entered = flow.entered or enters
+        if flow.pending and enters:
             meaning = "Whether an activation stands between the encoder and the decoder."
             bare = self.choose("activation_between", (bool(flow.dimensions), not flow.dimensions), meaning)
             self._apply(plan, "between", f"{self.activation()} if {bare} else nn.Identity()")
-        elif flow.pending:
-            self._apply(plan, "activation", self.activation())
-        flow.pending = False
-        if flow.dimensions and flow.unpooled >= 0:
-            pool = self.geometry.pool(flow.unpooled)
-            if pool:
-                self._apply(plan, f"pool{flow.unpooled + 1}", pool)
+            flow.pending = False
+        for name, code in self._due(following, flow.pending, pooled=True):
+            self._apply(plan, name, code)
+
+    def _due(self, following: CheckpointLayer, activated: bool, pooled: bool) -> Iterator[tuple[str, str]]:
+        """What comes before a layer, each with a name: activation, pooling, flattening or its reverse."""
+        flow = self.flow
+        if activated:
+            flow.pending = False
+            yield "activation", self.activation()
+        if flow.dimensions and pooled:
+            if code := self.geometry.pool(flow.unpooled):
+                yield f"pool{flow.unpooled + 1}", code
             flow.unpooled = -1
         if flow.dimensions and following.kind is LayerKind.LINEAR:
-            self._apply(plan, "to_vector", self._to_vector(following))
+            yield "to_vector", self._to_vector(following)
         elif following.kind is LayerKind.CONV and not flow.dimensions and flow.width:
-            self._apply(plan, "to_image", self._to_image(following))
+            yield "to_image", self._to_image(following)
 
     def _to_vector(self, following: CheckpointLayer) -> str:
         code = self.geometry.to_vector(self.flow.width or 0, following)
@@ -183,34 +190,20 @@ class ChainWriter(FamilyWriter):
             fillers[index] = self.activation()
             self.flow.pending = False
             index += 1
-        pool = self.geometry.pool(self.flow.unpooled) if self.flow.unpooled >= 0 else ""
-        if pool:
+        if pool := self.geometry.pool(self.flow.unpooled):
             fillers[index] = pool
         self.flow.unpooled = -1
 
     def _fill(self, fillers: dict[int, str], free: list[int], following: CheckpointLayer) -> None:
         """What stands at the indices before a layer."""
-        flow, due, pool = self.flow, [], ""
-        norm = following.is_norm and flow.width is not None
-        if flow.pending and (not norm or free):
-            due.append(self.activation())
-            flow.pending = False
-        if flow.dimensions and not norm:
-            pool = self.geometry.pool(flow.unpooled) if flow.unpooled >= 0 else ""
-            flow.unpooled = -1
-        if pool and (len(free) > len(due) or not due):
-            due.append(pool)
-        elif pool:
-            due[0] = f"nn.Sequential({due[0]}, {pool})"
-        if flow.dimensions and following.kind is LayerKind.LINEAR:
-            due.append(self._to_vector(following))
-        elif following.kind is LayerKind.CONV and not flow.dimensions and flow.width:
-            due.append(self._to_image(following))
-        if not free and any(code != pool for code in due):
+        norm = following.is_norm and self.flow.width is not None
+        named = dict(self._due(following, self.flow.pending and (not norm or bool(free)), pooled=not norm))
+        due = [*named.values()]
+        pools = [code for name, code in named.items() if name.startswith("pool")]
+        if not free and due != pools:
             raise NoDraftError(f"nothing can stand before '{following.path}', but something has to")
         if free and len(due) > len(free):
-            rest = due[len(free) - 1 :]
-            due = [*due[: len(free) - 1], f"nn.Sequential({', '.join(rest)})"]
+            due = [*due[: len(free) - 1], f"nn.Sequential({', '.join(due[len(free) - 1 :])})"]
         fillers.update(zip(free, due, strict=False))
 
     def _group(self, node: TreeNode) -> None:
