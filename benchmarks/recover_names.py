@@ -20,7 +20,7 @@ from model_zoo.workbench.recover.names.architecture_index import ArchitectureInd
 from model_zoo.workbench.recover.names.describe import shapes_of
 from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.names.matching import find_matches
-from model_zoo.workbench.recover.names.named_draft import draft, title_of
+from model_zoo.workbench.recover.names.named_search import draft, title_of
 
 #: Of each library.
 COUNTS = {"torchvision": 60, "transformers": 40, "timm": 70}

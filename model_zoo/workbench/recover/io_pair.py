@@ -79,7 +79,7 @@ def pair_from_onnx(path: Path, draft: Draft, seed: int = 0) -> IOPair:
         return read_pair(folder / "in.npz", folder / "out.npz")
 
 
-class _Found(BaseModel, frozen=True):
+class _SearchAnswer(BaseModel, frozen=True):
     """The answer of the child; values are positions in the ordered alternatives of a choice."""
 
     best: tuple[int, ...]
@@ -145,13 +145,13 @@ def fit_draft(draft: Draft, weights: Path, pair: IOPair, seconds: float = 120.0,
         }
         limits = Limits(seconds + 120.0, 16 * 2**30)
         child = run_child(_CHILD, job, work_dir, limits, "settle the choices")
-    found = _Found.model_validate(child.value)
-    fitted = FittedDraft(draft, found.error, found.tried, _statement(found, draft))
+    answer = _SearchAnswer.model_validate(child.value)
+    fitted = FittedDraft(draft, answer.error, answer.tried, _statement(answer, draft))
     if not fitted.reproduced:
         return fitted
     choices = []
-    for number, (choice, position) in enumerate(zip(draft.choices, found.best, strict=True)):
-        settled_by = choice.settled_by if number in found.undecided else SettledBy.IO_PAIR
+    for number, (choice, position) in enumerate(zip(draft.choices, answer.best, strict=True)):
+        settled_by = choice.settled_by if number in answer.undecided else SettledBy.IO_PAIR
         choices.append(replace(choice, value=_ordered(choice)[position], settled_by=settled_by))
     source = with_defaults(draft.source, {choice.name: choice.value for choice in choices})
     return replace(fitted, draft=replace(draft, choices=tuple(choices), source=source))
@@ -162,16 +162,17 @@ def _ordered(choice: Choice) -> list[object]:
     return [choice.value, *(value for value in choice.alternatives if value != choice.value)]
 
 
-def _statement(found: _Found, draft: Draft) -> str:
-    count = f"{'all ' if found.exhausted else ''}{found.tried} variants"
-    if found.error == float("inf"):
-        return f"none of {count} gives outputs of these shapes; the last one failed with: {found.reason}"
-    if found.error > TOLERANCE:
-        return f"none of {count} reproduces the output; the nearest is off by {found.error:.2g} of its largest value"
-    text = f"one of {count} gives the output within {found.error:.2g} of its largest value (limit {TOLERANCE:g})"
-    undecided = [(draft.choices[number], len(positions)) for number, positions in found.undecided.items()]
-    same = [choice.name for choice, count_ in undecided if count_ == len(choice.alternatives)]
-    some = [choice.name for choice, _ in undecided if choice.name not in same]
+def _statement(answer: _SearchAnswer, draft: Draft) -> str:
+    count = f"{'all ' if answer.exhausted else ''}{answer.tried} variants"
+    if answer.error == float("inf"):
+        return f"none of {count} gives outputs of these shapes; the last one failed with: {answer.reason}"
+    if answer.error > TOLERANCE:
+        return f"none of {count} reproduces the output; the nearest is off by {answer.error:.2g} of its largest value"
+    text = f"one of {count} gives the output within {answer.error:.2g} of its largest value (limit {TOLERANCE:g})"
+    undecided = {draft.choices[number].name: positions for number, positions in answer.undecided.items()}
+    alternatives = {choice.name: len(choice.alternatives) for choice in draft.choices}
+    same = [name for name, positions in undecided.items() if len(positions) == alternatives[name]]
+    some = [name for name in undecided if name not in same]
     text += f"; no difference here: {', '.join(same)}" if same else ""
     return text + (f"; only narrowed down: {', '.join(some)}" if some else "")
 
@@ -184,8 +185,8 @@ def match_inputs(draft: Draft, pair: IOPair) -> list[np.ndarray]:
     """
     names = [spec.name for spec in draft.inputs]
     if len(names) != len(pair.inputs):
-        given = f"{len(pair.inputs)} ({', '.join(pair.inputs)})"
-        raise UserError(f"the model takes {len(names)} inputs ({', '.join(names)}), but the pair has {given}")
+        inputs = f"{len(pair.inputs)} ({', '.join(pair.inputs)})"
+        raise UserError(f"the model takes {len(names)} inputs ({', '.join(names)}), but the pair has {inputs}")
     by_name = set(names) == set(pair.inputs)
     arrays = [pair.inputs[name] for name in names] if by_name else list(pair.inputs.values())
     for spec, array in zip(draft.inputs, arrays, strict=True):

@@ -18,7 +18,7 @@ from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.models._shared.named_outputs import named_tensors
 from model_zoo.utils.jobs import peak_memory_bytes
 from model_zoo.workbench.recover.building import build_function, stay_offline
-from model_zoo.workbench.recover.names.tensor_hashes import is_counter
+from model_zoo.workbench.recover.names.architecture import is_counter
 from model_zoo.workbench.recover.recovery import Estimate, OutputTensor, Verification
 
 #: Samples are timed until one of these is reached.

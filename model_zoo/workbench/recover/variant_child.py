@@ -80,7 +80,7 @@ def _search(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     search = VariantSearch(sizes, variants.score, job["tolerance"], job["variants"], job["seconds"])
     best, error = search.run()
     undecided = search.undecided(best) if error <= job["tolerance"] else {}
-    usual = tuple(min(undecided.get(place, [position])) for place, position in enumerate(best))
+    usual = tuple(min(undecided.get(number, [position])) for number, position in enumerate(best))
     if variants.score(usual) <= search.allowed(best):
         best = usual
     return {
@@ -119,7 +119,7 @@ class _Variants:
         return error if fits else error * _MISFIT
 
     def _run(self, variant: Variant) -> tuple[float, bool]:
-        values = {name: values[place] for (name, values), place in zip(self.values.items(), variant, strict=True)}
+        values = {name: values[number] for (name, values), number in zip(self.values.items(), variant, strict=True)}
         try:
             with uninitialized():
                 model = self._build(**values)
@@ -226,8 +226,8 @@ class VariantSearch:
         """Take the best value of each choice in turn, and once of each two, while that helps."""
         while True:
             before = self._tried_error(variant)
-            for place in range(len(self._sizes)):
-                variant = min(self._others(variant, place), key=self._try)
+            for number in range(len(self._sizes)):
+                variant = min(self._others(variant, number), key=self._try)
             if self._tried_error(variant) < before * 0.999:
                 continue
             if self._tried_error(variant) <= self._tolerance or self._over():
@@ -243,9 +243,9 @@ class VariantSearch:
     def _tried_error(self, variant: Variant) -> float:
         return self.errors.get(variant, float("inf"))
 
-    def _others(self, variant: Variant, place: int) -> list[Variant]:
+    def _others(self, variant: Variant, number: int) -> list[Variant]:
         """The variant itself, and those with another value of one choice."""
-        others = [(*variant[:place], n, *variant[place + 1 :]) for n in range(self._sizes[place])]
+        others = [(*variant[:number], n, *variant[number + 1 :]) for n in range(self._sizes[number])]
         return [variant, *(other for other in others if other != variant)]
 
     def _both(self, variant: Variant, first: int, second: int) -> Iterator[Variant]:
@@ -259,12 +259,12 @@ class VariantSearch:
     def undecided(self, best: Variant) -> dict[int, list[int]]:
         """By choice: the values that do as well as the best one, where there are others."""
         self._limit, self._end = self._limit + sum(self._sizes), self._end + 30.0
-        found = {}
-        for place in range(len(self._sizes)):
-            good = [other[place] for other in self._others(best, place) if self._try(other) <= self.allowed(best)]
+        undecided = {}
+        for number in range(len(self._sizes)):
+            good = [other[number] for other in self._others(best, number) if self._try(other) <= self.allowed(best)]
             if len(good) > 1:
-                found[place] = sorted(good)
-        return found
+                undecided[number] = sorted(good)
+        return undecided
 
 
 def by_likelihood(sizes: Sequence[int]) -> Iterator[Variant]:
@@ -274,9 +274,9 @@ def by_likelihood(sizes: Sequence[int]) -> Iterator[Variant]:
     while queue:
         rank, variant = heapq.heappop(queue)
         yield variant
-        for place, position in enumerate(variant):
-            if position + 1 < sizes[place]:
-                following = (*variant[:place], position + 1, *variant[place + 1 :])
+        for number, position in enumerate(variant):
+            if position + 1 < sizes[number]:
+                following = (*variant[:number], position + 1, *variant[number + 1 :])
                 if following not in seen:
                     seen.add(following)
                     heapq.heappush(queue, (rank + 1, following))

@@ -20,7 +20,7 @@ from model_zoo.workbench.recover.names.architecture_index import arrange
 from model_zoo.workbench.recover.names.describe import describe
 from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.names.matching import ArchitectureMatch, find_matches
-from model_zoo.workbench.recover.names.named_draft import draft
+from model_zoo.workbench.recover.names.named_search import draft
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
 
 Shapes = dict[str, tuple[int, ...]]

@@ -1,16 +1,26 @@
-"""One architecture of a library: how to construct it, what tensors it has, and which of them its arguments change."""
+"""One architecture of a library: how to construct it, what tensors it has, and the hashes that it is found by."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 
+#: Hashes of names, or of names and shapes.
+Hashes = npt.NDArray[np.uint64]
+
 #: In the order of the search, from the quickest index to the slowest; it is also the order of preference where several
 #: constructors give the same tensors.
 LIBRARIES = ("torchvision", "zoo", "transformers", "timm")
+
+#: Batch normalisation counts its batches. Old files and frozen layers lack the counter, and inference never reads it.
+COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -66,3 +76,28 @@ class FailedArchitecture(BaseModel, frozen=True):
 
     name: str
     failure: str
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor only counts batches, and so is no part of a signature."""
+    return name.rpartition(".")[2] == COUNTER
+
+
+def tensor_hashes(shapes: Mapping[str, Sequence[int]]) -> Hashes:
+    """One hash a tensor, of its name and its shape."""
+    return key_hashes(f"{name}\0{','.join(map(str, shape))}" for name, shape in shapes.items())
+
+
+def common_root(names: Iterable[str]) -> list[str]:
+    """The modules that all of these tensors lie in, from the outermost on."""
+    root, *others = (name.split(".")[:-1] for name in names)
+    for other in others:
+        same = [a == b for a, b in zip(root, other, strict=False)]
+        root = root[: [*same, False].index(False)]
+    return root
+
+
+def key_hashes(texts: Iterable[str]) -> Hashes:
+    """One 64-bit hash a name: a checkpoint is compared with thousands of architectures at once."""
+    content = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+    return np.frombuffer(content, dtype=np.uint64)

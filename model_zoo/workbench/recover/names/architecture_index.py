@@ -28,8 +28,14 @@ from model_zoo.utils.files import atomic_write, cache_root, make_folder
 from model_zoo.utils.hashing import digest, sha256_file
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits
 from model_zoo.workbench.json_lines import JsonLines
-from model_zoo.workbench.recover.names.architecture import Architecture, FailedArchitecture
-from model_zoo.workbench.recover.names.tensor_hashes import Hashes, is_counter, key_hashes, tensor_hashes
+from model_zoo.workbench.recover.names.architecture import (
+    Architecture,
+    FailedArchitecture,
+    Hashes,
+    is_counter,
+    key_hashes,
+    tensor_hashes,
+)
 from model_zoo.workbench.warm_children import WarmChild, WarmChildren
 
 _CHILD = "model_zoo.workbench.recover.names.describe"
@@ -80,11 +86,12 @@ class ArchitectureIndex:
             kind: "tensor" for hashes of names and shapes, "key" for those of names.
         """
         known, starts, owners = (self._arrays[f"{kind}_{part}"] for part in ("hashes", "starts", "owners"))
-        places = np.searchsorted(known, hashes)
-        places = places[places < len(known)][known[places[places < len(known)]] == hashes[places < len(known)]]
-        if not len(places):
+        positions = np.searchsorted(known, hashes)
+        inside = positions < len(known)
+        positions = positions[inside][known[positions[inside]] == hashes[inside]]
+        if not len(positions):
             return np.zeros(len(self), dtype=np.int64)
-        ranges = [owners[starts[place] : starts[place + 1]] for place in places]
+        ranges = [owners[starts[position] : starts[position + 1]] for position in positions]
         return np.bincount(np.concatenate(ranges).astype(np.int64), minlength=len(self))
 
     @cache  # noqa: B019 - an index lives as long as the process
@@ -111,14 +118,14 @@ def index_path(library: str) -> Path:
     Raises:
         ModelZooError: The library is not installed.
     """
-    found = version(library)
-    if found is None:
+    installed = version(library)
+    if installed is None:
         raise ModelZooError(f"{library} is not installed", "pip install 'model_zoo[recover]'")
     code = [code_digest(_CHILD, without=("model_zoo.base", "model_zoo.checkpoints", "model_zoo.utils"))]
     if library == "zoo":
         code += [sha256_file(path) for path in sorted(models_folder().rglob("*.py"))]
-    key = digest(found, version("torch"), code)[:12]
-    return cache_root() / "architectures" / f"{library}-{found}-{key}.npz"
+    key = digest(installed, version("torch"), code)[:12]
+    return cache_root() / "architectures" / f"{library}-{installed}-{key}.npz"
 
 
 def load_index(library: str) -> ArchitectureIndex | None:

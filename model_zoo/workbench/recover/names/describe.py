@@ -14,10 +14,14 @@ from typing import Any
 import torch
 
 from model_zoo.workbench.recover.building import stay_offline, uninitialized
-from model_zoo.workbench.recover.names.architecture import Architecture, FailedArchitecture, SizeArgument, SizedBy
-from model_zoo.workbench.recover.names.libraries import KnownLibrary, find_library
-from model_zoo.workbench.recover.names.tensor_hashes import common_root
-from model_zoo.workbench.recover.names.transformers_models import example_inputs, model_class
+from model_zoo.workbench.recover.names.architecture import (
+    Architecture,
+    FailedArchitecture,
+    SizeArgument,
+    SizedBy,
+    common_root,
+)
+from model_zoo.workbench.recover.names.libraries import KnownLibrary, example_inputs, find_library, model_class
 
 #: Settings that name code or files elsewhere, or how numbers are kept; none of them changes which tensors there are.
 _DROPPED = frozenset(
@@ -58,8 +62,8 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """
     stay_offline()
     config = job["config"]
-    made = [_described(str(name), lambda n: _of_config(n, config)) for name in config["architectures"][:_MOST_CLASSES]]
-    return {"architectures": [each.model_dump(mode="json") for each in made]}
+    described = [_described(str(n), lambda n: _of_config(n, config)) for n in config["architectures"][:_MOST_CLASSES]]
+    return {"architectures": [each.model_dump(mode="json") for each in described]}
 
 
 def _described(name: str, describe_: Callable[[str], Architecture]) -> Architecture | FailedArchitecture:
@@ -119,17 +123,17 @@ def _probe(
 
 
 def _of_config(name: str, settings: Mapping[str, Any]) -> Architecture:
-    made = model_class(name)
-    config = made.config_class.from_dict(cleaned(settings))
+    kind = model_class(name)
+    config = kind.config_class.from_dict(cleaned(settings))
     with torch.device("meta"), uninitialized(on_meta=True):
-        model = made(config)
+        model = kind(config)
     literal = pprint.pformat(cleaned(config.to_diff_dict()), width=108, sort_dicts=False)
     ast.literal_eval(literal)  # plain values only: it becomes part of a module's text
     return Architecture(
         library="transformers",
-        name=made.__name__,
-        function=f"transformers.{made.__name__}",
-        arguments=(f"transformers.{made.config_class.__name__}.from_dict({literal})",),
+        name=kind.__name__,
+        function=f"transformers.{kind.__name__}",
+        arguments=(f"transformers.{kind.config_class.__name__}.from_dict({literal})",),
         tensors=shapes_of(model),
         inputs=tuple(example_inputs(model)),
     )

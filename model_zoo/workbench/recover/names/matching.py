@@ -9,9 +9,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model_zoo.checkpoints.contents import StateDictInfo
-from model_zoo.workbench.recover.names.architecture import LIBRARIES, Architecture, SizeArgument
+from model_zoo.workbench.recover.names.architecture import (
+    LIBRARIES,
+    Architecture,
+    SizeArgument,
+    common_root,
+    is_counter,
+    key_hashes,
+    tensor_hashes,
+)
 from model_zoo.workbench.recover.names.architecture_index import ArchitectureIndex
-from model_zoo.workbench.recover.names.tensor_hashes import common_root, is_counter, key_hashes, tensor_hashes
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -62,12 +69,10 @@ class ArchitectureMatch:
 
     def same_tensors(self, other: ArchitectureMatch) -> bool:
         """Whether the two constructors cannot be told apart by names and shapes."""
-        return (self.prefix, self.architecture.root, dict(self.tensors), self.missing) == (
-            other.prefix,
-            other.architecture.root,
-            dict(other.tensors),
-            other.missing,
+        first, second = (
+            (match.prefix, match.architecture.root, dict(match.tensors), match.missing) for match in (self, other)
         )
+        return first == second
 
 
 def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -> list[ArchitectureMatch]:
@@ -78,7 +83,7 @@ def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -
     """
     shapes = {name: info.shape for name, info in tensors.items()}
     total = sum(map(math.prod, shapes.values()))
-    found = []
+    matches = []
     for prefix, subtree in _subtrees(shapes):
         share = sum(map(math.prod, subtree.values())) / max(total, 1)
         if prefix and (len(subtree) < _FEWEST_TENSORS or share < _LEAST_SHARE):
@@ -87,17 +92,14 @@ def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -
             for architecture in _candidates(subtree, index, near=share > 1 - _LEAST_SHARE):
                 match = _fit(architecture, prefix, shapes)
                 if match.score >= _LEAST_PARTIAL or not match.missing:
-                    found.append(match)
-    return sorted(found, key=_order)
+                    matches.append(match)
+    return sorted(matches, key=_order)
 
 
 def _order(match: ArchitectureMatch) -> tuple[float | int | str, ...]:
-    return -match.score, len(match.headless), len(match.prefix), *preference(match.architecture)
-
-
-def preference(architecture: Architecture) -> tuple[int, int, str]:
-    """What comes first among constructors of the same tensors."""
-    return LIBRARIES.index(architecture.library), len(architecture.name), architecture.name
+    architecture = match.architecture
+    preference = (LIBRARIES.index(architecture.library), len(architecture.name), architecture.name)
+    return -match.score, len(match.headless), len(match.prefix), *preference
 
 
 def _subtrees(shapes: Shapes) -> Iterator[tuple[str, Shapes]]:
@@ -106,15 +108,15 @@ def _subtrees(shapes: Shapes) -> Iterator[tuple[str, Shapes]]:
     for name, shape in shapes.items():
         if is_counter(name):
             continue
-        place = 0
+        start = 0
         trees[""][name] = shape
         if len(name) > _LONGEST:
             continue
         for _ in range(_DEEPEST):
-            place = name.find(".", place) + 1
-            if not place:
+            start = name.find(".", start) + 1
+            if not start:
                 break
-            trees.setdefault(name[:place], {})[name[place:]] = shape
+            trees.setdefault(name[:start], {})[name[start:]] = shape
     yield from trees.items()
 
 
@@ -143,18 +145,18 @@ def _candidates(subtree: Shapes, index: ArchitectureIndex, near: bool) -> Iterat
 
 def _fit(architecture: Architecture, prefix: str, shapes: Shapes) -> ArchitectureMatch:
     """Compare name by name, after the arguments that the shapes tell are set."""
-    given = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
-    options = {option.name: _solved(option, architecture, given) for option in architecture.options}
+    stored = {name[len(prefix) :]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    options = {option.name: _solved(option, architecture, stored) for option in architecture.options}
     expected = _resized(architecture, options)
-    same = {name: prefix + name for name, shape in expected.items() if given.get(name) == shape}
+    same = {name: prefix + name for name, shape in expected.items() if stored.get(name) == shape}
     missing = [name for name in expected if name not in same and not is_counter(name)]
     headless = _heads(architecture, missing, same)
     if headless:
         expected = {name: shape for name, shape in expected.items() if not _is_under(name, headless)}
         missing = []
         options = {name: value for name, value in options.items() if name not in _CLASSES}
-    taken = set(same.values())
-    unused = [name for name in shapes if name not in taken and not is_counter(name)]
+    sources = set(same.values())
+    unused = [name for name in shapes if name not in sources and not is_counter(name)]
     both = sum(math.prod(expected[name]) for name in same)
     either = sum(map(math.prod, shapes.values())) + sum(math.prod(expected[name]) for name in missing)
     root = architecture.root
@@ -170,11 +172,11 @@ def _fit(architecture: Architecture, prefix: str, shapes: Shapes) -> Architectur
     )
 
 
-def _solved(option: SizeArgument, architecture: Architecture, given: Shapes) -> int:
+def _solved(option: SizeArgument, architecture: Architecture, stored: Shapes) -> int:
     """The value that every tensor it sizes agrees on; the default where they do not."""
     values: set[int | None] = set()
     for size in option.sizes:
-        shape = given.get(size.tensor)
+        shape = stored.get(size.tensor)
         if shape is not None and len(shape) == len(architecture.tensors[size.tensor]):
             value, rest = divmod(shape[size.dimension] - size.intercept, size.slope)
             values.add(value if not rest and value > 0 else None)

@@ -126,9 +126,9 @@ def _separate(entry: Sequence[CheckpointLayer], out: CheckpointLayer) -> bool:
     return {layer.ends[0] for layer in entry} == {out.ends[1]}
 
 
-def _own_tensors(block: AttentionBlock, taken: set[str]) -> None:
+def _own_tensors(block: AttentionBlock, layer_paths: set[str]) -> None:
     for node in block.node.walk():
-        if node.path in taken or any(node.path.startswith(f"{path}.") for path in taken):
+        if node.path in layer_paths or any(node.path.startswith(f"{path}.") for path in layer_paths):
             continue
         for name, info in node.tensors.items():
             if name in _MASKS:

@@ -180,8 +180,8 @@ class ModuleWriter:
         bare = tuple(_SLOT.sub("⟦⟧", line) for line in lines)
         key = (plan.name, bare, tuple(plan.forward), plan.arguments)
         if key not in self._written:
-            taken = {written.name for written in self._written.values()}
-            name = next(n for n in (plan.name, *(f"{plan.name}{i}" for i in range(2, 9999))) if n not in taken)
+            used = {written.name for written in self._written.values()}
+            name = next(n for n in (plan.name, *(f"{plan.name}{i}" for i in range(2, 9999))) if n not in used)
             self._written[key] = _WrittenClass(name, plan, lines, slots)
         written = self._written[key]
         written.rows.append(tuple(values))

@@ -157,9 +157,9 @@ class PictureGeometry:
 
     def _reduction(self) -> int:
         """By how much pictures become smaller, with the values that are taken."""
-        taken = {name: choice.value for name, choice in self._module.choices.items()}
-        steps: list[int] = [*taken.get("strides", self._strides[0]), *taken.get("stage_strides", ())]
-        return math.prod(steps) * int(2 ** len(taken.get("pool_after", self._pools[0])))
+        chosen = {name: choice.value for name, choice in self._module.choices.items()}
+        steps: list[int] = [*chosen.get("strides", self._strides[0]), *chosen.get("stage_strides", ())]
+        return math.prod(steps) * int(2 ** len(chosen.get("pool_after", self._pools[0])))
 
     def _block_of(self, layer: CheckpointLayer) -> ResidualBlock | None:
         return next((b for path, b in self._blocks.items() if layer.path.startswith(f"{path}.")), None)
@@ -274,8 +274,8 @@ def _grids(cells: int, dimensions: int) -> list[tuple[int, ...]]:
     if dimensions == 1:
         return [(cells,)]
     sides = [side for side in range(1, cells + 1) if cells % side == 0] if cells <= 2**20 else []
-    found = [grid for grid in itertools.product(sides, repeat=dimensions) if math.prod(grid) == cells]
-    return sorted(found, key=lambda grid: (max(grid) / min(grid), grid))[:6] or [(1,) * (dimensions - 1) + (cells,)]
+    exact = [grid for grid in itertools.product(sides, repeat=dimensions) if math.prod(grid) == cells]
+    return sorted(exact, key=lambda grid: (max(grid) / min(grid), grid))[:6] or [(1,) * (dimensions - 1) + (cells,)]
 
 
 def _upwards(layer: CheckpointLayer, width: int | None, behind: set[int]) -> bool:

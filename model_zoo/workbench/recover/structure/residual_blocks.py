@@ -33,10 +33,10 @@ class ResidualBlock:
 
 def find_blocks(root: TreeNode, layers: Mapping[str, CheckpointLayer]) -> dict[str, ResidualBlock]:
     """All residual blocks by path."""
-    found: dict[str, ResidualBlock] = {}
+    blocks: dict[str, ResidualBlock] = {}
     stages: list[str] = []
     for node in root.walk():
-        if not node.path or node.path in layers or node.indexed or node.tensors or _inside(node, found):
+        if not node.path or node.path in layers or node.indexed or node.tensors or _inside(node, blocks):
             continue
         if not (split := _split(node, layers)):
             continue
@@ -50,12 +50,12 @@ def find_blocks(root: TreeNode, layers: Mapping[str, CheckpointLayer]) -> dict[s
             stage = len(stages) - 1
         widest = max(layer.weight[0] for layer in convs)
         narrow = any(layer.weight[1] == 1 for layer in convs) and widest > max(convs[-1].weight[0], 1)
-        found[node.path] = ResidualBlock(node, shortcut, stage, main[0].is_norm, narrow)
-    return found
+        blocks[node.path] = ResidualBlock(node, shortcut, stage, main[0].is_norm, narrow)
+    return blocks
 
 
-def _inside(node: TreeNode, found: Mapping[str, ResidualBlock]) -> bool:
-    return any(node.path.startswith(f"{path}.") for path in found)
+def _inside(node: TreeNode, blocks: Mapping[str, ResidualBlock]) -> bool:
+    return any(node.path.startswith(f"{path}.") for path in blocks)
 
 
 def _split(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> tuple[str | None, list[CheckpointLayer]] | None:

@@ -57,12 +57,12 @@ class TransformerWriter(FamilyWriter):
         self.entry = entry[0] if fits else None
         self.early_norms = [layer for layer in rest if layer in earlier and layer.is_norm]
         self.behind = [x for x in rest if x not in (*self.convs, self.entry, *self.early_norms)]
-        taken = (*self.layers, *self.stacks)
+        known = (*self.layers, *self.stacks)
         #: Shapes of tensors that lie in no layer and no block; each is removed once it is used.
         self.own = {
             f"{node.path}.{name}".removeprefix("."): info.shape
             for node in self.root.walk()
-            if not any(node.path == path or node.path.startswith(f"{path}.") for path in taken)
+            if not any(node.path == path or node.path.startswith(f"{path}.") for path in known)
             for name, info in node.tensors.items()
         }
         for name in [name for name in self.own if name.endswith(("position_ids", "token_type_ids"))]:

@@ -98,9 +98,9 @@ def find_order(stages: Sequence[UNetStage]) -> list[tuple[UNetStage, StageEntry]
 
     for first in sorted(stages, key=lambda stage: stage.width[0]):
         if not first.up:
-            found = search(_Wiring(first.width[1]), [stage for stage in stages if stage is not first])
-            if found:
-                return [(first, StageEntry.SAME), *found]
+            rest = search(_Wiring(first.width[1]), [stage for stage in stages if stage is not first])
+            if rest:
+                return [(first, StageEntry.SAME), *rest]
     raise NoDraftError("its stages do not join what comes down with what goes up")
 
 
