@@ -24,7 +24,7 @@ _WORKBENCH = {
     ),
     "recover": ("model_zoo.workbench.recover.door", "turn a checkpoint into a model that loads it"),
     "explore": ("model_zoo.workbench.explore.door", "run a checkpoint, measure it, and write reports"),
-    "scorecard": ("model_zoo.workbench.scorecard.door", "build models for many targets, and keep what came of it"),
+    "scorecard": ("model_zoo.scripts.scorecard.command", "build models for many targets, and keep what came of it"),
     "discover": (
         "model_zoo.workbench.discover.door",
         "say which models of a library can be traced, and why others cannot",

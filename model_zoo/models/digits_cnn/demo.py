@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 from model_zoo.datasets.digits import digits
-from model_zoo.models._shared.classifier_demo import classifier_demo
+from model_zoo.models._shared.imagenet_classifier.demo import classifier_demo
 
 
 def main(argv: list[str] | None = None) -> int:

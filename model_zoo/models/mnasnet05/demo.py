@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from model_zoo.models._shared.classifier_demo import classifier_demo
+from model_zoo.models._shared.imagenet_classifier.demo import classifier_demo
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,12 +10,12 @@ import pytest
 
 from model_zoo.base import registry
 from model_zoo.cli import main
+from model_zoo.scripts.scorecard import page, run
+from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard, targets_of
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.scorecard import page, run
-from model_zoo.workbench.scorecard.rows import Row, Scorecard, Target, read_scorecard, targets_of
 
 INFO = "{name: Net, id: net, status: public, headline: h, description: d, domain: d, use_case: u, license: MIT}"
 QNN, ONNX = TargetRuntime.QNN_CONTEXT_BINARY, TargetRuntime.ONNX

@@ -6,15 +6,15 @@ import argparse
 from pathlib import Path
 
 from model_zoo.base.registry import model_folder, model_ids
+from model_zoo.scripts.scorecard.page import page_file, write_page
+from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard, targets_of
+from model_zoo.scripts.scorecard.run import Settings, run_matrix
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.console import HouseParser, console, marked, print_json, table
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import Limits
-from model_zoo.workbench.scorecard.page import page_file, write_page
-from model_zoo.workbench.scorecard.rows import Row, Scorecard, Target, read_scorecard, targets_of
-from model_zoo.workbench.scorecard.run import Settings, run_matrix
 
 #: One chipset for each generation of the NPU.
 CHIPSETS = ("sm8350", "sm8550", "sm8650", "sm8750", "sm8850")

@@ -13,11 +13,11 @@ from model_zoo.pipeline.export import open_cache, run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan
 from model_zoo.pipeline.result import ComponentResult
 from model_zoo.pipeline.source import ZooSource
+from model_zoo.scripts.scorecard.rows import Row, Target
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
-from model_zoo.workbench.scorecard.rows import Row, Target
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:

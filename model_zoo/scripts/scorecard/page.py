@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from model_zoo.base.registry import code_gen, model_info, models_folder
+from model_zoo.scripts.scorecard.rows import Row, Scorecard
 from model_zoo.targets.chipset import chipsets
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.files import atomic_write
-from model_zoo.workbench.scorecard.rows import Row, Scorecard
 
 _HEAD = """# What the models did on which targets
 

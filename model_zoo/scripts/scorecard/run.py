@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from model_zoo.pipeline.source import ZooSource
+from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard
+from model_zoo.scripts.scorecard.worker import row_key
 from model_zoo.targets.chipset import chipsets
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
-from model_zoo.workbench.scorecard.rows import Row, Scorecard, Target, read_scorecard
-from model_zoo.workbench.scorecard.worker import row_key
 
-_WORKER = "model_zoo.workbench.scorecard.worker"
+_WORKER = "model_zoo.scripts.scorecard.worker"
 #: NPUs whose emulators give the same outputs (docs/accuracy.md says how often and how exactly): one is run for all.
 _EMULATED_ALIKE = frozenset({73, 75, 79, 81})
 
