@@ -1,4 +1,5 @@
-"""Start a model folder that already passes its generated tests; every file says what to replace.
+"""Start a model folder that already passes its tests: model.py and info.yaml, which say what to replace, and all that
+is generated from them.
 
 Example:
     python model_zoo/scripts/new_model.py my_model --task object_detection
@@ -22,7 +23,7 @@ from model_zoo.utils.console import guarded
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
 
-#: By task: domain and use case for info.yaml. Each has a folder of templates.
+#: By task, which has a template of model.py: domain and use case for info.yaml.
 TASKS = {
     "image_classification": ("Computer Vision", "Image Classification"),
     "object_detection": ("Computer Vision", "Object Detection"),
@@ -69,20 +70,12 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
     }
     if recovery is not None:
         facts |= from_recovery.recovery_facts(recovery)
-    kind = task if recovery is None else from_recovery.TEMPLATES
-    templates = [
-        *(run_codegen.TEMPLATES / "new_model").glob("*.j2"),
-        *(run_codegen.TEMPLATES / "new_model" / kind).glob("*.j2"),
-    ]
+    templates = {"info.yaml": "info.yaml", "model.py": f"{task if recovery is None else from_recovery.TEMPLATE}.py"}
     try:
         with atomic_folder(folder, replace=False) as temporary:
-            for template in templates:
-                text = (
-                    run_codegen.environment()
-                    .get_template(str(template.relative_to(run_codegen.TEMPLATES)))
-                    .render(facts)
-                )
-                (temporary / template.stem).write_text(text, encoding="utf-8", newline="\n")
+            for name, template in templates.items():
+                text = run_codegen.environment().get_template(f"new_model/{template}.j2").render(facts)
+                (temporary / name).write_text(text, encoding="utf-8", newline="\n")
             if recovery is not None:
                 from_recovery.copy_files(recovery, temporary)
     except FileExistsError as error:  # another has just taken it
@@ -110,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 def _new(model_id: str, task: str, recovery: Path | None) -> int:
     folder = new_model(model_id, task, recovery)
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))}")
-    print("next: replace the network in model.py, the texts in info.yaml, the sample in demo.py; then")
+    print("next: replace the network in model.py and the texts in info.yaml; then")
     print(f"  python model_zoo/scripts/run_codegen.py -m {model_id}")
     print(f"  python model_zoo/scripts/autofill_info_yaml.py -m {model_id}")
     print(f"  python -m pytest model_zoo/models/{model_id}")
