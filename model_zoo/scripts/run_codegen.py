@@ -41,8 +41,6 @@ from model_zoo.utils.console import guarded
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write
 
-TEMPLATES = Path(__file__).resolve().parent / "templates"
-
 #: Every file of a model folder that is generated.
 GENERATED = ("__init__.py", "export.py", "evaluate.py", "README.md", "test_generated.py")
 #: Files that are generated from the task's default, unless the author has written one: it has no `HEADER`.
@@ -58,7 +56,9 @@ def render(model_id: str) -> dict[str, str]:
     """
     facts = _facts(model_id)
     due = [name for name in generated_files(model_id) if name != "evaluate.py" or facts["evaluated"]]
-    return {name: environment().get_template(f"codegen/{name}.j2").render(facts) for name in due}
+    return {
+        name: environment().get_template(f"codegen/{name}.j2").render(facts, name=name, own=DEFAULTS) for name in due
+    }
 
 
 def generated_files(model_id: str) -> list[str]:
@@ -78,7 +78,7 @@ def drift(model_id: str) -> dict[str, str]:
 
 
 def write(model_id: str) -> list[str]:
-    """Bring the generated files of a model up to date; gives the names of those that changed."""
+    """Bring the generated files of a model up to date; returns the names of those that changed."""
     files = render(model_id)
     changed = []
     for name in generated_files(model_id):
@@ -98,7 +98,7 @@ def write(model_id: str) -> list[str]:
 def environment() -> jinja2.Environment:
     """Templates with nothing left undefined; the output is Python, YAML and Markdown, so nothing is escaped."""
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(Path(__file__).resolve().parent / "templates"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -214,7 +214,7 @@ def _lines(text: str | None) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; gives the exit code: 1 if --check finds drift, 2 for a wrong request."""
+    """Run the command; returns the exit code: 1 if --check finds drift, 2 for a wrong request."""
     parser = argparse.ArgumentParser(description="Write or check the generated files of model folders.")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("-m", "--model", metavar="ID", help="one model")

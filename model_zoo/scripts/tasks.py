@@ -13,7 +13,6 @@ class TaskDefault:
         app: Class in app.py.
         demo: Function in demo.py.
         tests: Class in testing.py; None if tests need facts of each model: its trace and its demo are tested then.
-        flags: Command line of the demo's example.
         call: Arguments of `predict` in an example; None if they depend on the model.
     """
 
@@ -21,7 +20,6 @@ class TaskDefault:
     app: str
     demo: str
     tests: str | None
-    flags: str
     call: str | None
 
     @property
@@ -30,69 +28,44 @@ class TaskDefault:
         return (self.package, self.tests) if self.tests else ("tensors", "TraceAndDemoTests")
 
 
-_PICTURE = ("--image picture.jpg", '"picture.jpg"')
-_SENTENCES = '"A kitten sleeps." "A train is late."'
+_PICTURE = '"picture.jpg"'
 
 #: By `use_case` of info.yaml.
 _DEFAULTS = {
-    "Depth Estimation": TaskDefault("depth", "DepthApp", "depth_demo", "DepthTests", *_PICTURE),
+    "Depth Estimation": TaskDefault("depth", "DepthApp", "depth_demo", "DepthTests", _PICTURE),
     "Fill Mask": TaskDefault(
-        "text",
-        "MaskedWordApp",
-        "masked_word_demo",
-        "TextModelTests",
-        '--text "It is [MASK]." --weights random',
-        '"The capital of France is [MASK]."',
+        "text", "MaskedWordApp", "masked_word_demo", "TextModelTests", '"The capital of France is [MASK]."'
     ),
     "Image Classification": TaskDefault(
-        "imagenet_classifier", "ImagenetClassifierApp", "classifier_demo", "ImagenetClassifierTests", *_PICTURE
+        "imagenet_classifier", "ImagenetClassifierApp", "classifier_demo", "ImagenetClassifierTests", _PICTURE
     ),
-    "Image Restoration": TaskDefault("restoration", "RestorationApp", "denoise_demo", None, *_PICTURE),
+    "Image Restoration": TaskDefault("restoration", "RestorationApp", "denoise_demo", None, _PICTURE),
     "Object Detection": TaskDefault(
-        "object_detection", "ObjectDetectionApp", "detection_demo", "ObjectDetectorTests", *_PICTURE
+        "object_detection", "ObjectDetectionApp", "detection_demo", "ObjectDetectorTests", _PICTURE
     ),
-    "Pose Estimation": TaskDefault("pose", "PoseApp", "pose_demo", None, "--image person.jpg", '"person.jpg"'),
+    "Pose Estimation": TaskDefault("pose", "PoseApp", "pose_demo", None, '"person.jpg"'),
     "Semantic Segmentation": TaskDefault(
-        "segmentation", "SegmentationApp", "segmentation_demo", "SegmentationTests", *_PICTURE
+        "segmentation", "SegmentationApp", "segmentation_demo", "SegmentationTests", _PICTURE
     ),
     "Sentence Similarity": TaskDefault(
-        "text",
-        "SimilarityApp",
-        "similarity_demo",
-        None,
-        f'--text "A cat naps." --sentences {_SENTENCES}',
-        '"a cat naps", ["a kitten sleeps", "a train is late"]',
+        "text", "SimilarityApp", "similarity_demo", None, '"a cat naps", ["a kitten sleeps", "a train is late"]'
     ),
-    "Speech Recognition": TaskDefault(
-        "whisper", "WhisperApp", "whisper_demo", "WhisperTests", "--audio speech.wav", '"speech.wav"'
-    ),
-    "Super Resolution": TaskDefault("super_resolution", "SuperResolutionApp", "super_resolution_demo", None, *_PICTURE),
+    "Speech Recognition": TaskDefault("whisper", "WhisperApp", "whisper_demo", "WhisperTests", '"speech.wav"'),
+    "Super Resolution": TaskDefault("super_resolution", "SuperResolutionApp", "super_resolution_demo", None, _PICTURE),
     "Token Classification": TaskDefault(
-        "text",
-        "ReplacedTokenApp",
-        "replaced_token_demo",
-        "TextModelTests",
-        '--text "The chef cooked the airport."',
-        '"The chef cooked the airport."',
+        "text", "ReplacedTokenApp", "replaced_token_demo", "TextModelTests", '"The chef cooked the airport."'
     ),
-    "Translation": TaskDefault(
-        "marian", "TranslationApp", "translation_demo", None, '--text "Good morning."', '"Good morning."'
-    ),
+    "Translation": TaskDefault("marian", "TranslationApp", "translation_demo", None, '"Good morning."'),
     "Video Classification": TaskDefault(
-        "video_classifier", "VideoClassifierApp", "video_demo", "VideoClassifierTests", "--clip clip.mp4", '"clip.mp4"'
+        "video_classifier", "VideoClassifierApp", "video_demo", "VideoClassifierTests", '"clip.mp4"'
     ),
     "Zero-shot Image Classification": TaskDefault(
-        "zero_shot",
-        "ZeroShotApp",
-        "zero_shot_demo",
-        None,
-        '--image picture.jpg --texts "a cat" "a dog"',
-        '"picture.jpg", ["a cat", "a dog"]',
+        "zero_shot", "ZeroShotApp", "zero_shot_demo", None, '"picture.jpg", ["a cat", "a dog"]'
     ),
 }
 
 #: Arrays in, arrays out, by name.
-_ANY = TaskDefault("tensors", "TensorApp", "tensor_demo", None, "--weights random", None)
+_ANY = TaskDefault("tensors", "TensorApp", "tensor_demo", None, None)
 
 
 def task_default(use_case: str) -> TaskDefault:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ INFO = "{name: Net, id: net, status: public, headline: h, description: d, domain
 QNN, ONNX = TargetRuntime.QNN_CONTEXT_BINARY, TargetRuntime.ONNX
 
 #: Outcomes by precision.
-FOUND = ((Precision.FLOAT, "no room"), (Precision.W8A8, None))
+OUTCOMES = ((Precision.FLOAT, "no memory"), (Precision.W8A8, None))
 
 #: Measures in no time; dies on float, and says how often it was started.
 WORKER = """
@@ -104,23 +103,29 @@ def test_one_emulator_stands_for_those_like_it(net: Path, tmp_path: Path) -> Non
 
 def test_a_row_comes_back_as_it_was(net: Path) -> None:
     target = Target(QNN, Precision.W8A8, find_chipset("sm8650").name)
-    row = Row(target, "key", "2026-01-01", npu_nodes=3, nodes=4, emulator_db=1.25)
-    Scorecard("net").with_row(row, {"qairt": "2"}).write()
-    assert read_scorecard("net").rows == (row,) and read_scorecard("net").versions == {"qairt": "2"}
+    row = Row(**vars(target), key="key", date="2026-01-01", npu_nodes=3, nodes=4, emulator_db=1.25)
+    rows = [
+        row,
+        Row(runtime=ONNX, precision=Precision.FLOAT, key="k", date="2026-01-02", error="a: {b}, 'c' # d, " * 50),
+    ]
+    card = Scorecard(model_id="net", rows=rows).with_row(row, {"qairt": "2"})
+    card.write()
+    assert read_scorecard("net") == card and set(card.rows) == set(rows) and card.tool_versions == {"qairt": "2"}
+    assert len(card.path.read_text().splitlines()) == 2 + len(rows), "a row a line"
 
 
 def test_an_outdated_row_says_so(net: Path) -> None:
-    rows = [Row(Target(ONNX, precision, None), "k", "2026-01-01") for precision, _ in FOUND]
-    rows[1] = replace(rows[1], outdated="before ranges were bounded")
-    Scorecard("net", tuple(rows), {}).write()
+    rows = [Row(runtime=ONNX, precision=precision) for precision, _ in OUTCOMES]
+    rows[1] = rows[1].model_copy(update={"outdated": "before ranges were bounded"})
+    Scorecard(model_id="net", rows=rows).write()
     text = page.page([read_scorecard("net")])
     assert "| w8a8 \\* |" in text and "| float |" in text
     assert "- net, w8a8: before ranges were bounded\n" in text
 
 
 def test_what_is_no_longer_offered_has_no_row(net: Path) -> None:
-    rows = [Row(Target(ONNX, precision, None), "k", "2026-01-01") for precision, _ in FOUND]
-    Scorecard("net", tuple(rows), {}).write()
+    rows = [Row(runtime=ONNX, precision=precision) for precision, _ in OUTCOMES]
+    Scorecard(model_id="net", rows=rows).write()
     reason = "unsupported: [{runtime: onnx, precision: w8a8, reason: r}]"
     (registry.models_folder() / "net/code-gen.yaml").write_text(f"supported_precisions: [float, w8a8]\n{reason}")
     card = read_scorecard("net")
@@ -128,15 +133,15 @@ def test_what_is_no_longer_offered_has_no_row(net: Path) -> None:
 
 
 def test_a_task_without_a_build_has_no_table(net: Path) -> None:
-    rows = [Row(Target(ONNX, precision, None), "k", "2026-01-01", error) for precision, error in FOUND]
-    assert "## u\n" not in page.page([Scorecard("net", tuple(rows[:1]))])
-    text = page.page([Scorecard("net", tuple(rows))])
-    assert text.count("## u\n") == 1 and "- net, onnx float: no room" in text
+    rows = [Row(runtime=ONNX, precision=precision, error=error) for precision, error in OUTCOMES]
+    assert "## u\n" not in page.page([Scorecard(model_id="net", rows=rows[:1])])
+    text = page.page([Scorecard(model_id="net", rows=rows)])
+    assert text.count("## u\n") == 1 and "- net, onnx float: no memory" in text
 
 
 @pytest.mark.parametrize("text", ["rows: [", "rows: 3", "[]", "rows: [{runtime: none}]\ntool_versions: {}"])
 def test_a_damaged_file_is_named(net: Path, text: str) -> None:
-    Scorecard("net").path.write_text(text)
+    Scorecard(model_id="net").path.write_text(text)
     with pytest.raises(UserError, match=r"scorecard.yaml: damaged"):
         read_scorecard("net")
 

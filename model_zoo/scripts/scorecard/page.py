@@ -31,12 +31,12 @@ Builds that were found not to work and are therefore not offered are not counted
 
 
 def page_file() -> Path:
-    """Where the page is in a clone."""
+    """Path of the page in a clone."""
     return models_folder().parents[1] / "docs" / "scorecard.md"
 
 
 def write_page(cards: Sequence[Scorecard]) -> Path:
-    """Write the page; gives its path."""
+    """Write the page; returns its path."""
     with atomic_write(page_file()) as temporary:
         temporary.write_text(page(cards), encoding="utf-8")
     return page_file()
@@ -45,28 +45,31 @@ def write_page(cards: Sequence[Scorecard]) -> Path:
 def page(cards: Sequence[Scorecard]) -> str:
     """The whole page, in Markdown."""
     rows = [(card.model_id, row) for card in cards for row in card.rows]
-    lines = [_HEAD, *_summary(cards), ""]
     cases: dict[str, list[str]] = {}
     for card in cards:
-        if lines_of_model := list(_model(card)):
-            cases.setdefault(model_info(card.model_id).use_case, []).extend(lines_of_model)
+        cases.setdefault(model_info(card.model_id).use_case, []).extend(_table_lines(card))
+    lines = [_HEAD, *_summary(cards), ""]
     for case in sorted(cases):
-        lines += [f"## {case}", "", *_HEADER, *cases[case], ""]
-    if outdated := {(model_id, row.target.precision, row.outdated) for model_id, row in rows if row.outdated}:
-        lines += ["## What was measured before a change", ""]
-        lines += [f"- {model_id}, {precision}: {_plain(reason)}" for model_id, precision, reason in sorted(outdated)]
-        lines.append("")
-    failures = [(model_id, row) for model_id, row in rows if not row.passed]
-    if failures:
-        lines += ["## What fails, and why", ""]
-        lines += [f"- {model_id}, {row.target.name}: {_plain(row.error or '')}" for model_id, row in failures]
-        lines.append("")
-    rules = [(card.model_id, rule) for card in cards for rule in code_gen(card.model_id).unsupported]
-    if rules:
-        lines += ["## What is not offered, and why", ""]
-        lines += [f"- {model_id}, {rule.target}: {_plain(rule.reason)}" for model_id, rule in rules]
-        lines.append("")
+        lines += _section(case, [*_HEADER, *cases[case]] if cases[case] else [])
+    outdated = {(model_id, row.precision, row.outdated) for model_id, row in rows if row.outdated}
+    failures = [(model_id, row.target.name, row.error) for model_id, row in rows if row.error is not None]
+    rules = [
+        (card.model_id, rule.target, rule.reason) for card in cards for rule in code_gen(card.model_id).unsupported
+    ]
+    lines += _section("What was measured before a change", _reasons(sorted(outdated)))
+    lines += _section("What fails, and why", _reasons(failures))
+    lines += _section("What is not offered, and why", _reasons(rules))
     return "\n".join(lines)
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"## {title}", "", *lines, ""] if lines else []
+
+
+def _reasons(entries: Sequence[tuple[str, str, str]]) -> list[str]:
+    """A line for each model, target and reason, without what Markdown takes for markup."""
+    plain = str.maketrans({"|": "\\|", "<": "&lt;"})
+    return [f"- {model_id}, {target}: {reason.translate(plain)}" for model_id, target, reason in entries]
 
 
 _HEADER = (
@@ -78,25 +81,23 @@ _HEADER = (
 
 def _summary(cards: Sequence[Scorecard]) -> Iterator[str]:
     rows = [row for card in cards for row in card.rows]
-    passed = Counter(row.target.runtime for row in rows if row.passed)
-    asked = Counter(row.target.runtime for row in rows)
+    passed = Counter(row.runtime for row in rows if row.passed)
+    asked = Counter(row.runtime for row in rows)
     measured = [card for card in cards if card.rows]
     missing = [card.model_id for card in cards if not card.rows]
     yield f"{len(measured)} of {len(cards)} models were measured{'; not yet: ' if missing else ''}{', '.join(missing)}."
-    yield ""
-    yield "| runtime | builds that pass | builds tried |"
-    yield "|---|---|---|"
+    yield from ("", "| runtime | builds that pass | builds tried |", "|---|---|---|")
     for runtime in TargetRuntime:
         if asked[runtime]:
             yield f"| {runtime} | {passed[runtime]} | {asked[runtime]} |"
 
 
-def _model(card: Scorecard) -> Iterator[str]:
+def _table_lines(card: Scorecard) -> Iterator[str]:
     """One line for a runtime and precision: what holds on several chipsets is said once, with the ranges."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in card.rows:
         if row.passed:
-            groups.setdefault((row.target.runtime, row.target.precision), []).append(row)
+            groups.setdefault((row.runtime, row.precision), []).append(row)
     for (runtime, precision), rows in groups.items():
         nodes = " " if rows[0].nodes is None else f"{min(r.npu_nodes or 0 for r in rows)} / {rows[0].nodes}"
         cells = [
@@ -118,8 +119,8 @@ def _model(card: Scorecard) -> Iterator[str]:
 
 
 def _npus(rows: Sequence[Row]) -> list[str]:
-    found = sorted((chipsets()[r.target.chipset].htp, bool(r.emulated_as)) for r in rows if r.target.chipset)
-    return [f"(v{htp})" if alike else f"v{htp}" for htp, alike in found]
+    npus = sorted((chipsets()[r.chipset].htp, bool(r.emulated_as)) for r in rows if r.chipset)
+    return [f"(v{htp})" if alike else f"v{htp}" for htp, alike in npus]
 
 
 def _range(values: Sequence[float | None], unit: float = 1.0, digits: int = 1) -> str:
@@ -128,8 +129,3 @@ def _range(values: Sequence[float | None], unit: float = 1.0, digits: int = 1) -
         return ""
     low, high = f"{min(known):.{digits}f}", f"{max(known):.{digits}f}"
     return low if low == high else f"{low} to {high}"
-
-
-def _plain(text: str) -> str:
-    """Without what Markdown takes for markup."""
-    return text.replace("|", "\\|").replace("<", "&lt;")

@@ -1,11 +1,14 @@
-"""The rows of a scorecard: what is asked, what was found, and the file that keeps both."""
+"""The rows of a scorecard: a build that was asked for, its outcome, and the file that keeps both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import pydantic
 
 from model_zoo.base.info import CodeGen
 from model_zoo.base.registry import code_gen, model_folder
@@ -15,6 +18,8 @@ from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write
+
+_Rounded = Annotated[float, pydantic.AfterValidator(lambda value: round(value, 2))]
 
 
 @dataclass(frozen=True)
@@ -35,135 +40,130 @@ class Target:
         return " ".join(filter(None, (self.runtime, self.precision, (self.chipset or "").removeprefix("qualcomm-"))))
 
 
-@dataclass(frozen=True)
-class Row:
-    """What came of one build. All figures are of this machine: seconds and memory are the host's, never a device's.
+class Row(pydantic.BaseModel):
+    """Outcome of one build. All figures are of this machine: seconds and memory are the host's, never a device's.
 
     Args:
-        key: Of the model, the code and the tools that made it: another key means that it would be made anew.
+        key: Digest of the model, the code and the tools: a build with another key is made again.
         error: Why there is no verified file, in one line; None if there is one.
-        npu_nodes: Nodes placed on the NPU, over all components; None where that was not asked.
+        npu_nodes: Nodes on the NPU, over all components; None if that was not asked.
         nodes: Nodes in all.
-        size_bytes: Of all files.
+        size_bytes: Size of all files.
         capture_seconds: From the torch module to ONNX or an exported program.
         quantize_seconds: Graph passes and quantization.
-        emulate_seconds: One run on the NPU emulator; None where it was not run.
-        emulated_as: The chipset whose emulator stands for this one's, which was not run; None: it was.
+        emulate_seconds: One run on the NPU emulator; None if it was not run.
+        emulated_as: Chipset whose emulator ran instead of this one's; None if this one's ran.
         peak_memory_bytes: The largest of the processes that quantized and compiled.
-        host_db: SQNR of the worst floating point output on the host CPU against torch; None where all are integers, and
-            where the file was compiled only (`emulated_as`).
+        host_db: SQNR of the worst floating point output on the host CPU against torch; None if all are integers, or if
+            the file was compiled only (`emulated_as`).
         emulator_db: The same on the NPU emulator.
-        outdated: What changed since in how this build is made, so that its figures no longer hold; None: nothing that
-            is known.
+        outdated: A later change in how this build is made, after which its figures no longer hold; None if none is
+            known.
     """
 
-    target: Target
-    key: str
-    date: str
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    runtime: TargetRuntime
+    precision: Precision
+    chipset: str | None = None
+    key: str = ""
+    date: str = ""
     error: str | None = None
     npu_nodes: int | None = None
     nodes: int | None = None
     size_bytes: int | None = None
-    capture_seconds: float | None = None
-    quantize_seconds: float | None = None
-    compile_seconds: float | None = None
-    emulate_seconds: float | None = None
+    capture_seconds: _Rounded | None = None
+    quantize_seconds: _Rounded | None = None
+    compile_seconds: _Rounded | None = None
+    emulate_seconds: _Rounded | None = None
     emulated_as: str | None = None
     peak_memory_bytes: int | None = None
-    host_db: float | None = None
-    emulator_db: float | None = None
+    host_db: _Rounded | None = None
+    emulator_db: _Rounded | None = None
     outdated: str | None = None
 
     @property
+    def target(self) -> Target:
+        """The build."""
+        return Target(self.runtime, self.precision, self.chipset)
+
+    @property
     def passed(self) -> bool:
-        """Whether the export gave a file: a verified one, if it was emulated itself."""
+        """Whether the export wrote a file: a verified one, if it was emulated itself."""
         return self.error is None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, without empty fields; seconds and dB to two digits."""
-        fields = {**{k: str(v) if v else None for k, v in asdict(self.target).items()}, **asdict(self)}
-        del fields["target"]
-        rounded = {k: round(v, 2) if isinstance(v, float) else v for k, v in fields.items()}
-        return {key: value for key, value in rounded.items() if value is not None}
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Row:
-        """Read back what `to_json` gave."""
-        rest = dict(fields)
-        target = Target(TargetRuntime(rest.pop("runtime")), Precision(rest.pop("precision")), rest.pop("chipset", None))
-        return cls(target, **rest)
+        """Plain values, without empty fields; `model_validate` reads them back."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
-@dataclass(frozen=True)
-class Scorecard:
+class Scorecard(pydantic.BaseModel):
     """All rows of one model, and the versions of the tools that made them."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
 
     model_id: str
     rows: tuple[Row, ...] = ()
-    versions: dict[str, str] | None = None
+    tool_versions: dict[str, str] = {}
 
     @property
     def path(self) -> Path:
-        """Where it is kept."""
+        """Its file."""
         return model_folder(self.model_id) / RECORD
 
     def with_row(self, row: Row, versions: dict[str, str]) -> Scorecard:
         """The same with a row in the place of an older one for its target."""
         rows = {old.target: old for old in self.rows} | {row.target: row}
-        order = {runtime: index for index, runtime in enumerate(TargetRuntime)}
-        ranks = {precision: index for index, precision in enumerate(Precision)}
-        ranked = sorted(rows.values(), key=lambda r: (order[r.target.runtime], ranks[r.target.precision]))
-        return Scorecard(self.model_id, tuple(ranked), versions)
+        runtimes, precisions = list(TargetRuntime), list(Precision)
+        ranked = sorted(rows.values(), key=lambda r: (runtimes.index(r.runtime), precisions.index(r.precision)))
+        return Scorecard(model_id=self.model_id, rows=tuple(ranked), tool_versions=self.tool_versions | versions)
 
     def write(self) -> None:
-        """Keep it in the model's folder."""
+        """Write it into the model's folder, a row a line."""
         import yaml
 
-        fields = {"tool_versions": self.versions or {}, "rows": [row.to_json() for row in self.rows]}
+        fields = {"tool_versions": self.tool_versions, "rows": [row.to_json() for row in self.rows]}
+        text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=sys.maxsize, default_flow_style=None)
         with atomic_write(self.path) as temporary:
-            temporary.write_text(yaml.safe_dump(fields, sort_keys=False, width=120), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
 
 
 def read_scorecard(model_id: str) -> Scorecard:
-    """What is known of a model, without builds that it no longer offers; empty if it was never measured.
+    """The scorecard of a model, without builds that it no longer offers; empty if it was never measured.
 
     Raises:
         UserError: There is no such model, or its scorecard.yaml is damaged.
     """
     import yaml
 
-    path = model_folder(model_id) / RECORD
-    if not path.exists():
-        return Scorecard(model_id)
+    card = Scorecard(model_id=model_id)
+    if not card.path.exists():
+        return card
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-        rows, versions = [Row.from_json(row) for row in fields["rows"]], dict(fields["tool_versions"])
-    except (yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        card = Scorecard(model_id=model_id, **yaml.safe_load(card.path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: damaged: {reason}", "delete it and run `model-zoo scorecard` again") from error
+        raise UserError(f"{card.path}: damaged: {reason}", "delete it and run `model-zoo scorecard` again") from error
     offered = code_gen(model_id)
-    return Scorecard(model_id, tuple(row for row in rows if _is_offered(offered, row.target)), versions)
+    return card.model_copy(update={"rows": tuple(row for row in card.rows if _is_offered(offered, row.target))})
 
 
 def targets_of(
-    model_id: str,
-    runtimes: Sequence[TargetRuntime],
-    precisions: Sequence[Precision],
-    asked: Sequence[Chipset],
+    model_id: str, runtimes: Sequence[TargetRuntime], precisions: Sequence[Precision], asked: Sequence[Chipset]
 ) -> list[Target]:
     """Every build that a model offers among these; builds that share most stages stand together.
 
     `onnx` and `tflite` files are the same for all chipsets, so they are made once, for none.
     """
+
+    def targets() -> Iterator[Target]:
+        for runtime in runtimes:
+            for precision in precisions:
+                for chipset in asked if runtime.is_qnn else (None,):
+                    yield Target(runtime, precision, chipset.name if chipset else None)
+
     offered = code_gen(model_id)
-    found: list[Target] = []
-    for runtime in runtimes:
-        for precision in precisions:
-            for chipset in asked if runtime.is_qnn else (None,):
-                target = Target(runtime, precision, chipset.name if chipset else None)
-                if _is_offered(offered, target):
-                    found.append(target)
-    return found
+    return [target for target in targets() if _is_offered(offered, target)]
 
 
 def _is_offered(offered: CodeGen, target: Target) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from model_zoo.pipeline.source import ZooSource
 from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard
-from model_zoo.scripts.scorecard.worker import row_key
+from model_zoo.scripts.scorecard.worker import row_key, today
 from model_zoo.targets.chipset import chipsets
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
@@ -66,7 +65,7 @@ def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, wat
             watch(model_id, known[target], True)
     due = [target for target in targets if target not in known]
     for row in _measured(model_id, source, due, known, settings):
-        card = card.with_row(row, {**(card.versions or {}), **toolchain.versions(row.target.runtime)})
+        card = card.with_row(row, toolchain.versions(row.runtime))
         card.write()
         watch(model_id, row, False)
     return card
@@ -86,9 +85,9 @@ def _measured(
         ):
             while waiting:
                 target = waiting.pop(0)
-                asked = Row(target, "", "", emulated_as=_emulated_as(target, known.values()))
+                asked = Row(**vars(target), emulated_as=_emulated_as(target, known.values()))
                 try:
-                    known[target] = Row.from_json(worker.ask(asked.to_json()))
+                    known[target] = Row.model_validate(worker.ask(asked.model_dump(mode="json", exclude_defaults=True)))
                     yield known[target]
                 except ChildStoppedError:
                     raise
@@ -98,8 +97,8 @@ def _measured(
 
 
 def _failed(source: ZooSource, target: Target, error: ModelZooError) -> Row:
-    date = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return Row(target, row_key(source.key, target), date, error=" ".join(error.message.split()))
+    key = row_key(source.key, target)
+    return Row(**vars(target), key=key, date=today(), error=" ".join(error.message.split()))
 
 
 def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:

@@ -25,7 +25,7 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
     source = ZooSource(job["model"], {"weights": "random"} if job["random"] else {}, {})
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
-        asked = Row.from_json({**request, "key": "", "date": ""})
+        asked = Row.model_validate(request)
         return measure(source, asked.target, work_dir, asked.emulated_as).to_json()
 
     return answer
@@ -34,6 +34,11 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
 def row_key(source_key: str, target: Target) -> str:
     """Names everything that a row depends on."""
     return digest("scorecard", source_key, target.name, LocalToolchain().versions(target.runtime))[:16]
+
+
+def today() -> str:
+    """The date of a row."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | None = None) -> Row:
@@ -47,7 +52,6 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
         peaks.append(entry.value.get("peak_memory_bytes", 0))
         return entry
 
-    key, date = row_key(source.key, target), datetime.datetime.now(datetime.UTC).date().isoformat()
     options = ExportOptions(
         runtime=target.runtime,
         precision=target.precision,
@@ -65,9 +69,9 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
     compiled = [component.compiled for component in components if component.compiled]
     placed = [each for each in compiled if each.nodes is not None]
     return Row(
-        target,
-        key,
-        date,
+        **vars(target),
+        key=row_key(source.key, target),
+        date=today(),
         error=" ".join(error.message.split()) if error else None,
         npu_nodes=sum(each.npu_nodes or 0 for each in placed) if placed else None,
         nodes=sum(each.nodes or 0 for each in placed) if placed else None,
