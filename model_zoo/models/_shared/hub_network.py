@@ -43,7 +43,7 @@ class HubNetwork:
     """
 
     model_id: str
-    build_network: Callable[[PreTrainedConfig], PreTrainedModel]
+    build_network: Callable[..., PreTrainedModel]
     config_class: type[PreTrainedConfig]
     settings: dict[str, Any]
     published: str
@@ -60,7 +60,9 @@ class HubNetwork:
             changed: Settings that differ from the published ones.
         """
         settings = {"attn_implementation": "eager"} | self.settings | changed
-        return self.build_network(self.config_class(**settings)).eval()
+        network = self.build_network(self.config_class(**settings))
+        network.train(False)
+        return network
 
     def load(self, weights: str) -> tuple[PreTrainedModel, Path | None]:
         """The network with the weights that a user asks for.

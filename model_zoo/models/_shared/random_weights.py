@@ -95,5 +95,6 @@ def estimate_batch_norm(model: nn.Module, *inputs: torch.Tensor) -> None:
         model(*inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
-        layer.num_batches_tracked.zero_()
+        if layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.zero_()
     model.train(was_training)

@@ -111,7 +111,8 @@ class ImagenetClassifier(BaseModel):
         Returns:
             Logits [B, classes].
         """
-        return self.network(self.normalize(image))
+        logits: torch.Tensor = self.network(self.normalize(image))
+        return logits
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 224, width: int = 224) -> InputSpec:
@@ -174,6 +175,9 @@ class Normalize(nn.Module):
     Args:
         axes: How many there are behind the channels: 2 for pictures, 3 for clips.
     """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], axes: int = 2) -> None:
         super().__init__()
@@ -239,7 +243,7 @@ def class_count(network: nn.Module) -> int:
     return len(_head(network)[1].weight)
 
 
-def _head(network: nn.Module) -> tuple[str, nn.Module]:
+def _head(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     """The layer that gives the logits, by name: the last one; in SqueezeNet a convolution."""
     return [(n, m) for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
 

@@ -74,7 +74,8 @@ class TorchvisionSegmentation(SegmentationModel):
         Returns:
             Logits [B, classes, H, W].
         """
-        return self.network(self.normalize(image))["out"]
+        logits: torch.Tensor = self.network(self.normalize(image))["out"]
+        return logits
 
     def labels(self) -> list[str] | None:
         """The names of Pascal VOC, the background first; None for a user's own classes."""

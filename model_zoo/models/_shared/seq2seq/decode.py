@@ -22,7 +22,7 @@ def parts_of(model: CollectionModel | Mapping[str, Network]) -> tuple[Network, N
     Raises:
         UserError: One is missing.
     """
-    parts = model.components if isinstance(model, CollectionModel) else model
+    parts: Any = model.components if isinstance(model, CollectionModel) else model
     if not isinstance(parts, Mapping) or {"encoder", "decoder"} - set(parts):
         raise UserError("such a model has two parts", 'give {"encoder": …, "decoder": …}')
     return parts["encoder"], parts["decoder"]
@@ -80,7 +80,8 @@ class Steps:
         self._count += 1
         if not bool(torch.isfinite(logits).all()):
             raise ModelZooError("the decoder gave NaN or infinite scores")
-        return logits[0].float().numpy()
+        scores: np.ndarray = logits[0].float().numpy()
+        return scores
 
 
 def greedy(

@@ -6,7 +6,7 @@ The encoder works out the keys and values that every layer of the decoder needs 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -26,12 +26,12 @@ class Encoder(Part):
 
     def project_for(self, layers: nn.ModuleList) -> None:
         """Take from the decoder's layers what reads the encoder, and nothing else."""
-        attentions = [layer.encoder_attn for layer in layers]
+        attentions: list[Any] = [layer.encoder_attn for layer in layers]
         self.heads = attentions[0].num_heads
         self.projections = nn.ModuleList(linear for each in attentions for linear in (each.k_proj, each.v_proj))
 
     @abstractmethod
-    def encode(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def encode(self, *inputs: Any) -> torch.Tensor:
         """Features, float32 [B, T, size]."""
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -39,7 +39,7 @@ class Encoder(Part):
         features = self.encode(*inputs)
         return tuple(linear(features).unflatten(-1, (self.heads, -1)).transpose(1, 2) for linear in self.projections)
 
-    def get_output_names(self) -> list[str]:
+    def get_output_names(self) -> list[str]:  # type: ignore[override]  # one for each layer of the instance
         """Names of the outputs, in order."""
         return cache_names("encoded", len(self.projections) // 2)
 
@@ -98,9 +98,9 @@ class Decoder(Part):
             hidden = found if isinstance(found, torch.Tensor) else found[0]
         return self.score(hidden)[:, 0], *cache.tensors()
 
-    def get_input_spec(self) -> InputSpec:
+    def get_input_spec(self) -> InputSpec:  # type: ignore[override]  # shapes are those of the instance
         """A token, its place, what is seen, and the cache."""
-        attention = self.layers[0].self_attn
+        attention: Any = self.layers[0].self_attn
         shape, count = (1, attention.num_heads, self.past, attention.head_dim), len(self.layers)
         masked = {"source_mask": TensorSpec((1, self.source()), "int32", value_range=(0, 1))} if self.masked else {}
         return {
@@ -112,6 +112,6 @@ class Decoder(Part):
             **cache_spec("encoded", count, (*shape[:2], self.source(), shape[3])),
         }
 
-    def get_output_names(self) -> list[str]:
+    def get_output_names(self) -> list[str]:  # type: ignore[override]  # one for each layer of the instance
         """Names of the outputs, in order."""
         return ["logits", *cache_names("present", len(self.layers))]

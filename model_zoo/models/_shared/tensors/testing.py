@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 
 from model_zoo.models._shared.contract import random_parts
+from model_zoo.models._shared.testing import ModelTests
 
 
-class TraceAndDemoTests:
+class TraceAndDemoTests(ModelTests):
     """Subclass with a `model_id`."""
-
-    model_id: ClassVar[str]
 
     @pytest.mark.trace
     def test_trace(self) -> None:
@@ -27,5 +24,4 @@ class TraceAndDemoTests:
 
     def test_demo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path / "cache"))
-        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
-        assert main(["--weights", "random", "--output-dir", str(tmp_path)]) == 0
+        assert self.run_demo("--output-dir", tmp_path) == 0

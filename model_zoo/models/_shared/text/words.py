@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import UserError
@@ -25,13 +24,15 @@ class TokenizingApp:
         reader: The part of the model that takes `input_ids`; default: the model.
     """
 
-    #: From the path to the tokenizer.
-    read_tokenizer: ClassVar[Callable[[Path], Tokenizer]] = FileTokenizer
-
     def __init__(self, model: Any, tokenizer: Tokenizer | Path | str | None = None, reader: Any = None) -> None:
         self.model = model
         self._given = tokenizer
         self._reader = model if reader is None else reader
+
+    @staticmethod
+    def read_tokenizer(path: Path) -> Tokenizer:
+        """Read the tokenizer of a file; override where a model has another format."""
+        return FileTokenizer(path)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

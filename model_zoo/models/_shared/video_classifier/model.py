@@ -108,7 +108,8 @@ class TorchvisionVideoClassifier(VideoClassifier):
         Returns:
             Logits [B, classes].
         """
-        return self.network(self.normalize(video))
+        logits: torch.Tensor = self.network(self.normalize(video))
+        return logits
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, frames: int = 16, height: int = 112, width: int = 112) -> InputSpec:

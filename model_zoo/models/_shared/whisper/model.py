@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from model_zoo.base.spec import InputSpec, TensorSpec
@@ -17,12 +18,15 @@ FRAMES = 3000
 class WhisperEncoder(Encoder):
     """Listens to 30 s of speech."""
 
-    def take(self, network: nn.Module) -> None:
+    network: Any
+
+    def take(self, network: Any) -> None:
         self.network = network.model.encoder
         self.project_for(network.model.decoder.layers)
 
     def encode(self, mel: torch.Tensor) -> torch.Tensor:
-        return self.network(mel).last_hidden_state
+        features: torch.Tensor = self.network(mel).last_hidden_state
+        return features
 
     @classmethod
     def get_input_spec(cls) -> InputSpec:
@@ -34,15 +38,17 @@ class WhisperDecoder(Decoder):
     """Writes down what was heard, a token at a time."""
 
     past = 223
+    network: Any
+    head: Any
 
-    def take(self, network: nn.Module) -> None:
+    def take(self, network: Any) -> None:
         self.network = network.model.decoder
         self.layers = self.network.layers
         self.head = network.proj_out
 
     @classmethod
     def vocabulary(cls) -> int:
-        return cls.hub.settings["vocab_size"]
+        return int(cls.hub.settings["vocab_size"])
 
     @classmethod
     def source(cls) -> int:
@@ -50,10 +56,12 @@ class WhisperDecoder(Decoder):
 
     def embed(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         place = torch.nn.functional.embedding(position, self.network.embed_positions.weight)
-        return self.network.embed_tokens(input_ids) + place
+        embedded: torch.Tensor = self.network.embed_tokens(input_ids) + place
+        return embedded
 
     def score(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.head(self.network.layer_norm(hidden))
+        scores: torch.Tensor = self.head(self.network.layer_norm(hidden))
+        return scores
 
 
 def whisper(model_id: str, published: str, width: int, heads: int, layers: int) -> HubNetwork:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image, ImageOps
@@ -43,12 +43,13 @@ class ZeroShotApp(TokenizingApp):
         tokenizer: Tokenizer | Path | str | None = None,
         scale: float = 100.0,
     ) -> None:
-        parts = model.components if isinstance(model, CollectionModel) else model
+        parts: Any = model.components if isinstance(model, CollectionModel) else model
         if not isinstance(parts, Mapping) or {"image_encoder", "text_encoder"} - set(parts):
             raise UserError("such a model has two parts", 'give {"image_encoder": …, "text_encoder": …}')
         super().__init__(model, tokenizer, parts["text_encoder"])
         self.scale = scale
-        self.image_encoder, self.text_encoder = parts["image_encoder"], parts["text_encoder"]
+        self.image_encoder: Network = parts["image_encoder"]
+        self.text_encoder: Network = parts["text_encoder"]
         self.length = token_count(self.text_encoder, "input_ids", 77)
 
     @checked()
