@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from model_zoo.base.annotation import Objects
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
-from model_zoo.evaluators.outputs import named_output
+from model_zoo.evaluators.base import Metric, named_output
+from model_zoo.evaluators.coco import CocoEvaluator, Entries
 from model_zoo.utils.draw import Box, draw_boxes
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from model_zoo.evaluators.coco import CocoMatches
 
 #: How candidates are thinned out before they are scored: as YOLOv7 was measured. Loose, because precision is averaged
 #: over all thresholds of the score.
@@ -30,7 +28,7 @@ MAX_SCORED = 100
 SHOWN_SCORE = 0.25
 
 
-class DetectionEvaluator(BaseEvaluator):
+class DetectionEvaluator(CocoEvaluator):
     """COCO's mAP over overlaps 0.5, 0.55 .. 0.95 and all classes that occur, in percent (Lin et al., 2014).
 
     The model gives candidates before suppression: boxes [B, N, 4] as x1, y1, x2, y2 in pixels of its input, scores
@@ -45,40 +43,21 @@ class DetectionEvaluator(BaseEvaluator):
         "found": np.zeros((0, 6), np.float32),
     }
     resamples: ClassVar[int] = 200
+    kind, kept = "bbox", MAX_SCORED
+    detail: ClassVar[tuple[str, float | None]] = ("mAP@.5", 0.5)
 
-    #: The overlap that counts; None: the mean over all of COCO's.
-    overlap: ClassVar[float | None] = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._matches: tuple[int, CocoMatches] | None = None
-
-    def add(self, outputs: Arrays, target: Objects | Sequence[Objects]) -> None:
-        targets = [target] if isinstance(target, Objects) else list(target)
+    def records(self, outputs: Arrays, targets: list[Objects]) -> Arrays:
         truth = [_truth(objects) for objects in targets]
         found = detections(outputs, batch=len(targets))
         counts = np.array([[len(t), len(f)] for t, f in zip(truth, found, strict=True)], np.int32)
-        self._take(counts=counts, truth=np.concatenate(truth), found=np.concatenate(found))
+        return {"counts": counts, "truth": np.concatenate(truth), "found": np.concatenate(found)}
 
-    def _value(self, chosen: np.ndarray) -> float:
-        return self._matched().precision(chosen, self.overlap)
-
-    def sample_values(self) -> np.ndarray:
-        """The mAP of each picture alone; without objects, 100 less the score in percent of the surest box."""
+    def empty_value(self, sample: int) -> float:
+        """100 less the score in percent of the surest box."""
         recorded = self._recorded()
-        starts = np.cumsum(recorded["counts"][:, 1]) - recorded["counts"][:, 1]
-
-        def figure(picture: int) -> float:
-            try:
-                return self._value(np.array([picture]))
-            except UndefinedScoreError:
-                scores = recorded["found"][starts[picture] :][: recorded["counts"][picture, 1], 5]
-                return 100.0 * (1.0 - float(scores.max(initial=0.0)))
-
-        return np.array([figure(picture) for picture in range(len(self))])
-
-    def details(self) -> dict[str, float]:
-        return {"mAP@.5": self._matched().precision(np.arange(len(self)), 0.5)}
+        last = recorded["counts"][: sample + 1, 1].sum()
+        scores = recorded["found"][last - recorded["counts"][sample, 1] : last, 5]
+        return 100.0 * (1.0 - float(scores.max(initial=0.0)))
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
@@ -106,22 +85,15 @@ class DetectionEvaluator(BaseEvaluator):
     def draw_target(cls, picture: Image.Image, target: Objects) -> Image.Image:
         return draw_boxes(picture, [_drawn(row, f"{int(row[4])}{' crowd' * int(row[5])}") for row in _truth(target)])
 
-    def _matched(self) -> CocoMatches:
-        if self._matches is None or self._matches[0] != len(self):
-            from model_zoo.evaluators.coco import CocoMatches
-
-            recorded = self._recorded()
-            pictures = np.arange(len(self))
-            truth = [
-                {**_entry(picture, row), "iscrowd": int(row[5])}
-                for picture, row in zip(np.repeat(pictures, recorded["counts"][:, 0]), recorded["truth"], strict=True)
-            ]
-            found = [
-                {**_entry(picture, row), "score": float(row[5])}
-                for picture, row in zip(np.repeat(pictures, recorded["counts"][:, 1]), recorded["found"], strict=True)
-            ]
-            self._matches = len(self), CocoMatches(truth, found, len(self), "bbox", MAX_SCORED)
-        return self._matches[1]
+    def entries(self) -> tuple[Entries, Entries]:
+        recorded = self._recorded()
+        truth_of, found_of = (np.repeat(np.arange(len(self)), counts) for counts in recorded["counts"].T)
+        truth = zip(truth_of, recorded["truth"], strict=True)
+        found = zip(found_of, recorded["found"], strict=True)
+        return (
+            [{**_entry(picture, row), "iscrowd": int(row[5])} for picture, row in truth],
+            [{**_entry(picture, row), "score": float(row[5])} for picture, row in found],
+        )
 
     def _consistent(self, arrays: Arrays) -> bool:
         counts, sizes = arrays["counts"], [len(arrays["truth"]), len(arrays["found"])]
@@ -132,10 +104,8 @@ class DetectionEvaluator50(DetectionEvaluator):
     """mAP at an overlap of 0.5, as Pascal VOC counts, with COCO's 101 points of recall; the rest is as in COCO's."""
 
     metric: ClassVar[Metric] = Metric("mAP@.5", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
-    overlap: ClassVar[float | None] = 0.5
-
-    def details(self) -> dict[str, float]:
-        return {"mAP@.5:.95": self._matched().precision(np.arange(len(self)))}
+    overlap = 0.5
+    detail: ClassVar[tuple[str, float | None]] = ("mAP@.5:.95", None)
 
 
 def detections(outputs: Arrays, min_score: float = MIN_SCORE, batch: int | None = None) -> list[np.ndarray]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.annotation import Similarity
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
-from model_zoo.evaluators.outputs import one_output
+from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError, one_output
 from model_zoo.utils.errors import ModelZooError, UserError
 
 
@@ -29,15 +27,14 @@ class EmbeddingEvaluator(BaseEvaluator):
     }
     group_size: ClassVar[int] = 2
 
-    def add(self, outputs: Arrays, target: Similarity | Sequence[Similarity]) -> None:
-        targets = [target] if isinstance(target, Similarity) else list(target)
+    def records(self, outputs: Arrays, targets: list[Similarity]) -> Arrays:
         if not all(np.isfinite(similarity.score) for similarity in targets):
             raise UserError("the likeness of two sentences must be finite")
-        self._take(
-            pair=np.array([similarity.pair for similarity in targets], np.int64),
-            wanted=np.array([similarity.score for similarity in targets], np.float64),
-            embedding=_directions(outputs, len(targets)),
-        )
+        return {
+            "pair": np.array([similarity.pair for similarity in targets], np.int64),
+            "wanted": np.array([similarity.score for similarity in targets], np.float64),
+            "embedding": _directions(outputs, len(targets)),
+        }
 
     def _value(self, chosen: np.ndarray) -> float:
         from scipy.stats import spearmanr

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from model_zoo.base.annotation import IGNORED
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
-from model_zoo.evaluators.outputs import one_output, resized
+from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError, one_output, resized
 from model_zoo.utils.draw import overlay_classes
 from model_zoo.utils.errors import ModelZooError, UserError
 
@@ -30,11 +28,10 @@ class SegmentationEvaluator(BaseEvaluator):
     #: Pixels of each class: right, in the target, predicted. All that a confusion matrix tells of mIoU, but smaller.
     record: ClassVar[Arrays] = {"pixels": np.zeros((0, 3, 0), np.int64)}
 
-    def add(self, outputs: Arrays, target: np.ndarray | Sequence[np.ndarray]) -> None:
+    def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         from torch import from_numpy
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-        targets = [target] if isinstance(target, np.ndarray) and target.ndim == 2 else list(target)
         found, classes = _found(outputs, batch=len(targets))
         pixels = []
         for truth, one in zip(targets, found, strict=True):
@@ -54,7 +51,7 @@ class SegmentationEvaluator(BaseEvaluator):
                 validate_args=False,  # done above, with a clearer message
             ).numpy()
             pixels.append(np.stack([confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)]))
-        self._take(pixels=np.stack(pixels).astype(np.int64))
+        return {"pixels": np.stack(pixels).astype(np.int64)}
 
     def _value(self, chosen: np.ndarray) -> float:
         value = float(_mean_iou(self._recorded()["pixels"][chosen].sum(axis=0)))
