@@ -16,7 +16,7 @@ from typing import get_args
 from model_zoo.datasets import dataset_class, dataset_names
 from model_zoo.datasets.archives import ARCHIVE_SUFFIXES, unpack
 from model_zoo.datasets.base import TARGETS, Split
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_folder, make_folder
 
@@ -137,7 +137,7 @@ def _checksum(path: Path, published: Download) -> list[Check]:
     return [Check(f"{kind} of {path.name}", published.checksum, found)]
 
 
-def _find(part: Part, source: Path) -> Path | None:
+def _find(part: DatasetFile, source: Path) -> Path | None:
     """Where a part is: at its path from the source or from above it, at the topmost one below, or by its pattern."""
     tail = Path(part.path).parts
     if source.is_file():

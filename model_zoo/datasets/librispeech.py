@@ -9,7 +9,7 @@ import numpy as np
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader, reading
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, reader, reading
 from model_zoo.utils.errors import UserError
 
 _RATE = 16_000
@@ -22,10 +22,9 @@ class LibrispeechDataset(DownloadedDataset):
     cannot be recognized. One in ten is `calibration`, drawn with a fixed seed. The stratum is the speaker.
     """
 
-    name: ClassVar[str] = "librispeech"
-    task: ClassVar[str] = "speech recognition"
+    name, task = "librispeech", "speech recognition"
     parts = (
-        Part(
+        DatasetFile(
             "test-clean",
             Download(
                 "test-clean.tar.gz",

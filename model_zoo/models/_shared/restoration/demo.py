@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from model_zoo.datasets.noisy_photos import with_noise
-from model_zoo.datasets.photos import photos
+from model_zoo.datasets.photos import photos, with_noise
 from model_zoo.models._shared.demo import Shown, image_demo
 from model_zoo.models._shared.restoration.app import RestorationApp
 
