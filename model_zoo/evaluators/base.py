@@ -143,7 +143,7 @@ class BaseEvaluator(ABC):
 
     def state(self) -> Arrays:
         """What was collected, as arrays that an .npz can hold."""
-        return {"evaluator": np.array(type(self).__name__), **self._recorded()}
+        return {"evaluator": np.array(type(self).__name__), **self.recorded()}
 
     def restore(self, state: Arrays) -> None:
         """Add what another evaluator of this class collected.
@@ -155,7 +155,7 @@ class BaseEvaluator(ABC):
         if (other := str(arrays.pop("evaluator", "nothing known"))) != name:
             raise ModelZooError(f"a state of {other} is no state of {name}", "delete the stored state and start again")
         # Rows have the sizes of those already there, e.g. of classes; a state of no sample does not know them.
-        likes = self._recorded() if len(next(iter(arrays.values()), ())) else self.record
+        likes = self.recorded() if len(next(iter(arrays.values()), ())) else self.record
         if not (
             arrays.keys() == likes.keys()
             and all(_alike(arrays[key], like) for key, like in likes.items())
@@ -170,7 +170,7 @@ class BaseEvaluator(ABC):
             self._batches.append(arrays)
             self._count += rows
 
-    def _recorded(self) -> Arrays:
+    def recorded(self) -> Arrays:
         """The records of all samples, each an array over all batches."""
         if len(self._batches) > 1:
             self._batches = [{key: np.concatenate([batch[key] for batch in self._batches]) for key in self.record}]

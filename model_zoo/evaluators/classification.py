@@ -35,13 +35,13 @@ class ClassificationEvaluator(BaseEvaluator):
         return {"ranks": ranks, "classes": np.full_like(ranks, classes)}
 
     def _value(self, chosen: np.ndarray) -> float:
-        return 100.0 * float(np.mean(self._recorded()["ranks"][chosen] == 0))
+        return 100.0 * float(np.mean(self.recorded()["ranks"][chosen] == 0))
 
     def sample_values(self) -> np.ndarray:
-        return np.where(self._recorded()["ranks"] == 0, 100.0, 0.0)
+        return np.where(self.recorded()["ranks"] == 0, 100.0, 0.0)
 
     def details(self) -> dict[str, float]:
-        recorded = self._recorded()
+        recorded = self.recorded()
         if recorded["classes"].min() <= 5:
             return {}
         return {"top-5": 100.0 * float(np.mean(recorded["ranks"] < 5))}

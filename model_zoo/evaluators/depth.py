@@ -47,10 +47,10 @@ class DepthEvaluator(BaseEvaluator):
         return values
 
     def sample_values(self) -> np.ndarray:
-        return self._recorded()["abs_rel"]
+        return self.recorded()["abs_rel"]
 
     def details(self) -> dict[str, float]:
-        return {"delta1 (%)": float(self._recorded()["delta1"].mean())}
+        return {"delta1 (%)": float(self.recorded()["delta1"].mean())}
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:

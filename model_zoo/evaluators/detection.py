@@ -54,7 +54,7 @@ class DetectionEvaluator(CocoEvaluator):
 
     def empty_value(self, sample: int) -> float:
         """100 less the score in percent of the surest box."""
-        recorded = self._recorded()
+        recorded = self.recorded()
         last = recorded["counts"][: sample + 1, 1].sum()
         scores = recorded["found"][last - recorded["counts"][sample, 1] : last, 5]
         return 100.0 * (1.0 - float(scores.max(initial=0.0)))
@@ -86,7 +86,7 @@ class DetectionEvaluator(CocoEvaluator):
         return draw_boxes(picture, [_drawn(row, f"{int(row[4])}{' crowd' * int(row[5])}") for row in _truth(target)])
 
     def entries(self) -> tuple[Entries, Entries]:
-        recorded = self._recorded()
+        recorded = self.recorded()
         truth_of, found_of = (np.repeat(np.arange(len(self)), counts) for counts in recorded["counts"].T)
         truth = zip(truth_of, recorded["truth"], strict=True)
         found = zip(found_of, recorded["found"], strict=True)

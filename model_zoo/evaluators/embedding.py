@@ -59,7 +59,7 @@ class EmbeddingEvaluator(BaseEvaluator):
 
     def _pairs(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cosine similarity and likeness of each pair among these samples."""
-        recorded = self._recorded()
+        recorded = self.recorded()
         pair, wanted, embedding = (recorded[key][chosen] for key in self.record)
         if len(chosen) % 2 or not np.array_equal(pair[::2], pair[1::2]):
             raise ModelZooError("the sentences of a pair do not stand side by side", "score whole pairs")

@@ -60,7 +60,7 @@ class KeypointEvaluator(CocoEvaluator):
         return np.asarray(100.0 * np.mean(np.linalg.norm(ours - theirs, axis=2) <= 0.05 * size[:, None], axis=1))
 
     def entries(self) -> tuple[Entries, Entries]:
-        recorded = self._recorded()
+        recorded = self.recorded()
         # COCO calls a visible point 2.
         truth = [
             {

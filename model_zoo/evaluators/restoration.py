@@ -49,10 +49,10 @@ class RestorationEvaluator(BaseEvaluator):
         return {"psnr": np.minimum(psnr, self.metric.high).reshape(-1), "ssim": np.asarray(ssim).reshape(-1)}
 
     def sample_values(self) -> np.ndarray:
-        return self._recorded()["psnr"].astype(np.float64)
+        return self.recorded()["psnr"].astype(np.float64)
 
     def details(self) -> dict[str, float]:
-        return {"SSIM": float(self._recorded()["ssim"].mean(dtype=np.float64))}
+        return {"SSIM": float(self.recorded()["ssim"].mean(dtype=np.float64))}
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:

@@ -54,18 +54,18 @@ class SegmentationEvaluator(BaseEvaluator):
         return {"pixels": np.stack(pixels).astype(np.int64)}
 
     def _value(self, chosen: np.ndarray) -> float:
-        value = float(_mean_iou(self._recorded()["pixels"][chosen].sum(axis=0)))
+        value = float(_mean_iou(self.recorded()["pixels"][chosen].sum(axis=0)))
         if np.isnan(value):
             raise UndefinedScoreError("the truth of these pictures holds no pixel that is scored")
         return value
 
     def sample_values(self) -> np.ndarray:
         """The mIoU of each picture alone; one without a pixel that is scored counts as perfect."""
-        values = _mean_iou(self._recorded()["pixels"])
+        values = _mean_iou(self.recorded()["pixels"])
         return np.where(np.isnan(values), 100.0, values)
 
     def details(self) -> dict[str, float]:
-        right, truth, _ = self._recorded()["pixels"].sum(axis=(0, 2))
+        right, truth, _ = self.recorded()["pixels"].sum(axis=(0, 2))
         return {"pixel accuracy": 100.0 * float(right / truth)}
 
     @classmethod

@@ -40,11 +40,11 @@ class SpeechEvaluator(BaseEvaluator):
         return {"errors": counts[:, 0], "words": counts[:, 1]}
 
     def _value(self, chosen: np.ndarray) -> float:
-        recorded = self._recorded()
+        recorded = self.recorded()
         return 100.0 * float(recorded["errors"][chosen].sum() / recorded["words"][chosen].sum())
 
     def sample_values(self) -> np.ndarray:
-        recorded = self._recorded()
+        recorded = self.recorded()
         return np.asarray(100.0 * recorded["errors"] / recorded["words"])
 
     @classmethod
