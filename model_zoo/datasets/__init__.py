@@ -46,8 +46,8 @@ def dataset_class(name: str) -> type[BaseDataset]:
     if name not in _CLASSES:
         raise unknown_name("dataset", name, _CLASSES, "model-zoo dataset list")
     module, _, class_name = _CLASSES[name].partition(":")
-    found: type[BaseDataset] = getattr(import_module(module), class_name)
-    return found
+    dataset: type[BaseDataset] = getattr(import_module(module), class_name)
+    return dataset
 
 
 def load_dataset(name: str, spec: InputSpec, split: Split, tokenizer: str | Path | None = None) -> BaseDataset:

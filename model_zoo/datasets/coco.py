@@ -59,8 +59,8 @@ class CocoDataset(DownloadedDataset):
         for each in content["annotations"]:
             if each["category_id"] not in classes:
                 raise UserError(f"{path}: annotation {each['id']} has the unknown category {each['category_id']}")
-            found = {"box": each["bbox"], "class": classes[each["category_id"]], "crowd": bool(each["iscrowd"])}
-            pictures[each["image_id"]].append(found)
+            entry = {"box": each["bbox"], "class": classes[each["category_id"]], "crowd": bool(each["iscrowd"])}
+            pictures[each["image_id"]].append(entry)
         items = [(self.root / "val2017" / image["file_name"], pictures[image["id"]]) for image in content["images"]]
         return split_files(sorted(items, key=lambda item: item[0]), self.split, self.root)
 
@@ -115,8 +115,8 @@ class CocoKeypointsDataset(DownloadedDataset):
                 name = names[each["image_id"]]
                 person = {**each, "keypoints": points.reshape(_POINTS, 3)}
                 persons[name].append((self.root / "val2017" / name, person))
-        pictures = [found for found in persons.values() if found]
-        return [person for found in split_files(pictures, self.split, self.root) for person in found]
+        pictures = [picture for picture in persons.values() if picture]
+        return [person for picture in split_files(pictures, self.split, self.root) for person in picture]
 
     def __getitem__(self, index: int) -> Sample:
         path, person = self.items[index]

@@ -65,8 +65,8 @@ class ImagenetDataset(DownloadedDataset):
                 f"{root} holds {len(folders)} class folders, expected {_CLASSES}",
                 "the rank of a folder's name is its class, so all of them must be there, empty ones too",
             )
-        found = [(file, target) for target, folder in enumerate(folders) for file in image_files(folder)]
-        return split_files(found, self.split, root)
+        samples = [(file, target) for target, folder in enumerate(folders) for file in image_files(folder)]
+        return split_files(samples, self.split, root)
 
     def stratum(self, index: int) -> int:
         target: int = self.items[index][1]

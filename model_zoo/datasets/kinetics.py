@@ -41,8 +41,8 @@ class KineticsDataset(DownloadedDataset):
     def accept(self, spec: InputSpec) -> None:
         self.input, self.tensor = next(iter(spec.items()))
         if len(spec) != 1 or len(self.tensor.shape) != 5 or self.tensor.shape[1] != 3 or self.tensor.dtype != "float32":
-            found = {name: list(tensor.shape) for name, tensor in spec.items()}
-            raise UserError(f"{self.name} feeds one float32 input [batch, 3, frames, height, width], not {found}")
+            inputs = {name: list(tensor.shape) for name, tensor in spec.items()}
+            raise UserError(f"{self.name} feeds one float32 input [batch, 3, frames, height, width], not {inputs}")
 
     def index(self) -> list[tuple[Path, int]]:
         from torchvision.models._meta import _KINETICS400_CATEGORIES  # the order of the weights of torchvision
@@ -50,15 +50,15 @@ class KineticsDataset(DownloadedDataset):
         path = self.root / self.index_files[0]
         classes = {label: rank for rank, label in enumerate(_KINETICS400_CATEGORIES)}
         clips = {clip.name: clip for clip in sorted((self.root / "val").rglob("*.mp4"))}
-        found = []
+        samples = []
         with reading(path), path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["label"] not in classes:
                     raise UserError(f"{path} names the class {row['label']!r}, which {self.name} has not")
                 name = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}.mp4"
                 if name in clips:
-                    found.append((clips[name], classes[row["label"]]))
-        return split_files(found, self.split, self.root)
+                    samples.append((clips[name], classes[row["label"]]))
+        return split_files(samples, self.split, self.root)
 
     def stratum(self, index: int) -> int:
         return self.items[index][1]

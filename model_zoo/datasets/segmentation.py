@@ -88,8 +88,8 @@ class CityscapesDataset(SegmentationDataset):
         from torchvision.datasets import Cityscapes
 
         chosen = "val" if self.split == "test" else "train"
-        found = Cityscapes(self.root, split=chosen, mode="fine", target_type="semantic")
-        pairs = zip(found.images, found.targets, strict=True)
+        listed = Cityscapes(self.root, split=chosen, mode="fine", target_type="semantic")
+        pairs = zip(listed.images, listed.targets, strict=True)
         return sorted((Path(image), Path(masks[0])) for image, masks in pairs if image.endswith("_leftImg8bit.png"))
 
     def stratum(self, index: int) -> str:
@@ -121,5 +121,5 @@ class VocDataset(SegmentationDataset):
 
         chosen = "val" if self.split == "test" else "train"
         with reading(self.root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / f"{chosen}.txt"):
-            found = VOCSegmentation(self.root, year="2012", image_set=chosen)
-        return [(Path(image), Path(mask)) for image, mask in zip(found.images, found.masks, strict=True)]
+            listed = VOCSegmentation(self.root, year="2012", image_set=chosen)
+        return [(Path(image), Path(mask)) for image, mask in zip(listed.images, listed.masks, strict=True)]

@@ -61,15 +61,15 @@ class StsbDataset(DownloadedDataset):
 
     def index(self) -> list[tuple[str, Similarity]]:
         path = self._list()
-        found = []
+        samples = []
         with reading(path), path.open(newline="", encoding="utf-8") as file:
             for pair, row in enumerate(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)):
                 score = float(row["score"])
                 if not 0 <= score <= 5 or not row["sentence1"] or not row["sentence2"]:
                     raise UserError(f"{path}: pair {pair} has no sentence, or a score outside 0..5: {score}")
                 target = Similarity(pair, score)
-                found += [(row["sentence1"], target), (row["sentence2"], target)]
-        return found
+                samples += [(row["sentence1"], target), (row["sentence2"], target)]
+        return samples
 
     def files(self) -> list[Path]:
         return [self._list()]

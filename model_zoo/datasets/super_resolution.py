@@ -33,16 +33,16 @@ class SuperResolutionDataset(DownloadedDataset):
         raise NotImplementedError
 
     def index(self) -> list[Path]:
-        found = self.chosen()
+        pictures = self.chosen()
         sizes = []
-        for path in found:
+        for path in pictures:
             with opened_image(path) as image:
                 sizes.append(image.size)
         height, width = (min((size[axis] for size in sizes), default=0) // SCALE for axis in (1, 0))
-        if found and (height < self.height or width < self.width):
+        if pictures and (height < self.height or width < self.width):
             largest = f"at most {height} x {width} fits all"
             raise UserError(f"{self.name} is too small for inputs of {self.height} x {self.width}", largest)
-        return found
+        return pictures
 
     def files(self) -> list[Path]:
         return self.items

@@ -281,5 +281,5 @@ def resized(planes: np.ndarray, size: tuple[int, ...], mode: Literal["bilinear",
     from torch.nn.functional import interpolate
 
     values = from_numpy(planes.astype(np.float32))[None]
-    found: np.ndarray = interpolate(values, size, mode=mode)[0].numpy()
-    return found
+    planes_resized: np.ndarray = interpolate(values, size, mode=mode)[0].numpy()
+    return planes_resized

@@ -39,12 +39,12 @@ def interval(
         resamples: How many subsets to draw; None: what the evaluator can afford.
         confidence: 0..1.
     """
-    found = _percentiles(evaluator, evaluator.value, resamples, seed, confidence)
-    if found is None:
+    percentiles = _percentiles(evaluator, evaluator.value, resamples, seed, confidence)
+    if percentiles is None:
         return None
     metric, unseen = evaluator.metric, _unseen(evaluator, evaluator.sample_values(), confidence)
-    low, high = max(metric.low, found.low - unseen), min(metric.high, found.high + unseen)
-    return found._replace(low=low, high=high) if low < high else None
+    low, high = max(metric.low, percentiles.low - unseen), min(metric.high, percentiles.high + unseen)
+    return percentiles._replace(low=low, high=high) if low < high else None
 
 
 def drop_interval(
@@ -71,12 +71,12 @@ def drop_interval(
     def drop(chosen: np.ndarray) -> float:
         return reference.metric.drop(reference.value(chosen), other.value(chosen))
 
-    found = _percentiles(reference, drop, resamples, seed, confidence)
-    if found is None:
+    percentiles = _percentiles(reference, drop, resamples, seed, confidence)
+    if percentiles is None:
         return None
     unseen = _unseen(reference, reference.sample_values() - other.sample_values(), confidence)
-    low, high = found.low - unseen, found.high + unseen
-    return found._replace(low=low, high=high) if low < high else None
+    low, high = percentiles.low - unseen, percentiles.high + unseen
+    return percentiles._replace(low=low, high=high) if low < high else None
 
 
 def samples_for(width: float, values: np.ndarray | None = None, spread: float = 50.0, confidence: float = 0.95) -> int:

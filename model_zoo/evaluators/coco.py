@@ -13,20 +13,20 @@ Entries = list[dict[str, Any]]
 
 
 class CocoMatches:
-    """What was found, matched with the truth picture by picture, once; any subset of pictures is then scored quickly.
+    """Results matched with the truth once, picture by picture; any subset of pictures is then scored quickly.
 
     Objects of all sizes count, as in COCO's first figure.
 
     Args:
         truth: Annotations in COCO's format, without `id`; `image_id` counts from 0.
-        found: Results in COCO's format, without `id`.
+        results: Results in COCO's format, without `id`.
         pictures: How many there are.
         kind: What is compared: boxes by their overlap, or keypoints by their similarity (OKS).
         kept: How many results of a picture and class are scored, best first.
     """
 
     def __init__(
-        self, truth: Entries, found: Entries, pictures: int, kind: Literal["bbox", "keypoints"], kept: int
+        self, truth: Entries, results: Entries, pictures: int, kind: Literal["bbox", "keypoints"], kept: int
     ) -> None:
         from faster_coco_eval import COCO, COCOeval_faster
 
@@ -35,7 +35,7 @@ class CocoMatches:
         # Its identifiers start at 1: 0 means "no match". What belongs to a class without truth has no say.
         sides = [
             COCO({**shared, "annotations": [{**entry, "id": i} for i, entry in enumerate(entries, 1)]})
-            for entries in (truth, [entry for entry in found if entry["category_id"] in classes])
+            for entries in (truth, [entry for entry in results if entry["category_id"] in classes])
         ]
         self._coco = COCOeval_faster(*sides, iouType=kind, separate_eval=True)
         params = self._coco.params

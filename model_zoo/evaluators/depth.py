@@ -27,7 +27,7 @@ class DepthEvaluator(BaseEvaluator):
 
     def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         abs_rel, delta1 = [], []
-        for truth, found in zip(targets, _depths(outputs, len(targets)), strict=True):
+        for truth, predicted in zip(targets, _depths(outputs, len(targets)), strict=True):
             if truth.ndim != 2 or not np.isfinite(truth).all() or truth.min() < 0:
                 raise UserError(
                     "a depth target is metres [H, W], finite and not negative, 0 where nothing was measured"
@@ -36,7 +36,7 @@ class DepthEvaluator(BaseEvaluator):
             if not measured.any():
                 raise UserError("a depth target has no measured pixel", "leave this picture out of the dataset")
             metres = truth[measured].astype(np.float64)
-            values = resized(found[None], truth.shape)[0][measured].astype(np.float64)
+            values = resized(predicted[None], truth.shape)[0][measured].astype(np.float64)
             depth = np.maximum(self._to_metres(values, metres), MIN_DEPTH)
             abs_rel.append(float(np.mean(np.abs(depth - metres) / metres)))
             delta1.append(100.0 * float(np.mean(np.maximum(depth / metres, metres / depth) < 1.25)))

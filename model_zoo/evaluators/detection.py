@@ -36,11 +36,11 @@ class DetectionEvaluator(CocoEvaluator):
     """
 
     metric: ClassVar[Metric] = Metric("mAP@.5:.95", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
-    #: Truth: x1, y1, x2, y2, class, crowd. Found: x1, y1, x2, y2, class, score. Counts: of both, in each picture.
+    #: Truth: x1, y1, x2, y2, class, crowd. Results: x1, y1, x2, y2, class, score. Counts: of both, in each picture.
     record: ClassVar[Arrays] = {
         "counts": np.zeros((0, 2), np.int32),
         "truth": np.zeros((0, 6), np.float32),
-        "found": np.zeros((0, 6), np.float32),
+        "results": np.zeros((0, 6), np.float32),
     }
     resamples: ClassVar[int] = 200
     kind, kept = "bbox", MAX_SCORED
@@ -48,15 +48,15 @@ class DetectionEvaluator(CocoEvaluator):
 
     def records(self, outputs: Arrays, targets: list[Objects]) -> Arrays:
         truth = [_truth(objects) for objects in targets]
-        found = detections(outputs, batch=len(targets))
-        counts = np.array([[len(t), len(f)] for t, f in zip(truth, found, strict=True)], np.int32)
-        return {"counts": counts, "truth": np.concatenate(truth), "found": np.concatenate(found)}
+        results = detections(outputs, batch=len(targets))
+        counts = np.array([[len(t), len(f)] for t, f in zip(truth, results, strict=True)], np.int32)
+        return {"counts": counts, "truth": np.concatenate(truth), "results": np.concatenate(results)}
 
     def empty_value(self, sample: int) -> float:
         """100 less the score in percent of the surest box."""
         recorded = self.recorded()
         last = recorded["counts"][: sample + 1, 1].sum()
-        scores = recorded["found"][last - recorded["counts"][sample, 1] : last, 5]
+        scores = recorded["results"][last - recorded["counts"][sample, 1] : last, 5]
         return 100.0 * (1.0 - float(scores.max(initial=0.0)))
 
     @classmethod
@@ -78,8 +78,8 @@ class DetectionEvaluator(CocoEvaluator):
 
     @classmethod
     def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image:
-        found = detections(outputs, SHOWN_SCORE, batch=1)[0]
-        return draw_boxes(picture, [_drawn(row, f"{int(row[4])} {row[5]:.2f}") for row in found])
+        results = detections(outputs, SHOWN_SCORE, batch=1)[0]
+        return draw_boxes(picture, [_drawn(row, f"{int(row[4])} {row[5]:.2f}") for row in results])
 
     @classmethod
     def draw_target(cls, picture: Image.Image, target: Objects) -> Image.Image:
@@ -87,16 +87,16 @@ class DetectionEvaluator(CocoEvaluator):
 
     def entries(self) -> tuple[Entries, Entries]:
         recorded = self.recorded()
-        truth_of, found_of = (np.repeat(np.arange(len(self)), counts) for counts in recorded["counts"].T)
+        truth_of, result_of = (np.repeat(np.arange(len(self)), counts) for counts in recorded["counts"].T)
         truth = zip(truth_of, recorded["truth"], strict=True)
-        found = zip(found_of, recorded["found"], strict=True)
+        results = zip(result_of, recorded["results"], strict=True)
         return (
             [{**_entry(picture, row), "iscrowd": int(row[5])} for picture, row in truth],
-            [{**_entry(picture, row), "score": float(row[5])} for picture, row in found],
+            [{**_entry(picture, row), "score": float(row[5])} for picture, row in results],
         )
 
     def _consistent(self, arrays: Arrays) -> bool:
-        counts, sizes = arrays["counts"], [len(arrays["truth"]), len(arrays["found"])]
+        counts, sizes = arrays["counts"], [len(arrays["truth"]), len(arrays["results"])]
         return bool((counts >= 0).all()) and counts.sum(axis=0).tolist() == sizes
 
 
@@ -127,13 +127,13 @@ def detections(outputs: Arrays, min_score: float = MIN_SCORE, batch: int | None 
     classes = named_output(outputs, "class_idx", candidates, batch=len(boxes)).astype(np.int64)
     if classes.min() < 0:
         raise ModelZooError(f"'class_idx' holds {classes.min()}, classes count from 0")
-    found = []
+    results = []
     for box, score, index in zip(boxes, scores, classes, strict=True):
         use = (score >= min_score) & (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
         box, score, index = box[use], score[use], index[use]
         kept = batched_nms(from_numpy(box), from_numpy(score), from_numpy(index), MAX_OVERLAP).numpy()[:MAX_KEPT]
-        found.append(np.column_stack([box[kept], index[kept], score[kept]]).astype(np.float32))
-    return found
+        results.append(np.column_stack([box[kept], index[kept], score[kept]]).astype(np.float32))
+    return results
 
 
 def _truth(objects: Objects) -> np.ndarray:

@@ -25,17 +25,17 @@ class KeypointEvaluator(CocoEvaluator):
     """
 
     metric: ClassVar[Metric] = Metric("OKS AP", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
-    #: Truth: x, y, visible of each point. Found: x, y, score. Area: in square pixels.
+    #: Truth: x, y, visible of each point. Results: x, y, score. Area: in square pixels.
     record: ClassVar[Arrays] = {
         "truth": np.zeros((0, POINTS, 3), np.float32),
-        "found": np.zeros((0, POINTS, 3), np.float32),
+        "results": np.zeros((0, POINTS, 3), np.float32),
         "area": np.zeros(0, np.float32),
     }
     resamples: ClassVar[int] = 300
     kind, kept, detail = "keypoints", 1, ("AP@.5", 0.5)
 
     def records(self, outputs: Arrays, targets: list[Keypoints]) -> Arrays:
-        found = _points(outputs, len(targets))
+        results = _points(outputs, len(targets))
         for person in targets:
             if person.points.shape != (POINTS, 2) or person.visible.shape != (POINTS,):
                 raise UserError(
@@ -46,7 +46,7 @@ class KeypointEvaluator(CocoEvaluator):
                 raise UserError("a person's visible keypoints must be finite and its area positive")
         truth = [np.where(p.visible[:, None], np.column_stack([p.points, p.visible]), 0) for p in targets]
         area = np.array([person.area for person in targets], np.float32)
-        return {"truth": np.array(truth, np.float32), "found": found, "area": area}
+        return {"truth": np.array(truth, np.float32), "results": results, "area": area}
 
     def empty_value(self, sample: int) -> float:
         """No point is visible."""
@@ -74,7 +74,7 @@ class KeypointEvaluator(CocoEvaluator):
             }
             for sample, (points, area) in enumerate(zip(recorded["truth"], recorded["area"], strict=True))
         ]
-        found = [
+        results = [
             {
                 "image_id": sample,
                 "category_id": 1,
@@ -82,9 +82,9 @@ class KeypointEvaluator(CocoEvaluator):
                 "score": float(points[:, 2].mean()),
                 "area": float(np.prod(np.ptp(points[:, :2], axis=0))),
             }
-            for sample, points in enumerate(recorded["found"])
+            for sample, points in enumerate(recorded["results"])
         ]
-        return truth, found
+        return truth, results
 
 
 def _points(outputs: Arrays, batch: int | None = None) -> np.ndarray:

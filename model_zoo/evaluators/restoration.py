@@ -43,9 +43,9 @@ class RestorationEvaluator(BaseEvaluator):
             raise UserError(f"a target is RGB in 0..1, got {originals.min():g}..{originals.max():g}")
         if min(originals.shape[2:]) < SSIM_WINDOW:
             raise UserError(f"a target is at least {SSIM_WINDOW} pixels high and wide, got {list(originals.shape[2:])}")
-        found, truth = from_numpy(pictures), from_numpy(originals.astype(np.float32))
-        psnr = peak_signal_noise_ratio(found, truth, data_range=1.0, reduction="none", dim=(1, 2, 3)).numpy()
-        ssim = structural_similarity_index_measure(found, truth, data_range=1.0, reduction="none")
+        restored, truth = from_numpy(pictures), from_numpy(originals.astype(np.float32))
+        psnr = peak_signal_noise_ratio(restored, truth, data_range=1.0, reduction="none", dim=(1, 2, 3)).numpy()
+        ssim = structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none")
         return {"psnr": np.minimum(psnr, self.metric.high).reshape(-1), "ssim": np.asarray(ssim).reshape(-1)}
 
     def sample_values(self) -> np.ndarray:

@@ -32,9 +32,9 @@ class SegmentationEvaluator(BaseEvaluator):
         from torch import from_numpy
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-        found, classes = _found(outputs, batch=len(targets))
+        predicted, classes = _predicted(outputs, batch=len(targets))
         pixels = []
-        for truth, one in zip(targets, found, strict=True):
+        for truth, one in zip(targets, predicted, strict=True):
             if truth.ndim != 2 or not np.issubdtype(truth.dtype, np.integer):
                 raise UserError(f"a segmentation target is integers [H, W], got {truth.dtype} {list(truth.shape)}")
             wrong = truth[((truth < 0) | (truth >= classes)) & (truth != IGNORED)]
@@ -71,13 +71,13 @@ class SegmentationEvaluator(BaseEvaluator):
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
         """The share of pixels that get the same class."""
-        both = zip(_found(outputs)[0], _found(reference)[0], strict=True)
+        both = zip(_predicted(outputs)[0], _predicted(reference)[0], strict=True)
         return np.array([100.0 * np.mean(_classes(a, b.shape[-2:]) == _classes(b, b.shape[-2:])) for a, b in both])
 
     @classmethod
     def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image:
-        found = _found(outputs, batch=1)[0][0]
-        return overlay_classes(picture, _classes(found, (picture.height, picture.width)), IGNORED)
+        predicted = _predicted(outputs, batch=1)[0][0]
+        return overlay_classes(picture, _classes(predicted, (picture.height, picture.width)), IGNORED)
 
     @classmethod
     def draw_target(cls, picture: Image.Image, target: np.ndarray) -> Image.Image:
@@ -98,21 +98,21 @@ def _mean_iou(pixels: np.ndarray) -> np.ndarray:
     return means
 
 
-def _found(outputs: Arrays, batch: int | None = None) -> tuple[np.ndarray, int]:
+def _predicted(outputs: Arrays, batch: int | None = None) -> tuple[np.ndarray, int]:
     """Logits [B, classes, H, W] or classes [B, H, W], and how many classes there can be."""
     if any(values.ndim == 3 for values in outputs.values()):
-        found = one_output(outputs, "height", "width", batch=batch)
-        if found.min() < 0 or found.max() >= IGNORED:
-            raise ModelZooError(f"classes are 0..{IGNORED - 1}, the model gives {found.min()}..{found.max()}")
-        return found, IGNORED
-    found = one_output(outputs, "classes", "height", "width", batch=batch)
-    if found.shape[1] > IGNORED:
-        raise ModelZooError(f"targets name at most {IGNORED} classes, the model gives {found.shape[1]}")
-    return found, found.shape[1]
+        predicted = one_output(outputs, "height", "width", batch=batch)
+        if predicted.min() < 0 or predicted.max() >= IGNORED:
+            raise ModelZooError(f"classes are 0..{IGNORED - 1}, the model gives {predicted.min()}..{predicted.max()}")
+        return predicted, IGNORED
+    predicted = one_output(outputs, "classes", "height", "width", batch=batch)
+    if predicted.shape[1] > IGNORED:
+        raise ModelZooError(f"targets name at most {IGNORED} classes, the model gives {predicted.shape[1]}")
+    return predicted, predicted.shape[1]
 
 
-def _classes(found: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _classes(predicted: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """int64 [H, W] of this size, of logits [classes, h, w] or classes [h, w]."""
-    if found.ndim == 3:
-        return np.asarray(resized(found, size).argmax(axis=0))
-    return np.asarray(resized(found[None], size, "nearest")[0].astype(np.int64))
+    if predicted.ndim == 3:
+        return np.asarray(resized(predicted, size).argmax(axis=0))
+    return np.asarray(resized(predicted[None], size, "nearest")[0].astype(np.int64))

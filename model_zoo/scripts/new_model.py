@@ -89,15 +89,15 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; gives the exit code."""
+    """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(description="Start a model folder that already passes its generated tests.")
     parser.add_argument("id", help="lower snake case, e.g. my_model")
     parser.add_argument("--task", default="tensor", metavar="TASK", help=f"{', '.join(TASKS)} (default: %(default)s)")
     parser.add_argument("--from-recovery", type=Path, metavar="DIR", help="start from what `model-zoo recover` wrote")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = sys.argv[1:] if argv is None else argv
-    arguments = parser.parse_args(given)
-    return guarded(lambda: _new(arguments.id, arguments.task, arguments.from_recovery), given)
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    return guarded(lambda: _new(args.id, args.task, args.from_recovery), argv)
 
 
 def _new(model_id: str, task: str, recovery: Path | None) -> int:

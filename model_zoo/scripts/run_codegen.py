@@ -71,9 +71,9 @@ def drift(model_id: str) -> dict[str, str]:
     """For each generated file that is not as it should be, a unified diff towards what it should be."""
     files = render(model_id)
     return {
-        name: "".join(difflib.unified_diff(_lines(found), _lines(files.get(name)), str(path), f"{path} (generated)"))
+        name: "".join(difflib.unified_diff(_lines(text), _lines(files.get(name)), str(path), f"{path} (generated)"))
         for name in generated_files(model_id)
-        if (found := _read(path := model_folder(model_id) / name)) != files.get(name)
+        if (text := _read(path := model_folder(model_id) / name)) != files.get(name)
     }
 
 
@@ -221,10 +221,10 @@ def main(argv: list[str] | None = None) -> int:
     which.add_argument("--all", action="store_true", help="every model")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 and show what differs")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = sys.argv[1:] if argv is None else argv
-    arguments = parser.parse_args(given)
-    ids = model_ids() if arguments.all else [arguments.model]
-    return guarded(lambda: _check(ids) if arguments.check else _write(ids), given)
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    ids = model_ids() if args.all else [args.model]
+    return guarded(lambda: _check(ids) if args.check else _write(ids), argv)
 
 
 def _write(ids: list[str]) -> int:

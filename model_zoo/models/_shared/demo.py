@@ -45,7 +45,7 @@ PICTURE = Medium("picture", "image", load_image)
 
 
 @dataclass(frozen=True)
-class Shown:
+class DemoResult:
     """What a demo shows of one picture, clip or whatever it runs on.
 
     Args:
@@ -61,7 +61,7 @@ class Shown:
 
 def image_demo(
     model_id: str,
-    show: Callable[[Any, Any, argparse.Namespace], Shown],
+    show: Callable[[Any, Any, argparse.Namespace], DemoResult],
     default: Callable[[], Any],
     argv: Sequence[str] | None = None,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
@@ -85,7 +85,7 @@ def image_demo(
 
 def _run(
     model_id: str,
-    show: Callable[[Any, Any, argparse.Namespace], Shown],
+    show: Callable[[Any, Any, argparse.Namespace], DemoResult],
     default: Callable[[], Any],
     argv: list[str],
     add_arguments: Callable[[argparse.ArgumentParser], None] | None,
@@ -95,18 +95,18 @@ def _run(
     parser.add_argument(f"--{medium.flag}", metavar="PATH", help=f"default: a {medium.name} that comes with the demo")
     if add_arguments:
         add_arguments(parser)
-    given = parser.parse_args(argv)
-    source = getattr(given, medium.flag)
+    args = parser.parse_args(argv)
+    source = getattr(args, medium.flag)
     loaded = medium.load(source if source is not None else default())
-    make_folder(given.output_dir)
-    model = demo_model(model_id, given)
-    shown = show(load_app_class(model_id)(model), loaded, given)
+    make_folder(args.output_dir)
+    model = demo_model(model_id, args)
+    shown = show(load_app_class(model_id)(model), loaded, args)
     paths = {}
     for name, picture in {"picture": shown.picture, **shown.more}.items():
-        paths[name] = given.output_dir / f"{model_id}{'' if name == 'picture' else f'_{name}'}.png"
+        paths[name] = args.output_dir / f"{model_id}{'' if name == 'picture' else f'_{name}'}.png"
         with atomic_write(paths[name]) as temporary:
             picture.save(temporary, format="PNG")
-    _print(model_id, medium.name, shown.rows, paths, given.json)
+    _print(model_id, medium.name, shown.rows, paths, args.json)
     return 0
 
 
@@ -127,27 +127,27 @@ def demo_parser(model_id: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def demo_model(model_id: str, given: argparse.Namespace, apart: Collection[str] = ()) -> Any:
+def demo_model(model_id: str, args: argparse.Namespace, apart: Collection[str] = ()) -> Any:
     """The model that the flags name, in torch or compiled.
 
     Args:
-        given: What `demo_parser` read.
+        args: Command line as `demo_parser` parses it.
         apart: Arguments of the model that a compiled file does not bring, such as its tokenizer.
 
     Raises:
         UserError: A compiled file was given with arguments that it does bring.
     """
     model_flags, _ = model_flags_of(model_id)
-    if given.compiled is None:
-        return load_model_class(model_id).from_pretrained(**{f.name: getattr(given, f.name) for f in model_flags})
+    if args.compiled is None:
+        return load_model_class(model_id).from_pretrained(**{f.name: getattr(args, f.name) for f in model_flags})
     brought = [flag for flag in model_flags if flag.name not in apart]
-    changed = [flag.option for flag in brought if getattr(given, flag.name) != flag.default]
+    changed = [flag.option for flag in brought if getattr(args, flag.name) != flag.default]
     if changed:
         raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
     model_class = load_model_class(model_id)
     if issubclass(model_class, CollectionModel):
-        return {name: load_compiled(_part(given.compiled, model_id, name)) for name in model_class.component_classes}
-    return load_compiled(given.compiled)
+        return {name: load_compiled(_part(args.compiled, model_id, name)) for name in model_class.component_classes}
+    return load_compiled(args.compiled)
 
 
 def _part(folder: Path, model_id: str, name: str) -> Path:

@@ -15,7 +15,7 @@ from transformers.core_model_loading import WeightRenaming, apply_renamings
 
 from model_zoo.base.weights import WeightsFile, resolve_weights
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
-from model_zoo.models._shared.random_weights import draw_vectors, seeded
+from model_zoo.models._shared.random_weights import randomize_vectors, seeded
 
 #: How TensorFlow called the two tensors of a layer normalisation, in checkpoints converted long ago.
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}
@@ -82,7 +82,7 @@ class HubNetwork:
         with seeded():
             network = self.build(**self.told({name.removeprefix("network."): each for name, each in state.items()}))
             if path is None:
-                draw_vectors(network)
+                randomize_vectors(network)
         if path is not None:
             own = {name: value for name, value in network.state_dict().items() if name.endswith(self.computed)}
             given = self.convert(fitting(state, network, self.other_tasks))

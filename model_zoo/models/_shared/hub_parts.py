@@ -17,7 +17,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import tokenizer_beside
 
 
-class Part(BaseModel):
+class HubPart(BaseModel):
     """A part of a network of transformers that is compiled on its own. Subclasses name the network in `hub`.
 
     Args:

@@ -23,32 +23,32 @@ PRECISIONS = ("float", "w8a8", "w8a16")
 
 
 def run(argv: list[str]) -> int:
-    """Run the command line; gives the exit status: 1 if a row failed."""
-    given = _parser().parse_args(argv)
-    if given.workers < 1 or given.memory <= 0 or given.time_limit <= 0:
+    """Run the command line; returns the exit status: 1 if a row failed."""
+    args = _parser().parse_args(argv)
+    if args.workers < 1 or args.memory <= 0 or args.time_limit <= 0:
         raise UserError("--workers, --memory and --time-limit must be above 0")
-    targets = _targets(given)
+    targets = _targets(args)
     total = sum(map(len, targets.values()))
     if not total:
         raise UserError("no model offers any of these builds", "run `model-zoo info MODEL` for what it offers")
-    shown = console(stderr=True)
-    shown.print(f"{total} builds of {len(targets)} models; each finished one is kept, and not made again")
+    log = console(stderr=True)
+    log.print(f"{total} builds of {len(targets)} models; each finished one is kept, and not made again")
     done = 0
 
     def watch(model_id: str, row: Row, known: bool) -> None:
         nonlocal done
         done += 1
         state = ("passed", "green") if row.passed else ("failed", "red")
-        shown.print(marked(*state, f"  {done}/{total}  {model_id} {row.target.name}{' (known)' if known else ''}"))
+        log.print(marked(*state, f"  {done}/{total}  {model_id} {row.target.name}{' (known)' if known else ''}"))
 
     settings = Settings(
-        random=given.weights == "random",
-        workers=given.workers,
-        limits=Limits(given.time_limit, int(given.memory * 2**30)),
+        random=args.weights == "random",
+        workers=args.workers,
+        limits=Limits(args.time_limit, int(args.memory * 2**30)),
     )
     cards = run_matrix(targets, settings, watch)
     page = write_page([read_scorecard(model_id) for model_id in model_ids()]) if page_file().parent.is_dir() else None
-    _show(cards, targets, page, given.json)
+    _show(cards, targets, page, args.json)
     return int(any(not row.passed for card in cards for row in _asked(card, targets)))
 
 
@@ -78,18 +78,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _targets(given: argparse.Namespace) -> dict[str, list[Target]]:
+def _targets(args: argparse.Namespace) -> dict[str, list[Target]]:
     """The builds asked for, by model; a model that offers none of them is left out."""
-    for model_id in given.models or ():
+    for model_id in args.models or ():
         model_folder(model_id)
-    runtimes = [TargetRuntime.parse(name) for name in given.runtimes]
-    precisions = [Precision.parse(name) for name in given.precisions]
-    chipsets = [find_chipset(name) for name in given.chipsets]
-    found = {
+    runtimes = [TargetRuntime.parse(name) for name in args.runtimes]
+    precisions = [Precision.parse(name) for name in args.precisions]
+    chipsets = [find_chipset(name) for name in args.chipsets]
+    offered = {
         model_id: targets_of(model_id, runtimes, precisions, chipsets)
-        for model_id in dict.fromkeys(given.models or model_ids())
+        for model_id in dict.fromkeys(args.models or model_ids())
     }
-    return {model_id: targets for model_id, targets in found.items() if targets}
+    return {model_id: targets for model_id, targets in offered.items() if targets}
 
 
 def _asked(card: Scorecard, targets: dict[str, list[Target]]) -> list[Row]:

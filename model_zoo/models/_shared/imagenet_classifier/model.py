@@ -21,8 +21,8 @@ from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.models._shared.imagenet_classifier.labels import imagenet_labels
 from model_zoo.models._shared.random_weights import (
     damp_branches,
-    draw_switched_off,
     estimate_batch_norm,
+    randomize_zeros,
     seeded,
     varied_pictures,
 )
@@ -77,7 +77,7 @@ class ImagenetClassifier(BaseModel):
             return cls(read_network(cls.builder, path, cls.left_out, cls.deployed, cls.renamed)).eval()
         with seeded():
             model = cls(cls.deployed(cls.builder())).eval()
-            draw_switched_off(model)
+            randomize_zeros(model)
             damp_branches(model, cls.damped)
             estimate_batch_norm(model, varied_pictures(8, cls.estimated_at))
         return model

@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import normalize
 from model_zoo.base.registry import load_app_class
 from model_zoo.models._shared.contract import small_spec
 from model_zoo.models._shared.imagenet_classifier.model import ImagenetClassifier
-from model_zoo.models._shared.random_weights import draw_switched_off, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import randomize_zeros, seeded, varied_pictures
 from model_zoo.models._shared.testing import ModelTests
 from model_zoo.utils.errors import ModelZooError
 
@@ -41,7 +41,7 @@ class ImagenetClassifierTests(ModelTests):
         model_class = self.model_class()
         with seeded(2):
             network = model_class.builder(num_classes=7).eval()
-            draw_switched_off(network)
+            randomize_zeros(network)
         state = {name: value for name, value in network.state_dict().items() if "num_batches" not in name}
         path = tmp_path / "own.pth"
         torch.save(state, path)

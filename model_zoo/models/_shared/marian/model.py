@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec
-from model_zoo.models._shared.seq2seq.model import Decoder, Encoder
+from model_zoo.models._shared.seq2seq.model import Seq2SeqDecoder, Seq2SeqEncoder
 from model_zoo.models._shared.text.model import additive
 
 #: Tokens of a sentence and of its translation.
 TOKENS = 128
 
 
-class MarianEncoder(Encoder):
+class MarianEncoder(Seq2SeqEncoder):
     """Reads a sentence."""
 
     network: Any
@@ -38,7 +38,7 @@ class MarianEncoder(Encoder):
         }
 
 
-class MarianDecoder(Decoder):
+class MarianDecoder(Seq2SeqDecoder):
     """Writes the translation, a token at a time."""
 
     masked = True

@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from model_zoo.base.registry import load_app_class
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD
-from model_zoo.models._shared.random_weights import draw_switched_off, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import randomize_zeros, seeded, varied_pictures
 from model_zoo.models._shared.testing import ModelTests
 from model_zoo.utils.errors import UserError
 
@@ -56,7 +56,7 @@ class SegmentationTests(ModelTests):
         """With its own number of classes."""
         with seeded(2):
             network = self.library_network(3).eval()
-            draw_switched_off(network)
+            randomize_zeros(network)
         state = self.published_state(network)
         path = tmp_path / "own.pth"
         torch.save(state, path)

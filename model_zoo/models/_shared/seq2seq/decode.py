@@ -44,7 +44,7 @@ class Steps:
     """One answer under way: feeds tokens to a decoder and keeps its cache.
 
     Args:
-        decoder: See `seq2seq.model.Decoder`.
+        decoder: See `seq2seq.model.Seq2SeqDecoder`.
         encoded: What the encoder gave.
         source_mask: int32 [1, T], 1 for tokens of the encoder that are no padding; for decoders that take it.
     """

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec
-from model_zoo.models._shared.hub_parts import Part
+from model_zoo.models._shared.hub_parts import HubPart
 from model_zoo.models._shared.seq2seq.cache import FixedCache, cache_names, cache_spec, pairs
 from model_zoo.models._shared.text.model import additive
 
 
-class Encoder(Part):
+class Seq2SeqEncoder(HubPart):
     """What comes first; it ends in the keys and values for each layer of the decoder."""
 
     #: What makes keys and values of the features, in turn, for one layer of the decoder after another.
@@ -44,7 +44,7 @@ class Encoder(Part):
         return cache_names("encoded", len(self.projections) // 2)
 
 
-class Decoder(Part):
+class Seq2SeqDecoder(HubPart):
     """One step: a token in, scores for the next token and the cache out."""
 
     #: Whether the encoder's tokens may be padding.

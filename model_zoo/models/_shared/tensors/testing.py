@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_zoo.models._shared.contract import random_parts
+from model_zoo.models._shared.contract import component_samples
 from model_zoo.models._shared.testing import ModelTests
 
 
@@ -16,7 +16,7 @@ class TraceAndDemoTests(ModelTests):
 
     @pytest.mark.trace
     def test_trace(self) -> None:
-        for part in random_parts(self.model_id).values():
+        for part in component_samples(self.model_id).values():
             inputs = tuple(torch.from_numpy(array) for array in part.sample.values())
             with torch.no_grad():
                 traced = torch.export.export(part.component, inputs, strict=False).module()

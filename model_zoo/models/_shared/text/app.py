@@ -20,7 +20,7 @@ Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Finding:
+class TextAnswer:
     """One answer of a text app."""
 
     def to_json(self) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Match(Finding):
+class SentenceMatch(TextAnswer):
     """A sentence and the cosine of its embedding with the query's, -1..1."""
 
     sentence: str
@@ -37,7 +37,7 @@ class Match(Finding):
 
 
 @dataclass(frozen=True)
-class Filling(Finding):
+class Filling(TextAnswer):
     """A word for a gap and how probable it is, 0..1; gaps count from 1."""
 
     gap: int
@@ -47,7 +47,7 @@ class Filling(Finding):
 
 
 @dataclass(frozen=True)
-class Suspicion(Finding):
+class Suspicion(TextAnswer):
     """A token of a text and how probable it is that it was put in place of another, 0..1."""
 
     token: str
@@ -99,7 +99,7 @@ class SimilarityApp(TextApp):
         return self.run(text, last_axes=1)[1]
 
     @checked()
-    def predict(self, query: str, sentences: Sequence[str]) -> list[Match]:
+    def predict(self, query: str, sentences: Sequence[str]) -> list[SentenceMatch]:
         """All sentences, the nearest to the query first.
 
         Raises:
@@ -108,7 +108,7 @@ class SimilarityApp(TextApp):
         if isinstance(sentences, str) or not sentences:
             raise UserError("give a list of sentences to compare with")
         wanted = self.embed(query)
-        found = [Match(sentence, float(self.embed(sentence) @ wanted)) for sentence in sentences]
+        found = [SentenceMatch(sentence, float(self.embed(sentence) @ wanted)) for sentence in sentences]
         return sorted(found, key=lambda match: -match.similarity)
 
 

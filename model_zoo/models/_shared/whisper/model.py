@@ -9,13 +9,13 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.models._shared.hub_network import HubNetwork
-from model_zoo.models._shared.seq2seq.model import Decoder, Encoder
+from model_zoo.models._shared.seq2seq.model import Seq2SeqDecoder, Seq2SeqEncoder
 
 #: Frames of a spectrogram of 30 s; the encoder gives one feature for two of them.
 FRAMES = 3000
 
 
-class WhisperEncoder(Encoder):
+class WhisperEncoder(Seq2SeqEncoder):
     """Listens to 30 s of speech."""
 
     network: Any
@@ -34,7 +34,7 @@ class WhisperEncoder(Encoder):
         return {"mel": TensorSpec((1, cls.hub.settings["num_mel_bins"], FRAMES), value_range=(-1.5, 1.5))}
 
 
-class WhisperDecoder(Decoder):
+class WhisperDecoder(Seq2SeqDecoder):
     """Writes down what was heard, a token at a time."""
 
     past = 223
