@@ -170,7 +170,7 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
 
 
 def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
-    file = build.precompiled().asset(plan.options.runtime, plan.precision, chipset)
+    file = build.asset(chipset)
     compiled = plan.toolchain.inspect(file, plan.options.runtime, chipset)
     note = "precompiled asset: it has no source to compare with"
     result = ComponentResult(

@@ -12,8 +12,8 @@ from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan
 from model_zoo.pipeline.result import ComponentResult
-from model_zoo.pipeline.source import ZooSource
 from model_zoo.scripts.scorecard.rows import Row, Target
+from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
