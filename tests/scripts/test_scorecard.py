@@ -11,6 +11,7 @@ from model_zoo.base import registry
 from model_zoo.cli import main
 from model_zoo.scripts.scorecard import page, run
 from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard, targets_of
+from model_zoo.sources import zoo
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -49,6 +50,7 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "code-gen.yaml").write_text("supported_precisions: [float, w8a8, w8a16]")
     monkeypatch.setattr(registry, "models_folder", lambda: folder.parent)
     monkeypatch.setattr(page, "models_folder", lambda: folder.parent)
+    monkeypatch.setattr(zoo, "model_code_digest", lambda model_id: "the code of a model.py")
     (tmp_path / "quick_worker.py").write_text(WORKER)
     (tmp_path / "started").write_text("")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
