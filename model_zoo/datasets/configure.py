@@ -21,7 +21,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_folder, make_folder
 
 _JUNK = shutil.ignore_patterns("._*", ".DS_Store", "__MACOSX")
-_ELSEWHERE = "set MODEL_ZOO_DATA to a folder with more room"
+_ELSEWHERE = "set MODEL_ZOO_DATA to a folder with more space"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def dataset_states() -> list[dict[str, str]]:
 
 
 def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
-    """Put a dataset into `data_root()`. What the user gave stays as it is; on the same disk it takes no room twice.
+    """Put a dataset into `data_root()`. What the user gave stays as it is; on the same disk it takes no space twice.
 
     Args:
         files: Archives, folders or single files, as they were published.

@@ -67,7 +67,7 @@ class FolderDataset(BaseDataset):
 
 
 def _read_npz(path: Path, spec: InputSpec) -> Arrays:
-    """The arrays of an archive. Its headers are held against the spec before anything is unpacked."""
+    """The arrays of an archive. Its headers are compared with the spec before anything is unpacked."""
     stored = open_arrays(path)
     size = sum(array.nbytes for array in stored.values())
     if size > MAX_ARRAY_BYTES:

@@ -54,9 +54,9 @@ def drop_interval(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Interval | None:
-    """As `interval`, of the drop from a reference, e.g. torch, to another place; positive: the other one is worse.
+    """As `interval`, of the drop from a reference, e.g. torch, to another backend; positive: the other one is worse.
 
-    Both are scored on the same draws: what makes a sample hard does so in both places, so the drop is surer
+    Both are scored on the same draws: what makes a sample hard does so on both backends, so the drop is surer
     than either.
 
     Args:
@@ -84,7 +84,7 @@ def samples_for(width: float, values: np.ndarray | None = None, spread: float = 
 
     Args:
         width: From its low to its high end, in the unit of the metric.
-        values: Of a pilot: `sample_values` for an interval of the score; the differences between two places' for one
+        values: Of a pilot: `sample_values` for an interval of the score; the differences between two backends' for one
             of the drop. None: there was no pilot.
         spread: The standard deviation that is assumed without a pilot; 50 is the most that percentages can have.
 

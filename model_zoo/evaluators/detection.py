@@ -24,7 +24,7 @@ MIN_SCORE, MAX_OVERLAP, MAX_KEPT = 0.001, 0.65, 300
 #: What COCO scores of each class in a picture, best first.
 MAX_SCORED = 100
 
-#: What a person is shown, and what counts in the agreement of two places.
+#: What a drawing shows, and what counts in the agreement of two backends.
 SHOWN_SCORE = 0.25
 
 

@@ -134,7 +134,7 @@ class ModelContract:
         check_odd_inputs(predict, names)
 
     def test_generated_files_are_in_step(self) -> None:
-        from model_zoo.scripts.run_codegen import drift  # a test stands above all rooms
+        from model_zoo.scripts.run_codegen import drift  # tests stand above all packages
 
         stale = list(drift(self.model_id))
         assert not stale, f"{stale}: run python model_zoo/scripts/run_codegen.py -m {self.model_id}"

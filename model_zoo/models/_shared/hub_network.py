@@ -37,7 +37,7 @@ class HubNetwork:
         published: Owner and name on the Hugging Face hub.
         other_tasks: How tensors begin that the published checkpoint holds for other tasks.
         filename: Of the published checkpoint.
-        told: What settings a checkpoint tells of, such as the number of classes, from its tensors by name.
+        settings_of: Settings that follow from a checkpoint, such as the number of classes, by its tensors.
         computed: How tensors end that the network works out by itself; a checkpoint may leave them out.
         convert: From the published tensors to those of a network that was changed to fit the NPU.
     """
@@ -49,7 +49,7 @@ class HubNetwork:
     published: str
     other_tasks: tuple[str, ...] = ()
     filename: str = "model.safetensors"
-    told: Callable[[Mapping[str, torch.Tensor]], dict[str, Any]] = lambda _: {}
+    settings_of: Callable[[Mapping[str, torch.Tensor]], dict[str, Any]] = lambda _: {}
     computed: tuple[str, ...] = ()
     convert: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict
 
@@ -80,7 +80,9 @@ class HubNetwork:
         path = resolve_weights(weights, self.model_id, {"HUB": WeightsFile(url, None, self.filename)}, "HUB")
         state = {} if path is None else read_state_dict(path)
         with seeded():
-            network = self.build(**self.told({name.removeprefix("network."): each for name, each in state.items()}))
+            network = self.build(
+                **self.settings_of({name.removeprefix("network."): each for name, each in state.items()})
+            )
             if path is None:
                 randomize_vectors(network)
         if path is not None:

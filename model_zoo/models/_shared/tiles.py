@@ -41,9 +41,9 @@ def in_tiles(
     result = np.empty((height * scale, width * scale, 3), np.uint8)
     for top in range(0, height, inner_height):
         for left in range(0, width, inner_width):
-            place = result[top * scale : (top + inner_height) * scale, left * scale : (left + inner_width) * scale]
+            target = result[top * scale : (top + inner_height) * scale, left * scale : (left + inner_width) * scale]
             tile = _tile(model, pixels[:, :, top : top + size[0], left : left + size[1]], margin * scale, scale)
-            place[:] = tile[: place.shape[0], : place.shape[1]]
+            target[:] = tile[: target.shape[0], : target.shape[1]]
     return Image.fromarray(result)
 
 

@@ -25,7 +25,7 @@ from model_zoo.models._shared.object_detection.model import (
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
 
 
-def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _settings_of(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """How many classes a checkpoint has; one more is for "nothing here"."""
     weight = state.get("class_labels_classifier.weight")
     return {} if weight is None or len(weight) < 2 else {"num_labels": len(weight) - 1}
@@ -49,7 +49,7 @@ HUB = HubNetwork(
         "attn_implementation": {"": "eager", "backbone_config": "sdpa"},
     },
     published="facebook/detr-resnet-50",
-    told=_told,
+    settings_of=_settings_of,
 )
 
 

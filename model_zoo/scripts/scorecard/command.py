@@ -35,7 +35,7 @@ def run(argv: list[str]) -> int:
     log.print(f"{total} builds of {len(targets)} models; each finished one is kept, and not made again")
     done = 0
 
-    def watch(model_id: str, row: Row, known: bool) -> None:
+    def observer(model_id: str, row: Row, known: bool) -> None:
         nonlocal done
         done += 1
         state = ("passed", "green") if row.passed else ("failed", "red")
@@ -46,7 +46,7 @@ def run(argv: list[str]) -> int:
         workers=args.workers,
         limits=Limits(args.time_limit, int(args.memory * 2**30)),
     )
-    cards = run_matrix(targets, settings, watch)
+    cards = run_matrix(targets, settings, observer)
     page = write_page([read_scorecard(model_id) for model_id in model_ids()]) if page_file().parent.is_dir() else None
     _show(cards, targets, page, args.json)
     return int(any(not row.passed for card in cards for row in _asked(card, targets)))

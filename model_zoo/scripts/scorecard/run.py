@@ -35,18 +35,20 @@ class Settings:
     limits: Limits
 
 
-#: Is told of every row that there is: the model, the row, and whether it was measured before.
-Watch = Callable[[str, Row, bool], None]
+#: Called with every row: the model, the row, and whether it was measured before.
+RowObserver = Callable[[str, Row, bool], None]
 
 
-def run_matrix(asked: dict[str, list[Target]], settings: Settings, watch: Watch) -> list[Scorecard]:
+def run_matrix(asked: dict[str, list[Target]], settings: Settings, observer: RowObserver) -> list[Scorecard]:
     """Measure every target of every model, and keep each row in the model's folder as soon as it is known.
 
     A row that is there already, from the same model, code and tools, is not measured again. A row that fails, or whose
     process crashes or passes a limit, is kept with the reason.
     """
     with ThreadPoolExecutor(max_workers=settings.workers) as pool:
-        pending = [pool.submit(_run_model, model_id, targets, settings, watch) for model_id, targets in asked.items()]
+        pending = [
+            pool.submit(_run_model, model_id, targets, settings, observer) for model_id, targets in asked.items()
+        ]
         try:
             return [future.result() for future in pending]
         except BaseException:
@@ -55,19 +57,19 @@ def run_matrix(asked: dict[str, list[Target]], settings: Settings, watch: Watch)
             raise
 
 
-def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, watch: Watch) -> Scorecard:
+def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, observer: RowObserver) -> Scorecard:
     card = read_scorecard(model_id)
     source = ZooSource(model_id, {"weights": "random"} if settings.random else {}, {})
     toolchain = LocalToolchain()
     known = {row.target: row for row in card.rows if row.key == row_key(source.key, row.target)}
     for target in targets:
         if target in known:
-            watch(model_id, known[target], True)
+            observer(model_id, known[target], True)
     due = [target for target in targets if target not in known]
     for row in _measured(model_id, source, due, known, settings):
         card = card.with_row(row, toolchain.versions(row.runtime))
         card.write()
-        watch(model_id, row, False)
+        observer(model_id, row, False)
     return card
 
 

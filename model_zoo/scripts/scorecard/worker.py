@@ -87,7 +87,7 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
     )
 
 
-def _worst(components: tuple[ComponentResult, ...], place: str) -> float | None:
+def _worst(components: tuple[ComponentResult, ...], backend: str) -> float | None:
     """The least dB of all floating point outputs of a backend; one that equals torch's bit for bit has none."""
-    values = [getattr(parity, place) for c in components for parity in c.parity if parity.unit == "dB"]
+    values = [getattr(parity, backend) for c in components for parity in c.parity if parity.unit == "dB"]
     return min((value for value in values if value is not None and math.isfinite(value)), default=None)

@@ -62,8 +62,8 @@ class MarianDecoder(Seq2SeqDecoder):
         return TOKENS
 
     def embed(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        place = nn.functional.embedding(position, self.network.embed_positions.weight)
-        embedded: torch.Tensor = self.network.embed_tokens(input_ids) * self.network.embed_scale + place
+        positions = nn.functional.embedding(position, self.network.embed_positions.weight)
+        embedded: torch.Tensor = self.network.embed_tokens(input_ids) * self.network.embed_scale + positions
         return embedded
 
     def score(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,7 @@ class Steps:
         self._count = 0
 
     @property
-    def room(self) -> int:
+    def remaining(self) -> int:
         """How many more tokens it can take."""
         return self._mask.shape[1] - self._count
 
@@ -106,6 +106,6 @@ def greedy(
         if best == end or len(answer) == limit:
             return answer
         answer.append(best)
-        if not steps.room:
+        if not steps.remaining:
             return answer
         scores = steps.feed(best)

@@ -65,7 +65,7 @@ class Seq2SeqDecoder(HubPart):
 
     @abstractmethod
     def embed(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """A token at its place, float32 [B, 1, size]."""
+        """The embedding of a token at a position, float32 [B, 1, size]."""
 
     @abstractmethod
     def score(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ class Seq2SeqDecoder(HubPart):
 
         Args:
             input_ids: int32 [B, 1].
-            position: Its place in the answer from 0, int32 [1].
+            position: Position in the answer from 0, int32 [1].
             attention_mask: int32 [B, past + 1]: 1 for tokens there are, the newest last.
             cached: With padding in the encoder int32 [B, T], 1 for what is none; then keys and values of past tokens
                 by layer, then those of the encoder.
@@ -99,7 +99,7 @@ class Seq2SeqDecoder(HubPart):
         return self.score(hidden)[:, 0], *cache.tensors()
 
     def get_input_spec(self) -> InputSpec:  # type: ignore[override]  # shapes are those of the instance
-        """A token, its place, what is seen, and the cache."""
+        """A token, its position, the mask, and the cache."""
         attention: Any = self.layers[0].self_attn
         shape, count = (1, attention.num_heads, self.past, attention.head_dim), len(self.layers)
         masked = {"source_mask": TensorSpec((1, self.source()), "int32", value_range=(0, 1))} if self.masked else {}

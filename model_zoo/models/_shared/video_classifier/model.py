@@ -130,7 +130,7 @@ class TorchvisionVideoClassifier(VideoClassifier):
 
 
 def clip_spec(batch_size: int, frames: int, height: int, width: int) -> TensorSpec:
-    """The house convention for a clip: RGB, float32 in 0..1, [batch, 3, frames, height, width]."""
+    """A clip as all models of the zoo take it: RGB, float32 in 0..1, [batch, 3, frames, height, width]."""
     return TensorSpec((batch_size, 3, frames, height, width), value_range=(0.0, 1.0))
 
 

@@ -55,8 +55,8 @@ class WhisperDecoder(Seq2SeqDecoder):
         return FRAMES // 2
 
     def embed(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        place = torch.nn.functional.embedding(position, self.network.embed_positions.weight)
-        embedded: torch.Tensor = self.network.embed_tokens(input_ids) + place
+        positions = torch.nn.functional.embedding(position, self.network.embed_positions.weight)
+        embedded: torch.Tensor = self.network.embed_tokens(input_ids) + positions
         return embedded
 
     def score(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ class ZeroShotApp(TokenizingApp):
 
     #: Whether a picture is squeezed into the input's shape; if not, its shorter side is scaled to fit, the middle kept.
     squeezed: ClassVar[bool] = False
-    #: Whether the text encoder is told which tokens are padding.
+    #: Whether the text encoder takes a mask of the tokens that are no padding.
     masked: ClassVar[bool] = True
     lower_case: ClassVar[bool] = False
 
