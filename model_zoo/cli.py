@@ -58,7 +58,7 @@ COMMANDS = (
     ),
     Command("dataset", "the data that models are calibrated and scored on", "model_zoo.commands.dataset"),
     Command("install", "the packages that one model needs besides the zoo's", "model_zoo.commands.install"),
-    Command("new", "scaffold a model's folder", "model_zoo.scripts.new_model_command"),
+    Command("new", "scaffold a model's folder", "model_zoo.scripts.new_model"),
 )
 
 _EXAMPLES = """examples:

@@ -7,7 +7,6 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import keyword
 import shutil
 import sys
@@ -18,8 +17,9 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # run by its path: the clone it lies in is meant
 
 from model_zoo.base.registry import VALID_ID, models_folder
+from model_zoo.commands.parser import command_parser
 from model_zoo.scripts import from_recovery, run_codegen
-from model_zoo.utils.console import guarded
+from model_zoo.utils.console import guarded, print_json
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
 
@@ -88,27 +88,23 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
     return folder
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Start a model folder that already passes its generated tests.")
-    parser.add_argument("id", help="lower snake case, e.g. my_model")
+def run(argv: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    parser = command_parser("new", "Start a model folder that already passes its tests.", "my_model")
+    parser.add_argument("model", help="lower snake case, e.g. my_model")
     parser.add_argument("--task", default="tensor", metavar="TASK", help=f"{', '.join(TASKS)} (default: %(default)s)")
     parser.add_argument("--from-recovery", type=Path, metavar="DIR", help="start from what `model-zoo recover` wrote")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
-    return guarded(lambda: _new(args.id, args.task, args.from_recovery), argv)
-
-
-def _new(model_id: str, task: str, recovery: Path | None) -> int:
-    folder = new_model(model_id, task, recovery)
-    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))}")
-    print("next: replace the network in model.py and the texts in info.yaml; then")
-    print(f"  python model_zoo/scripts/run_codegen.py -m {model_id}")
-    print(f"  python model_zoo/scripts/autofill_info_yaml.py -m {model_id}")
-    print(f"  python -m pytest model_zoo/models/{model_id}")
+    folder = new_model(args.model, args.task, args.from_recovery)
+    if args.json:
+        print_json({"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())})
+        return 0
+    print(f"written to {folder}/\nnext: replace the network in model.py and the texts in info.yaml; then")
+    print(f"  python model_zoo/scripts/run_codegen.py -m {args.model}")
+    print(f"  python model_zoo/scripts/autofill_info_yaml.py -m {args.model}")
+    print(f"  pytest {folder}\n  model-zoo export {args.model} --help")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(lambda: run(sys.argv[1:]), sys.argv[1:]))

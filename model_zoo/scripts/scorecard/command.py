@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from model_zoo.base.registry import model_folder, model_ids
+from model_zoo.commands.parser import command_parser
 from model_zoo.scripts.scorecard.page import page_file, write_page
 from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard, targets_of
 from model_zoo.scripts.scorecard.run import Settings, run_matrix
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import CommandParser, console, marked, print_json, table
+from model_zoo.utils.console import console, marked, print_json, table
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import Limits
 
@@ -53,11 +54,11 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = CommandParser(
-        prog="model-zoo scorecard",
-        description="Build models for many targets on this machine, and keep what came of it in each model's "
-        "scorecard.yaml and, in a clone, docs/scorecard.md. Stopped or killed, the same command goes on where it was.",
-        epilog="example: model-zoo scorecard --models resnet18 mobilenet_v2 --chipsets sm8650 --runtimes qnn",
+    parser = command_parser(
+        "scorecard",
+        "Build models for many targets on this machine, and keep what came of it in each model's scorecard.yaml and, "
+        "in a clone, docs/scorecard.md. Stopped or killed, the same command goes on where it was.",
+        "--models resnet18 mobilenet_v2 --chipsets sm8650 --runtimes qnn",
     )
     parser.add_argument("--models", nargs="+", metavar="ID", help="default: all")
     parser.add_argument("--precisions", nargs="+", default=PRECISIONS, help=f"default: {' '.join(PRECISIONS)}")
@@ -73,8 +74,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--time-limit", type=float, default=1800.0, metavar="S", help="of one build (default: %(default)s)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
 
 

@@ -1,21 +1,31 @@
-"""Work through the matrix: one process a model, several side by side; what is finished is not done twice."""
+"""Measure every model on every target: a process for each model, several side by side, and no finished row twice."""
 
 from __future__ import annotations
 
+import datetime
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from model_zoo.pipeline.cache import Entry, open_cache
+from model_zoo.pipeline.export import run_plan
+from model_zoo.pipeline.options import ExportOptions
+from model_zoo.pipeline.plan import make_plan
+from model_zoo.pipeline.result import ComponentResult
 from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard
-from model_zoo.scripts.scorecard.worker import row_key, today
 from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import chipsets
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
+from model_zoo.utils.hashing import digest
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
 
-_WORKER = "model_zoo.scripts.scorecard.worker"
+#: Module whose `serve` measures one model, row by row, in a process of its own.
+_WORKER = "model_zoo.scripts.scorecard.run"
 #: NPUs whose emulators give the same outputs (docs/accuracy.md says how often and how exactly): one is run for all.
 _EMULATED_ALIKE = frozenset({73, 75, 79, 81})
 
@@ -111,3 +121,77 @@ def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:
         if row.target == build and alike and row.passed and row.emulate_seconds:
             return row.target.chipset
     return None
+
+
+def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Load a model once, then answer one target after the other; its capture serves them all."""
+    source = ZooSource(job["model"], {"weights": "random"} if job["random"] else {}, {})
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        asked = Row.model_validate(request)
+        return measure(source, asked.target, work_dir, asked.emulated_as).to_json()
+
+    return answer
+
+
+def row_key(source_key: str, target: Target) -> str:
+    """Names everything that a row depends on."""
+    return digest("scorecard", source_key, target.name, LocalToolchain().versions(target.runtime))[:16]
+
+
+def today() -> str:
+    """The date of a row."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | None = None) -> Row:
+    """Export a model for one target, and say what came of it; with `emulated_as`, compile it only."""
+    seconds: dict[str, float] = {}
+    peaks = [0]
+
+    def report(title: str, work: Callable[[], Entry]) -> Entry:
+        entry = work()  # what was cached says what making it took
+        seconds[title.split(" for ")[0]] = entry.seconds
+        peaks.append(entry.value.get("peak_memory_bytes", 0))
+        return entry
+
+    options = ExportOptions(
+        runtime=target.runtime,
+        precision=target.precision,
+        chipset=target.chipset,
+        skip_profiling=True,
+        skip_inferencing=emulated_as is not None,
+        output_dir=folder / "build",
+    )
+    try:
+        with open_cache(True) as cache:
+            plan = make_plan(source, options, LocalToolchain(), cache)
+            (made,) = run_plan(plan, options, cache, report).targets
+        error, components = made.error, made.components
+    except ModelZooError as failed:
+        error, components = failed, ()
+    compiled = [component.compiled for component in components if component.compiled]
+    placed = [each for each in compiled if each.nodes is not None]
+    return Row(
+        **vars(target),
+        key=row_key(source.key, target),
+        date=today(),
+        error=" ".join(error.message.split()) if error else None,
+        npu_nodes=sum(each.npu_nodes or 0 for each in placed) if placed else None,
+        nodes=sum(each.nodes or 0 for each in placed) if placed else None,
+        size_bytes=sum(component.size_bytes for component in components) if components else None,
+        capture_seconds=seconds.get("capture"),
+        quantize_seconds=seconds.get("quantize", seconds.get("lower")),
+        compile_seconds=sum(each.compile_seconds for each in compiled) if placed else None,
+        emulate_seconds=sum(each.emulate_seconds for each in compiled) if placed and not emulated_as else None,
+        emulated_as=emulated_as,
+        peak_memory_bytes=max(peaks) or None,
+        host_db=_worst(components, "host"),
+        emulator_db=_worst(components, "npu"),
+    )
+
+
+def _worst(components: tuple[ComponentResult, ...], backend: str) -> float | None:
+    """The least dB of all floating point outputs of a backend; one that equals torch's bit for bit has none."""
+    values = [getattr(parity, backend) for c in components for parity in c.parity if parity.unit == "dB"]
+    return min((value for value in values if value is not None and math.isfinite(value)), default=None)
