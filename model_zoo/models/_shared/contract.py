@@ -85,10 +85,10 @@ class ModelContract:
 
     def test_channel_last_names_exist(self, parts: Samples) -> None:
         for part in parts.values():
-            given = {name for name, tensor in part.spec.items() if len(tensor.shape) == 4}
-            made = {name for name, value in part.outputs.items() if value.ndim == 4}
-            assert set(part.component.get_channel_last_inputs()) <= given, "not an input with four dimensions"
-            assert set(part.component.get_channel_last_outputs()) <= made, "not an output with four dimensions"
+            inputs = {name for name, tensor in part.spec.items() if len(tensor.shape) == 4}
+            outputs = {name for name, value in part.outputs.items() if value.ndim == 4}
+            assert set(part.component.get_channel_last_inputs()) <= inputs, "not an input with four dimensions"
+            assert set(part.component.get_channel_last_outputs()) <= outputs, "not an output with four dimensions"
 
     def test_outputs_are_finite(self, parts: Samples) -> None:
         for part in parts.values():
@@ -172,7 +172,7 @@ def run(component: BaseModel, sample: Arrays) -> Arrays:
     return run_torch(component, sample, component.get_output_names())
 
 
-def assert_equal(expected: Arrays, found: Arrays, message: str) -> None:
+def assert_equal(expected: Arrays, actual: Arrays, message: str) -> None:
     """Bit for bit."""
     for name, value in expected.items():
-        assert np.array_equal(value, found[name]), f"{message}: '{name}'"
+        assert np.array_equal(value, actual[name]), f"{message}: '{name}'"

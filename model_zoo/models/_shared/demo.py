@@ -100,13 +100,13 @@ def _run(
     loaded = medium.load(source if source is not None else default())
     make_folder(args.output_dir)
     model = demo_model(model_id, args)
-    shown = show(load_app_class(model_id)(model), loaded, args)
+    result = show(load_app_class(model_id)(model), loaded, args)
     paths = {}
-    for name, picture in {"picture": shown.picture, **shown.more}.items():
+    for name, picture in {"picture": result.picture, **result.more}.items():
         paths[name] = args.output_dir / f"{model_id}{'' if name == 'picture' else f'_{name}'}.png"
         with atomic_write(paths[name]) as temporary:
             picture.save(temporary, format="PNG")
-    _print(model_id, medium.name, shown.rows, paths, args.json)
+    _print(model_id, medium.name, result.rows, paths, args.json)
     return 0
 
 
@@ -153,10 +153,10 @@ def demo_model(model_id: str, args: argparse.Namespace, apart: Collection[str] =
 def _part(folder: Path, model_id: str, name: str) -> Path:
     """The file of one component in the folder of an export."""
     files = [folder / f"{model_id}_{name}{suffix}" for suffix in (".bin", ".onnx", ".tflite")]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
+    path = next((file for file in files if file.is_file()), None)
+    if path is None:
         raise UserError(f"{folder} has no {' or '.join(file.name for file in files)}", "give the folder of an export")
-    return found
+    return path
 
 
 def _print(model_id: str, medium: str, rows: list[dict[str, Any]], paths: dict[str, Path], as_json: bool) -> None:
@@ -177,14 +177,14 @@ def _print(model_id: str, medium: str, rows: list[dict[str, Any]], paths: dict[s
 def draw_lines(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     """A copy of a picture with lines of text in its upper left corner; a small picture is enlarged first."""
     factor = max(1, _MIN_SHOWN // max(picture.size))
-    shown = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    draw = ImageDraw.Draw(shown, "RGBA")
-    font = ImageFont.load_default(min(64, max(12, shown.height // 24)))
+    canvas = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(canvas, "RGBA")
+    font = ImageFont.load_default(min(64, max(12, canvas.height // 24)))
     text = "\n".join(lines)
     left, top, right, bottom = draw.multiline_textbbox((8, 8), text, font=font)
     draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=(0, 0, 0, 160))
     draw.multiline_text((8, 8), text, font=font, fill="white")
-    return shown
+    return canvas
 
 
 def drawn_scene() -> Image.Image:

@@ -87,8 +87,8 @@ class HubNetwork:
                 randomize_vectors(network)
         if path is not None:
             own = {name: value for name, value in network.state_dict().items() if name.endswith(self.computed)}
-            given = self.convert(fitting(state, network, self.other_tasks))
-            load_strict(network, own | given, str(path))
+            converted = self.convert(fitting(state, network, self.other_tasks))
+            load_strict(network, own | converted, str(path))
         return network, path
 
     @contextmanager
@@ -115,7 +115,7 @@ def fitting(
         state: As published, or as our own classes write it: with `network.` before each name.
         other_tasks: How tensors begin that this network has no use for.
     """
-    found, own = {}, network.state_dict().keys()
+    fitted, own = {}, network.state_dict().keys()
     renamings = [each for each in get_model_conversion_mapping(network) if isinstance(each, WeightRenaming)]
     for name, tensor in state.items():
         name = name.removeprefix("network.")
@@ -124,12 +124,12 @@ def fitting(
             name = name.removesuffix(old) + new if name.endswith(old) else name
         unused = name.endswith(_UNUSED) and name not in own
         if not unused and not name.startswith(other_tasks):
-            found[name] = tensor
+            fitted[name] = tensor
     # One tensor under two names is published once.
     for name, source in (network.all_tied_weights_keys or {}).items():
-        if name not in found and source in found:
-            found[name] = found[source]
-    return found
+        if name not in fitted and source in fitted:
+            fitted[name] = fitted[source]
+    return fitted
 
 
 def _reduced(settings: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class PictureToPictureTests(ModelTests):
     #: How many times larger the result is.
     scale: ClassVar[int]
     #: Size of the picture that the demo saves of one of 40 x 30.
-    shown: ClassVar[tuple[int, int]]
+    demo_size: ClassVar[tuple[int, int]]
     #: Tensors of the published file: how many, and the shapes of some.
     tensors: ClassVar[int]
     shapes: ClassVar[dict[str, tuple[int, ...]]]
@@ -47,13 +47,13 @@ class PictureToPictureTests(ModelTests):
         crops = [shrink(photo).crop((0, 0, 32, 48)) for photo in photos("test")]
         pictures = torch.from_numpy(np.concatenate([image_to_array(crop) for crop in crops]))
         with torch.inference_mode():
-            made = model(pictures)
-        assert made.shape == (3, 3, self.scale * 48, self.scale * 32)
-        assert made.min() >= 0 and made.max() <= 1
-        assert (made[0] - made[1]).abs().mean() > 0.01
-        assert ((made > 0) & (made < 1)).float().mean() > 0.3
+            outputs = model(pictures)
+        assert outputs.shape == (3, 3, self.scale * 48, self.scale * 32)
+        assert outputs.min() >= 0 and outputs.max() <= 1
+        assert (outputs[0] - outputs[1]).abs().mean() > 0.01
+        assert ((outputs > 0) & (outputs < 1)).float().mean() > 0.3
         repeated = pictures.repeat_interleave(self.scale, dim=2).repeat_interleave(self.scale, dim=3)
-        assert (made - repeated).abs().mean() > 0.001
+        assert (outputs - repeated).abs().mean() > 0.001
 
     def test_names_are_those_of_the_published_file(self, model: PublishedModel, tmp_path: Path) -> None:
         """Written by data-parallel training, as such files are."""
@@ -87,8 +87,8 @@ class PictureToPictureTests(ModelTests):
     def test_pictures_of_any_kind_and_size(
         self, app: RestorationApp | SuperResolutionApp, mode: str, size: tuple[int, int]
     ) -> None:
-        made = app.predict(Image.new(mode, size))
-        assert made.mode == "RGB" and made.size == (self.scale * size[0], self.scale * size[1])
+        outputs = app.predict(Image.new(mode, size))
+        assert outputs.mode == "RGB" and outputs.size == (self.scale * size[0], self.scale * size[1])
 
     @pytest.mark.trace
     def test_trace(self, model: PublishedModel) -> None:
@@ -101,4 +101,4 @@ class PictureToPictureTests(ModelTests):
         shrink(photos("test")[0]).crop((0, 0, 40, 30)).save(tmp_path / "small.png")
         assert self.run_demo("--image", tmp_path / "small.png", "--output-dir", tmp_path, "--json") == 0
         printed = json.loads(capsys.readouterr().out)
-        assert printed["found"] and Image.open(printed["picture"]).size == self.shown
+        assert printed["found"] and Image.open(printed["picture"]).size == self.demo_size

@@ -53,8 +53,8 @@ def _tile(model: Callable[[torch.Tensor], torch.Tensor], tile: np.ndarray, edge:
         output = model(torch.from_numpy(np.ascontiguousarray(tile)))
     wanted = (1, 3, tile.shape[2] * scale, tile.shape[3] * scale)
     if not isinstance(output, torch.Tensor) or output.shape != wanted:
-        found = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ModelZooError(f"the model should give pictures {list(wanted)}, this one gave {found}")
+        shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelZooError(f"the model should give pictures {list(wanted)}, this one gave {shape}")
     if not bool(torch.isfinite(output).all()):
         raise ModelZooError("the model gave pixels that are NaN or infinite")
     inner = output[0, :, edge : wanted[2] - edge, edge : wanted[3] - edge].float().clamp(0, 1)

@@ -25,5 +25,5 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _show(app: ClassifierApp, picture: Image.Image, args: argparse.Namespace) -> DemoResult:
     predictions = app.predict(picture, args.top_k)
-    lines = [f"{found.label}  {found.probability:.1%}" for found in predictions]
-    return DemoResult(draw_lines(picture, lines), [found.to_json() for found in predictions])
+    lines = [f"{prediction.label}  {prediction.probability:.1%}" for prediction in predictions]
+    return DemoResult(draw_lines(picture, lines), [prediction.to_json() for prediction in predictions])

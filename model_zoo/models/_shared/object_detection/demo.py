@@ -31,7 +31,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _show(app: ObjectDetectionApp, picture: Image.Image, args: argparse.Namespace) -> DemoResult:
     app = type(app)(app.model, score_threshold=args.score_threshold, iou_threshold=args.iou_threshold)
     detections = app.predict(picture)
-    rows = [found.to_json() for found in detections]
+    rows = [detection.to_json() for detection in detections]
     for row in rows:
         row["box"] = [round(corner, 1) for corner in row["box"]]
     return DemoResult(app.draw(picture, detections), rows)

@@ -42,21 +42,21 @@ class ObjectDetectorTests(ModelTests):
         height, width = pictures.shape[2:]
         app = load_app_class(self.model_id)(model, height=height, width=width, score_threshold=0.0)
         for picture in (Image.new("L", (1, 300), 40), Image.new("RGBA", (33, 20), (255, 0, 0, 128))):
-            found = app.predict(picture)
-            assert 0 < len(found) <= 300
-            assert [d.score for d in found] == sorted((d.score for d in found), reverse=True)
-            for detection in found:
+            detections = app.predict(picture)
+            assert 0 < len(detections) <= 300
+            assert [d.score for d in detections] == sorted((d.score for d in detections), reverse=True)
+            for detection in detections:
                 x1, y1, x2, y2 = detection.box
                 assert 0 <= x1 < x2 <= picture.width and 0 <= y1 < y2 <= picture.height
-            assert app.draw(picture, found).size == picture.size
+            assert app.draw(picture, detections).size == picture.size
         assert isinstance(app.predict(np.zeros((5, 7), np.uint16)), list)
 
     @pytest.mark.trace
     def test_trace(self, model: ObjectDetector, pictures: torch.Tensor) -> None:
         with torch.no_grad():
             traced = torch.export.export(model, (pictures[:1],), strict=False).module()
-            for found, expected in zip(traced(pictures[1:]), model(pictures[1:]), strict=True):
-                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+            for actual, expected in zip(traced(pictures[1:]), model(pictures[1:]), strict=True):
+                torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
     def test_demo(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         flags = ["--output-dir", tmp_path, "--score-threshold", 0.001, "--json"]

@@ -40,6 +40,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _show(app: PoseApp, picture: Image.Image, args: argparse.Namespace) -> DemoResult:
     pose = app.predict(picture, tuple(args.box) if args.box else None)
-    found = zip(KEYPOINTS, pose.keypoints.tolist(), pose.scores.tolist(), strict=True)
-    rows = [{"joint": name, "x": round(x, 1), "y": round(y, 1), "score": score} for name, (x, y), score in found]
+    joints = zip(KEYPOINTS, pose.keypoints.tolist(), pose.scores.tolist(), strict=True)
+    rows = [{"joint": name, "x": round(x, 1), "y": round(y, 1), "score": score} for name, (x, y), score in joints]
     return DemoResult(app.draw(picture, pose), rows)

@@ -17,7 +17,7 @@ class RestorationTests(PictureToPictureTests):
     """Subclass with what is known of the published file."""
 
     scale = 1
-    shown = (80, 30)  # both side by side
+    demo_size = (80, 30)  # both side by side
 
     def test_demo_saves_the_restored_picture_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         photos("test")[0].crop((0, 0, 40, 30)).save(tmp_path / "small.png")

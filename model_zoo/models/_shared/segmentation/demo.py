@@ -20,6 +20,9 @@ def segmentation_demo(
 
 
 def _show(app: SegmentationApp, picture: Image.Image, args: argparse.Namespace) -> DemoResult:
-    found = app.predict(picture)
-    rows = [{"label": found.labels[index], "share": share, "index": index} for index, share in found.shares().items()]
-    return DemoResult(app.draw(picture, found), rows)
+    segmentation = app.predict(picture)
+    rows = [
+        {"label": segmentation.labels[index], "share": share, "index": index}
+        for index, share in segmentation.shares().items()
+    ]
+    return DemoResult(app.draw(picture, segmentation), rows)

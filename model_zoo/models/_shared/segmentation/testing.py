@@ -66,8 +66,8 @@ class SegmentationTests(ModelTests):
             expected = self.library_logits(network, normalize(pictures, list(IMAGENET_MEAN), list(IMAGENET_STD)))
             torch.testing.assert_close(model(pictures), expected, rtol=1e-4, atol=1e-4)
         assert model.num_classes == 3 and model.labels() is None
-        found = load_app_class(self.model_id)(model).predict(Image.new("L", (50, 9)))
-        assert found.mask.shape == (9, 50) and found.labels == ("class 0", "class 1", "class 2")
+        segmentation = load_app_class(self.model_id)(model).predict(Image.new("L", (50, 9)))
+        assert segmentation.mask.shape == (9, 50) and segmentation.labels == ("class 0", "class 1", "class 2")
         torch.save({**state, "extra.weight": torch.ones(2)}, path)
         with pytest.raises(UserError, match=r"1 extra: extra\.weight"):
             model_class.from_pretrained(weights=str(path))

@@ -13,10 +13,10 @@ from model_zoo.base.spec import InputSpec
 from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import ModelZooError, UserError
 
-Network = Callable[..., Any]
+NetworkCall = Callable[..., Any]
 
 
-def parts_of(model: CollectionModel | Mapping[str, Network]) -> tuple[Network, Network]:
+def parts_of(model: CollectionModel | Mapping[str, NetworkCall]) -> tuple[NetworkCall, NetworkCall]:
     """Encoder and decoder of a model of the zoo, or of what `load_compiled` gave for each.
 
     Raises:
@@ -28,7 +28,7 @@ def parts_of(model: CollectionModel | Mapping[str, Network]) -> tuple[Network, N
     return parts["encoder"], parts["decoder"]
 
 
-def spec_of(network: Network) -> InputSpec:
+def spec_of(network: NetworkCall) -> InputSpec:
     """The input spec of a model of the zoo or a compiled one.
 
     Raises:
@@ -50,7 +50,7 @@ class Steps:
     """
 
     def __init__(
-        self, decoder: Network, encoded: Sequence[torch.Tensor], source_mask: torch.Tensor | None = None
+        self, decoder: NetworkCall, encoded: Sequence[torch.Tensor], source_mask: torch.Tensor | None = None
     ) -> None:
         spec = spec_of(decoder)
         self._decoder = decoder

@@ -94,8 +94,8 @@ class Seq2SeqDecoder(HubPart):
         source_mask = additive(cached[0], hidden.dtype) if self.masked else None
         for layer in self.layers:
             # Any tensor in the place of the encoder's features says that there is an encoder; its cache is used.
-            found = layer(hidden, mask, hidden, encoder_attention_mask=source_mask, past_key_values=cache)
-            hidden = found if isinstance(found, torch.Tensor) else found[0]
+            outputs = layer(hidden, mask, hidden, encoder_attention_mask=source_mask, past_key_values=cache)
+            hidden = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
         return self.score(hidden)[:, 0], *cache.tensors()
 
     def get_input_spec(self) -> InputSpec:  # type: ignore[override]  # shapes are those of the instance

@@ -42,21 +42,21 @@ class TokenizingApp:
             UserError: None was given, and there is none beside the weights, or its file is damaged, or one of a
                 larger vocabulary than the model's.
         """
-        given = self._given
-        if given is None:
-            given = getattr(self.model, "tokenizer_path", lambda: None)()
-        if given is None:
+        source = self._given
+        if source is None:
+            source = getattr(self.model, "tokenizer_path", lambda: None)()
+        if source is None:
             hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
             raise UserError("text needs the tokenizer that the weights were trained with", hint)
-        found = self.read_tokenizer(Path(given)) if isinstance(given, (str, Path)) else given
+        tokenizer = self.read_tokenizer(Path(source)) if isinstance(source, (str, Path)) else source
         ids = (known_spec(self._reader) or {}).get("input_ids")
-        if ids is not None and ids.value_range is not None and found.size > ids.value_range[1] + 1:
+        if ids is not None and ids.value_range is not None and tokenizer.size > ids.value_range[1] + 1:
             raise UserError(
-                f"{given if found is not given else 'the tokenizer'} has {found.size} tokens, the model "
+                f"{source if tokenizer is not source else 'the tokenizer'} has {tokenizer.size} tokens, the model "
                 f"{ids.value_range[1] + 1:.0f}",
                 "give the one that the weights were trained with: --tokenizer PATH",
             )
-        return found
+        return tokenizer
 
 
 class NumberedWords:

@@ -41,11 +41,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _show(app: VideoClassifierApp, clip: list[Image.Image], args: argparse.Namespace) -> DemoResult:
     predictions = app.predict(clip, args.top_k)
-    shown = [frame.resize((max(1, frame.width * _HEIGHT // frame.height), _HEIGHT)) for frame in spread(clip, _SHOWN)]
-    strip = Image.new("RGB", (sum(frame.width for frame in shown), _HEIGHT))
+    thumbnails = [
+        frame.resize((max(1, frame.width * _HEIGHT // frame.height), _HEIGHT)) for frame in spread(clip, _SHOWN)
+    ]
+    strip = Image.new("RGB", (sum(frame.width for frame in thumbnails), _HEIGHT))
     left = 0
-    for frame in shown:
+    for frame in thumbnails:
         strip.paste(frame, (left, 0))
         left += frame.width
-    lines = [f"{found.label}  {found.probability:.1%}" for found in predictions]
-    return DemoResult(draw_lines(strip, lines), [found.to_json() for found in predictions])
+    lines = [f"{prediction.label}  {prediction.probability:.1%}" for prediction in predictions]
+    return DemoResult(draw_lines(strip, lines), [prediction.to_json() for prediction in predictions])
