@@ -43,7 +43,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _show(app: App, cloud: np.ndarray, args: argparse.Namespace) -> DemoResult:
     predictions = app.predict(cloud, args.top_k)
     lines = [f"{found.label}  {found.probability:.1%}" for found in predictions]
-    return DemoResult(draw_lines(_view(cloud), lines), [found.to_json() for found in predictions])
+    return DemoResult(draw_lines(_view(cloud), lines), [prediction.to_json() for prediction in predictions])
 
 
 def _view(cloud: np.ndarray) -> Image.Image:

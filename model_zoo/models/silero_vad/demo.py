@@ -26,8 +26,8 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _find(app: App, args: argparse.Namespace) -> list[dict[str, Any]]:
-    found = app.predict(args.audio if args.audio is not None else hum(), args.threshold)
-    return [speech.to_json() for speech in found]
+    speech_spans = app.predict(args.audio if args.audio is not None else hum(), args.threshold)
+    return [speech.to_json() for speech in speech_spans]
 
 
 if __name__ == "__main__":
