@@ -43,12 +43,12 @@ def recover(file: Path, workspace: Workspace, limits: Limits) -> Path:
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """In the child: recover into a folder; return what was printed, and why it failed."""
-    from model_zoo.workbench.recover import door
+    from model_zoo.workbench.recover import command
 
     printed, problem = io.StringIO(), ""
     with contextlib.redirect_stdout(printed):
         try:
-            status = door.run([job["file"], "-o", job["folder"]])
+            status = command.run([job["file"], "-o", job["folder"]])
             problem = "" if status == 0 else "only a part was recovered"
         except ModelZooError as error:
             problem = error.message
