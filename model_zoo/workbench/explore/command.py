@@ -103,7 +103,7 @@ def _prepare(args: argparse.Namespace) -> Exploration:
     """Check everything that can be checked before a file is written, then make or open the workspace."""
     from model_zoo.targets.chipset import find_chipset
     from model_zoo.workbench.explore import model_file
-    from model_zoo.workbench.explore.environment import choose_environment, find_environments
+    from model_zoo.workbench.explore.environment import choose_environment, describe_environment, find_environments
     from model_zoo.workbench.explore.exploration import Exploration
     from model_zoo.workbench.explore.records import ExploreRequest
     from model_zoo.workbench.explore.targets import read_targets
@@ -123,9 +123,9 @@ def _prepare(args: argparse.Namespace) -> Exploration:
         read_targets(args.targets)
     environments = find_environments(Path.cwd(), os.environ)
     current = choose_environment(environments, args.environment, Path(sys.prefix))
-    facts = model_file.read_facts(file)
-    model_file.check_runnable(file, facts, source, args.trust)
-    beside = model_file.code_beside(file) if source is None and facts.format not in model_file.RUNNERS else None
+    contents = model_file.read_contents(file)
+    model_file.check_runnable(file, contents.format, source, args.trust)
+    beside = model_file.code_beside(file) if source is None and contents.format not in model_file.RUNNERS else None
     request = ExploreRequest(
         model=str(file.resolve()),
         name=args.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
@@ -150,10 +150,8 @@ def _prepare(args: argparse.Namespace) -> Exploration:
     tell(f"workspace: {workspace.root}")
     if beside:
         tell(beside, soft_wrap=True)
-    environments_and_current = (environments, current)
-    return Exploration(
-        workspace, request, file, facts, source, environments_and_current, lambda what: tell(f"  {what}")
-    )
+    environment = describe_environment(environments, current, Path(sys.prefix))
+    return Exploration(workspace, request, file, contents, source, environment, lambda what: tell(f"  {what}"))
 
 
 def _print_tables(record: ExplorationRecord, root: Path) -> None:
