@@ -281,14 +281,6 @@ class ExplorationRecord(RecordPart):
 
 
 STEPS: tuple[type[StepRecord], ...] = (
-    ExploreRequest,
-    ExploreState,
-    Identity,
-    Environment,
-    Requirements,
-    RunInputs,
-    ModelRun,
-    LayerCosts,
-    NpuChecks,
-    TargetOutcomes,
+    *(ExploreRequest, ExploreState, Identity, Environment, Requirements),
+    *(RunInputs, ModelRun, LayerCosts, NpuChecks, TargetOutcomes),
 )
