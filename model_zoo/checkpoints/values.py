@@ -72,7 +72,7 @@ class _Sources:
                 self._unpacked[source] = np.frombuffer(content, np.uint8)
             return self._unpacked[source]
         if source.path not in self._files:
-            self._files[source.path] = np.memmap(source.path, np.uint8, mode="c")
+            self._files[source.path] = np.memmap(source.path, np.uint8, mode="c" if self._writable else "r")
         return self._files[source.path][source.begin : source.begin + source.available]
 
 
@@ -136,10 +136,12 @@ def figures_by_source(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str
     by_source: dict[Source, list[str]] = {}
     for name, stored in tensors.items():
         by_source.setdefault(stored.source, []).append(name)
+    mapped = _Sources()
     for source, names in by_source.items():
-        sources = _Sources()
+        sources = mapped
         try:
             if isinstance(source, UnpackedBytes):
+                sources = _Sources()  # so that what was unpacked is free again after its tensors
                 sources.bytes(source)
         except UnreadableError as error:
             yield from ((name, str(error)) for name in names)
