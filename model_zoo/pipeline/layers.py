@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from model_zoo.pipeline.cache import open_cache
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
+from model_zoo.pipeline.options import BuildOptions
+from model_zoo.pipeline.plan import Plan, make_plan
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
 from model_zoo.sources.base import Source
@@ -120,12 +121,12 @@ def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | Non
 
 def _require_onnx(build: ComponentBuild) -> None:
     if build.runtime is TargetRuntime.TFLITE:
-        raise UserError("nothing here looks into the layers of a tflite file", "use --target-runtime onnx or qnn")
+        raise UserError("nothing here looks into the layers of a tflite file", 'use runtime="onnx" or runtime="qnn"')
 
 
 def inspect_layers(
     source: Source,
-    options: ExportOptions,
+    options: BuildOptions,
     report: Reporter = silent,
     show_plan: Callable[[Plan], None] = lambda plan: None,
 ) -> dict[str, Inspection]:
@@ -137,12 +138,12 @@ def inspect_layers(
     Raises:
         UserError: The precision is float or auto, or the request cannot be met as it is.
     """
-    if options.precision is Precision.FLOAT or options.auto:
-        raise UserError("sensitivity needs one quantized precision", "use --precision w8a8")
+    if options.fixed_precision is Precision.FLOAT or options.auto:
+        raise UserError("sensitivity needs one quantized precision", 'use precision="w8a8"')
     if len(options.chipsets) > 1:
         raise UserError("layers are compared on one chipset", "run it once for each")
     options = replace(options, precision=options.precision or Precision.W8A8)
-    if not options.chipsets and options.runtime.is_qnn:
+    if not options.chipsets and options.target_runtime.is_qnn:
         options = replace(options, runtime=TargetRuntime.ONNX)
     with open_cache(options.use_cache) as cache:
         plan = make_plan(source, options, LocalToolchain(), cache)
