@@ -38,19 +38,18 @@ def unpacked_bytes(tensors: Iterable[StoredTensor]) -> int:
 
 
 def check_memory(tensors: Iterable[StoredTensor], what: str) -> None:
-    """Refuse tensors that must be unpacked into more memory than is free. What is mapped from a file always fits.
+    """Refuse tensors that must be unpacked into more memory than is free. What is mapped from a file always fits."""
+    hint = "convert it to safetensors, which is read in place, or use a larger machine"
+    check_free_memory(unpacked_bytes(tensors), what, hint)
 
-    Raises:
-        UserError: With the size that is needed.
-    """
+
+def check_free_memory(needed: int, what: str, hint: str) -> None:
+    """Refuse what needs more bytes of memory than are free with a `UserError`."""
     import psutil
 
-    needed, free = unpacked_bytes(tensors), int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)
     if needed > free:
-        raise UserError(
-            f"{what} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free",
-            "convert it to safetensors, which is read in place, or use a larger machine",
-        )
+        raise UserError(f"{what} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free", hint)
 
 
 class _Sources:
