@@ -14,7 +14,7 @@ from pydantic import AliasPath
 from model_zoo.base.spec import TensorSpec
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.workbench.recover.verify import check_source
+from model_zoo.workbench.recover.trial import check_source
 
 #: The template of model.py.
 TEMPLATE = "recovered"
