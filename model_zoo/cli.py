@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from model_zoo import __version__
-from model_zoo.utils.console import HouseParser, guarded
+from model_zoo.utils.console import CommandParser, guarded
 from model_zoo.utils.errors import unknown_name
 
 
@@ -44,12 +44,12 @@ COMMANDS = (
     Command(
         "inspect",
         "say everything that is in a checkpoint, without running any of it",
-        "model_zoo.workbench.inspect.door",
+        "model_zoo.workbench.inspect.command",
     ),
     Command("recover", "turn a checkpoint into a model that loads it", "model_zoo.workbench.recover.command"),
-    Command("explore", "run a checkpoint, measure it, and write reports", "model_zoo.workbench.explore.door"),
+    Command("explore", "run a checkpoint, measure it, and write reports", "model_zoo.workbench.explore.command"),
     Command(
-        "scorecard", "build models for many targets, and keep what came of it", "model_zoo.workbench.scorecard.door"
+        "scorecard", "build models for many targets, and keep what came of it", "model_zoo.scripts.scorecard.command"
     ),
     Command(
         "discover",
@@ -58,7 +58,7 @@ COMMANDS = (
     ),
     Command("dataset", "the data that models are calibrated and scored on", "model_zoo.commands.dataset"),
     Command("install", "the packages that one model needs besides the zoo's", "model_zoo.commands.install"),
-    Command("new", "scaffold a model's folder", "model_zoo.scripts.new_model_command"),
+    Command("new", "scaffold a model's folder", "model_zoo.scripts.new_model"),
 )
 
 _EXAMPLES = """examples:
@@ -88,14 +88,14 @@ def _run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo",
         description="Put neural networks on Snapdragon NPUs, from your own machine.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"model_zoo {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=HouseParser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     for command in COMMANDS:
         commands.add_parser(command.name, help=command.help, add_help=False)
     return parser

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from model_zoo.commands.parser import command_parser, print_records
 from model_zoo.datasets.configure import configure, dataset_states
-from model_zoo.utils.console import HouseParser, print_json, spinner
+from model_zoo.utils.console import CommandParser, print_json, spinner
 
 _WHAT = "the data that models are calibrated and scored on"
 
 
 def run(argv: list[str]) -> int:
     """Run the command line; gives the exit status."""
-    parser = HouseParser(prog="model-zoo dataset", description=f"Show {_WHAT}, or put a downloaded dataset in place.")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=HouseParser)
+    parser = CommandParser(prog="model-zoo dataset", description=f"Show {_WHAT}, or put a downloaded dataset in place.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=CommandParser)
     actions.add_parser("list", help="every dataset, and whether it is on this machine", add_help=False)
     actions.add_parser("configure", help="check a downloaded dataset and put it in place", add_help=False)
     args, rest = parser.parse_known_args(argv)

@@ -18,7 +18,7 @@ from model_zoo.sources.zoo import ZooSource, model_code_digest
 from model_zoo.targets.chipset import find_device
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.code_digest import installed_versions
-from model_zoo.utils.console import HouseParser, guarded, spinner
+from model_zoo.utils.console import CommandParser, guarded, spinner
 from model_zoo.utils.errors import ModelZooError, UserError
 
 OptionsT = TypeVar("OptionsT", bound=BuildOptions)
@@ -102,7 +102,7 @@ def parse_request(
         model_flags, input_flags = model_flags_of(model_id, "--no-cache" not in argv)
     generated = (model_folder(model_id) / f"{command}.py").exists()
     program = f"python -m model_zoo.models.{model_id}.{command}" if generated else f"model-zoo {command} {model_id}"
-    parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}")
+    parser = CommandParser(prog=program, description=what, epilog=f"example: {program} {example}")
     add_flags(parser.add_argument_group("model"), model_flags)
     add_flags(parser.add_argument_group("input"), input_flags, sizes=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")

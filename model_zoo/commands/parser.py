@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from model_zoo.utils.console import HouseParser, console, print_json, table
+from model_zoo.utils.console import CommandParser, console, print_json, table
 from model_zoo.utils.errors import UserError
 
 
-def command_parser(name: str, what: str, example: str | None = None) -> HouseParser:
+def command_parser(name: str, what: str, example: str | None = None) -> CommandParser:
     """A parser with --json and --debug.
 
     Args:
@@ -19,7 +19,7 @@ def command_parser(name: str, what: str, example: str | None = None) -> HousePar
         example: Arguments that show it.
     """
     epilog = f"example: model-zoo {name} {example}" if example else None
-    parser = HouseParser(prog=f"model-zoo {name}", description=what, epilog=epilog)
+    parser = CommandParser(prog=f"model-zoo {name}", description=what, epilog=epilog)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
-from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.datasets.images import IMAGE_SUFFIXES, file_facts, image_files, image_input, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest, sha256_file
 from model_zoo.utils.images import load_image, resize_and_center_crop
+from model_zoo.utils.text import shortened
 
 #: Calibration needs hundreds of samples; this refuses archives that unpack to far more than they seem to hold.
 MAX_ARRAY_BYTES = 8 * 2**30
@@ -34,7 +33,7 @@ class FolderDataset(BaseDataset):
         UserError: Nothing is there, it holds no samples, or they do not fit the spec.
     """
 
-    name: ClassVar[str] = "folder"
+    name = "folder"
 
     def __init__(self, path: Path, spec: InputSpec) -> None:
         super().__init__(spec, "calibration")
@@ -68,7 +67,7 @@ class FolderDataset(BaseDataset):
 
 
 def _read_npz(path: Path, spec: InputSpec) -> Arrays:
-    """The arrays of an archive. Its headers are held against the spec before anything is unpacked."""
+    """The arrays of an archive. Its headers are compared with the spec before anything is unpacked."""
     stored = open_arrays(path)
     size = sum(array.nbytes for array in stored.values())
     if size > MAX_ARRAY_BYTES:

@@ -52,14 +52,15 @@ class ExportArguments(ExportOptions):
 
 
 @keywords_of(ExportArguments)
-def export(model: str | Model | torch.nn.Module, arguments: ExportArguments) -> ExportResult:
+def export(model: str | Model | torch.nn.Module | Source, arguments: ExportArguments) -> ExportResult:
     """Turn a model into verified files for one or more chipsets, on this machine.
 
     Example:
         export("digits_cnn", chipset="sm8650", precision="w8a8").targets[0].folder
 
     Args:
-        model: A zoo id, a model object of the zoo's classes, or any torch module together with `input_spec`.
+        model: A zoo id, a model object of the zoo's classes, any torch module together with `input_spec`, or a source
+            of your own.
 
     Raises:
         UserError: The request cannot be met as it is.
@@ -75,7 +76,9 @@ def export(model: str | Model | torch.nn.Module, arguments: ExportArguments) -> 
     return result
 
 
-def _source(model: str | Model | torch.nn.Module, arguments: ExportArguments) -> Source:
+def _source(model: str | Model | torch.nn.Module | Source, arguments: ExportArguments) -> Source:
+    if isinstance(model, Source):
+        return model
     if isinstance(model, str):
         return ZooSource(model, arguments.model_arguments or {}, arguments.input_arguments or {})
     from model_zoo.sources.module import ModuleSource

@@ -17,9 +17,9 @@ from model_zoo.workbench.discover.command import run
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; gives the exit code."""
-    given = sys.argv[1:] if argv is None else argv
-    return guarded(lambda: run(given), given)
+    """Run the command; returns the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    return guarded(lambda: run(argv), argv)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import HouseParser, console, print_json, spinner
+from model_zoo.utils.console import CommandParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.streams import stop_without_reader
 from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name
@@ -96,7 +96,7 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo discover",
         description="Say which models of a library can be traced and placed on an NPU, and why others cannot.",
         epilog=_EPILOG,

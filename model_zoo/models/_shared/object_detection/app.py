@@ -13,10 +13,9 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from model_zoo.models._shared.classifier import image_size
 from model_zoo.models._shared.object_detection.labels import coco_labels
 from model_zoo.utils.arguments import checked
-from model_zoo.utils.boxes import undo_letterbox
 from model_zoo.utils.draw import Box, draw_boxes
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image
+from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image, undo_letterbox
 
 #: No more are given for one picture; COCO scores no more than 100.
 MAX_DETECTIONS = 300
@@ -99,11 +98,11 @@ class ObjectDetectionApp:
         boxes, scores, classes = boxes[strong], scores[strong], classes[strong]
         kept = batched_nms(boxes, scores, classes, self.iou_threshold)
         boxes = clip_boxes_to_image(undo_letterbox(boxes[kept], scale, padding), (picture.height, picture.width))
-        found = zip(boxes.tolist(), scores[kept].tolist(), classes[kept].tolist(), strict=True)
+        candidates = zip(boxes.tolist(), scores[kept].tolist(), classes[kept].tolist(), strict=True)
         # A box that lay wholly in the padding has no area left.
         return [
             Detection(self._label(index), score, (x1, y1, x2, y2), index)
-            for (x1, y1, x2, y2), score, index in found
+            for (x1, y1, x2, y2), score, index in candidates
             if x2 > x1 and y2 > y1
         ][:MAX_DETECTIONS]
 
