@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from model_zoo.base.spec import Arrays
-from model_zoo.targets.chipset import FIRST_HTP, Chipset, chipsets
+from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import CompileRequest, LoweringRequest
@@ -25,7 +25,7 @@ PRECISIONS = (Precision.FLOAT, Precision.W8A8)
 
 def representatives() -> list[Chipset]:
     """One chipset of each generation: a phone's, with a known VTCM where there is one."""
-    known = [chip for chip in chipsets().values() if chip.htp >= FIRST_HTP]
+    known = [chip for chip in chipsets().values() if chip.has_htp]
     found = []
     for generation in _GENERATIONS:
         same = [chip for chip in known if chip.htp == generation]
