@@ -6,7 +6,7 @@ from collections.abc import Collection, MutableSequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_zoo.toolchains.local.onnx_file import load_onnx
+from model_zoo.toolchains.local.onnx_graph import load_onnx
 from model_zoo.toolchains.local.passes import all_nodes
 
 if TYPE_CHECKING:

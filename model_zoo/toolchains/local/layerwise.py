@@ -18,8 +18,8 @@ from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.layers import LayerError, LayerErrors
-from model_zoo.toolchains.local.forms import apply_forms, forms_for
-from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
+from model_zoo.toolchains.local.npu_rewrites import apply_forms, forms_for
+from model_zoo.toolchains.local.onnx_graph import element_counts, load_onnx
 from model_zoo.toolchains.local.qnn import provider_options, require_qnn
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
@@ -97,7 +97,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     from model_zoo.toolchains.local.quantize.calibrate import activation_names
     from model_zoo.toolchains.local.quantize.equalize import recorded
     from model_zoo.toolchains.local.quantize.mixed import candidates
-    from model_zoo.toolchains.local.quantize.worker import prepare
+    from model_zoo.toolchains.local.quantize.recipe import prepare
 
     _, model, _ = prepare(Path(job["captured"]), work_dir, Precision(job["precision"]))
     lowered = load_onnx(Path(job["lowered"]))

@@ -16,7 +16,7 @@ from model_zoo.runtimes.qnn import available, require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.forms import forms_for
+from model_zoo.toolchains.local.npu_rewrites import forms_for
 from model_zoo.toolchains.local.placement import (
     Fallback,
     NotWholeError,

@@ -11,8 +11,8 @@ from typing import Any
 
 from model_zoo.runtimes.context_binary import read_context_binary
 from model_zoo.runtimes.qnn_session import open_context, open_session, run_samples
-from model_zoo.toolchains.local.forms import apply_forms
-from model_zoo.toolchains.local.onnx_file import load_onnx
+from model_zoo.toolchains.local.npu_rewrites import apply_forms
+from model_zoo.toolchains.local.onnx_graph import load_onnx
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import sha256_file
 

@@ -13,7 +13,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.layers import Sensitivity
-from model_zoo.toolchains.local.onnx_file import element_counts
+from model_zoo.toolchains.local.onnx_graph import element_counts
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
@@ -55,7 +55,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
     from model_zoo.toolchains.local.quantize.calibrate import activation_names, find_ranges
     from model_zoo.toolchains.local.quantize.mixed import Change, candidates, output_noise
-    from model_zoo.toolchains.local.quantize.worker import JUDGED_ON, Samples, channel_axes, prepare
+    from model_zoo.toolchains.local.quantize.recipe import JUDGED_ON, Samples, channel_axes, prepare
 
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
     # As a build with an assignment prepares it, so that the names are the same.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_zoo.toolchains.local.products import Product, Products
+from model_zoo.toolchains.local.bias_rewrites import Product, Products
 
 if TYPE_CHECKING:
     import onnx

@@ -15,8 +15,8 @@ from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, Lowerin
 from model_zoo.toolchains.layers import LayerErrors, Sensitivity
 from model_zoo.toolchains.local import litert, qnn, quantize
 from model_zoo.toolchains.local.channels_last import write_channels_last
-from model_zoo.toolchains.local.forms import notes
 from model_zoo.toolchains.local.layerwise import measure_layers
+from model_zoo.toolchains.local.npu_rewrites import notes
 from model_zoo.toolchains.local.sensitivity import measure_sensitivity
 
 _DLC_NOTE = "not verified here: nothing on this machine can load a DLC"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from model_zoo.toolchains.local.products import Products
+from model_zoo.toolchains.local.bias_rewrites import Products
 
 if TYPE_CHECKING:
     import onnx

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from model_zoo.targets.precision import Precision
+from model_zoo.toolchains.local.passes.activations import rectify_by_max_and_min
 from model_zoo.toolchains.local.passes.broadcast import broadcast_by_operator
-from model_zoo.toolchains.local.passes.half_precision import edge_pad_by_concat, uint8_by_int32
 from model_zoo.toolchains.local.passes.linear_layers import matmul_add_to_gemm, rectify_before_reshape
-from model_zoo.toolchains.local.passes.rectifiers import rectify_by_max_and_min
+from model_zoo.toolchains.local.passes.operators import edge_pad_by_concat, uint8_by_int32
 
 if TYPE_CHECKING:
     import onnx

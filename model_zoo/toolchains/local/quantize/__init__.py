@@ -17,7 +17,7 @@ from model_zoo.utils.files import atomic_write, write_error
 from model_zoo.utils.jobs import Limits, run_child
 from model_zoo.utils.temporary import temporary_folder
 
-_WORKER = "model_zoo.toolchains.local.quantize.worker"
+_WORKER = "model_zoo.toolchains.local.quantize.recipe"
 _LIMITS = Limits()
 
 
@@ -89,7 +89,7 @@ def prepare_onnx(onnx: Path, *, out_dir: Path, stem: str) -> Prepared:
     Raises:
         ModelZooError: The file is not a whole ONNX model, or the result cannot be written.
     """
-    from model_zoo.toolchains.local.onnx_file import load_onnx
+    from model_zoo.toolchains.local.onnx_graph import load_onnx
     from model_zoo.toolchains.local.passes import apply_passes
 
     model = load_onnx(onnx)

@@ -10,7 +10,7 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges
-from model_zoo.toolchains.local.quantize.judge import WORTH_DB
+from model_zoo.toolchains.local.quantize.holdout import WORTH_DB
 from model_zoo.toolchains.local.quantize.mixed import Change, output_noise
 from model_zoo.toolchains.local.quantize.ranges import MIN_MAX, PLAIN, apply_method, choose_method
 

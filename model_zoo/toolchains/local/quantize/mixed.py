@@ -17,7 +17,7 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.bounds import RECTIFIERS
-from model_zoo.toolchains.local.onnx_file import DATA_MOVEMENT
+from model_zoo.toolchains.local.onnx_graph import DATA_MOVEMENT
 from model_zoo.toolchains.local.quantize.calibrate import Ranges, cpu_session
 from model_zoo.utils.errors import ModelZooError
 

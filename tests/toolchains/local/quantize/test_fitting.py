@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.toolchains.local.quantize.calibrate import Observed
+from model_zoo.toolchains.local.quantize.gptq import find_scales, fit
 from model_zoo.toolchains.local.quantize.linear import Linear, find_linears
 from model_zoo.toolchains.local.quantize.ranges import CLIPPING, PLAIN, apply_method, choose_method
-from model_zoo.toolchains.local.quantize.rounding import find_scales, fit
 from model_zoo.toolchains.local.quantize.stream import Stream
 from model_zoo.utils.numerics import sqnr_db
 
@@ -47,7 +47,7 @@ def test_weights_are_fitted_in_chunks_too(monkeypatch: pytest.MonkeyPatch) -> No
     x = (draw.normal(size=(1, 64, 8)) @ draw.normal(size=(1, 8, 600))).astype(np.float32)
     weight, residual = draw.normal(size=(1, 5, 64)).astype(np.float32), np.zeros((1, 5, 600), np.float32)
     scales = find_scales(weight, np.square(x).mean(axis=2), 4)
-    monkeypatch.setattr("model_zoo.toolchains.local.quantize.rounding._CHUNK", 24)
+    monkeypatch.setattr("model_zoo.toolchains.local.quantize.gptq._CHUNK", 24)
     fitted = fit(weight, x, residual, scales, 4)
     nearest = np.clip(np.rint(weight / scales), -8, 7)
     assert sqnr_db(weight @ x, fitted * scales @ x) > sqnr_db(weight @ x, nearest * scales @ x) + 3.0

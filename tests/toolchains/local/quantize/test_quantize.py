@@ -14,7 +14,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.local.quantize import Quantized, mixed, prepare_onnx, quantize_onnx, worker
+from model_zoo.toolchains.local.quantize import Quantized, mixed, prepare_onnx, quantize_onnx, recipe
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import Limits
 from model_zoo.utils.numerics import sqnr_db
@@ -173,8 +173,8 @@ def test_operators_that_another_opset_changed_keep_theirs(tmp_path: Path) -> Non
     weights = {name: np.ones(1, np.float32) for name in ("scale", "bias")}
     nodes = [helper.make_node("GroupNormalization", ["image", "scale", "bias"], ["features"], "norm", num_groups=1)]
     model = onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights))
-    assert not worker._raise_opset(model, 21) and model.opset_import[0].version == 20
-    assert worker._raise_opset(onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights, 18)), 20)
+    assert not recipe._raise_opset(model, 21) and model.opset_import[0].version == 20
+    assert recipe._raise_opset(onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights, 18)), 20)
 
 
 @pytest.mark.parametrize("precision", [Precision.W8A8, Precision.W8A16])

@@ -20,7 +20,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.bounds import RECTIFIERS
-from model_zoo.toolchains.local.onnx_file import load_onnx
+from model_zoo.toolchains.local.onnx_graph import load_onnx
 from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, all_nodes, apply_passes
 from model_zoo.toolchains.local.quantize.activations import (
     LEVELS_8BIT,
@@ -32,9 +32,9 @@ from model_zoo.toolchains.local.quantize.activations import (
 from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
 from model_zoo.toolchains.local.quantize.decoding import decoding
 from model_zoo.toolchains.local.quantize.equalize import equalize, find_factors, find_pairs, record, recorded
-from model_zoo.toolchains.local.quantize.judge import WORTH_DB, Judge, held_back
+from model_zoo.toolchains.local.quantize.holdout import WORTH_DB, Judge, held_back
 from model_zoo.toolchains.local.quantize.mixed import Change, blocks, candidates, choose, output_noise
-from model_zoo.toolchains.local.quantize.weights import choose_weights
+from model_zoo.toolchains.local.quantize.weight_fitting import choose_weights
 from model_zoo.utils.errors import ModelZooError
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.toolchains.local.onnx_file import quantize_behind, readers_of
+from model_zoo.toolchains.local.onnx_graph import quantize_behind, readers_of
 from model_zoo.toolchains.local.quantize.calibrate import Values
+from model_zoo.toolchains.local.quantize.gptq import exact_factors, find_scales, fit
 from model_zoo.toolchains.local.quantize.linear import Linear, find_linears
-from model_zoo.toolchains.local.quantize.rounding import exact_factors, find_scales, fit
 from model_zoo.toolchains.local.quantize.stream import Stream
 
 if TYPE_CHECKING:

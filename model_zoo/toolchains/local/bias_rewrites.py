@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model_zoo.toolchains.local.onnx_file import quantize_behind, readers_of
+from model_zoo.toolchains.local.onnx_graph import quantize_behind, readers_of
 
 if TYPE_CHECKING:
     import onnx

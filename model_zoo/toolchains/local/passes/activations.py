@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_zoo.toolchains.local.bounds import RECTIFIERS, Bounds, node_bounds
-from model_zoo.toolchains.local.onnx_file import DATA_MOVEMENT, readers_of
+from model_zoo.toolchains.local.onnx_graph import DATA_MOVEMENT, readers_of
 
 if TYPE_CHECKING:
     import onnx
