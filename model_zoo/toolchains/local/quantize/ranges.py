@@ -8,6 +8,7 @@ a part of the samples and its error is measured on the others.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
@@ -30,6 +31,8 @@ CLIPPING, PLAIN = 16.0, 1.0
 _NEGLIGIBLE = 1e-6
 
 MIN_MAX = "min-max"
+#: Steps of the two integer types.
+LEVELS_8BIT, LEVELS_16BIT = 255, 65535
 
 Range = tuple[float, float]
 
@@ -61,6 +64,7 @@ class _Values:
         return result
 
 
+@cache
 def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> str:
     """The method whose error on samples it did not see is smallest; of those with a negligible error the widest.
 
@@ -83,6 +87,7 @@ def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> st
     return fine[-1] if fine else min(errors, key=lambda name: errors[name])
 
 
+@cache
 def apply_method(name: str, seen: Observed, levels: int) -> Range:
     """The range that a method finds, within the tensor's bounds."""
     return _bounded(name, _Values(seen, np.full(len(seen.lows), True)), levels)

@@ -1,83 +1,62 @@
-"""Child process: quantize one ONNX file with onnxruntime's QNN configuration."""
+"""The quantizer's recipe: its steps from a float model to a quantized one, run in a child process.
+
+A step proposes what it would change. A step with a criterion is measured, and dropped where it does not gain enough.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import sys
-import uuid
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+from onnx import TensorProto
 
 from model_zoo.base.spec import Arrays
-from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.local.bounds import RECTIFIERS
-from model_zoo.toolchains.local.onnx_graph import load_onnx
-from model_zoo.toolchains.local.passes import ACTIVATIONS_16BIT, all_nodes, apply_passes
-from model_zoo.toolchains.local.quantize.activations import (
+from model_zoo.toolchains.local.quantize import QuantizeJob
+from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
+from model_zoo.toolchains.local.quantize.equalize import equalize, find_factors, find_pairs, record_factors, recorded
+from model_zoo.toolchains.local.quantize.holdout import Holdout, holdout_size
+from model_zoo.toolchains.local.quantize.mixed import (
+    COMPARED_ON,
+    Change,
+    blocks,
+    candidates,
+    choose,
+    decoding,
+    output_noise,
+)
+from model_zoo.toolchains.local.quantize.qdq import (
+    PreparedModel,
+    assigned_types,
+    opset_version,
+    prepare,
+    round_to_nearest,
+)
+from model_zoo.toolchains.local.quantize.ranges import (
+    CLIPPING,
     LEVELS_8BIT,
     LEVELS_16BIT,
-    ChosenRanges,
-    choose_ranges,
-    widened,
+    MIN_MAX,
+    PLAIN,
+    apply_method,
+    choose_method,
 )
-from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
-from model_zoo.toolchains.local.quantize.decoding import decoding
-from model_zoo.toolchains.local.quantize.equalize import equalize, find_factors, find_pairs, record, recorded
-from model_zoo.toolchains.local.quantize.holdout import WORTH_DB, Judge, held_back
-from model_zoo.toolchains.local.quantize.mixed import Change, blocks, candidates, choose, output_noise
-from model_zoo.toolchains.local.quantize.weight_fitting import choose_weights
+from model_zoo.toolchains.local.quantize.weight_fitting import fit_weights
 from model_zoo.utils.errors import ModelZooError
 
-
-@contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """onnxruntime's tools import torch if they find it, for nothing used here: 2.5 s and 400 MB."""
-    hide = "torch" not in sys.modules
-    if hide:
-        sys.modules["torch"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hide:
-            del sys.modules["torch"]
-
-
-with _without_torch():
-    from onnxruntime.quantization import (
-        CalibrationMethod,
-        QuantType,
-        TensorData,
-        TensorsData,
-        quantize_static,
-        save_tensors_data,
-    )
-    from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config, qnn_preprocess_model
-    from onnxruntime.quantization.fusions import FusionGelu
-    from onnxruntime.quantization.onnx_model import ONNXModel
-
-#: onnx calls temporary files after a uuid1, for which libuuid opens an internet socket: it reads the machine's address.
-_named_at_random = patch("uuid.uuid1", uuid.uuid4)
-
-#: Samples that the activations of a mixed precision are judged on; more hardly change the order.
-JUDGED_ON = 2
 #: Elements of each tensor that are looked at, of all samples together.
 _OBSERVED = 2**15
 #: Samples that weights are fitted on, and the size of one tensor on all of them.
 _FITTED, _FITTED_BYTES = 16, 2**27
-
-#: Operators whose meaning another opset changed, and which did.
-_CHANGED = {"DFT": 20, "GridSample": 20, "GroupNormalization": 21}
-
-Overrides = dict[str, list[dict[str, Any]]]
+#: A smaller gain in dB on a few samples may be chance.
+_WORTH_DB = 0.3
 
 
 class Samples:
@@ -92,239 +71,291 @@ class Samples:
                 yield {name: file[f"{index}.{name}"] for name in self.names}
 
 
-def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
-    """Quantize `job["onnx"]` into `work_dir`/quantized.onnx. Gives what took effect."""
-    mixed_percentage: float | None = job["mixed_percentage"]
-    activation = QuantType[job["activation_type"]]
-    samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
-
-    source, model, passes = prepare(Path(job["onnx"]), work_dir, Precision(job["precision"]))
-    activations = activation_names(model)
-    if not activations:
-        raise ModelZooError("the model has no float activations to quantize")
-    count, groups = held_back(samples.count), candidates(model, activations)
-    judged = list(islice(samples, samples.count - count if count else 0, None))
-    levels = LEVELS_8BIT if activation is QuantType.QUInt8 else LEVELS_16BIT
-    given = Assignment(**job["assignment"]) if job["assignment"] else Assignment()
-    wide = {*given.activations_16bit, *decoding(model, job["outputs_16bit"], groups)}
-    narrow = [name for name in groups if name not in wide]
-
-    def look(model: onnx.ModelProto) -> tuple[ChosenRanges, dict[str, Observed]]:
-        observed = observe(model, activations, samples, _OBSERVED // samples.count)
-        return choose_ranges(model, observed, narrow, levels, judged, count), observed
-
-    chosen, observed = look(model)
-    if mixed_percentage is not None:
-        found = blocks(narrow)
-        changes = [Change(block) for block in found]
-        noise = output_noise(model, narrow, chosen.ranges, changes, islice(samples, JUDGED_ON))
-        wide.update(choose(found, noise, mixed_percentage))
-    overrides = _assigned(model, groups, replace(given, activations_16bit=tuple(sorted(wide))))
-    in_16_bits = [tensor for name in wide for tensor in groups[name]]
-    chosen = widened(chosen, observed, in_16_bits)
-    assignment = replace(given, activations_16bit=tuple(name for name in groups if name in wide))
-    judge = Judge(model, judged)
-    result = _round(job, model, source, chosen.ranges, overrides, work_dir)
-    scores = {"nearest": judge.sqnr_db(result)}
-    equalized: dict[str, float] = {}
-    if pairs := find_pairs(model):
-        first = islice(samples, samples.count - count)
-        factors = find_factors(model, pairs, first, for_weights=levels == LEVELS_16BIT)
-        even = equalize(model, pairs, factors)
-        onnx.save(even, work_dir / "equalized.onnx")
-        ranges = widened(*look(even), in_16_bits)
-        other = _round(job, even, work_dir / "equalized.onnx", ranges.ranges, overrides, work_dir)
-        equalized = {"plain": scores["nearest"], "equalized": judge.sqnr_db(other)}
-        if equalized["equalized"] >= equalized["plain"] + WORTH_DB:
-            model, chosen, result = even, ranges, other
-            scores = {"nearest": equalized["equalized"]}
-            record(result, pairs, factors)
-    largest = 4 * max(each.size for each in observed.values())
-    fitted = onnx.ModelProto()
-    fitted.CopyFrom(result)
-    fit_on = min(samples.count - count, _FITTED, max(1, _FITTED_BYTES // largest))
-    if choose_weights(model, fitted, list(islice(samples, fit_on))):
-        scores["fitted"] = judge.sqnr_db(fitted)
-    rounding = max(scores, key=lambda name: scores[name])
-    onnx.save(fitted if rounding == "fitted" else result, work_dir / "quantized.onnx")
-    return {
-        "passes": passes,
-        "opset": _opset(result).version,
-        "assignment": asdict(assignment),
-        "settings": {
-            "other_domains": sorted({node.domain for node in all_nodes(result.graph) if node.domain}),
-            "range_methods": chosen.methods,
-            "range_sqnr_db": chosen.sqnr_db,
-            "equalized": bool(recorded(result)),
-            "equalization_sqnr_db": equalized,
-            "weight_rounding": rounding,
-            "weight_sqnr_db": scores,
-            "judged_on": len(judged),
-            "held_back": count,
-            "fitted_on": fit_on,
-        },
-    }
-
-
-@_named_at_random
-def _round(
-    job: dict[str, Any], model: onnx.ModelProto, file: Path, ranges: Ranges, overrides: Overrides, work_dir: Path
-) -> onnx.ModelProto:
-    """The model, which is in that file too, with every weight rounded to the nearest."""
-    config = get_qnn_qdq_config(
-        model,
-        None,
-        calibrate_method=CalibrationMethod.MinMax,
-        activation_type=QuantType[job["activation_type"]],
-        weight_type=QuantType[job["weight_type"]],
-        per_channel=job["per_channel"],
-        init_overrides=overrides,
-        add_qtype_converts=bool(overrides),
-    )
-    if job["per_channel"]:
-        # Added last: the configuration would take them for a request to widen the activations around them.
-        config.extra_options["TensorQuantOverrides"].update(_layer_norm_overrides(model))
-    softmaxes = _softmaxes_16bit(model, overrides, job["activation_type"])
-    for name in (_outputs_behind_rectifiers(model) | softmaxes) & ranges.keys():
-        low, high = (np.array(end, np.float32) for end in ranges[name])
-        (override,) = config.extra_options["TensorQuantOverrides"].setdefault(name, [{}])
-        override.update(rmin=low, rmax=high)
-    # The quantizer itself knows where it needs them: it may raise the opset after the configuration was made.
-    config.extra_options.pop("UseQDQContribOps", None)
-    _write_ranges(ranges, work_dir / "ranges.json")
-    quantize_static(
-        file,
-        work_dir / "nearest.onnx",
-        None,
-        calibrate_method=CalibrationMethod.MinMax,
-        activation_type=config.activation_type,
-        weight_type=config.weight_type,
-        op_types_to_quantize=config.op_types_to_quantize,
-        per_channel=config.per_channel,
-        extra_options=config.extra_options,
-        calibration_cache_path=work_dir / "ranges.json",
-    )
-    return onnx.load(work_dir / "nearest.onnx")
-
-
-def _assigned(model: onnx.ModelProto, groups: dict[str, list[str]], assignment: Assignment) -> Overrides:
-    """The overrides that give tensors their bits.
+class Context:
+    """What all steps read: the request, and the float model as it was prepared.
 
     Raises:
-        ModelZooError: No such activation can be chosen, or no such weight.
+        ModelZooError: There is no activation to quantize, or a tensor that is assigned other bits is none.
     """
-    axes = channel_axes(model)
-    for names, known in ((assignment.activations_16bit, set(groups)), (assignment.weights_4bit, set(axes))):
-        if unknown := set(names) - known:
-            raise ModelZooError(f"the model has no tensor '{min(unknown)}' whose bits can be chosen")
-    wide = {t: [{"quant_type": QuantType.QUInt16}] for name in assignment.activations_16bit for t in groups[name]}
-    narrow: Overrides = {}
-    for name in assignment.weights_4bit:
-        narrow[name] = [{"quant_type": QuantType.QInt4, "symmetric": True}]
-        if axes[name] is not None:
-            narrow[name][0]["axis"] = axes[name]
-    return wide | narrow
+
+    def __init__(self, job: QuantizeJob, work_dir: Path) -> None:
+        self.job, self.work_dir, self.scheme = job, work_dir, job.precision.scheme
+        self.samples = Samples(work_dir / "samples.npz", job.input_names, job.samples)
+        self.prepared = prepare(Path(job.onnx), work_dir, job.precision)
+        model = self.prepared.model
+        self.activations = activation_names(model)
+        if not self.activations:
+            raise ModelZooError("the model has no float activations to quantize")
+        self.assigned = job.assignment or Assignment()
+        #: By activation whose bits can be chosen, the tensors that change with it.
+        self.groups = candidates(model, self.activations)
+        assigned_types(model, self.groups, self.assigned)
+        #: Activations that are asked to be wide.
+        self.wide = frozenset(self.assigned.activations_16bit) | decoding(model, job.outputs_16bit, self.groups)
+        self.narrow = [name for name in self.groups if name not in self.wide]
+        #: Steps of most activations.
+        self.levels = LEVELS_8BIT if self.scheme.integers_8bit else LEVELS_16BIT
+        #: Samples that choices are made on; the others are the holdout.
+        self.first = job.samples - holdout_size(job.samples)
+
+    @cached_property
+    def holdout(self) -> Holdout:
+        """Measures quantized models on the last samples, or on all where they are few."""
+        start = self.first if self.first < self.job.samples else 0
+        return Holdout(self.prepared.model, list(islice(self.samples, start, None)))
 
 
-def channel_axes(model: onnx.ModelProto) -> dict[str, int | None]:
-    """Weights of the linear operators, with the axis of their output channels where QNN takes a scale for each."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    axes: dict[str, int | None] = {}
-    for node in model.graph.node:
-        if node.op_type == "MatMul":
-            axes |= {name: None for name in node.input if name in weights}
-        elif node.op_type in ("Conv", "ConvTranspose", "Gemm") and node.input[1] in weights:
-            transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-            axes[node.input[1]] = 0 if node.op_type == "Conv" or transposed else 1
-    return axes
+@dataclass(frozen=True)
+class Draft:
+    """What the steps so far have made of the model.
 
-
-@_named_at_random
-def prepare(file: Path, work_dir: Path, precision: Precision) -> tuple[Path, onnx.ModelProto, list[str]]:
-    """Our passes and onnxruntime's, into a file in `work_dir`: the quantizer writes beside its input."""
-    model = load_onnx(file)
-    source = file
-    passes = apply_passes(model, precision)
-    least = 21 if precision in ACTIVATIONS_16BIT else 20
-    if _raise_opset(model, least):
-        passes.append(f"opset_{least}")
-    if _fuse_gelu(model):
-        passes.append("gelu")
-    if passes:
-        source = work_dir / "passes.onnx"
-        onnx.save(model, source)
-    changed = work_dir / "preprocessed.onnx"
-    if qnn_preprocess_model(source, changed):
-        return changed, onnx.load(changed), [*passes, "qnn_preprocess_model"]
-    if source == file:
-        source = work_dir / "source.onnx"
-        shutil.copyfile(file, source)
-    return source, model, passes
-
-
-def _raise_opset(model: onnx.ModelProto, least: int) -> bool:
-    """Take a model from opset 18 or later to 20, which has Gelu, or to 21, the first with 16-bit QuantizeLinear.
-
-    Those only add types and options, but for the operators of `_CHANGED`. Left to itself the quantizer converts the
-    model by copying all weights several times, 900 MB for ViT-B, and by leaving ONNX's own operators for com.microsoft
-    ones.
+    Args:
+        floats: The float model, maybe with equalized channels.
+        observed, methods, ranges: By activation, its values on the samples, and how its range is found from them.
+        wide: Activations that get 16 bits in an 8-bit build.
+        quantized: In QDQ form; None before it is rounded.
+        sqnr_db: Of `quantized` on the holdout; None before it is measured.
+        figures: By setting, what was measured to decide on a step, in dB.
     """
-    opset = _opset(model)
-    changed = {name for name, version in _CHANGED.items() if opset.version < version <= least}
-    if not 18 <= opset.version < least or any(node.op_type in changed for node in all_nodes(model.graph)):
-        return False
-    opset.version = least
-    return True
+
+    floats: PreparedModel
+    observed: Mapping[str, Observed] = field(default_factory=dict)
+    methods: Mapping[str, str] = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=dict)
+    wide: frozenset[str] = frozenset()
+    quantized: onnx.ModelProto | None = None
+    sqnr_db: float | None = None
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def _opset(model: onnx.ModelProto) -> onnx.OperatorSetIdProto:
-    opset: onnx.OperatorSetIdProto = next(each for each in model.opset_import if each.domain in ("", "ai.onnx"))
-    return opset
+@dataclass(frozen=True)
+class Criterion:
+    """How a proposal is compared with what was before.
 
-
-def _fuse_gelu(model: onnx.ModelProto) -> bool:
-    """Make one Gelu of its single operators where ONNX has it, from opset 20 on.
-
-    There onnxruntime's own preparation finds nothing left to do, and throws away the model that it found it in.
+    Args:
+        measure: SQNR in dB.
+        least_gain_db: A proposal that gains less is dropped, and one that gains nothing.
+        setting: Name of the figures in settings.
+        before: What it was before, in these figures.
     """
-    fused = ONNXModel(model)
-    if _opset(model).version < 20 or not FusionGelu(fused).apply():
-        return False
-    fused.topological_sort()
-    for node in model.graph.node:
-        if (node.domain, node.op_type) == ("com.microsoft", "Gelu"):
-            node.domain = ""
-    return True
+
+    measure: Callable[[Context, Draft], float]
+    least_gain_db: float
+    setting: str
+    before: str
 
 
-def _layer_norm_overrides(model: onnx.ModelProto) -> Overrides:
-    """One unsigned scale for each LayerNormalization gamma: QNN refuses the signed one that it would get by default."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    gammas = [node.input[1] for node in model.graph.node if node.op_type == "LayerNormalization"]
-    return {name: [{"quant_type": QuantType.QUInt8, "symmetric": False}] for name in gammas if name in weights}
+@dataclass(frozen=True)
+class Step:
+    """One step.
 
-
-def _outputs_behind_rectifiers(model: onnx.ModelProto) -> set[str]:
-    """Outputs of the model that a Relu or Clip reads too: the quantizer would cut them off where it cuts off."""
-    outputs = {output.name for output in model.graph.output}
-    return outputs & {node.input[0] for node in model.graph.node if node.op_type in RECTIFIERS}
-
-
-def _softmaxes_16bit(model: onnx.ModelProto, overrides: Overrides, activation_type: str) -> set[str]:
-    """Outputs of a Softmax in 16 bits, which the quantizer would give the range 0..1.
-
-    QAIRT 2.51 cuts them off where it should round: half a step of 1/65535 too low on average, which is 1.2 % of even
-    attention over 1568 tokens.
+    Args:
+        name: What it does.
+        reason: What it is for.
+        propose: Returns drafts by name, none of them if there is nothing to do.
+        applies: Whether it is done at all.
+        criterion: Decides between the proposals; None: there is one, and it is kept.
     """
-    names = {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
-    if activation_type == QuantType.QUInt16.name:
-        return names
-    return {name for name in names if overrides.get(name, [{}])[0].get("quant_type") == QuantType.QUInt16}
+
+    name: str
+    reason: str
+    propose: Callable[[Context, Draft], Mapping[str, Draft]]
+    applies: Callable[[Context, Draft], bool] = lambda context, draft: True
+    criterion: Criterion | None = None
 
 
-def _write_ranges(ranges: Ranges, path: Path) -> None:
-    data = {
-        name: TensorData(lowest=np.array([low], np.float32), highest=np.array([high], np.float32))
-        for name, (low, high) in ranges.items()
+def run_steps(context: Context, steps: Sequence[Step], draft: Draft) -> Draft:
+    """Take a draft through steps, and keep what gains enough."""
+    for step in steps:
+        if not step.applies(context, draft):
+            continue
+        proposals = step.propose(context, draft)
+        criterion = step.criterion
+        if criterion is None:
+            (draft,) = proposals.values()
+            continue
+        figures = {criterion.before: draft.sqnr_db if draft.sqnr_db is not None else criterion.measure(context, draft)}
+        figures |= {name: criterion.measure(context, proposal) for name, proposal in proposals.items()}
+        best = max(figures, key=lambda name: figures[name])
+        gain = figures[best] - figures[criterion.before]
+        if best != criterion.before and gain < criterion.least_gain_db:
+            best = criterion.before
+        draft = {criterion.before: draft, **proposals}[best]
+        draft = replace(
+            draft,
+            sqnr_db=figures[best] if draft.quantized is not None else None,
+            figures={**draft.figures, criterion.setting: figures},
+        )
+    return draft
+
+
+def _observe(context: Context, draft: Draft) -> dict[str, Draft]:
+    kept = _OBSERVED // context.samples.count
+    observed = observe(draft.floats.model, context.activations, context.samples, kept)
+    methods = dict.fromkeys(observed, MIN_MAX) if _is_coarse(context, draft) else _methods(context, observed, CLIPPING)
+    return {"observed": replace(draft, observed=observed, methods=methods, ranges=_ranges(context, methods, observed))}
+
+
+def _is_coarse(context: Context, draft: Draft) -> bool:
+    floats = any(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in draft.floats.model.graph.output)
+    return context.scheme.integers_8bit and floats and bool(context.narrow)
+
+
+def _clip(context: Context, draft: Draft) -> dict[str, Draft]:
+    proposals = {}
+    for name, weight in (("chosen", CLIPPING), ("chosen closely", PLAIN)):
+        methods = _methods(context, draft.observed, weight)
+        proposals[name] = replace(draft, methods=methods, ranges=_ranges(context, methods, draft.observed))
+    return proposals
+
+
+def _methods(context: Context, observed: Mapping[str, Observed], clipping: float) -> dict[str, str]:
+    """By activation, the method that is best on the samples that are not held out."""
+    return {name: choose_method(each.first(context.first), context.levels, clipping) for name, each in observed.items()}
+
+
+def _ranges(context: Context, methods: Mapping[str, str], observed: Mapping[str, Observed]) -> Ranges:
+    return {name: apply_method(method, observed[name], context.levels) for name, method in methods.items()}
+
+
+def _activations_sqnr_db(context: Context, draft: Draft) -> float:
+    """Of the float outputs with every activation in 8 bits and float weights, on the holdout."""
+    observed = {name: each.first(context.first) for name, each in draft.observed.items()}
+    ranges, samples = _ranges(context, draft.methods, observed), context.holdout.samples
+    (noise,) = output_noise(draft.floats.model, context.narrow, ranges, [Change(context.narrow)], samples)
+    return float(-10 * np.log10(max(noise / len(samples), 1e-20)))
+
+
+def _widen(context: Context, draft: Draft) -> dict[str, Draft]:
+    parts = blocks(context.narrow)
+    samples, changes = islice(context.samples, COMPARED_ON), [Change(part) for part in parts]
+    noise = output_noise(draft.floats.model, context.narrow, draft.ranges, changes, samples)
+    return {"wide": replace(draft, wide=draft.wide.union(choose(parts, noise, context.job.mixed_percentage or 0)))}
+
+
+def _wide_ranges(context: Context, draft: Draft) -> dict[str, Draft]:
+    tensors = [tensor for name in draft.wide for tensor in context.groups[name]]
+    methods = {name: choose_method(draft.observed[name], LEVELS_16BIT, CLIPPING) for name in tensors}
+    ranges = {name: apply_method(method, draft.observed[name], LEVELS_16BIT) for name, method in methods.items()}
+    return {"wide": replace(draft, methods={**draft.methods, **methods}, ranges={**draft.ranges, **ranges})}
+
+
+def _round(context: Context, draft: Draft) -> dict[str, Draft]:
+    assignment = replace(context.assigned, activations_16bit=tuple(sorted(draft.wide)))
+    overrides = assigned_types(draft.floats.model, context.groups, assignment)
+    quantized = round_to_nearest(draft.floats, context.scheme, draft.ranges, overrides, context.work_dir)
+    return {"nearest": replace(draft, quantized=quantized, sqnr_db=None)}
+
+
+def _equalize(context: Context, draft: Draft) -> dict[str, Draft]:
+    model, pairs = draft.floats.model, find_pairs(draft.floats.model)
+    samples = islice(context.samples, context.first)
+    factors = find_factors(model, pairs, samples, for_weights=not context.scheme.integers_8bit)
+    even = PreparedModel(context.work_dir / "equalized.onnx", equalize(model, pairs, factors), draft.floats.passes)
+    onnx.save(even.model, even.file)
+    proposal = run_steps(context, _AGAIN, replace(draft, floats=even, quantized=None, sqnr_db=None))
+    record_factors(proposal.quantized, pairs, factors)
+    return {"equalized": proposal}
+
+
+def _fit_on(context: Context, draft: Draft) -> int:
+    """How many samples weights are fitted on."""
+    largest = 4 * max(each.size for each in draft.observed.values())
+    return min(context.first, _FITTED, max(1, _FITTED_BYTES // largest))
+
+
+def _fit(context: Context, draft: Draft) -> dict[str, Draft]:
+    samples = list(islice(context.samples, _fit_on(context, draft)))
+    fitted = fit_weights(draft.floats.model, draft.quantized, samples)
+    return {} if fitted is None else {"fitted": replace(draft, quantized=fitted, sqnr_db=None)}
+
+
+def _holdout_sqnr_db(context: Context, draft: Draft) -> float:
+    return context.holdout.sqnr_db(draft.quantized)
+
+
+_OBSERVE = Step(
+    "observe activations",
+    "a range is found from an activation's values on calibration samples. In 16 bits it costs next to nothing, so that "
+    "the method with the least error is right and there is nothing to measure",
+    _observe,
+)
+_CLIP = Step(
+    "clip ranges",
+    "in 8 bits the least and largest value may be too far apart; what clipping costs depends on whether later layers "
+    "average it away, so that the whole model is measured with clipping weighed more than rounding, and as much",
+    _clip,
+    _is_coarse,
+    Criterion(_activations_sqnr_db, _WORTH_DB, "range_sqnr_db", MIN_MAX),
+)
+_WIDE_RANGES = Step(
+    "ranges of wide activations",
+    "16 bits have steps to spare for values that the samples do not show",
+    _wide_ranges,
+    lambda context, draft: bool(draft.wide),
+)
+_ROUND = Step("round to nearest", "the model in QDQ form, by onnxruntime's quantizer", _round)
+#: What is done again for a float model with other channels.
+_AGAIN = (_OBSERVE, _CLIP, _WIDE_RANGES, _ROUND)
+
+#: In this order.
+STEPS = (
+    _OBSERVE,
+    _CLIP,
+    Step(
+        "choose wide activations",
+        "a mixed precision gives 16 bits to the activations that cost the outputs most in 8",
+        _widen,
+        lambda context, draft: context.job.mixed_percentage is not None,
+    ),
+    _WIDE_RANGES,
+    _ROUND,
+    Step(
+        "equalize channels",
+        "a tensor between two convolutions has one scale, and channels of a small range few of its steps",
+        _equalize,
+        lambda context, draft: bool(find_pairs(draft.floats.model)),
+        Criterion(_holdout_sqnr_db, _WORTH_DB, "equalization_sqnr_db", "plain"),
+    ),
+    Step(
+        "fit weights",
+        "4-bit and 8-bit weights that are rounded together, on the inputs of the quantized model, change outputs less",
+        _fit,
+        criterion=Criterion(_holdout_sqnr_db, 0.0, "weight_sqnr_db", "nearest"),
+    ),
+)
+
+
+def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
+    """Quantize a model into `work_dir`/quantized.onnx; returns the settings that took effect."""
+    context = Context(QuantizeJob.model_validate(job), work_dir)
+    draft = run_steps(context, STEPS, Draft(context.prepared, wide=context.wide))
+    assert draft.quantized is not None
+    onnx.save(draft.quantized, work_dir / "quantized.onnx")
+    request, scheme, weights = context.job, context.scheme, draft.figures["weight_sqnr_db"]
+    settings = {
+        "activation_type": f"QUInt{scheme.activations}",
+        "weight_type": f"QInt{scheme.weights}",
+        "per_channel": scheme.per_channel,
+        "calibration_samples": request.samples,
+        "passes": context.prepared.passes,
+        "opset": opset_version(draft.quantized),
+        "other_domains": sorted({node.domain for node in ir.from_proto(draft.quantized).graph.all_nodes()} - {""}),
+        "range_methods": draft.methods,
+        "range_sqnr_db": draft.figures.get("range_sqnr_db", {}),
+        "equalized": bool(recorded(draft.quantized)),
+        "equalization_sqnr_db": draft.figures.get("equalization_sqnr_db", {}),
+        "weight_rounding": max(weights, key=lambda name: weights[name]),
+        "weight_sqnr_db": weights,
+        "judged_on": len(context.holdout.samples),
+        "held_back": context.job.samples - context.first,
+        "fitted_on": _fit_on(context, draft),
     }
-    save_tensors_data(TensorsData(CalibrationMethod.MinMax, data), path)
+    if request.mixed_percentage is not None:
+        settings["mixed_percentage"] = request.mixed_percentage
+    if scheme.mixed:
+        wide = tuple(name for name in context.groups if name in draft.wide)
+        settings |= asdict(replace(context.assigned, activations_16bit=wide))
+    if request.outputs_16bit:
+        settings["outputs_16bit"] = request.outputs_16bit
+    return settings
