@@ -23,7 +23,6 @@ from model_zoo.toolchains.local.onnx_graph import (
     new_node,
     quantize_behind,
     quantized,
-    set_constant,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class QuantizedLayer:
         node, graph = self.node, self.node.graph
         assert graph is not None
         if (old := dequantized((*node.inputs, None)[2])) is not None:
-            set_constant(old.node.inputs[0], integers)
+            old.replace(integers)
             return
         name = f"{node.outputs[0].name}_bias"
         parts = {"": integers, "_scale": self.scales.astype(np.float32), "_zero": np.zeros_like(integers)}

@@ -175,6 +175,12 @@ class QuantizedTensor:
         """What a DequantizeLinear reads, or None where the model computes it."""
         return constant(self.node.inputs[0])
 
+    def replace(self, integers: np.ndarray, scale: np.ndarray | None = None) -> None:
+        """Change the constant integers that a DequantizeLinear reads, and their scale."""
+        set_constant(self.node.inputs[0], integers)
+        if scale is not None:
+            set_constant(self.node.inputs[1], scale)
+
 
 def quantized(node: ir.Node | None) -> QuantizedTensor | None:
     """What a QuantizeLinear or DequantizeLinear says of its integers; None for other nodes."""

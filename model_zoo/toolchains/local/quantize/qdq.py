@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import shutil
 import sys
 import uuid
@@ -85,6 +86,7 @@ def prepare(file: Path, work_dir: Path, precision: Precision) -> PreparedModel:
     if passes:
         proto = ir.to_proto(model)
     del model
+    gc.collect()  # a graph's nodes and values hold each other, and the weights before the passes
     if _fuse_gelu(proto):
         passes.append("gelu")
     if passes:

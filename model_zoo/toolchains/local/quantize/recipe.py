@@ -113,7 +113,7 @@ class Draft:
         floats: The float model, maybe with equalized channels.
         observed, methods, ranges: By activation, its values on the samples, and how its range is found from them.
         wide: Activations that get 16 bits in an 8-bit build.
-        quantized: In QDQ form; None before it is rounded.
+        quantized: In QDQ form; empty before it is rounded.
         sqnr_db: Of `quantized` on the holdout; None before it is measured.
         figures: By setting, what was measured to decide on a step, in dB.
     """
@@ -123,7 +123,7 @@ class Draft:
     methods: Mapping[str, str] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=dict)
     wide: frozenset[str] = frozenset()
-    quantized: onnx.ModelProto | None = None
+    quantized: onnx.ModelProto = field(default_factory=onnx.ModelProto)
     sqnr_db: float | None = None
     figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -183,7 +183,7 @@ def run_steps(context: Context, steps: Sequence[Step], draft: Draft) -> Draft:
         draft = {criterion.before: draft, **proposals}[best]
         draft = replace(
             draft,
-            sqnr_db=figures[best] if draft.quantized is not None else None,
+            sqnr_db=figures[best] if draft.quantized.graph.node else None,
             figures={**draft.figures, criterion.setting: figures},
         )
     return draft
@@ -253,7 +253,7 @@ def _equalize(context: Context, draft: Draft) -> dict[str, Draft]:
     factors = find_factors(model, pairs, samples, for_weights=not context.scheme.integers_8bit)
     even = PreparedModel(context.work_dir / "equalized.onnx", equalize(model, pairs, factors), draft.floats.passes)
     onnx.save(even.model, even.file)
-    proposal = run_steps(context, _AGAIN, replace(draft, floats=even, quantized=None, sqnr_db=None))
+    proposal = run_steps(context, _AGAIN, replace(draft, floats=even, quantized=onnx.ModelProto(), sqnr_db=None))
     record_factors(proposal.quantized, pairs, factors)
     return {"equalized": proposal}
 
@@ -330,7 +330,6 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Quantize a model into `work_dir`/quantized.onnx; returns the settings that took effect."""
     context = Context(QuantizeJob.model_validate(job), work_dir)
     draft = run_steps(context, STEPS, Draft(context.prepared, wide=context.wide))
-    assert draft.quantized is not None
     onnx.save(draft.quantized, work_dir / "quantized.onnx")
     request, scheme, weights = context.job, context.scheme, draft.figures["weight_sqnr_db"]
     settings = {

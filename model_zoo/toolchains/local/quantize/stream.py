@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.onnx_graph import constant
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
@@ -39,6 +41,10 @@ class Stream:
         """Whether a tensor does not depend on the sample; `values` never holds it."""
         return value in self._constants or constant(value) is not None
 
+    def values_of(self, value: ir.Value | None) -> list[np.ndarray]:
+        """A tensor on each sample."""
+        return [sample[str(value.name)] for sample in self.values] if value is not None else []
+
     def advance(self, node: ir.Node | None = None) -> None:
         """Run what this node waits for, or all the rest; then `values` holds its inputs, or the model's outputs."""
         segment = self._waiting if node is None else self._before(node)
@@ -46,10 +52,10 @@ class Stream:
             return
         done = set(segment)
         self._waiting = [each for each in self._waiting if each not in done]
-        wanted = {value.name for each in self._waiting for value in _inputs_of(each)}
-        wanted.update(value.name for value in self._model.graph.outputs)
-        needed = {value.name for each in segment for value in _inputs_of(each)}
-        produced = [value.name for each in segment for value in each.outputs if value.name in wanted]
+        wanted = {str(value.name) for each in self._waiting for value in _inputs_of(each)}
+        wanted.update(str(value.name) for value in self._model.graph.outputs)
+        needed = {str(value.name) for each in segment for value in _inputs_of(each)}
+        produced = [str(value.name) for each in segment for value in each.outputs if value.name in wanted]
         known = [name for name in self.values[0] if name in needed]
         session = cpu_session(self._extract(known, produced))
         for sample in self.values:

@@ -100,7 +100,7 @@ def find_linears(graph: ir.Graph) -> list[LinearLayer]:
         own = all(
             value is None or (constant(value) is not None and len(value.uses()) == 1) for value in node.inputs[1:]
         )
-        plain = attributes.get_string("auto_pad", "NOTSET") == "NOTSET" and not attributes.get_int("transA", 0)
+        plain = attributes.get_string("auto_pad", "NOTSET") == "NOTSET" and not attributes.get_int("transA")
         scaled = any(attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
         if (
             weight is None
@@ -110,7 +110,7 @@ def find_linears(graph: ir.Graph) -> list[LinearLayer]:
             or (node.op_type == "MatMul" and len(weight.shape or ()) != 2)
         ):
             continue
-        axis = 0 if node.op_type == "Conv" or attributes.get_int("transB", 0) else 1
+        axis = 0 if node.op_type == "Conv" or attributes.get_int("transB") else 1
         layers.append(LinearLayer(node, axis, attributes.get_int("group", 1)))
     return layers
 
@@ -145,9 +145,7 @@ def fit_weights(
             continue
         streams[0].advance(linear.node)
         streams[1].advance(node)
-        wanted = [sample[str(x.name)] for sample in streams[0].values]
-        actual = [sample[str(node.inputs[0].name)] for sample in streams[1].values]  # type: ignore[union-attr]
-        _fit(linear, node, *_inputs(linear, wanted, actual))
+        _fit(linear, node, *_inputs(linear, streams[0].values_of(x), streams[1].values_of(node.inputs[0])))
         fitted = True
     return ir.to_proto(result) if fitted else None
 
@@ -180,15 +178,13 @@ def _fit(linear: LinearLayer, node: ir.Node, x: Values, residual: Values) -> Non
         scales = exact_factors(scales, activation.scale, result.scale)
     fitted = fit(weight, x, residual, scales, bits)
     scale = scales.reshape(-1)[: scale.size]
-    values = (linear.tensor(fitted, tensor.shape), scale, np.zeros(quantized_weight.zero.shape))
-    for value, array in zip(quantized_weight.node.inputs, values, strict=True):
-        set_constant(value, array)
+    quantized_weight.replace(linear.tensor(fitted, tensor.shape), scale)
+    set_constant(quantized_weight.node.inputs[2], np.zeros_like(quantized_weight.zero))
     for bias in biases:
         offsets = elements(linear.node.inputs[2]) + (shift + (weight - fitted * scales) @ mean).reshape(-1)
         limits, bias_scale = np.iinfo(np.int32), activation.scale * scale
         integers = np.clip(np.rint(offsets.astype(np.float64) / bias_scale), limits.min, limits.max)
-        set_constant(bias.node.inputs[0], integers)
-        set_constant(bias.node.inputs[1], bias_scale)
+        bias.replace(integers, bias_scale)
 
 
 def _scales(weight: Values, importance: Values, bits: int, *, per_channel: bool) -> Values:
