@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local import qnn
-from model_zoo.toolchains.local.bias_rewrites import center_accumulators
+from model_zoo.toolchains.local.npu_rewrites import center_accumulators
 from tests.toolchains.local.conftest import OneLayer, rewritten
 
 

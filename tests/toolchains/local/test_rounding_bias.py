@@ -11,7 +11,7 @@ from model_zoo.targets.hexagon import GENERATIONS
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local import qnn
-from model_zoo.toolchains.local.bias_rewrites import raise_biases
+from model_zoo.toolchains.local.npu_rewrites import raise_biases
 from tests.toolchains.local.conftest import OneLayer, rewritten
 
 _BIAS = GENERATIONS[68].rounding_bias

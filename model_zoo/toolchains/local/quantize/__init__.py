@@ -29,9 +29,9 @@ class QuantizeJob(pydantic.BaseModel, frozen=True):
     precision: Precision
     input_names: list[str]
     samples: int
-    mixed_percentage: float | None
-    assignment: Assignment | None
-    outputs_16bit: list[str]
+    mixed_percentage: float | None = None
+    assignment: Assignment | None = None
+    outputs_16bit: list[str] = []
 
 
 @dataclass(frozen=True)

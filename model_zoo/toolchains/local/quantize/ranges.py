@@ -8,7 +8,7 @@ a part of the samples and its error is measured on the others.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
@@ -98,40 +98,31 @@ def _bounded(name: str, values: _Values, levels: int) -> Range:
     return float(low), float(high)
 
 
-def _percentile(percent: float) -> Callable[[_Values, int], Range]:
-    def method(values: _Values, levels: int) -> Range:
-        low, high = np.percentile(values.sorted, [100 - percent, percent])
-        return low, high
-
-    return method
+def _percentile(percent: float, values: _Values, levels: int) -> Range:
+    low, high = np.percentile(values.sorted, [100 - percent, percent])
+    return low, high
 
 
-def _margin(deviations: float) -> Callable[[_Values, int], Range]:
-    def method(values: _Values, levels: int) -> Range:
-        low, high = values.lows.min(), values.highs.max()
-        return low - deviations * values.lows.std(), high + deviations * values.highs.std()
-
-    return method
+def _margin(deviations: float, values: _Values, levels: int) -> Range:
+    low, high = values.lows.min(), values.highs.max()
+    return low - deviations * values.lows.std(), high + deviations * values.highs.std()
 
 
-def _mse(clipping: float) -> Callable[[_Values, int], Range]:
-    def method(values: _Values, levels: int) -> Range:
-        low, high = values.lows.min(), values.highs.max()
-        for _ in range(2):
-            highs, lows = values.highs.max() * _SHARES, values.lows.min() * _SHARES
-            high = highs[np.argmin(values.error(np.array(low), highs, levels, clipping))]
-            low = lows[np.argmin(values.error(lows, np.array(high), levels, clipping))]
-        return low, high
-
-    return method
+def _mse(clipping: float, values: _Values, levels: int) -> Range:
+    low, high = values.lows.min(), values.highs.max()
+    for _ in range(2):
+        highs, lows = values.highs.max() * _SHARES, values.lows.min() * _SHARES
+        high = highs[np.argmin(values.error(np.array(low), highs, levels, clipping))]
+        low = lows[np.argmin(values.error(lows, np.array(high), levels, clipping))]
+    return low, high
 
 
 #: The widest last.
 _METHODS: dict[str, Callable[[_Values, int], Range]] = {
-    MIN_MAX: _margin(0.0),
+    MIN_MAX: partial(_margin, 0.0),
     "moving-average": lambda values, levels: (values.lows.mean(), values.highs.mean()),
-    **{f"percentile-{percent}": _percentile(percent) for percent in _PERCENTILES},
-    "mse": _mse(PLAIN),
-    f"mse-{CLIPPING:g}": _mse(CLIPPING),
-    **{f"margin-{deviations:g}": _margin(deviations) for deviations in _MARGINS},
+    **{f"percentile-{percent}": partial(_percentile, percent) for percent in _PERCENTILES},
+    "mse": partial(_mse, PLAIN),
+    f"mse-{CLIPPING:g}": partial(_mse, CLIPPING),
+    **{f"margin-{deviations:g}": partial(_margin, deviations) for deviations in _MARGINS},
 }

@@ -19,26 +19,9 @@ from onnx import TensorProto
 
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.local.quantize import QuantizeJob
+from model_zoo.toolchains.local.quantize import QuantizeJob, equalize, mixed, qdq
 from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
-from model_zoo.toolchains.local.quantize.equalize import equalize, find_factors, find_pairs, record_factors, recorded
 from model_zoo.toolchains.local.quantize.holdout import Holdout, holdout_size
-from model_zoo.toolchains.local.quantize.mixed import (
-    COMPARED_ON,
-    Change,
-    blocks,
-    candidates,
-    choose,
-    decoding,
-    output_noise,
-)
-from model_zoo.toolchains.local.quantize.qdq import (
-    PreparedModel,
-    assigned_types,
-    opset_version,
-    prepare,
-    round_to_nearest,
-)
 from model_zoo.toolchains.local.quantize.ranges import (
     CLIPPING,
     LEVELS_8BIT,
@@ -81,17 +64,17 @@ class Context:
     def __init__(self, job: QuantizeJob, work_dir: Path) -> None:
         self.job, self.work_dir, self.scheme = job, work_dir, job.precision.scheme
         self.samples = Samples(work_dir / "samples.npz", job.input_names, job.samples)
-        self.prepared = prepare(Path(job.onnx), work_dir, job.precision)
+        self.prepared = qdq.prepare(Path(job.onnx), work_dir, job.precision)
         model = self.prepared.model
         self.activations = activation_names(model)
         if not self.activations:
             raise ModelZooError("the model has no float activations to quantize")
         self.assigned = job.assignment or Assignment()
         #: By activation whose bits can be chosen, the tensors that change with it.
-        self.groups = candidates(model, self.activations)
-        assigned_types(model, self.groups, self.assigned)
+        self.groups = mixed.candidates(model, self.activations)
+        qdq.assigned_types(model, self.groups, self.assigned)
         #: Activations that are asked to be wide.
-        self.wide = frozenset(self.assigned.activations_16bit) | decoding(model, job.outputs_16bit, self.groups)
+        self.wide = frozenset(self.assigned.activations_16bit) | mixed.decoding(model, job.outputs_16bit, self.groups)
         self.narrow = [name for name in self.groups if name not in self.wide]
         #: Steps of most activations.
         self.levels = LEVELS_8BIT if self.scheme.integers_8bit else LEVELS_16BIT
@@ -118,7 +101,7 @@ class Draft:
         figures: By setting, what was measured to decide on a step, in dB.
     """
 
-    floats: PreparedModel
+    floats: qdq.PreparedModel
     observed: Mapping[str, Observed] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
     ranges: Ranges = field(default_factory=dict)
@@ -222,15 +205,16 @@ def _activations_sqnr_db(context: Context, draft: Draft) -> float:
     """Of the float outputs with every activation in 8 bits and float weights, on the holdout."""
     observed = {name: each.first(context.first) for name, each in draft.observed.items()}
     ranges, samples = _ranges(context, draft.methods, observed), context.holdout.samples
-    (noise,) = output_noise(draft.floats.model, context.narrow, ranges, [Change(context.narrow)], samples)
+    (noise,) = mixed.output_noise(draft.floats.model, context.narrow, ranges, [mixed.Change(context.narrow)], samples)
     return float(-10 * np.log10(max(noise / len(samples), 1e-20)))
 
 
 def _widen(context: Context, draft: Draft) -> dict[str, Draft]:
-    parts = blocks(context.narrow)
-    samples, changes = islice(context.samples, COMPARED_ON), [Change(part) for part in parts]
-    noise = output_noise(draft.floats.model, context.narrow, draft.ranges, changes, samples)
-    return {"wide": replace(draft, wide=draft.wide.union(choose(parts, noise, context.job.mixed_percentage or 0)))}
+    parts = mixed.blocks(context.narrow)
+    samples, changes = islice(context.samples, mixed.COMPARED_ON), [mixed.Change(part) for part in parts]
+    noise = mixed.output_noise(draft.floats.model, context.narrow, draft.ranges, changes, samples)
+    chosen = mixed.choose(parts, noise, context.job.mixed_percentage or 0)
+    return {"wide": replace(draft, wide=draft.wide.union(chosen))}
 
 
 def _wide_ranges(context: Context, draft: Draft) -> dict[str, Draft]:
@@ -242,19 +226,19 @@ def _wide_ranges(context: Context, draft: Draft) -> dict[str, Draft]:
 
 def _round(context: Context, draft: Draft) -> dict[str, Draft]:
     assignment = replace(context.assigned, activations_16bit=tuple(sorted(draft.wide)))
-    overrides = assigned_types(draft.floats.model, context.groups, assignment)
-    quantized = round_to_nearest(draft.floats, context.scheme, draft.ranges, overrides, context.work_dir)
+    overrides = qdq.assigned_types(draft.floats.model, context.groups, assignment)
+    quantized = qdq.round_to_nearest(draft.floats, context.scheme, draft.ranges, overrides, context.work_dir)
     return {"nearest": replace(draft, quantized=quantized, sqnr_db=None)}
 
 
 def _equalize(context: Context, draft: Draft) -> dict[str, Draft]:
-    model, pairs = draft.floats.model, find_pairs(draft.floats.model)
+    model, pairs = draft.floats.model, equalize.find_pairs(draft.floats.model)
     samples = islice(context.samples, context.first)
-    factors = find_factors(model, pairs, samples, for_weights=not context.scheme.integers_8bit)
-    even = PreparedModel(context.work_dir / "equalized.onnx", equalize(model, pairs, factors), draft.floats.passes)
+    factors = equalize.find_factors(model, pairs, samples, for_weights=not context.scheme.integers_8bit)
+    even = replace(draft.floats, model=equalize.equalize(model, pairs, factors), file=context.work_dir / "even.onnx")
     onnx.save(even.model, even.file)
     proposal = run_steps(context, _AGAIN, replace(draft, floats=even, quantized=onnx.ModelProto(), sqnr_db=None))
-    record_factors(proposal.quantized, pairs, factors)
+    equalize.record_factors(proposal.quantized, pairs, factors)
     return {"equalized": proposal}
 
 
@@ -270,7 +254,8 @@ def _fit(context: Context, draft: Draft) -> dict[str, Draft]:
     return {} if fitted is None else {"fitted": replace(draft, quantized=fitted, sqnr_db=None)}
 
 
-def _holdout_sqnr_db(context: Context, draft: Draft) -> float:
+def holdout_sqnr_db(context: Context, draft: Draft) -> float:
+    """SQNR in dB of a draft's quantized model on the holdout; a criterion's measure."""
     return context.holdout.sqnr_db(draft.quantized)
 
 
@@ -314,22 +299,29 @@ STEPS = (
         "equalize channels",
         "a tensor between two convolutions has one scale, and channels of a small range few of its steps",
         _equalize,
-        lambda context, draft: bool(find_pairs(draft.floats.model)),
-        Criterion(_holdout_sqnr_db, _WORTH_DB, "equalization_sqnr_db", "plain"),
+        lambda context, draft: bool(equalize.find_pairs(draft.floats.model)),
+        Criterion(holdout_sqnr_db, _WORTH_DB, "equalization_sqnr_db", "plain"),
     ),
     Step(
         "fit weights",
         "4-bit and 8-bit weights that are rounded together, on the inputs of the quantized model, change outputs less",
         _fit,
-        criterion=Criterion(_holdout_sqnr_db, 0.0, "weight_sqnr_db", "nearest"),
+        criterion=Criterion(holdout_sqnr_db, 0.0, "weight_sqnr_db", "nearest"),
     ),
 )
 
 
-def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
-    """Quantize a model into `work_dir`/quantized.onnx; returns the settings that took effect."""
+def run(job: dict[str, Any], work_dir: Path, steps: Sequence[Step] = STEPS) -> dict[str, Any]:
+    """Quantize a model into `work_dir`/quantized.onnx, on `work_dir`/samples.npz.
+
+    Args:
+        job: Fields of `QuantizeJob`.
+
+    Returns:
+        Settings that took effect.
+    """
     context = Context(QuantizeJob.model_validate(job), work_dir)
-    draft = run_steps(context, STEPS, Draft(context.prepared, wide=context.wide))
+    draft = run_steps(context, steps, Draft(context.prepared, wide=context.wide))
     onnx.save(draft.quantized, work_dir / "quantized.onnx")
     request, scheme, weights = context.job, context.scheme, draft.figures["weight_sqnr_db"]
     settings = {
@@ -338,11 +330,11 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         "per_channel": scheme.per_channel,
         "calibration_samples": request.samples,
         "passes": context.prepared.passes,
-        "opset": opset_version(draft.quantized),
+        "opset": qdq.opset_version(draft.quantized),
         "other_domains": sorted({node.domain for node in ir.from_proto(draft.quantized).graph.all_nodes()} - {""}),
         "range_methods": draft.methods,
         "range_sqnr_db": draft.figures.get("range_sqnr_db", {}),
-        "equalized": bool(recorded(draft.quantized)),
+        "equalized": bool(equalize.recorded(draft.quantized)),
         "equalization_sqnr_db": draft.figures.get("equalization_sqnr_db", {}),
         "weight_rounding": max(weights, key=lambda name: weights[name]),
         "weight_sqnr_db": weights,
@@ -350,6 +342,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         "held_back": context.job.samples - context.first,
         "fitted_on": _fit_on(context, draft),
     }
+    settings |= {name: figures for name, figures in draft.figures.items() if name not in settings}
     if request.mixed_percentage is not None:
         settings["mixed_percentage"] = request.mixed_percentage
     if scheme.mixed:
