@@ -14,7 +14,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.evaluators.base import Metric
 from model_zoo.evaluators.bootstrap import samples_for
-from model_zoo.pipeline.draw import Draw
+from model_zoo.pipeline.selection import Selection
 from model_zoo.runtimes.base import Emulator, TimedRun
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
 
@@ -84,7 +84,7 @@ class EmulatorPool:
         finally:
             self._idle.put(process)
         failure = failures[-1]
-        hint = failure.hint or "try fewer --workers if memory is short, or another --precision"
+        hint = failure.hint or "try fewer `workers` if memory is short, or another `precision`"
         raise ChildFailedError(f"{failure.message} (twice, on the same samples)", hint, failure.log) from failure
 
 
@@ -103,7 +103,7 @@ class Subset:
 
 
 def choose_subset(
-    draw: Draw,
+    draw: Selection,
     metric: Metric,
     width: float | None,
     scores: np.ndarray,
@@ -134,7 +134,7 @@ def choose_subset(
     if samples == total:
         reason = "all" if needed <= total else f"all, though {goal} needs {needed}"
     elif wanted == affordable:
-        reason = f"half an hour's work; {goal} needs {needed}: ask for it with --interval {asked:g}"
+        reason = f"half an hour's work; {goal} needs {needed}: ask for it with interval={asked:g}"
     else:
         reason = f"enough for {goal}"
     return Subset(chunks, samples, reason)

@@ -2,90 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.evaluators.bootstrap import drop_interval, interval
 from model_zoo.pipeline.auto_precision import find_assignments
-from model_zoo.pipeline.cache import Entry
-from model_zoo.pipeline.draw import Draw, draw_samples
+from model_zoo.pipeline.backend_runs import BackendRuns, Track, untracked
+from model_zoo.pipeline.backends import Backend, check_backends
+from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.emulation import choose_subset
-from model_zoo.pipeline.evaluation import Drop, Evaluation, PlaceResult, duration
-from model_zoo.pipeline.export import component_builds, open_cache, silent
-from model_zoo.pipeline.place_runs import PlaceRuns, Track, untracked
-from model_zoo.pipeline.places import Place, check_places, parse_places
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, parse_precision
-from model_zoo.pipeline.source import ModelSource, ZooSource, code_digest
-from model_zoo.pipeline.stages import Reporter, this_cpu
-from model_zoo.targets.chipset import find_chipset
+from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
+from model_zoo.pipeline.options import EvaluateOptions, Option, keywords_of
+from model_zoo.pipeline.plan import Plan, make_plan
+from model_zoo.pipeline.selection import Selection, select_samples
+from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
+from model_zoo.sources.base import Source
+from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
-from model_zoo.utils.arguments import checked
-from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, unknown_name
-from model_zoo.utils.files import check_writable
+from model_zoo.utils.code_digest import code_digest
+from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
-    """What the user asks of an evaluation.
-
-    Args:
-        target: Runtime, precision, calibration, and at most one chipset; without one there is no NPU emulator.
-        dataset_name: None: the model's first evaluation dataset.
-        num_samples: None: the whole test set. The emulator takes as many of them as the interval needs.
-        seed: Which samples are drawn, 0 to 2**32 - 1.
-        places: None: all there are.
-        max_drop: The largest drop that is accepted, in the unit of the metric; None: the evaluator's; inf: any.
-        interval: Asked width of the 95 % interval of the emulator's drop, from end to end, in the unit of the metric;
-            None: twice the evaluator's largest fine drop, within half an hour's work.
-        workers: Emulators at once; None: one for each core.
-        report_file: Where to write an HTML page; None: nowhere.
-
-    Raises:
-        UserError: A value makes no sense, or the page cannot be written.
-    """
-
-    target: ExportOptions
-    dataset_name: str | None = None
-    num_samples: int | None = None
-    seed: int = 0
-    places: tuple[Place, ...] | None = None
-    max_drop: float | None = None
-    interval: float | None = None
-    workers: int | None = None
-    report_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.num_samples is not None and self.num_samples < 1:
-            raise ArgumentError("num_samples", f" {self.num_samples}: ask for at least 1")
-        if not 0 <= self.seed < 2**32:
-            raise ArgumentError("seed", f" {self.seed}: a seed is 0 to {2**32 - 1}")
-        if self.max_drop is not None and not self.max_drop >= 0:
-            raise ArgumentError(
-                "max_drop", f" {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any"
-            )
-        judged = self.places is None or Place.TORCH in self.places or self.target.auto  # whose search scores torch
-        if self.max_drop is not None and self.max_drop < math.inf and not judged:
-            raise ArgumentError("max_drop", f" {self.max_drop:g}: there is no drop without torch", "add torch to --on")
-        if self.interval is not None and not 0 < self.interval < math.inf:
-            raise ArgumentError("interval", f" {self.interval:g}: a width is more than 0, in the unit of the metric")
-        if self.workers is not None and self.workers < 1:
-            raise ArgumentError("workers", f" {self.workers}: at least 1 is needed")
-        if len(self.target.chipsets) > 1:
-            raise UserError("an evaluation takes one chipset", "run it once for each")
-        if self.report_file is not None:
-            check_writable(self.report_file, "name another file with --report")
-
-
-@dataclass(frozen=True)
-class Watch:
+class Observer:
     """Who looks on.
 
     Args:
@@ -103,92 +49,48 @@ class Watch:
     found: Callable[[Evaluation], None] = lambda evaluation: None
 
 
-@checked()
-def evaluate(
-    model: str,
-    *,
-    chipset: str | None = None,
-    runtime: str = "qnn",
-    precision: str | None = None,
-    model_arguments: Mapping[str, Any] | None = None,
-    input_arguments: Mapping[str, Any] | None = None,
-    dataset_name: str | None = None,
-    num_samples: int | None = None,
-    seed: int = 0,
-    calibration_data: str | Path | None = None,
-    num_calibration_samples: int | None = None,
-    on: Sequence[str] | None = None,
-    max_drop: float | None = None,
-    interval: float | None = None,
-    workers: int | None = None,
-    report_file: str | Path | None = None,
-    use_cache: bool = True,
-    watch: Watch = Watch(),
-) -> Evaluation:
-    """Score a model of the zoo on a dataset, in every place this machine has.
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments(EvaluateOptions):
+    """Everything that `evaluate` takes beside the model."""
+
+    model_arguments: Annotated[Mapping[str, Any] | None, Option("arguments of `from_pretrained`")] = None
+    input_arguments: Annotated[Mapping[str, Any] | None, Option("arguments of `get_input_spec`")] = None
+    watch: Annotated[Observer, Option("is told of the run while it goes on")] = field(default_factory=Observer)
+
+
+@keywords_of(EvaluateArguments)
+def evaluate(model: str, arguments: EvaluateArguments) -> Evaluation:
+    """Score a model of the zoo on a dataset, on every backend that this machine has.
 
     A drop beyond `max_drop` raises nothing, nor does a page that cannot be made: they are the result's `error`.
 
+    Example:
+        evaluate("digits_cnn", chipset="sm8650", precision="w8a8")
+
     Args:
         model: A zoo id.
-        chipset: Name or alias; None: torch and host CPU only.
-        runtime: As for `export`.
-        precision: E.g. "w8a8", or "auto": the cheapest bits for each tensor that lose no more than `max_drop` on
-            calibration samples; None: the first that model, runtime and chipset support.
-        model_arguments: For `from_pretrained`.
-        input_arguments: For `get_input_spec`.
-        dataset_name: None: the model's first evaluation dataset.
-        num_samples: None: the whole test set. The emulator takes as many of them as the interval needs.
-        seed: Which samples are drawn.
-        on: Some of "torch", "cpu" and "emulator"; None: all there are.
-        max_drop: The largest drop that is accepted, in the unit of the metric; None: the evaluator's.
-        interval: Asked width of the 95 % interval of the emulator's drop, in the unit of the metric; None: twice the
-            evaluator's largest fine drop, within half an hour's work.
-        workers: Emulators at once; None: one for each core.
-        report_file: Where to write an HTML page.
 
     Raises:
         UserError: The request cannot be met as it is.
         ModelZooError: A stage failed.
     """
-    parsed, auto = parse_precision(precision)
-    target = ExportOptions(
-        runtime=TargetRuntime.parse(runtime),
-        chipsets=(find_chipset(chipset),) if chipset is not None else (),
-        precision=parsed,
-        auto=auto,
-        max_drop=max_drop if auto else None,
-        calibration_data=calibration_data,
-        num_calibration_samples=num_calibration_samples,
-        use_cache=use_cache,
-    )
-    options = EvaluateOptions(
-        target,
-        dataset_name=dataset_name,
-        num_samples=num_samples,
-        seed=seed,
-        places=parse_places(",".join(on)) if on is not None else None,
-        max_drop=max_drop,
-        interval=interval,
-        workers=workers,
-        report_file=Path(report_file) if report_file is not None else None,
-    )
-    return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, watch)
+    source = ZooSource(model, arguments.model_arguments or {}, arguments.input_arguments or {})
+    return evaluate_source(source, arguments, arguments.watch)
 
 
-def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch = Watch()) -> Evaluation:
+def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = Observer()) -> Evaluation:
     """Run an evaluation.
 
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
     """
-    target, toolchain = options.target, LocalToolchain()
-    chipset = target.chipsets[0] if target.chipsets else None
-    places = check_places(options.places, chipset, target.runtime, toolchain)
-    if chipset is None and target.runtime.is_qnn:
-        target = replace(target, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
-    with open_cache(target.use_cache) as cache:
-        plan = make_plan(source, target, toolchain, cache)
+    toolchain = LocalToolchain()
+    chipset = options.chipsets[0] if options.chipsets else None
+    places = check_backends(options.backends, chipset, options.target_runtime, toolchain)
+    if chipset is None and options.target_runtime.is_qnn:
+        options = replace(options, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
+    with open_cache(options.use_cache) as cache:
+        plan = make_plan(source, options, toolchain, cache)
         compared = f"an export compares its outputs with torch: run `model-zoo export {source.name} --help`"
         if len(plan.facts) != 1:
             raise UserError(
@@ -202,14 +104,13 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
             raise unknown_name("dataset", dataset_name, facts.eval_datasets, f"model-zoo info {source.name}")
         dataset = facts.dataset(dataset_name, "test")
         build = component_builds(plan, cache, watch.stage)[name]
-        runs = PlaceRuns(build, chipset, Place.TORCH in places, options.workers or os.cpu_count() or 1)
-        draw = draw_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
+        runs = BackendRuns(build, chipset, Backend.TORCH in places, options.workers or os.cpu_count() or 1)
+        draw = select_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
         plan = replace(plan, check={name: draw.whole})
         watch.plan(plan)
-        if plan.auto:
-            plan = find_assignments(plan, {name: build})
-            build = component_builds(plan, cache, watch.stage)[name]
-            runs = replace(runs, build=build)
+        searches = find_assignments(plan, {name: build})
+        build = component_builds(plan, cache, watch.stage, searches)[name]
+        runs = replace(runs, build=build)
         run = _Run(runs, draw, places, options, watch)
         metric = build.new_evaluator().metric
         evaluation = Evaluation(
@@ -222,11 +123,12 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
             host=this_cpu(),
             test_samples=len(dataset),
             subset=run.subset,
+            searches=searches,
         )
         watch.found(evaluation)
         if options.report_file is not None:
             try:
-                _write_page(options.report_file, run, evaluation)
+                _write_page(Path(options.report_file), run, evaluation)
             except Exception as error:  # what was measured stays
                 told = error.message if isinstance(error, ModelZooError) else f"{type(error).__name__}: {error}"
                 failed = ModelZooError(f"{options.report_file} was not written: {told}", "the same command tries again")
@@ -241,24 +143,24 @@ class _Run:
     """The work of one evaluation."""
 
     def __init__(
-        self, runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], options: EvaluateOptions, watch: Watch
+        self, runs: BackendRuns, draw: Selection, places: tuple[Backend, ...], options: EvaluateOptions, watch: Observer
     ) -> None:
         self.runs, self.draw, self.options, self.watch = runs, draw, options, watch
         self.asked = places
-        self.entries: dict[Place, list[Entry]] = {}
-        self.found: dict[Place, list[bool]] = {}
+        self.entries: dict[Backend, list[Entry]] = {}
+        self.found: dict[Backend, list[bool]] = {}
         self.subset = ""
 
-    def places(self) -> dict[Place, PlaceResult]:
+    def places(self) -> dict[Backend, BackendResult]:
         """Run and score every place."""
-        here = tuple(place for place in self.asked if place is not Place.EMULATOR)
+        here = tuple(place for place in self.asked if place is not Backend.EMULATOR)
         for place in here:
             self._look_for(place)
         if here:
             self.entries |= self.runs.run(self.draw, here, self.watch.track)
-        if Place.EMULATOR in self.asked:
-            self._look_for(Place.EMULATOR)
-            self.entries[Place.EMULATOR] = self._emulate()
+        if Backend.EMULATOR in self.asked:
+            self._look_for(Backend.EMULATOR)
+            self.entries[Backend.EMULATOR] = self._emulate()
         return {place: self._result(place) for place in self.asked}
 
     def evaluator(self, entries: list[Entry]) -> BaseEvaluator:
@@ -269,13 +171,13 @@ class _Run:
                 collected.restore(dict(state))
         return collected
 
-    def _look_for(self, place: Place) -> None:
+    def _look_for(self, place: Backend) -> None:
         self.found[place] = [self.runs.find(place, chunk) is not None for chunk in self.draw.chunks]
         if count := sum(self.found[place]):
             self.watch.note(f"{place.label}: {count} of {len(self.draw.chunks)} chunks found from an earlier run")
 
     def _emulate(self) -> list[Entry]:
-        draw, runs, found = self.draw, self.runs, self.found[Place.EMULATOR]
+        draw, runs, found = self.draw, self.runs, self.found[Backend.EMULATOR]
         pilot = runs.emulate(draw, 1, self.watch.track)
         each = pilot[0].value["seconds"] / pilot[0].value["samples"]
         metric = runs.build.new_evaluator().metric
@@ -293,17 +195,21 @@ class _Run:
         losses = values[0] - values[1] if len(self.entries) == 2 else None
         return values[0][np.isfinite(values[0])], None if losses is None else losses[np.isfinite(losses)]
 
-    def _result(self, place: Place) -> PlaceResult:
+    def _result(self, place: Backend) -> BackendResult:
         entries = self.entries[place]
-        reference = self.entries[Place.TORCH][: len(entries)] if self._compared(place) else []
-        key = [code_digest(), [entry.files for entry in (*entries, *reference)]]
+        reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(place) else []
+        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(place))
+        key = [
+            code,
+            [entry.files for entry in (*entries, *reference)],
+        ]
         build = self.runs.build
         made = self.watch.stage(
             f"score {place.label}", lambda: build.cache.get_or_make("place", key, lambda folder: self._score(place))
         ).value
         totals = {name: sum(entry.value[name] for entry in entries) for name in ("samples", "seconds")}
         wall = sum(entry.value["seconds"] / entry.value["workers"] for entry in entries)
-        return PlaceResult(
+        return BackendResult(
             place=place,
             score=Score.from_json(made["score"]),
             resamples=made["resamples"],
@@ -316,7 +222,7 @@ class _Run:
             chunks_found=sum(self.found[place][: len(entries)]),
         )
 
-    def _score(self, place: Place) -> dict[str, Any]:
+    def _score(self, place: Backend) -> dict[str, Any]:
         entries = self.entries[place]
         own = self.evaluator(entries)
         sure = interval(own, seed=self.options.seed)
@@ -324,7 +230,7 @@ class _Run:
         made = {"score": score.to_json(), "resamples": sure.resamples if sure else 0, "drop": None, "agreement": None}
         if not self._compared(place):
             return made
-        torch = self.evaluator(self.entries[Place.TORCH][: len(entries)])
+        torch = self.evaluator(self.entries[Backend.TORCH][: len(entries)])
         lost = drop_interval(torch, own, seed=self.options.seed)
         value = torch.value()
         drop = own.metric.drop(value, score.value)
@@ -332,13 +238,13 @@ class _Run:
         found = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None, torch.details())
         return {**made, "drop": found.to_json(), "agreement": float(np.concatenate(same).mean())}
 
-    def _compared(self, place: Place) -> bool:
-        return self.runs.compare and place is not Place.TORCH
+    def _compared(self, place: Backend) -> bool:
+        return self.runs.compare and place is not Backend.TORCH
 
 
 def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
     """The HTML page, with a look into the layers and at the worst samples."""
-    from model_zoo.pipeline.evaluation_report import write_report
+    from model_zoo.pipeline.evaluation_page import write_report
     from model_zoo.pipeline.layers import first_wrong, layer_errors, sensitivity
     from model_zoo.pipeline.worst_samples import worst_samples
 
@@ -347,7 +253,7 @@ def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
     layers, wrong, found, notes = None, None, [], []
     if build.precision.is_quantized:
         try:
-            layers = layer_errors(build, runs.chipset if Place.EMULATOR in run.asked else None)
+            layers = layer_errors(build, runs.chipset if Backend.EMULATOR in run.asked else None)
             wrong, found = first_wrong(layers, build.half), sensitivity(build)
         except ModelZooError as error:  # the page is worth having without it, and says so
             notes.append(f"The layers are not shown: {error.message}.")

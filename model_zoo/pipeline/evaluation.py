@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model_zoo.evaluators.base import Metric, Score
-from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.plan import Plan
-from model_zoo.pipeline.report import print_search
-from model_zoo.utils.console import console, json_value, table
+from model_zoo.pipeline.search import Search
+from model_zoo.utils.console import json_value
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -48,7 +48,7 @@ class Drop:
 
 
 @dataclass(frozen=True)
-class PlaceResult:
+class BackendResult:
     """One place.
 
     Args:
@@ -63,7 +63,7 @@ class PlaceResult:
         chunks_found: Those that an earlier run had finished.
     """
 
-    place: Place
+    place: Backend
     score: Score
     resamples: int
     drop: Drop | None
@@ -84,24 +84,26 @@ class Evaluation:
     """Everything that was found.
 
     Args:
-        places: In the order of `Place`.
+        places: In the order of `Backend`.
         max_drop: The largest drop that is accepted, in the unit of the metric.
         host: The CPU that everything here ran on.
         test_samples: What the dataset's test set holds.
         subset: Why the emulator took as many samples as it did; empty: it took none.
         page_error: Why the page that was asked for could not be made.
+        searches: By component, how its automatic precision was found.
     """
 
     plan: Plan
     dataset: str
     seed: int
     metric: Metric
-    places: dict[Place, PlaceResult]
+    places: dict[Backend, BackendResult]
     max_drop: float
     host: str
     test_samples: int
     subset: str
     page_error: ModelZooError | None = None
+    searches: dict[str, Search] = field(default_factory=dict)
 
     @property
     def error(self) -> ModelZooError | None:
@@ -125,8 +127,8 @@ class Evaluation:
         lost = f"{name} in {precision} loses {' and '.join(told)}"
         return DropError(
             f"{lost}, more than the {amount(self.max_drop, unit)} that may be lost{doubt}",
-            f"try another --precision, more --num-calibration-samples, or `model-zoo sensitivity {name}` for "
-            "the layers that suffer; --max-drop inf only reports it",
+            f"try another `precision`, more num_calibration_samples, or `model-zoo sensitivity {name}` for "
+            "the layers that suffer; max_drop=inf only reports it",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -137,6 +139,7 @@ class Evaluation:
         judged = any(found.drop for found in self.places.values())
         made = {
             "plan": self.plan.to_json(),
+            "searches": {name: search.to_json() for name, search in self.searches.items()},
             "dataset": self.dataset,
             "test_samples": self.test_samples,
             "seed": self.seed,
@@ -181,7 +184,7 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         drop, agreement = "-", "-"
         if found.drop:
             drop = f"{amount(found.drop.value, metric.unit)} [{span(found.drop.interval, metric.unit)}]"
-            if found.drop.samples < evaluation.places[Place.TORCH].score.samples:
+            if found.drop.samples < evaluation.places[Backend.TORCH].score.samples:
                 drop += f"\non the {found.drop.samples} samples of both, torch {amount(found.drop.torch, metric.unit)}"
         if found.agreement is not None:
             agreement = f"{found.agreement:.2f} %"
@@ -195,12 +198,16 @@ def detail_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     rows = []
     for place, found in evaluation.places.items():
         rows.append(
-            [place.label, *(_detail(found, name) for name in names), _speed(found) if place is Place.EMULATOR else "-"]
+            [
+                place.label,
+                *(_detail(found, name) for name in names),
+                _speed(found) if place is Backend.EMULATOR else "-",
+            ]
         )
     return ["where (change from torch)", *names, "emulator's speed on this machine's CPU"], rows
 
 
-def _detail(found: PlaceResult, name: str) -> str:
+def _detail(found: BackendResult, name: str) -> str:
     if name not in found.score.details:
         return "-"
     value, torch = found.score.details[name], found.drop.torch_details.get(name) if found.drop else None
@@ -212,18 +219,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _speed(found: PlaceResult) -> str:
+def _speed(found: BackendResult) -> str:
     each = f"{found.seconds_per_sample:.3g} s a sample, {found.workers} at once"
     return f"{found.samples_per_second:.3g} samples/s ({each}); says nothing about a device"
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the metric by place, then what else is known."""
-    shown = console()
-    for name, search in evaluation.plan.searches.items():
-        print_search(name, search)
-    columns, rows = table_rows(evaluation)
-    title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision_name}"
-    shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))
-    columns, rows = detail_rows(evaluation)
-    shown.print(table("", columns, rows, right=tuple(columns[1:-1])))

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from model_zoo.pipeline.auto_precision import find_assignments
-from model_zoo.pipeline.bundle import check_output, write_bundle
+from model_zoo.pipeline.bundle import check_output, write_bundle, zip_path
 from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
-from model_zoo.pipeline.stages import ComponentBuild, Reporter
+from model_zoo.pipeline.search import Search
+from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Compiled
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.files import cache_root, cleared_work_folders, work_folder
 from model_zoo.utils.jobs import kill_children
 
 #: Time given to the host latency measurement, in seconds.
@@ -37,12 +36,7 @@ class ParityError(ModelZooError):
     """The emulator's outputs are further from torch than the precision explains."""
 
 
-def silent(title: str, work: Callable[[], Entry]) -> Entry:
-    """The reporter of a run that nobody watches."""
-    return work()
-
-
-def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> ExportResult:
+def run_plan(plan: Plan, options: ExportOptions, cache: StageCache, report: Reporter = silent) -> ExportResult:
     """Build, check and bundle every target of a plan.
 
     A target that fails does not keep the others from being finished: its error is in the result.
@@ -50,19 +44,20 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
     Raises:
         ModelZooError: A stage that all targets share failed.
     """
-    if not plan.options.skip_compiling:
+    if not options.skip_compiling:
         check_output(plan)
-    if plan.auto:
-        plan = find_assignments(plan, component_builds(plan, cache, report))
-    builds = component_builds(plan, cache, report)
+    searches = find_assignments(plan, component_builds(plan, cache, report))
+    builds = component_builds(plan, cache, report, searches)
     try:
         for build in builds.values():
             if not build.facts.precompiled:
-                _run_shared(build, plan)
+                _run_shared(build, options)
         # One worker more than compilers, because the host CPU runs beside them.
         with ThreadPoolExecutor(max_workers=min(len(plan.chipsets), os.cpu_count() or 1) + 1) as pool:
-            hosts = {} if plan.options.skip_inferencing else _start_hosts(pool, builds)
-            pending = [pool.submit(_run_target, plan, chipset, builds, hosts) for chipset in plan.chipsets]
+            hosts = {} if options.skip_inferencing else _start_hosts(pool, builds)
+            pending = [
+                pool.submit(_run_target, plan, options, chipset, builds, hosts, searches) for chipset in plan.chipsets
+            ]
             try:
                 targets = tuple(future.result() for future in pending)
             except BaseException:
@@ -72,37 +67,15 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
     except KeyboardInterrupt:
         kill_children()
         raise
-    return ExportResult(plan, targets)
+    return ExportResult(plan, targets, searches)
 
 
-def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[str, ComponentBuild]:
-    """The stages of every component of a plan."""
-    on_npu = plan.options.runtime.is_qnn or any(chipset and chipset.has_htp for chipset in plan.chipsets)
-    return {
-        name: ComponentBuild(
-            stem=name,
-            source=plan.source,
-            facts=facts,
-            runtime=plan.options.runtime,
-            precision=plan.precision,
-            toolchain=plan.toolchain,
-            cache=cache,
-            calibration=plan.calibration[name],
-            check=plan.check[name],
-            half=plan.precision is Precision.FLOAT and on_npu,
-            report=report,
-            assignment=plan.searches[name].chosen.assignment if name in plan.searches else None,
-        )
-        for name, facts in plan.facts.items()
-    }
-
-
-def _run_shared(build: ComponentBuild, plan: Plan) -> None:
+def _run_shared(build: ComponentBuild, options: ExportOptions) -> None:
     """The stages that do not depend on the chipset, in the order in which people think of them."""
     build.reference()
     build.captured()
     build.lowered()
-    if not plan.options.skip_profiling:
+    if not options.skip_profiling:
         build.profiled(_PROFILE_SECONDS)
 
 
@@ -110,29 +83,35 @@ def _start_hosts(pool: ThreadPoolExecutor, builds: dict[str, ComponentBuild]) ->
     return {name: pool.submit(build.host) for name, build in builds.items() if not build.facts.precompiled}
 
 
-def _run_target(plan: Plan, chipset: Chipset | None, builds: dict[str, ComponentBuild], hosts: Hosts) -> TargetResult:
+def _run_target(
+    plan: Plan,
+    options: ExportOptions,
+    chipset: Chipset | None,
+    builds: dict[str, ComponentBuild],
+    hosts: Hosts,
+    searches: dict[str, Search],
+) -> TargetResult:
     parts: dict[str, tuple[ComponentResult, list[Path]]] = {}
     try:
         for name, build in builds.items():
             if build.facts.precompiled:
                 parts[name] = _precompiled(build, plan, chipset)
             else:
-                parts[name] = _built(build, plan, chipset, hosts.get(name))
+                parts[name] = _built(build, options, chipset, hosts.get(name))
             _refuse_bad_parity(parts[name][0], chipset)
         results = [result for result, _ in parts.values()]
-        if plan.options.skip_compiling:
+        if options.skip_compiling:
             return TargetResult(chipset, None, tuple(results))
-        folder = write_bundle(plan, chipset, builds, parts)
+        folder = write_bundle(plan, options.zip_assets, chipset, builds, parts, searches)
         moved = tuple(replace(result, file=folder / result.file.name if result.file else None) for result in results)
-        return TargetResult(chipset, folder, moved)
+        return TargetResult(chipset, folder, moved, packed=zip_path(folder) if options.zip_assets else None)
     except ModelZooError as error:
-        return TargetResult(chipset, None, tuple(result for result, _ in parts.values()), error)
+        return TargetResult(chipset, None, tuple(result for result, _ in parts.values()), error=error)
 
 
 def _built(
-    build: ComponentBuild, plan: Plan, chipset: Chipset | None, running: Future[Entry] | None
+    build: ComponentBuild, options: ExportOptions, chipset: Chipset | None, running: Future[Entry] | None
 ) -> tuple[ComponentResult, list[Path]]:
-    options = plan.options
     entries = [build.reference(), build.captured(), build.lowered()]
     compiled: Compiled | None = None
     files: list[Path] = []
@@ -200,8 +179,8 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
 
 
 def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
-    file = build.precompiled().asset(plan.options.runtime, plan.precision, chipset)
-    compiled = plan.toolchain.inspect(file, plan.options.runtime, chipset)
+    file = build.asset(chipset)
+    compiled = plan.toolchain.inspect(file, plan.runtime, chipset)
     note = "precompiled asset: it has no source to compare with"
     result = ComponentResult(
         build.stem,
@@ -225,16 +204,5 @@ def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None
     where = f"{result.name} on {chipset.name}" if chipset else result.name
     raise ParityError(
         f"{where}: output '{bad.output}' is wrong on the NPU: {bad.explain()}; no file was written",
-        "try another --precision, or --skip-inferencing to get the file unverified",
+        "try another `precision`, or skip_inferencing=True to get the file unverified",
     )
-
-
-@contextmanager
-def open_cache(use_cache: bool) -> Iterator[StageCache]:
-    """The user's stage cache, or an empty one that lasts for one run."""
-    if use_cache:
-        with cleared_work_folders():
-            yield StageCache(cache_root() / "stages")
-        return
-    with work_folder() as folder:
-        yield StageCache(folder)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model_zoo.pipeline.stages import ComponentBuild
+from model_zoo.pipeline.cache import open_cache
+from model_zoo.pipeline.options import BuildOptions
+from model_zoo.pipeline.plan import Plan, make_plan
+from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
+from model_zoo.sources.base import Source
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.layers import LayerErrors, Sensitivity
+from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import UserError
 
 #: A layer this much worse than every layer before it is where a build goes wrong.
@@ -35,6 +41,23 @@ class Wrong:
     reason: str
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """A look into one component: the ranking, the layers, and the first of them that goes wrong."""
+
+    ranking: list[Sensitivity]
+    errors: LayerErrors
+    wrong: Wrong | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "sensitivity": [each.to_json() for each in self.ranking],
+            "layer_errors": self.errors.to_json(),
+            "first_wrong": asdict(self.wrong) if self.wrong else None,
+        }
+
+
 def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
     """Stage: what fewer bits in each tensor cost the float outputs, the most harmful first."""
     _require_onnx(build)
@@ -46,7 +69,7 @@ def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
 
     chosen = build.calibration.fingerprint if build.calibration else None
     key = [captured.files, chosen, build.toolchain.versions(build.runtime)]
-    entry = build.stage("measure sensitivity", "sensitivity", key, make)
+    entry = build.stage("measure sensitivity", "sensitivity", key, make, *build.code("sensitivity"))
     return [Sensitivity.from_json(fields) for fields in entry.value["found"]]
 
 
@@ -70,7 +93,8 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
     target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
     chosen = build.calibration.fingerprint if build.calibration else None
     key = [captured.files, lowered.files, precision, chosen, target, build.toolchain.versions(build.runtime)]
-    return LayerErrors.from_json(build.stage("compare layer by layer", "layers", key, make).value)
+    entry = build.stage("compare layer by layer", "layers", key, make, *build.code("layers"))
+    return LayerErrors.from_json(entry.value)
 
 
 def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | None:
@@ -97,4 +121,35 @@ def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | Non
 
 def _require_onnx(build: ComponentBuild) -> None:
     if build.runtime is TargetRuntime.TFLITE:
-        raise UserError("nothing here looks into the layers of a tflite file", "use --target-runtime onnx or qnn")
+        raise UserError("nothing here looks into the layers of a tflite file", 'use runtime="onnx" or runtime="qnn"')
+
+
+def inspect_layers(
+    source: Source,
+    options: BuildOptions,
+    report: Reporter = silent,
+    show_plan: Callable[[Plan], None] = lambda plan: None,
+) -> dict[str, Inspection]:
+    """Rank the tensors of every component, and compare its build with the float model layer by layer.
+
+    Args:
+        options: Precision w8a8 unless it names another; with a chipset the NPU emulator is compared too.
+
+    Raises:
+        UserError: The precision is float or auto, or the request cannot be met as it is.
+    """
+    if options.fixed_precision is Precision.FLOAT or options.auto:
+        raise UserError("sensitivity needs one quantized precision", 'use precision="w8a8"')
+    if len(options.chipsets) > 1:
+        raise UserError("layers are compared on one chipset", "run it once for each")
+    options = replace(options, precision=options.precision or Precision.W8A8)
+    if not options.chipsets and options.target_runtime.is_qnn:
+        options = replace(options, runtime=TargetRuntime.ONNX)
+    with open_cache(options.use_cache) as cache:
+        plan = make_plan(source, options, LocalToolchain(), cache)
+        show_plan(plan)
+        found = {}
+        for name, build in component_builds(plan, cache, report).items():
+            errors = layer_errors(build, plan.chipsets[0])
+            found[name] = Inspection(sensitivity(build), errors, first_wrong(errors))
+        return found

@@ -6,74 +6,23 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model_zoo.pipeline.cache import StageCache
+from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
-from model_zoo.pipeline.source import ComponentFacts, ModelSource, ZooSource
+from model_zoo.pipeline.search import SearchPlan
+from model_zoo.sources.base import Source
+from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime, check_target, default_precision
 from model_zoo.toolchains.base import Toolchain
-from model_zoo.utils.errors import ArgumentError, UserError
+from model_zoo.utils.code_digest import code_digest
+from model_zoo.utils.errors import UserError
 
-if TYPE_CHECKING:
-    from model_zoo.pipeline.auto_precision import Search
-
-#: What people write for a precision that is searched.
-AUTO = "auto"
 _SEARCH_SAMPLES = 360
 _SEARCH_SEED = 1
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What the user asks of an export.
-
-    Args:
-        chipsets: One binary each; may be empty for `onnx` and `tflite`.
-        precision: None: the first that model, runtime and chipsets support.
-        auto: Search the cheapest bits for each tensor, starting from `precision`, which is w8a8 then.
-        max_drop: What an automatic precision may lose against torch, in the unit of the metric; None: what the
-            evaluator counts as fine.
-        calibration_data: A folder of pictures, an .npz, or "random"; None: the model's dataset.
-        num_calibration_samples: None: up to 100 of the dataset.
-        skip_compiling: Stop before the compiler: check capture and quantization on the host CPU only; no files.
-        skip_profiling: No latency on the host CPU.
-        skip_inferencing: Run the result nowhere: no parity, no metric. The result says that it is not verified.
-        zip_assets: Write a .zip beside each output folder.
-        use_cache: Whether earlier runs' stages may serve.
-    """
-
-    runtime: TargetRuntime = TargetRuntime.QNN_CONTEXT_BINARY
-    chipsets: tuple[Chipset, ...] = ()
-    precision: Precision | None = None
-    auto: bool = False
-    max_drop: float | None = None
-    calibration_data: str | Path | None = None
-    num_calibration_samples: int | None = None
-    skip_compiling: bool = False
-    skip_profiling: bool = False
-    skip_inferencing: bool = False
-    output_dir: Path = Path("build")
-    zip_assets: bool = False
-    use_cache: bool = True
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What an automatic precision is scored on.
-
-    Args:
-        dataset: Its calibration split serves: the test split stays unseen.
-        seed: Another than that of the samples which set the ranges; some may still be the same.
-        max_drop: Against torch, in the unit of the metric; None: what the evaluator counts as fine.
-    """
-
-    dataset: str
-    samples: int
-    seed: int
-    max_drop: float | None
 
 
 @dataclass(frozen=True)
@@ -86,12 +35,12 @@ class Plan:
         check: Samples by component to compare the places with; None: the model's own sample.
         warnings: What the user must know before it runs.
         auto: By component, how an automatic precision is searched; empty for all others.
-        searches: By component, what was found; empty before.
+        output_dir: Where the folders go; None if nothing is written.
     """
 
-    source: ModelSource
+    source: Source
     facts: dict[str, ComponentFacts]
-    options: ExportOptions
+    runtime: TargetRuntime
     precision: Precision
     chipsets: tuple[Chipset | None, ...]
     calibration: dict[str, SampleSet | None]
@@ -100,72 +49,71 @@ class Plan:
     versions: dict[str, str]
     warnings: tuple[str, ...]
     auto: dict[str, SearchPlan] = field(default_factory=dict)
-    searches: dict[str, Search] = field(default_factory=dict)
+    output_dir: Path | None = None
 
     @property
     def precision_name(self) -> str:
         """As people name it: an automatic precision is none of `Precision`, it only starts from one."""
-        return AUTO if self.options.auto else self.precision
+        return AUTO if self.auto else self.precision
 
     @property
     def widens_outputs(self) -> bool:
         """Whether outputs that ask for it are worked out in 16 bits, in a build of 8-bit activations."""
         in_8_bits = self.precision in (Precision.W8A8, Precision.W8A8_MIXED_INT16)
-        return in_8_bits and self.options.runtime is not TargetRuntime.TFLITE
+        return in_8_bits and self.runtime is not TargetRuntime.TFLITE
 
     def folder(self, chipset: Chipset | None) -> Path:
-        """Where the files for a chipset go."""
+        """Where the files for a chipset go; not for a plan that writes none."""
+        if self.output_dir is None:
+            raise ValueError(f"a plan for {self.source.name} without output_dir writes no folder")
         parts = [
-            self.options.runtime,
+            self.runtime,
             self.precision_name,
             *([chipset.name.removeprefix("qualcomm-")] if chipset else []),
         ]
-        return self.options.output_dir / self.source.name / "-".join(parts)
+        return self.output_dir / self.source.name / "-".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "model": self.source.name,
-            "model_arguments": _arguments(self.source),
-            "runtime": self.options.runtime,
+            "model_arguments": dict(self.source.arguments),
+            "runtime": self.runtime,
             "precision": self.precision_name,
             "auto": {name: asdict(planned) for name, planned in self.auto.items()},
-            "searches": {name: search.to_json() for name, search in self.searches.items()},
             "outputs_16bit": {c: list(f.outputs_16bit) for c, f in self.facts.items()} if self.widens_outputs else {},
             "chipsets": [chipset.name if chipset else None for chipset in self.chipsets],
             "inputs": {c: {n: t.to_json() for n, t in f.inputs.items()} for c, f in self.facts.items()},
             "calibration": {c: _samples_json(samples) for c, samples in self.calibration.items()},
             "check": {c: _samples_json(samples) for c, samples in self.check.items()},
-            "output_dirs": [str(self.folder(chipset)) for chipset in self.chipsets],
+            "output_dirs": [str(self.folder(chipset)) for chipset in self.chipsets] if self.output_dir else [],
             "tool_versions": self.versions,
             "warnings": list(self.warnings),
         }
 
 
-def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain, cache: StageCache) -> Plan:
+def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache: StageCache) -> Plan:
     """Resolve every open choice of an export.
 
     Raises:
         UserError: The parts do not go together, or something needed is absent.
     """
-    runtime = options.runtime
-    chipsets: tuple[Chipset | None, ...] = tuple(dict.fromkeys(options.chipsets)) or (None,)
+    runtime = options.target_runtime
+    chipsets: tuple[Chipset | None, ...] = options.chipsets or (None,)
     supported = _supported(source, runtime)
-    precision = options.precision or _common_default(runtime, chipsets, supported)
+    precision = options.fixed_precision or _common_default(runtime, chipsets, supported)
     for chipset in chipsets:
         if runtime.is_qnn and chipset is None:
-            raise UserError(
-                f"{runtime} is compiled for one chipset", "name it with --chipset; run `model-zoo chipsets`"
-            )
+            raise UserError(f"{runtime} is compiled for one chipset", "name one in `chipset`; run `model-zoo chipsets`")
         check_target(runtime, precision, chipset)
-        _check_zoo_limits(source, runtime, precision, chipset)
+        _check_limits(source, runtime, precision, chipset)
     toolchain.require(runtime)
-    facts = source.facts(cache)
+    facts = _facts(source, cache)
     for (name, component), chipset in itertools.product(facts.items(), chipsets):
         if reason := component.unsupported_reason(runtime, precision, chipset):
             raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
     auto = {name: _search_plan(name, component, options) for name, component in facts.items()} if options.auto else {}
-    random_weights = isinstance(source, ZooSource) and source.model_arguments.get("weights") == "random"
+    random_weights = source.arguments.get("weights") == "random"
     calibration: dict[str, SampleSet | None] = {}
     check: dict[str, SampleSet | None] = {}
     for name, component in facts.items():
@@ -188,7 +136,7 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
     return Plan(
         source=source,
         facts=facts,
-        options=options,
+        runtime=runtime,
         precision=precision,
         chipsets=chipsets,
         calibration=calibration,
@@ -197,23 +145,11 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
         versions=toolchain.versions(runtime),
         warnings=tuple(_warnings(options, chipsets, calibration, facts, random_weights)),
         auto=auto,
+        output_dir=Path(options.output_dir) if isinstance(options, ExportOptions) else None,
     )
 
 
-def parse_precision(name: str | None) -> tuple[Precision | None, bool]:
-    """The precision that a name stands for, and whether it is only where a search starts.
-
-    Raises:
-        UserError: There is none.
-    """
-    if name is None:
-        return None, False
-    if name.strip().lower() == AUTO:
-        return Precision.W8A8, True
-    return Precision.parse(name), False
-
-
-def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> SearchPlan:
+def _search_plan(name: str, facts: ComponentFacts, options: BuildOptions) -> SearchPlan:
     """What one component is scored on.
 
     Raises:
@@ -222,35 +158,39 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
     from model_zoo.datasets.base import MissingDataError
 
     instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
-    if options.runtime is TargetRuntime.TFLITE:
-        raise UserError("tflite files cannot mix precisions: there is no auto", "use --target-runtime qnn or onnx")
-    if options.max_drop is not None and not options.max_drop >= 0:
-        raise ArgumentError("max_drop", f" {options.max_drop:g}: give 0 or more, in the unit of the metric")
+    if options.target_runtime is TargetRuntime.TFLITE:
+        raise UserError("tflite files cannot mix precisions: there is no auto", 'use runtime="qnn" or runtime="onnx"')
     if facts.evaluator is None or not facts.eval_datasets:
         missing = "no evaluator" if facts.evaluator is None else "no dataset to be scored on"
-        raise UserError(f"--precision auto must keep a metric, and {name} has {missing}", instead)
+        raise UserError(f'precision="auto" must keep a metric, and {name} has {missing}', instead)
     known = facts.calibration_dataset
     dataset = known if known in facts.eval_datasets else facts.eval_datasets[0]
     try:
         held = len(facts.dataset(dataset, "calibration"))
     except MissingDataError as error:
-        message = f"--precision auto must keep a metric, and has no data for it: {error.message}"
+        message = f'precision="auto" must keep a metric, and has no data for it: {error.message}'
         raise UserError(message, error.hint) from error
     return SearchPlan(dataset, min(_SEARCH_SAMPLES, held), _SEARCH_SEED, options.max_drop)
 
 
-def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, ...]:
-    if not isinstance(source, ZooSource):
-        return runtime.precisions
-    from model_zoo.base.registry import code_gen
+def _facts(source: Source, cache: StageCache) -> dict[str, ComponentFacts]:
+    """Facts of the components, found in the cache or asked of the source, which is loaded for it."""
+    key = [code_digest("model_zoo.sources.facts"), source.key, dict(source.input_arguments)]
 
-    settings = code_gen(source.model_id)
-    if runtime not in settings.supported_runtimes:
+    def make(folder: Path) -> dict[str, Any]:
+        return {name: facts.model_dump(mode="json") for name, facts in source.facts().items()}
+
+    value = cache.get_or_make("facts", key, make).value
+    return {name: ComponentFacts.model_validate(facts) for name, facts in value.items()}
+
+
+def _supported(source: Source, runtime: TargetRuntime) -> tuple[Precision, ...]:
+    if runtime not in source.limits.supported_runtimes:
         raise UserError(
             f"{source.name} cannot be built for {runtime}, which was not built and checked for this model",
-            f"it takes {', '.join(settings.supported_runtimes)}",
+            f"it takes {', '.join(source.limits.supported_runtimes)}",
         )
-    return tuple(settings.supported_precisions)
+    return source.limits.supported_precisions
 
 
 def _common_default(
@@ -268,14 +208,8 @@ def _takes(runtime: TargetRuntime, precision: Precision, chipset: Chipset | None
     return unsupported_reason(runtime, precision, chipset) is None
 
 
-def _check_zoo_limits(
-    source: ModelSource, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None
-) -> None:
-    if not isinstance(source, ZooSource):
-        return
-    from model_zoo.base.registry import code_gen
-
-    settings = code_gen(source.model_id)
+def _check_limits(source: Source, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> None:
+    settings = source.limits
     reason = settings.unsupported_reason(runtime, precision, chipset)
     if reason is None:
         return
@@ -291,12 +225,12 @@ def _check_zoo_limits(
     else:
         npus = sorted({other.npu for other in chipsets().values() if takes(precision, other)})
         there = f"{precision} is for the NPUs {', '.join(npus)}: run `model-zoo chipsets`"
-        hint = there if npus else f"run `model-zoo info {source.model_id}` for what it takes"
+        hint = there if npus else f"run `model-zoo info {source.name}` for what it takes"
     raise UserError(f"{source.name} cannot be built for {runtime} in {precision}{place}: {reason}", hint)
 
 
 def _warnings(
-    options: ExportOptions,
+    options: BuildOptions,
     chipsets: Sequence[Chipset | None],
     calibration: dict[str, SampleSet | None],
     facts: dict[str, ComponentFacts],
@@ -309,20 +243,16 @@ def _warnings(
         if samples is not None:
             warnings += [f"{name}: {warning}" for warning in calibration_warnings(samples, facts[name].inputs)]
     for chipset in chipsets:
-        if options.runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
+        if options.target_runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
             warnings.append(
                 f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
             )
     if not any(calibration.values()) and (options.calibration_data or options.num_calibration_samples):
         warnings.append("a float build needs no calibration: what was said of it has no effect")
-    if options.skip_inferencing:
-        warnings.append("NOT VERIFIED: --skip-inferencing runs the result nowhere")
+    if isinstance(options, ExportOptions) and options.skip_inferencing:
+        warnings.append("NOT VERIFIED: skip_inferencing runs the result nowhere")
     return warnings
 
 
 def _samples_json(samples: SampleSet | None) -> dict[str, Any] | None:
     return {"origin": samples.origin, "real": samples.real, "count": samples.count} if samples else None
-
-
-def _arguments(source: ModelSource) -> dict[str, Any]:
-    return {k: str(v) for k, v in source.model_arguments.items()} if isinstance(source, ZooSource) else {}

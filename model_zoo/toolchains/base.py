@@ -133,6 +133,9 @@ class Toolchain(Protocol):
     def versions(self, runtime: TargetRuntime) -> dict[str, str]:
         """Versions of the tools that make files for this runtime."""
 
+    def code(self, runtime: TargetRuntime, stage: str) -> tuple[str, ...]:
+        """The modules that run in a stage ("lower", "layout", "host", "compile", "sensitivity" or "layers")."""
+
     def capture_format(self, runtime: TargetRuntime) -> str:
         """ "onnx" or "program"."""
 

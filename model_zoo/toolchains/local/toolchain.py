@@ -21,6 +21,19 @@ from model_zoo.toolchains.local.sensitivity import measure_sensitivity
 
 _DLC_NOTE = "not verified here: nothing on this machine can load a DLC"
 _TFLITE_NOTE = "placement not checked here: the device's delegate decides it"
+_ONNX_CODE = {
+    "lower": ("model_zoo.toolchains.local.quantize",),
+    "layout": ("model_zoo.toolchains.local.channels_last",),
+    "host": ("model_zoo.runtimes.onnx",),
+    "compile": ("model_zoo.toolchains.local.qnn", "model_zoo.runtimes.qnn"),
+    "sensitivity": ("model_zoo.toolchains.local.sensitivity",),
+    "layers": ("model_zoo.toolchains.local.layerwise",),
+}
+_LITERT_CODE = {
+    "lower": ("model_zoo.toolchains.local.litert",),
+    "host": ("model_zoo.runtimes.litert",),
+    "compile": (),
+}
 
 
 class LocalToolchain:
@@ -38,6 +51,11 @@ class LocalToolchain:
         if runtime is TargetRuntime.TFLITE:
             return litert.tool_versions()
         return qnn.tool_versions()
+
+    def code(self, runtime: TargetRuntime, stage: str) -> tuple[str, ...]:
+        """The modules that run in a stage."""
+        by_stage = _LITERT_CODE if runtime is TargetRuntime.TFLITE else _ONNX_CODE
+        return by_stage[stage]
 
     def capture_format(self, runtime: TargetRuntime) -> str:
         """LiteRT converts an exported program, all else starts from ONNX."""

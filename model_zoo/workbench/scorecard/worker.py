@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model_zoo.pipeline.cache import Entry
-from model_zoo.pipeline.export import open_cache, run_plan
-from model_zoo.pipeline.plan import ExportOptions, make_plan
+from model_zoo.pipeline.cache import Entry, open_cache
+from model_zoo.pipeline.export import run_plan
+from model_zoo.pipeline.options import ExportOptions
+from model_zoo.pipeline.plan import make_plan
 from model_zoo.pipeline.result import ComponentResult
-from model_zoo.pipeline.source import ZooSource
-from model_zoo.targets.chipset import find_chipset
+from model_zoo.sources.zoo import ZooSource
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
@@ -51,14 +51,15 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
     options = ExportOptions(
         runtime=target.runtime,
         precision=target.precision,
-        chipsets=(find_chipset(target.chipset),) if target.chipset else (),
+        chipset=target.chipset,
         skip_profiling=True,
         skip_inferencing=emulated_as is not None,
         output_dir=folder / "build",
     )
     try:
         with open_cache(True) as cache:
-            (made,) = run_plan(make_plan(source, options, LocalToolchain(), cache), cache, report).targets
+            plan = make_plan(source, options, LocalToolchain(), cache)
+            (made,) = run_plan(plan, options, cache, report).targets
         error, components = made.error, made.components
     except ModelZooError as failed:
         error, components = failed, ()

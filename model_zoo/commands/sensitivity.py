@@ -1,0 +1,123 @@
+"""`model-zoo sensitivity`: what each tensor suffers from fewer bits, and where a build goes wrong: tables or a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from model_zoo.commands.options import parse_request, run_guarded
+from model_zoo.commands.parser import run_for_model
+from model_zoo.commands.tables import print_plan
+from model_zoo.pipeline.evaluation_page import layer_chart, sensitivity_chart
+from model_zoo.pipeline.layers import Inspection, inspect_layers
+from model_zoo.pipeline.options import BuildOptions
+from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.utils.console import console, print_json, stage_progress, table
+from model_zoo.utils.files import atomic_write, check_writable
+
+#: Rows of the printed ranking; --json has all.
+_MOST_ROWS = 30
+_STYLE = "body{font-family:sans-serif;max-width:940px;margin:2em auto;padding:0 1em}:root{color-scheme:light dark}"
+
+
+def run(argv: list[str]) -> int:
+    """Run `model-zoo sensitivity`; gives the exit status."""
+    return run_for_model("sensitivity", argv, sensitivity_command)
+
+
+def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int:
+    """Run a sensitivity command line for one model; exit status as for `export_command`."""
+    return run_guarded(lambda arguments: _sensitivity(model_id, arguments), argv)
+
+
+def print_inspection(name: str, found: Inspection) -> None:
+    """Print the layers in order, the ranking, and what is to be said of them."""
+    shown = console()
+    rows = []
+    for index, layer in enumerate(found.errors.layers):
+        npu = "-" if layer.npu_db is None else _db(layer.npu_db)
+        mark = "first wrong" if found.wrong and found.wrong.index == index else ""
+        rows.append([layer.layer, layer.op_type, _db(layer.host_db), npu, mark])
+    columns = ["layer", "operator", "host CPU", "NPU emulator", ""]
+    shown.print(
+        table(
+            f"{name}: SQNR of each layer against float, on the first calibration samples",
+            columns,
+            rows,
+            right=("host CPU", "NPU emulator"),
+        )
+    )
+    for note in notes(found):
+        shown.print(f"  {note}")
+    rows = [[_what(each), each.layer, each.op_type, _db(each.sqnr_db)] for each in found.ranking[:_MOST_ROWS]]
+    title = f"{name}: SQNR of the outputs when one tensor alone has fewer bits, on the first calibration samples"
+    shown.print(table(title, ["fewer bits in", "layer", "operator", "SQNR"], rows, right=("SQNR",)))
+    if (left := len(found.ranking) - _MOST_ROWS) > 0:
+        shown.print(f"  {left} less harmful ones are not shown; --json has all")
+
+
+def notes(found: Inspection) -> list[str]:
+    """What the figures do not say by themselves, one sentence each."""
+    said = []
+    if found.wrong:
+        layer = found.errors.layers[found.wrong.index]
+        said.append(f"The first layer that goes wrong is {layer.layer} ({layer.op_type}): {found.wrong.reason}.")
+    else:
+        said.append("No layer goes wrong by itself.")
+    for place, db in found.errors.shift_db.items():
+        if db < float("inf"):
+            said.append(
+                f"Showing the layers changed the build on the {place}: its outputs are {db:.1f} dB from before."
+            )
+    if found.errors.skipped:
+        said.append(f"Not shown, because the build has no such tensor: {', '.join(found.errors.skipped)}.")
+    return said
+
+
+def _sensitivity(model_id: str, argv: list[str]) -> int:
+    request = parse_request(
+        model_id,
+        "sensitivity",
+        argv,
+        BuildOptions,
+        "Rank what fewer bits in single tensors cost the outputs, and compare a build with the float model layer by "
+        "layer, on the host CPU and on the NPU emulator.",
+        "--precision w8a8 --chipset sm8650 --report layers.html",
+        lambda parser: parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page too"),
+    )
+    file: Path | None = request.args.report
+    if file is not None:
+        check_writable(file, "name another file with --report")
+    with stage_progress() as progress:
+        errors = console(stderr=True)
+        inspections = inspect_layers(request.source, request.options, progress, lambda plan: print_plan(plan, errors))
+    if request.args.json:
+        print_json({name: inspection.to_json() for name, inspection in inspections.items()})
+    else:
+        for name, inspection in inspections.items():
+            print_inspection(name, inspection)
+    if file is not None:
+        with atomic_write(file) as temporary:
+            temporary.write_text(page(model_id, inspections), encoding="utf-8")
+    return 0
+
+
+def page(model_id: str, found: dict[str, Inspection]) -> str:
+    """One HTML page that needs nothing but itself."""
+    parts = [f"<h1>{escape(model_id)}</h1>"]
+    for name, inspection in found.items():
+        parts.append(f"<h2>{escape(name)}</h2>")
+        parts += [f"<p>{escape(note)}</p>" for note in notes(inspection)]
+        parts.append(layer_chart(inspection.errors, inspection.wrong))
+        parts.append(sensitivity_chart(inspection.ranking))
+    head = f'<meta charset="utf-8"><title>{escape(model_id)}: layers</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _what(each: Sensitivity) -> str:
+    return f"{each.kind}, {each.bits} bits"
+
+
+def _db(value: float) -> str:
+    return "identical" if value == float("inf") else f"{value:.1f} dB"

@@ -1,0 +1,210 @@
+"""Chunks of samples through each place; what a finished chunk showed stays in the stage cache, its outputs do not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays, random_arrays
+from model_zoo.pipeline.backends import Backend
+from model_zoo.pipeline.cache import Entry
+from model_zoo.pipeline.emulation import EmulatorPool
+from model_zoo.pipeline.samples import SampleSet
+from model_zoo.pipeline.selection import Selection
+from model_zoo.pipeline.stages import ComponentBuild
+from model_zoo.runtimes.base import HostModel, TimedRun
+from model_zoo.targets.chipset import Chipset
+from model_zoo.toolchains.base import Compiled
+from model_zoo.utils.code_digest import code_digest, installed_versions
+from model_zoo.utils.jobs import kill_children
+from model_zoo.utils.layout import channels_first, channels_last
+
+#: Begins to count samples under a title; the function it gives takes how many more are done.
+Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+
+
+@contextmanager
+def untracked(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """The progress of a run that nobody watches."""
+    yield lambda done: None
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A chunk in memory."""
+
+    fingerprint: str
+    inputs: list[Arrays]
+    targets: list[Any]
+    torch: list[Arrays] | None
+    torch_seconds: float
+
+
+@dataclass
+class BackendRuns:
+    """Runs chunks in places, and finds those that an earlier run finished.
+
+    Args:
+        chipset: None: there is no emulator.
+        compare: Whether torch is one of the places; the others are then compared with it.
+        workers: Emulators at once.
+    """
+
+    build: ComponentBuild
+    chipset: Chipset | None
+    compare: bool
+    workers: int
+    _last: _Loaded | None = None
+    _lock: Lock = field(default_factory=Lock)
+
+    def find(self, place: Backend, chunk: SampleSet) -> Entry | None:
+        """What a chunk showed in an earlier run."""
+        return self.build.cache.find("chunk", self.key(place, chunk))
+
+    def run(self, draw: Selection, places: tuple[Backend, ...], track: Track) -> dict[Backend, list[Entry]]:
+        """Torch and the host CPU, chunk by chunk: both work on the same loaded samples."""
+        done: dict[Backend, list[Entry]] = {place: [] for place in places}
+        with track(" and ".join(place.label for place in places), sum(draw.sizes)) as advance:
+            for chunk, size in zip(draw.chunks, draw.sizes, strict=True):
+                for place in places:
+                    done[place].append(self._get_or_make(place, chunk, 1, self._on_host))
+                advance(size)
+        return done
+
+    def emulate(self, draw: Selection, count: int, track: Track) -> list[Entry]:
+        """The first chunks, on several emulators at once."""
+        chunks, sizes = draw.chunks[:count], draw.sizes[:count]
+        found = [self.find(Backend.EMULATOR, chunk) for chunk in chunks]
+        missing = [index for index, entry in enumerate(found) if entry is None]
+        if missing:
+            workers = min(self.workers, len(missing))
+            title = f"NPU emulator, {workers} at once"
+            with self.emulators(workers) as run, track(title, sum(sizes[index] for index in missing)) as advance:
+
+                def make(index: int) -> None:
+                    found[index] = self._get_or_make(Backend.EMULATOR, chunks[index], workers, run)
+                    advance(sizes[index])
+
+                in_threads(workers, make, missing)
+        return [entry for entry in found if entry is not None]
+
+    @contextmanager
+    def emulators(self, workers: int) -> Iterator[TimedRun]:
+        """Run samples in torch's layout on the emulator; may be called from as many threads."""
+        build, file = self.build, self._compiled_file
+        with EmulatorPool(build.toolchain.load_emulator(file), workers) as pool:
+            yield lambda inputs: self._in_torch_layout(inputs, pool.run)
+
+    def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
+        """What the model gives in torch."""
+        return self.build.network().run(inputs)
+
+    def host_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
+        """What the lowered file gives on this machine's CPU, in the layout of torch."""
+        return self._in_torch_layout(inputs, lambda fed: (self._host.run(fed), 0.0))[0]
+
+    def bytes_per_sample(self) -> int:
+        """Of inputs and outputs."""
+
+        def make(folder: Path) -> dict[str, Any]:
+            inputs = random_arrays(self.build.facts.inputs)
+            values = [*inputs.values(), *self.torch_outputs([inputs])[0].values()]
+            return {"bytes": sum(value.nbytes for value in values) // len(next(iter(inputs.values())))}
+
+        return int(self.build.cache.get_or_make("bytes", self._torch_key, make).value["bytes"])
+
+    def _get_or_make(self, place: Backend, chunk: SampleSet, workers: int, run: TimedRun) -> Entry:
+        def make(folder: Path) -> dict[str, Any]:
+            loaded = self._load(chunk)
+            if place is Backend.TORCH and loaded.torch is not None:
+                outputs, seconds = loaded.torch, loaded.torch_seconds
+            else:
+                outputs, seconds = run(loaded.inputs)
+            evaluator = self.build.new_evaluator()
+            for output, batch in zip(outputs, loaded.targets, strict=True):
+                evaluator.add(output, batch)
+            np.savez(folder / "state.npz", **evaluator.state())  # type: ignore[arg-type]
+            if place is not Backend.TORCH and loaded.torch is not None:
+                same = [evaluator.agreement(*both) for both in zip(outputs, loaded.torch, strict=True)]
+                np.save(folder / "agreement.npy", np.concatenate(same))
+            return {"samples": len(evaluator), "seconds": seconds, "workers": workers}
+
+        return self.build.cache.get_or_make("chunk", self.key(place, chunk), make)
+
+    def _load(self, chunk: SampleSet) -> _Loaded:
+        """A chunk's samples, and torch's outputs; the last chunk is kept, because the next place asks for it again."""
+        with self._lock:
+            if self._last is None or self._last.fingerprint != chunk.fingerprint:
+                inputs, targets = chunk.load(self.build.facts.inputs)
+                outputs, started = None, time.perf_counter()
+                if self.compare:
+                    self.build.network()  # loads it, which is no part of the time
+                    started = time.perf_counter()
+                    outputs = self.torch_outputs(inputs)
+                self._last = _Loaded(chunk.fingerprint, inputs, targets, outputs, time.perf_counter() - started)
+            return self._last
+
+    def _on_host(self, inputs: Sequence[Arrays]) -> tuple[list[Arrays], float]:
+        _, started = self._host, time.perf_counter()  # loading the file is no part of the time
+        return self.host_outputs(inputs), time.perf_counter() - started
+
+    def _in_torch_layout(self, inputs: Sequence[Arrays], run: TimedRun) -> tuple[list[Arrays], float]:
+        outputs, seconds = run([channels_last(sample, self.build.channel_last_inputs) for sample in inputs])
+        return [channels_first(output, self.build.channel_last_outputs) for output in outputs], seconds
+
+    @cached_property
+    def _host(self) -> HostModel:
+        lowered = self.build.lowered()
+        return self.build.toolchain.load_host(lowered.file(lowered.value["file"]))
+
+    @cached_property
+    def _compiled(self) -> tuple[Compiled, Entry]:
+        return self.build.compiled(self.chipset, emulate=False)
+
+    @property
+    def _compiled_file(self) -> Path:
+        compiled, entry = self._compiled
+        return entry.file(compiled.files[0])
+
+    @cached_property
+    def _torch_key(self) -> list[Any]:
+        build = self.build
+        fields = {name: tensor.to_json() for name, tensor in build.facts.inputs.items()}
+        versions = installed_versions("torch", "numpy")
+        return [build.source.key, build.stem, fields, build.facts.evaluator, versions]
+
+    def code(self, place: Backend) -> tuple[str, ...]:
+        """The modules that running and scoring samples takes."""
+        build = self.build
+        compiled = {Backend.TORCH: (), Backend.CPU: build.code("host"), Backend.EMULATOR: build.code("compile")}[place]
+        return (*build.source.code["reference"], *build.evaluator_code(), *compiled)
+
+    def key(self, place: Backend, chunk: SampleSet) -> list[Any]:
+        """What a chunk's result in a place depends on."""
+        build = self.build
+        key = [code_digest(*self.code(place)), *self._torch_key, place, chunk.fingerprint]
+        if place is not Backend.TORCH:
+            made = self._compiled[1] if place is Backend.EMULATOR else build.lowered()
+            key += [made.files, build.toolchain.versions(build.runtime), self.compare]
+        return key
+
+
+def in_threads(workers: int, work: Callable[[int], None], numbers: Sequence[int]) -> None:
+    """Do each number's work in threads; the first failure, or Ctrl-C, ends all of it and every child process."""
+    with ThreadPoolExecutor(workers) as threads:
+        try:
+            for future in as_completed([threads.submit(work, number) for number in numbers]):
+                future.result()
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            kill_children()
+            raise
