@@ -19,6 +19,7 @@ from model_zoo.utils.files import atomic_write, write_error
 from model_zoo.utils.jobs import Limits, run_child
 from model_zoo.utils.temporary import temporary_folder
 
+_WORKER = "model_zoo.toolchains.local.quantize.recipe"
 _LIMITS = Limits()
 
 
@@ -136,9 +137,7 @@ def quantize_onnx(
     try:
         with temporary_folder(file) as work_dir:
             write_samples(work_dir / "samples.npz", calibration)
-            child = run_child(
-                f"{__name__}.recipe", job.model_dump(mode="json"), work_dir, limits, f"quantize to {job.precision}"
-            )
+            child = run_child(_WORKER, job.model_dump(mode="json"), work_dir, limits, f"quantize to {job.precision}")
             (work_dir / "quantized.onnx").replace(file)
     except OSError as error:
         raise write_error(file, error) from error
