@@ -103,7 +103,7 @@ def quantize_onnx(
         out_dir: Existing folder; gets `<stem>.onnx`, or nothing.
         mixed_percentage: Percent of the activations that get 16 bits; for a mixed precision only.
         assignment: Tensors that get other than 8 bits, in place of a percentage; for an 8-bit precision only.
-        outputs_16bit: Outputs that 8 bits are too coarse for: in an 8-bit precision they are worked out in 16 bits,
+        outputs_16bit: Outputs that 8 bits are too coarse for: in an 8-bit precision they are computed in 16 bits,
             from the last linear operators on.
 
     Raises:

@@ -110,7 +110,7 @@ class Observed:
     Args:
         lows, highs: [n] smallest and largest value.
         values: [n, kept] elements spread evenly over the tensor.
-        stride: Every how manieth element was kept.
+        stride: Steps from one element that was kept to the next.
         bounds: What no value can go beyond, on any sample.
     """
 
@@ -124,11 +124,6 @@ class Observed:
     def first(self, count: int) -> Observed:
         """The same on the first samples only."""
         return replace(self, lows=self.lows[:count], highs=self.highs[:count], values=self.values[:count])
-
-    @property
-    def size(self) -> int:
-        """Elements of the tensor, about."""
-        return int(self.values.shape[1]) * self.stride
 
 
 def observe(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arrays], kept: int) -> dict[str, Observed]:
@@ -149,15 +144,15 @@ def observe(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arra
     measured = [name for name in names if name not in shared]
     probes = _add_probes(probed, measured, kept)
     session = probed.session(value for values in probes for value in values)
-    found: list[list[list[np.ndarray]]] = [[] for _ in measured]
+    measurements: list[list[list[np.ndarray]]] = [[] for _ in measured]
     for number, sample in enumerate(samples):
         results = iter(session.run([value.name for values in probes for value in values], sample))
-        for name, rows in zip(measured, found, strict=True):
+        for name, rows in zip(measured, measurements, strict=True):
             rows.append([next(results) for _ in probes[0]])
             if not np.isfinite(rows[-1][:3]).all():
                 raise ModelZooError(f"tensor '{name}' holds NaN or infinite values on calibration sample {number}")
     observed = {}
-    for name, rows in zip(measured, found, strict=True):
+    for name, rows in zip(measured, measurements, strict=True):
         lows, highs, _, values, steps = zip(*rows, strict=True)
         limits = bounds.get(name, UNBOUNDED)
         observed[name] = Observed(np.stack(lows), np.stack(highs), np.stack(values), int(steps[-1][0]), limits)
@@ -175,7 +170,7 @@ def find_ranges(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[
 
 
 def _add_probes(probed: ProbedModel, names: Sequence[str], kept: int) -> list[list[ir.Value]]:
-    """Outputs for each tensor: its least and largest value, its sum, elements, and every how manieth they are."""
+    """Outputs for each tensor: its least and largest value, its sum, elements, and how far these are apart."""
     every, first, last = (probed.constant(np.array([number])) for number in (-1, 0, 2**62))
     one, two, share = (probed.constant(np.array([number])) for number in (1, 2, max(kept, 1) * 2))
     probes = []

@@ -138,6 +138,6 @@ def _peaks(probed: ProbedModel, names: Sequence[str], samples: Iterable[Arrays])
     """The largest magnitude in each channel of each tensor over all samples."""
     peaks = [probed.add("GlobalMaxPool", probed.add("Abs", probed.tensors[name])) for name in names]
     session = probed.session(peaks)
-    found = (session.run([peak.name for peak in peaks], sample) for sample in samples)
-    largest = [[value.max(axis=0).reshape(-1) for value in values] for values in found]
+    peaks_of = (session.run([peak.name for peak in peaks], sample) for sample in samples)
+    largest = [[value.max(axis=0).reshape(-1) for value in values] for values in peaks_of]
     return [np.max(values, axis=0) for values in zip(*largest, strict=True)]

@@ -68,17 +68,17 @@ def decoding(model: onnx.ModelProto, outputs: Sequence[str], known: Container[st
     import onnx_ir as ir
 
     values = values_of(ir.from_proto(model).graph)
-    found: set[ir.Value] = set()
+    behind: set[ir.Value] = set()
     left: list[ir.Value | None] = [values[name] for name in outputs]
     while left:
         value = left.pop()
         node = value.producer() if value is not None else None
-        if value is None or node is None or value in found:
+        if value is None or node is None or value in behind:
             continue
-        found.add(value)
+        behind.add(value)
         if node.op_type not in _LINEAR:
             left += node.inputs
-    return {str(value.name) for value in found if value.name in known}
+    return {str(value.name) for value in behind if value.name in known}
 
 
 def blocks(names: Sequence[str]) -> list[list[str]]:
@@ -87,8 +87,8 @@ def blocks(names: Sequence[str]) -> list[list[str]]:
     return [list(names[start:end]) for start, end in pairwise(edges)]
 
 
-def choose(found: Sequence[Sequence[str]], noise: Sequence[float], percentage: float) -> list[str]:
-    """Take blocks in the order of the noise that each of their members makes, the loudest and then the first first.
+def choose(parts: Sequence[Sequence[str]], noise: Sequence[float], percentage: float) -> list[str]:
+    """Take blocks in the order of the noise that each of their members makes, the most first, then in graph order.
 
     Args:
         percentage: Of all members, rounded to the nearest whole number of them.
@@ -96,10 +96,10 @@ def choose(found: Sequence[Sequence[str]], noise: Sequence[float], percentage: f
     Returns:
         The chosen, in graph order.
     """
-    count = math.floor(sum(map(len, found)) * percentage / 100 + 0.5)
-    order = sorted(range(len(found)), key=lambda index: -noise[index] / len(found[index]))
-    chosen = set([name for index in order for name in found[index]][:count])
-    return [name for block in found for name in block if name in chosen]
+    count = math.floor(sum(map(len, parts)) * percentage / 100 + 0.5)
+    order = sorted(range(len(parts)), key=lambda index: -noise[index] / len(parts[index]))
+    chosen = set([name for index in order for name in parts[index]][:count])
+    return [name for part in parts for name in part if name in chosen]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def output_noise(
     switches = _add_switches(probed, names, ranges)
     floats = [value for value in probed.graph.outputs if value.dtype == ir.DataType.FLOAT]
     if not floats:
-        raise ModelZooError("a mixed precision needs a float output to judge tensors by, the model has none")
+        raise ModelZooError("a mixed precision needs a float output to compare tensors by, the model has none")
     outputs = [switches.get(str(value.name), value) for value in floats]
     session, wanted = probed.session(outputs), [value.name for value in outputs]
     off = np.zeros(len(names), bool)

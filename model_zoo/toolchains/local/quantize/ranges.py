@@ -78,9 +78,9 @@ def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> st
     for fold in range(folds):
         measured = np.arange(count) % folds == fold
         values = _Values(seen, measured)
-        found = _Values(seen, ~measured) if folds > 1 else values
+        others = _Values(seen, ~measured) if folds > 1 else values
         for name in _METHODS:
-            low, high = _bounded(name, found, levels)
+            low, high = _bounded(name, others, levels)
             errors[name] += float(values.error(np.array(low), np.array(high), levels, clipping)) / folds
     power = float(np.square(seen.values, dtype=np.float64).mean())
     fine = [name for name, error in errors.items() if error <= _NEGLIGIBLE * power]

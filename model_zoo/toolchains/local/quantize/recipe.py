@@ -89,7 +89,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Draft:
+class QuantizationState:
     """What the steps so far have made of the model.
 
     Args:
@@ -122,73 +122,73 @@ class Criterion:
         before: What it was before, in these figures.
     """
 
-    measure: Callable[[Context, Draft], float]
+    measure: Callable[[Context, QuantizationState], float]
     least_gain_db: float
     setting: str
     before: str
 
 
 @dataclass(frozen=True)
-class Step:
+class RecipeStep:
     """One step.
 
     Args:
         name: What it does.
         reason: What it is for.
-        propose: Returns drafts by name, none of them if there is nothing to do.
+        propose: Returns states by name, none of them if there is nothing to do.
         applies: Whether it is done at all.
-        criterion: Decides between the proposals; None: there is one, and it is kept.
+        criterion: Decides between the proposals; if None, there is one, and it is kept.
     """
 
     name: str
     reason: str
-    propose: Callable[[Context, Draft], Mapping[str, Draft]]
-    applies: Callable[[Context, Draft], bool] = lambda context, draft: True
+    propose: Callable[[Context, QuantizationState], Mapping[str, QuantizationState]]
+    applies: Callable[[Context, QuantizationState], bool] = lambda context, state: True
     criterion: Criterion | None = None
 
 
-def run_steps(context: Context, steps: Sequence[Step], draft: Draft) -> Draft:
-    """Take a draft through steps, and keep what gains enough."""
+def run_steps(context: Context, steps: Sequence[RecipeStep], state: QuantizationState) -> QuantizationState:
+    """Take a state through steps, and keep what gains enough."""
     for step in steps:
-        if not step.applies(context, draft):
+        if not step.applies(context, state):
             continue
-        proposals = step.propose(context, draft)
+        proposals = step.propose(context, state)
         criterion = step.criterion
         if criterion is None:
-            (draft,) = proposals.values()
+            (state,) = proposals.values()
             continue
-        figures = {criterion.before: draft.sqnr_db if draft.sqnr_db is not None else criterion.measure(context, draft)}
+        figures = {criterion.before: state.sqnr_db if state.sqnr_db is not None else criterion.measure(context, state)}
         figures |= {name: criterion.measure(context, proposal) for name, proposal in proposals.items()}
         best = max(figures, key=lambda name: figures[name])
         gain = figures[best] - figures[criterion.before]
         if best != criterion.before and gain < criterion.least_gain_db:
             best = criterion.before
-        draft = {criterion.before: draft, **proposals}[best]
-        draft = replace(
-            draft,
-            sqnr_db=figures[best] if draft.quantized.graph.node else None,
-            figures={**draft.figures, criterion.setting: figures},
+        state = {criterion.before: state, **proposals}[best]
+        state = replace(
+            state,
+            sqnr_db=figures[best] if state.quantized.graph.node else None,
+            figures={**state.figures, criterion.setting: figures},
         )
-    return draft
+    return state
 
 
-def _observe(context: Context, draft: Draft) -> dict[str, Draft]:
+def _observe(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
     kept = _OBSERVED // context.samples.count
-    observed = observe(draft.floats.model, context.activations, context.samples, kept)
-    methods = dict.fromkeys(observed, MIN_MAX) if _is_coarse(context, draft) else _methods(context, observed, CLIPPING)
-    return {"observed": replace(draft, observed=observed, methods=methods, ranges=_ranges(context, methods, observed))}
+    observed = observe(state.floats.model, context.activations, context.samples, kept)
+    methods = dict.fromkeys(observed, MIN_MAX) if _is_coarse(context, state) else _methods(context, observed, CLIPPING)
+    return {"observed": replace(state, observed=observed, methods=methods, ranges=_ranges(context, methods, observed))}
 
 
-def _is_coarse(context: Context, draft: Draft) -> bool:
-    floats = any(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in draft.floats.model.graph.output)
+def _is_coarse(context: Context, state: QuantizationState) -> bool:
+    floats = any(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in state.floats.model.graph.output)
     return context.scheme.integers_8bit and floats and bool(context.narrow)
 
 
-def _clip(context: Context, draft: Draft) -> dict[str, Draft]:
+def _clip(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
     proposals = {}
     for name, weight in (("chosen", CLIPPING), ("chosen closely", PLAIN)):
-        methods = _methods(context, draft.observed, weight)
-        proposals[name] = replace(draft, methods=methods, ranges=_ranges(context, methods, draft.observed))
+        methods = _methods(context, state.observed, weight)
+        proposals[name] = replace(state, methods=methods, ranges=_ranges(context, methods, state.observed))
     return proposals
 
 
@@ -201,71 +201,71 @@ def _ranges(context: Context, methods: Mapping[str, str], observed: Mapping[str,
     return {name: apply_method(method, observed[name], context.levels) for name, method in methods.items()}
 
 
-def _activations_sqnr_db(context: Context, draft: Draft) -> float:
+def _activations_sqnr_db(context: Context, state: QuantizationState) -> float:
     """Of the float outputs with every activation in 8 bits and float weights, on the holdout."""
-    observed = {name: each.first(context.first) for name, each in draft.observed.items()}
-    ranges, samples = _ranges(context, draft.methods, observed), context.holdout.samples
-    (noise,) = mixed.output_noise(draft.floats.model, context.narrow, ranges, [mixed.Change(context.narrow)], samples)
+    observed = {name: each.first(context.first) for name, each in state.observed.items()}
+    ranges, samples = _ranges(context, state.methods, observed), context.holdout.samples
+    (noise,) = mixed.output_noise(state.floats.model, context.narrow, ranges, [mixed.Change(context.narrow)], samples)
     return float(-10 * np.log10(max(noise / len(samples), 1e-20)))
 
 
-def _widen(context: Context, draft: Draft) -> dict[str, Draft]:
+def _widen(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
     parts = mixed.blocks(context.narrow)
     samples, changes = islice(context.samples, mixed.COMPARED_ON), [mixed.Change(part) for part in parts]
-    noise = mixed.output_noise(draft.floats.model, context.narrow, draft.ranges, changes, samples)
+    noise = mixed.output_noise(state.floats.model, context.narrow, state.ranges, changes, samples)
     chosen = mixed.choose(parts, noise, context.job.mixed_percentage or 0)
-    return {"wide": replace(draft, wide=draft.wide.union(chosen))}
+    return {"wide": replace(state, wide=state.wide.union(chosen))}
 
 
-def _wide_ranges(context: Context, draft: Draft) -> dict[str, Draft]:
-    tensors = [tensor for name in draft.wide for tensor in context.groups[name]]
-    methods = {name: choose_method(draft.observed[name], LEVELS_16BIT, CLIPPING) for name in tensors}
-    ranges = {name: apply_method(method, draft.observed[name], LEVELS_16BIT) for name, method in methods.items()}
-    return {"wide": replace(draft, methods={**draft.methods, **methods}, ranges={**draft.ranges, **ranges})}
+def _wide_ranges(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
+    tensors = [tensor for name in state.wide for tensor in context.groups[name]]
+    methods = {name: choose_method(state.observed[name], LEVELS_16BIT, CLIPPING) for name in tensors}
+    ranges = {name: apply_method(method, state.observed[name], LEVELS_16BIT) for name, method in methods.items()}
+    return {"wide": replace(state, methods={**state.methods, **methods}, ranges={**state.ranges, **ranges})}
 
 
-def _round(context: Context, draft: Draft) -> dict[str, Draft]:
-    assignment = replace(context.assigned, activations_16bit=tuple(sorted(draft.wide)))
-    overrides = qdq.assigned_types(draft.floats.model, context.groups, assignment)
-    quantized = qdq.round_to_nearest(draft.floats, context.scheme, draft.ranges, overrides, context.work_dir)
-    return {"nearest": replace(draft, quantized=quantized, sqnr_db=None)}
+def _round(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
+    assignment = replace(context.assigned, activations_16bit=tuple(sorted(state.wide)))
+    overrides = qdq.assigned_types(state.floats.model, context.groups, assignment)
+    quantized = qdq.round_to_nearest(state.floats, context.scheme, state.ranges, overrides, context.work_dir)
+    return {"nearest": replace(state, quantized=quantized, sqnr_db=None)}
 
 
-def _equalize(context: Context, draft: Draft) -> dict[str, Draft]:
-    model, pairs = draft.floats.model, equalize.find_pairs(draft.floats.model)
+def _equalize(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
+    model, pairs = state.floats.model, equalize.find_pairs(state.floats.model)
     samples = islice(context.samples, context.first)
     factors = equalize.find_factors(model, pairs, samples, for_weights=not context.scheme.integers_8bit)
-    even = replace(draft.floats, model=equalize.equalize(model, pairs, factors), file=context.work_dir / "even.onnx")
+    even = replace(state.floats, model=equalize.equalize(model, pairs, factors), file=context.work_dir / "even.onnx")
     onnx.save(even.model, even.file)
-    proposal = run_steps(context, _AGAIN, replace(draft, floats=even, quantized=onnx.ModelProto(), sqnr_db=None))
+    proposal = run_steps(context, _AGAIN, replace(state, floats=even, quantized=onnx.ModelProto(), sqnr_db=None))
     equalize.record_factors(proposal.quantized, pairs, factors)
     return {"equalized": proposal}
 
 
-def _fit_on(context: Context, draft: Draft) -> int:
+def _fit_on(context: Context, state: QuantizationState) -> int:
     """How many samples weights are fitted on."""
-    largest = 4 * max(each.size for each in draft.observed.values())
-    return min(context.first, _FITTED, max(1, _FITTED_BYTES // largest))
+    largest = 4 * max(each.values.shape[1] * each.stride for each in state.observed.values())
+    return int(min(context.first, _FITTED, max(1, _FITTED_BYTES // largest)))
 
 
-def _fit(context: Context, draft: Draft) -> dict[str, Draft]:
-    samples = list(islice(context.samples, _fit_on(context, draft)))
-    fitted = fit_weights(draft.floats.model, draft.quantized, samples)
-    return {} if fitted is None else {"fitted": replace(draft, quantized=fitted, sqnr_db=None)}
+def _fit(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
+    samples = list(islice(context.samples, _fit_on(context, state)))
+    fitted = fit_weights(state.floats.model, state.quantized, samples)
+    return {} if fitted is None else {"fitted": replace(state, quantized=fitted, sqnr_db=None)}
 
 
-def holdout_sqnr_db(context: Context, draft: Draft) -> float:
-    """SQNR in dB of a draft's quantized model on the holdout; a criterion's measure."""
-    return context.holdout.sqnr_db(draft.quantized)
+def holdout_sqnr_db(context: Context, state: QuantizationState) -> float:
+    """SQNR in dB of a state's quantized model on the holdout; a criterion's measure."""
+    return context.holdout.sqnr_db(state.quantized)
 
 
-_OBSERVE = Step(
+_OBSERVE = RecipeStep(
     "observe activations",
     "a range is found from an activation's values on calibration samples. In 16 bits it costs next to nothing, so that "
     "the method with the least error is right and there is nothing to measure",
     _observe,
 )
-_CLIP = Step(
+_CLIP = RecipeStep(
     "clip ranges",
     "in 8 bits the least and largest value may be too far apart; what clipping costs depends on whether later layers "
     "average it away, so that the whole model is measured with clipping weighed more than rounding, and as much",
@@ -273,13 +273,13 @@ _CLIP = Step(
     _is_coarse,
     Criterion(_activations_sqnr_db, _WORTH_DB, "range_sqnr_db", MIN_MAX),
 )
-_WIDE_RANGES = Step(
+_WIDE_RANGES = RecipeStep(
     "ranges of wide activations",
     "16 bits have steps to spare for values that the samples do not show",
     _wide_ranges,
-    lambda context, draft: bool(draft.wide),
+    lambda context, state: bool(state.wide),
 )
-_ROUND = Step("round to nearest", "the model in QDQ form, by onnxruntime's quantizer", _round)
+_ROUND = RecipeStep("round to nearest", "the model in QDQ form, by onnxruntime's quantizer", _round)
 #: What is done again for a float model with other channels.
 _AGAIN = (_OBSERVE, _CLIP, _WIDE_RANGES, _ROUND)
 
@@ -287,22 +287,22 @@ _AGAIN = (_OBSERVE, _CLIP, _WIDE_RANGES, _ROUND)
 STEPS = (
     _OBSERVE,
     _CLIP,
-    Step(
+    RecipeStep(
         "choose wide activations",
         "a mixed precision gives 16 bits to the activations that cost the outputs most in 8",
         _widen,
-        lambda context, draft: context.job.mixed_percentage is not None,
+        lambda context, state: context.job.mixed_percentage is not None,
     ),
     _WIDE_RANGES,
     _ROUND,
-    Step(
+    RecipeStep(
         "equalize channels",
         "a tensor between two convolutions has one scale, and channels of a small range few of its steps",
         _equalize,
-        lambda context, draft: bool(equalize.find_pairs(draft.floats.model)),
+        lambda context, state: bool(equalize.find_pairs(state.floats.model)),
         Criterion(holdout_sqnr_db, _WORTH_DB, "equalization_sqnr_db", "plain"),
     ),
-    Step(
+    RecipeStep(
         "fit weights",
         "4-bit and 8-bit weights that are rounded together, on the inputs of the quantized model, change outputs less",
         _fit,
@@ -311,7 +311,7 @@ STEPS = (
 )
 
 
-def run(job: dict[str, Any], work_dir: Path, steps: Sequence[Step] = STEPS) -> dict[str, Any]:
+def run(job: dict[str, Any], work_dir: Path, steps: Sequence[RecipeStep] = STEPS) -> dict[str, Any]:
     """Quantize a model into `work_dir`/quantized.onnx, on `work_dir`/samples.npz.
 
     Args:
@@ -321,32 +321,32 @@ def run(job: dict[str, Any], work_dir: Path, steps: Sequence[Step] = STEPS) -> d
         Settings that took effect.
     """
     context = Context(QuantizeJob.model_validate(job), work_dir)
-    draft = run_steps(context, steps, Draft(context.prepared, wide=context.wide))
-    onnx.save(draft.quantized, work_dir / "quantized.onnx")
-    request, scheme, weights = context.job, context.scheme, draft.figures["weight_sqnr_db"]
+    state = run_steps(context, steps, QuantizationState(context.prepared, wide=context.wide))
+    onnx.save(state.quantized, work_dir / "quantized.onnx")
+    request, scheme, weights = context.job, context.scheme, state.figures["weight_sqnr_db"]
     settings = {
         "activation_type": f"QUInt{scheme.activations}",
         "weight_type": f"QInt{scheme.weights}",
         "per_channel": scheme.per_channel,
         "calibration_samples": request.samples,
         "passes": context.prepared.passes,
-        "opset": qdq.opset_version(draft.quantized),
-        "other_domains": sorted({node.domain for node in ir.from_proto(draft.quantized).graph.all_nodes()} - {""}),
-        "range_methods": draft.methods,
-        "range_sqnr_db": draft.figures.get("range_sqnr_db", {}),
-        "equalized": bool(equalize.recorded(draft.quantized)),
-        "equalization_sqnr_db": draft.figures.get("equalization_sqnr_db", {}),
+        "opset": qdq.opset_version(state.quantized),
+        "other_domains": sorted({node.domain for node in ir.from_proto(state.quantized).graph.all_nodes()} - {""}),
+        "range_methods": state.methods,
+        "range_sqnr_db": state.figures.get("range_sqnr_db", {}),
+        "equalized": bool(equalize.recorded(state.quantized)),
+        "equalization_sqnr_db": state.figures.get("equalization_sqnr_db", {}),
         "weight_rounding": max(weights, key=lambda name: weights[name]),
         "weight_sqnr_db": weights,
         "judged_on": len(context.holdout.samples),
         "held_back": context.job.samples - context.first,
-        "fitted_on": _fit_on(context, draft),
+        "fitted_on": _fit_on(context, state),
     }
-    settings |= {name: figures for name, figures in draft.figures.items() if name not in settings}
+    settings |= {name: figures for name, figures in state.figures.items() if name not in settings}
     if request.mixed_percentage is not None:
         settings["mixed_percentage"] = request.mixed_percentage
     if scheme.mixed:
-        wide = tuple(name for name in context.groups if name in draft.wide)
+        wide = tuple(name for name in context.groups if name in state.wide)
         settings |= asdict(replace(context.assigned, activations_16bit=wide))
     if request.outputs_16bit:
         settings["outputs_16bit"] = request.outputs_16bit

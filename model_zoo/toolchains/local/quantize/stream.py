@@ -67,12 +67,12 @@ class Stream:
     def _before(self, node: ir.Node) -> list[ir.Node]:
         """What has not run yet of the nodes that this one depends on, in graph order."""
         wanted: set[ir.Value] = set()
-        found = []
+        nodes = []
         for each in reversed(self._waiting):
             if each is node or wanted.intersection(each.outputs):
                 wanted |= _inputs_of(each)
-                found.append(each)
-        return found[:0:-1]
+                nodes.append(each)
+        return nodes[:0:-1]
 
     def _extract(self, inputs: list[str], outputs: list[str]) -> ir.Model:
         """What computes some tensors from others, with the types and shapes that these have."""
@@ -88,16 +88,7 @@ class Stream:
 
 def _inputs_of(node: ir.Node) -> set[ir.Value]:
     """Every tensor a node reads, those of the graphs inside it included."""
-    values = {value for value in node.inputs if value is not None}
-    for attribute in node.attributes.values():
-        for graph in _graphs(attribute):
-            values.update(*map(_inputs_of, graph))
-    return values
-
-
-def _graphs(attribute: ir.Attr) -> Sequence[ir.Graph]:
     import onnx_ir as ir
 
-    if attribute.type == ir.AttributeType.GRAPHS:
-        return attribute.as_graphs()
-    return [attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH else []
+    nodes = ir.traversal.RecursiveGraphIterator(ir.GraphView([], [], nodes=[node]))
+    return {value for each in nodes for value in each.inputs if value is not None}
