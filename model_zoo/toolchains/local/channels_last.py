@@ -31,23 +31,20 @@ def write_channels_last(source: Path, inputs: Collection[str], outputs: Collecti
 
 def _move_input(graph: ir.Graph, value: ir.Value) -> None:
     uses, rank = value.uses(), len(value.shape or ())
-    readers = [node for node, _ in uses]
-    alike = len({(node.op_type, *node.inputs[1:]) for node in readers}) == 1
-    nodes = (
-        _quantized(value, f"{value.name}_read", readers[0]) if alike and readers[0].op_type == "QuantizeLinear" else []
-    )
+    alike = len({(node.op_type, *node.inputs[1:]) for node, _ in uses}) == 1
+    reader = next((node for node, _ in uses if alike and node.op_type == "QuantizeLinear"), None)
+    nodes = _quantized(value, f"{value.name}_read", reader) if reader is not None else []
     last = nodes[-1].outputs[0] if nodes else value
     nodes.append(_transpose(last, f"{value.name}_channels_first", [0, rank - 1, *range(1, rank - 1)]))
     graph.insert_before(graph[0], nodes)
     for node, index in uses:
         node.replace_input_with(index, nodes[-1].outputs[0])
-    value.shape = _reordered(value, [0, *range(2, rank), 1])
+    _reorder(value, value, [0, *range(2, rank), 1])
 
 
 def _move_output(graph: ir.Graph, value: ir.Value) -> ir.Value:
     """The output that takes the name of a channel-first one."""
-    name, writer, rank = str(value.name), value.producer(), len(value.shape or ())
-    order = [0, *range(2, rank), 1]
+    name, writer, order = str(value.name), value.producer(), [0, *range(2, len(value.shape or ())), 1]
     value.name = f"{name}_channels_first"
     if writer is not None and writer.op_type == "DequantizeLinear":
         transpose = _transpose(value, f"{name}_moved", order)
@@ -55,9 +52,8 @@ def _move_output(graph: ir.Graph, value: ir.Value) -> ir.Value:
     else:
         nodes = [_transpose(value, name, order)]
     graph.extend(nodes)
-    output = nodes[-1].outputs[0]
-    output.type, output.shape = value.type, _reordered(value, order)
-    output.metadata_props.update(value.metadata_props)
+    (output,) = nodes[-1].outputs
+    _reorder(output, value, order)
     return output
 
 
@@ -67,17 +63,16 @@ def _transpose(value: ir.Value, target: str, order: list[int]) -> ir.Node:
 
 def _quantized(value: ir.Value, target: str, like: ir.Node) -> list[ir.Node]:
     """A tensor brought to the levels that a QuantizeLinear or DequantizeLinear has, and back."""
-    scale, prefix, domain = like.inputs[1:], f"{value.name}_to_{target}", like.domain
-    quantize = new_node(
-        "QuantizeLinear", [value, *scale], f"{target}_levels", f"{prefix}_QuantizeLinear", domain=domain
-    )
-    dequantize = new_node(
-        "DequantizeLinear", [quantize.outputs[0], *scale], target, f"{prefix}_DequantizeLinear", domain=domain
-    )
-    return [quantize, dequantize]
+    nodes: list[ir.Node] = []
+    for op, output in (("QuantizeLinear", f"{target}_levels"), ("DequantizeLinear", target)):
+        inputs = [nodes[-1].outputs[0] if nodes else value, *like.inputs[1:]]
+        nodes.append(new_node(op, inputs, output, f"{value.name}_to_{target}_{op}", domain=like.domain))
+    return nodes
 
 
-def _reordered(value: ir.Value, order: list[int]) -> ir.Shape | None:
+def _reorder(value: ir.Value, like: ir.Value, order: list[int]) -> None:
     import onnx_ir as ir
 
-    return ir.Shape([value.shape[index] for index in order]) if value.shape is not None else None
+    value.type, shape = like.type, like.shape
+    value.shape = ir.Shape([shape[index] for index in order]) if shape is not None else None
+    value.metadata_props.update(like.metadata_props)

@@ -40,24 +40,22 @@ class ConvPair:
     """Two convolutions with nothing between them that minds a factor.
 
     Args:
-        weight, bias: Of the first; `bias` is empty where it has none.
-        next_weight: Of the second, which has `groups` groups.
         between: The tensors from the first to the second, in order.
     """
 
-    weight: str
-    bias: str
-    next_weight: str
-    groups: int
+    first: ir.Node
+    second: ir.Node
     between: tuple[str, ...]
 
+    def by_group(self, weight: Values) -> Values:
+        """A weight of the second as [groups, outputs, inputs, ...]."""
+        return weight.reshape(self.second.attributes.get_int("group", 1), -1, *weight.shape[1:])
 
-def find_pairs(model: onnx.ModelProto) -> list[ConvPair]:
+
+def find_pairs(graph: ir.Graph) -> list[ConvPair]:
     """Every pair with constant weights that nothing else reads, nor the tensors between, of which none is an output."""
-    import onnx_ir as ir
-
     pairs = []
-    for first in ir.from_proto(model).graph:
+    for first in graph:
         if first.op_type != "Conv" or not _own(first.inputs[1:]):
             continue
         node, between = first, list[str]()
@@ -66,10 +64,8 @@ def find_pairs(model: onnx.ModelProto) -> list[ConvPair]:
             ((node, index),) = node.outputs[0].uses()
             if node.op_type not in _HOMOGENEOUS or index:
                 break
-        if not between or node.op_type != "Conv" or index or not _own(node.inputs[1:2]):
-            continue
-        weight, bias, following = (_name(value) for value in (*[*first.inputs[1:], None][:2], node.inputs[1]))
-        pairs.append(ConvPair(weight, bias, following, node.attributes.get_int("group", 1), tuple(between)))
+        if between and node.op_type == "Conv" and not index and _own(node.inputs[1:2]):
+            pairs.append(ConvPair(first, node, tuple(between)))
     return pairs
 
 
@@ -82,9 +78,9 @@ def find_factors(
         for_weights: Make a channel's range equal to that of the weights that read it; or else go half of the way to
             equal ranges of all channels.
     """
-    probed, factors = ProbedModel(model), []
-    for pair, peak in zip(pairs, _peaks(probed, [pair.between[-1] for pair in pairs], samples), strict=True):
-        by_group = _by_group(pair, elements(probed.tensors[pair.next_weight]))
+    factors = []
+    for pair, peak in zip(pairs, _peaks(model, [pair.between[-1] for pair in pairs], samples), strict=True):
+        by_group = pair.by_group(elements(pair.second.inputs[1]))
         weight = np.abs(by_group).max(axis=(1, *range(3, by_group.ndim))).reshape(-1) if for_weights else 1.0
         factor = np.sqrt(np.maximum(weight, _SMALLEST) / np.maximum(peak, _SMALLEST))
         factor /= np.exp(np.log(factor).mean())
@@ -92,21 +88,16 @@ def find_factors(
     return factors
 
 
-def equalize(model: onnx.ModelProto, pairs: Sequence[ConvPair], factors: Sequence[Values]) -> onnx.ModelProto:
-    """A copy that computes the same, with every channel between the pairs multiplied."""
-    import onnx_ir as ir
-
-    result = ir.from_proto(model)
-    values = result.graph.initializers
+def equalize(pairs: Sequence[ConvPair], factors: Sequence[Values]) -> None:
+    """Multiply every channel between pairs, in place; their graph computes the same."""
     for pair, factor in zip(pairs, factors, strict=True):
-        weight, following = elements(values[pair.weight]), elements(values[pair.next_weight])
-        by_group = _by_group(pair, following)
-        inverse = factor.reshape(pair.groups, 1, -1, *[1] * (by_group.ndim - 3))
-        set_constant(values[pair.weight], weight * factor.reshape(-1, *[1] * (weight.ndim - 1)))
-        set_constant(values[pair.next_weight], by_group / inverse)
-        if pair.bias:
-            set_constant(values[pair.bias], elements(values[pair.bias]) * factor)
-    return ir.to_proto(result)
+        weight, *bias = [value for value in pair.first.inputs[1:] if value is not None]
+        set_constant(weight, elements(weight) * factor.reshape(-1, *[1] * (elements(weight).ndim - 1)))
+        for value in bias:
+            set_constant(value, elements(value) * factor)
+        by_group = pair.by_group(elements(pair.second.inputs[1]))
+        inverse = factor.reshape(len(by_group), 1, -1, *[1] * (by_group.ndim - 3))
+        set_constant(pair.second.inputs[1], by_group / inverse)
 
 
 def record_factors(model: onnx.ModelProto, pairs: Sequence[ConvPair], factors: Sequence[Values]) -> None:
@@ -125,17 +116,9 @@ def _own(values: Sequence[ir.Value | None]) -> bool:
     return all(value is None or (value.is_initializer() and len(value.uses()) == 1) for value in values)
 
 
-def _name(value: ir.Value | None) -> str:
-    return "" if value is None else str(value.name)
-
-
-def _by_group(pair: ConvPair, following: Values) -> Values:
-    """The second weight as [groups, outputs, inputs, ...]."""
-    return following.reshape(pair.groups, -1, *following.shape[1:])
-
-
-def _peaks(probed: ProbedModel, names: Sequence[str], samples: Iterable[Arrays]) -> list[Values]:
+def _peaks(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arrays]) -> list[Values]:
     """The largest magnitude in each channel of each tensor over all samples."""
+    probed = ProbedModel(model)
     peaks = [probed.add("GlobalMaxPool", probed.add("Abs", probed.tensors[name])) for name in names]
     session = probed.session(peaks)
     peaks_of = (session.run([peak.name for peak in peaks], sample) for sample in samples)

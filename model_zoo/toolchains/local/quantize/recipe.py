@@ -232,12 +232,14 @@ def _round(context: Context, state: QuantizationState) -> dict[str, Quantization
 
 
 def _equalize(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
-    model, pairs = state.floats.model, equalize.find_pairs(state.floats.model)
+    even, file = ir.from_proto(state.floats.model), context.work_dir / "even.onnx"
+    pairs = equalize.find_pairs(even.graph)
     samples = islice(context.samples, context.first)
-    factors = equalize.find_factors(model, pairs, samples, for_weights=not context.scheme.integers_8bit)
-    even = replace(state.floats, model=equalize.equalize(model, pairs, factors), file=context.work_dir / "even.onnx")
-    onnx.save(even.model, even.file)
-    proposal = run_steps(context, _AGAIN, replace(state, floats=even, quantized=onnx.ModelProto(), sqnr_db=None))
+    factors = equalize.find_factors(state.floats.model, pairs, samples, not context.scheme.integers_8bit)
+    equalize.equalize(pairs, factors)
+    floats = replace(state.floats, model=ir.to_proto(even), file=file)
+    onnx.save(floats.model, file)
+    proposal = run_steps(context, _AGAIN, replace(state, floats=floats, quantized=onnx.ModelProto(), sqnr_db=None))
     equalize.record_factors(proposal.quantized, pairs, factors)
     return {"equalized": proposal}
 
@@ -299,7 +301,7 @@ STEPS = (
         "equalize channels",
         "a tensor between two convolutions has one scale, and channels of a small range few of its steps",
         _equalize,
-        lambda context, state: bool(equalize.find_pairs(state.floats.model)),
+        lambda context, state: bool(equalize.find_pairs(ir.from_proto(state.floats.model).graph)),
         Criterion(holdout_sqnr_db, _WORTH_DB, "equalization_sqnr_db", "plain"),
     ),
     RecipeStep(
