@@ -28,7 +28,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return the function that answers one step after the other: write_weights, load, run; the job is that of `Trial`."""
+    """Return the function that answers the steps one after the other: write_weights, load, run. See `Trial`."""
     stay_offline()
     if job["threads"]:
         torch.set_num_threads(job["threads"])
