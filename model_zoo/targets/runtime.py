@@ -10,9 +10,6 @@ from model_zoo.targets.precision import Precision
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError, unknown_name
 
-#: QAIRT 2.51 compiles neither Conv2d nor FullyConnected with 16-bit weights for v68 and v69 (error 3110).
-_FIRST_WITH_16BIT_WEIGHTS = 73
-
 
 class TargetRuntime(StrEnum):
     """What executes the exported file. `qnn` is short for `qnn_context_binary`."""
@@ -76,7 +73,7 @@ def unsupported_reason(runtime: TargetRuntime, precision: Precision, chipset: Ch
     if precision is Precision.FLOAT and not chipset.fp16:
         quantized = ", ".join(p for p in runtime.precisions if p.is_quantized)
         return f"the NPU of {chipset.name} has no half precision, so float does not run on it: it takes {quantized}"
-    if precision is Precision.W16A16 and chipset.htp < _FIRST_WITH_16BIT_WEIGHTS:
+    if precision.scheme.weights == 16 and precision.is_quantized and not chipset.generation.weights_16bit:
         others = ", ".join(p for p in runtime.precisions if p.is_quantized and p is not precision)
         return f"the NPU of {chipset.name} ({chipset.npu}) multiplies by no 16-bit weights: it takes {others}"
     return None

@@ -26,8 +26,6 @@ from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Wo
 
 #: Module whose `serve` measures one model, row by row, in a process of its own.
 _WORKER = "model_zoo.scripts.scorecard.run"
-#: NPUs whose emulators give the same outputs (docs/accuracy.md says how often and how exactly): one is run for all.
-_EMULATED_ALIKE = frozenset({73, 75, 79, 81})
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:
     """The chipset on whose emulator this build has passed already, if it is like that of the target's chipset."""
     for row in known:
         build = Target(target.runtime, target.precision, row.target.chipset)
-        alike = all(t.chipset and chipsets()[t.chipset].htp in _EMULATED_ALIKE for t in (target, build))
+        alike = all(t.chipset and chipsets()[t.chipset].generation.emulated_alike for t in (target, build))
         if row.target == build and alike and row.passed and row.emulate_seconds:
             return row.target.chipset
     return None

@@ -18,8 +18,8 @@ from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.layers import LayerError, LayerErrors
-from model_zoo.toolchains.local.forms import apply_forms, forms_for
-from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
+from model_zoo.toolchains.local.npu_rewrites import apply_rewrites, rewrite_generation
+from model_zoo.toolchains.local.onnx_graph import element_counts, load_onnx
 from model_zoo.toolchains.local.qnn import provider_options, require_qnn
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
@@ -61,7 +61,7 @@ def measure_layers(
         "lowered": str(lowered.resolve()),
         "precision": precision.value,
         "options": provider_options(chipset, precision) if chipset else None,
-        "forms": forms_for(chipset, precision) if chipset else [],
+        "rewrite_for": rewrite_generation(chipset, precision) if chipset else None,
     }
     with work_folder() as folder:
         write_samples(folder / "samples.npz", samples)
@@ -97,9 +97,9 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     from model_zoo.toolchains.local.quantize.calibrate import activation_names
     from model_zoo.toolchains.local.quantize.equalize import recorded
     from model_zoo.toolchains.local.quantize.mixed import candidates
-    from model_zoo.toolchains.local.quantize.worker import prepare
+    from model_zoo.toolchains.local.quantize.qdq import prepare
 
-    _, model, _ = prepare(Path(job["captured"]), work_dir, Precision(job["precision"]))
+    model = prepare(Path(job["captured"]), work_dir, Precision(job["precision"])).model
     lowered = load_onnx(Path(job["lowered"]))
     groups = candidates(model, activation_names(model))
     producers = {name: node for node in model.graph.node for name in node.output}
@@ -183,6 +183,7 @@ def _outputs(
     work_dir: Path,
 ) -> Iterator[dict[str, Arrays]]:
     """For each sample, by place, the wanted tensors of a build with some layers shown."""
+    import onnx_ir as ir
     from onnx import ModelProto, TensorProto, helper
 
     from model_zoo.runtimes.onnx import OnnxModel
@@ -204,9 +205,10 @@ def _outputs(
     host = OnnxModel(file)
     npu = None
     if job["options"]:
-        if apply_forms(probed, job["forms"]):
+        rewritten = ir.from_proto(probed)
+        if job["rewrite_for"] and apply_rewrites(rewritten, job["rewrite_for"]):
             file = work_dir / "for_chipset.onnx"
-            file.write_bytes(probed.SerializeToString())
+            ir.save(rewritten, file)
         npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
     for sample in samples:
         (on_host,) = host.run([sample])

@@ -16,7 +16,7 @@ from model_zoo.runtimes.qnn import available, require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.forms import forms_for
+from model_zoo.toolchains.local.npu_rewrites import rewrite_generation
 from model_zoo.toolchains.local.placement import (
     Fallback,
     NotWholeError,
@@ -132,7 +132,7 @@ def compile_qnn(
         "stem": stem,
         "expected": {"soc_model": chipset.soc_model, "htp": chipset.htp},
         # The file of the runtime onnx is compiled on the device, as it is.
-        "forms": [] if runtime is TargetRuntime.ONNX else forms_for(chipset, precision),
+        "rewrite_for": None if runtime is TargetRuntime.ONNX else rewrite_generation(chipset, precision),
         "emulate": emulate,
     }
     with work_folder() as work_dir:
@@ -156,7 +156,7 @@ def compile_qnn(
             compile_seconds=result["compile_seconds"],
             emulate_seconds=result["emulate_seconds"],
             peak_memory_bytes=child.peak_memory_bytes,
-            settings=options | result["forms"],
+            settings=options | result["rewrites"],
         )
 
 

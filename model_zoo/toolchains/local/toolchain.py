@@ -15,8 +15,8 @@ from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, Lowerin
 from model_zoo.toolchains.layers import LayerErrors, Sensitivity
 from model_zoo.toolchains.local import litert, qnn, quantize
 from model_zoo.toolchains.local.channels_last import write_channels_last
-from model_zoo.toolchains.local.forms import notes
 from model_zoo.toolchains.local.layerwise import measure_layers
+from model_zoo.toolchains.local.npu_rewrites import messages
 from model_zoo.toolchains.local.sensitivity import measure_sensitivity
 
 _DLC_NOTE = "not verified here: nothing on this machine can load a DLC"
@@ -67,7 +67,7 @@ class LocalToolchain:
             return self._lower_tflite(request, out_dir)
         if request.precision is Precision.FLOAT:
             prepared = quantize.prepare_onnx(request.source, out_dir=out_dir, stem=request.stem)
-            return Lowered(prepared.file.name, {"passes": list(prepared.passes)}, prepared.peak_memory_bytes)
+            return Lowered(prepared.file.name, prepared.settings, prepared.peak_memory_bytes)
         quantized = quantize.quantize_onnx(
             request.source,
             precision=request.precision,
@@ -122,7 +122,7 @@ class LocalToolchain:
                 npu_nodes=build.placement.npu_nodes,
                 nodes=build.placement.nodes,
                 fallbacks=tuple((f.node, f.op_type, f.reason) for f in build.placement.fallbacks),
-                note="; ".join(notes(build.settings) + [_DLC_NOTE] * (runtime is TargetRuntime.QNN_DLC)),
+                note="; ".join(messages(build.settings) + [_DLC_NOTE] * (runtime is TargetRuntime.QNN_DLC)),
                 settings=build.settings,
                 compile_seconds=build.compile_seconds,
                 emulate_seconds=build.emulate_seconds,
