@@ -78,8 +78,8 @@ def draw_scene(stream: Literal["train", "calibration", "test"], index: int, size
     classes: list[int] = []
     for _ in range(random.randint(3, _MOST_OBJECTS + 1)):
         kind = int(random.randint(len(CLASSES)))
-        for _ in range(8):  # tries to find a place
-            shape = _place(random, size, kind)
+        for _ in range(8):  # attempts
+            shape = _random_shape(random, size, kind)
             if shape is None:
                 continue
             rows, columns, inside, u, v = shape
@@ -119,10 +119,10 @@ def _value_noise(random: np.random.RandomState, cells: int, size: int) -> _Integ
     return mixed
 
 
-def _place(
+def _random_shape(
     random: np.random.RandomState, size: int, kind: int
 ) -> tuple[slice, slice, _Booleans, _Integers, _Integers] | None:
-    """A shape somewhere: its window, which of its pixels are inside, and its own coordinates; None: hardly in sight."""
+    """A random shape: its window, the pixels inside it, and its own coordinates; None if hardly any are in sight."""
     radius = max(3, int(_radii()[random.randint(256)]) * size >> 16)
     x, y = (int(value) for value in random.randint(0, size, 2))
     cosine, sine = _directions()[random.randint(256)]

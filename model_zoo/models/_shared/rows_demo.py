@@ -29,7 +29,7 @@ def rows_demo(
 
     Args:
         add_arguments: Adds what the model is run on.
-        find: Gets the app and all flags; gives rows of plain JSON values, the same columns in each.
+        find: Takes the app and all flags; returns rows of plain JSON values, the same columns in each.
         argv: Default: the command line's.
         beside: What the app needs of the weights that compiled files do not hold: from `--weights`, which may then be
             given beside `--compiled`, to arguments of the app.
