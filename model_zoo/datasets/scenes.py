@@ -208,21 +208,6 @@ def _radii() -> list[int]:
     return [round(65536 * _LARGEST * _SPREAD ** (step / 255 - 1)) for step in range(256)]
 
 
-def square_size(spec: InputSpec, dataset: str) -> tuple[str, int]:
-    """Name and size of the one input, a square picture.
-
-    Raises:
-        UserError: The model takes something else.
-    """
-    name, tensor = image_input(spec, dataset)
-    height, width = tensor.shape[2:]
-    if height != width:
-        raise UserError(
-            f"{dataset} are square, the model takes {height} x {width}", f"use --height and --width {width}"
-        )
-    return name, height
-
-
 class ScenesDataset(BaseDataset):
     """Scenes of the size of the model's input, with `Objects` as target: 1000 to calibrate, 400 to test."""
 
@@ -231,7 +216,11 @@ class ScenesDataset(BaseDataset):
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
         super().__init__(spec, split)
-        self._input, self._size = square_size(spec, self.name)
+        self._input, tensor = image_input(spec, self.name)
+        height, self._size = tensor.shape[2:]
+        if height != self._size:
+            message = f"{self.name} are square, the model takes {height} x {self._size}"
+            raise UserError(message, f"use --height and --width {self._size}")
 
     def __len__(self) -> int:
         return COUNTS[self.split]
