@@ -25,7 +25,7 @@ from model_zoo.pipeline.places import Place
 from model_zoo.pipeline.plan import Plan, SearchPlan
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError
 
 #: Bisection ends when what is left to save is less than this share of the w8a8 build's bytes.

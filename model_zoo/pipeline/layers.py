@@ -13,7 +13,7 @@ from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.layers import LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
 #: A layer this much worse than every layer before it is where a build goes wrong.

@@ -18,7 +18,7 @@ from model_zoo.pipeline.source import ModelSource
 from model_zoo.pipeline.stages import Reporter
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.layers import LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerErrors, Sensitivity
 from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.console import console, guarded, print_json, stage_progress, table
 from model_zoo.utils.errors import UserError

@@ -10,13 +10,13 @@ from typing import Any
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.runtimes.base import CompiledModel, read_samples, write_samples
-from model_zoo.runtimes.litert_worker import narrow_integers
+from model_zoo.runtimes.litert_file import narrow_integers
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
 
-_WORKER = "model_zoo.runtimes.litert_worker"
+_WORKER = "model_zoo.runtimes.litert_file"
 _LIMITS = Limits(seconds=600.0)
 
 

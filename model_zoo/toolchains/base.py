@@ -12,7 +12,7 @@ from model_zoo.runtimes.base import Emulator, HostModel
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.layers import LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerErrors, Sensitivity
 
 
 @dataclass(frozen=True)

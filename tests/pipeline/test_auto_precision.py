@@ -18,7 +18,7 @@ from model_zoo.pipeline import auto_precision
 from model_zoo.pipeline.auto_precision import Cost, assignment_of, cost_of, ranked_upgrades, shortest
 from model_zoo.pipeline.places import Place
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError, UserError
 
 Export = Callable[..., Any]

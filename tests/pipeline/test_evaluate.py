@@ -25,7 +25,7 @@ from model_zoo.pipeline.evaluation_report import write_report
 from model_zoo.pipeline.layers import Wrong
 from model_zoo.pipeline.places import Place
 from model_zoo.pipeline.worst_samples import View, WorstSample
-from model_zoo.toolchains.layers import LayerError, LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 
 KILLED_AFTER = 15
 #: 80 samples are 6 chunks: 12 of torch and the host CPU, and then 6 of the emulator.

@@ -16,7 +16,7 @@ from model_zoo.pipeline.source import GivenSource
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.layers import LayerError, LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
 INF = float("inf")

@@ -10,7 +10,7 @@ import torch
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes import litert
 from model_zoo.runtimes.litert import LitertModel
-from model_zoo.runtimes.litert_worker import _specs
+from model_zoo.runtimes.litert_file import _specs
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits

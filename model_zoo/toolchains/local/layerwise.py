@@ -17,7 +17,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.layers import LayerError, LayerErrors
+from model_zoo.toolchains.measurement import LayerError, LayerErrors
 from model_zoo.toolchains.local.forms import apply_forms, forms_for
 from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
 from model_zoo.toolchains.local.qnn import provider_options, require_qnn

@@ -17,7 +17,7 @@ from model_zoo.utils.jobs import Limits, run_child
 from model_zoo.utils.layout import channels_last
 from model_zoo.utils.temporary import temporary_folder
 
-_WORKER = "model_zoo.toolchains.local.litert_worker"
+_WORKER = "model_zoo.toolchains.local.litert_convert"
 _LIMITS = Limits()
 
 

@@ -43,7 +43,7 @@ __all__ = [
     "tool_versions",
 ]
 
-_WORKER = "model_zoo.toolchains.local.qnn_worker"
+_WORKER = "model_zoo.toolchains.local.qnn_compile"
 _KINDS = {
     TargetRuntime.QNN_CONTEXT_BINARY: ("context", (".bin",)),
     TargetRuntime.PRECOMPILED_QNN_ONNX: ("wrapper", (".onnx", ".bin")),

@@ -12,7 +12,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.toolchains.local.onnx_file import element_counts
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder

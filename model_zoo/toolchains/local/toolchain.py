@@ -12,7 +12,7 @@ from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest
-from model_zoo.toolchains.layers import LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerErrors, Sensitivity
 from model_zoo.toolchains.local import litert, qnn, quantize
 from model_zoo.toolchains.local.channels_last import write_channels_last
 from model_zoo.toolchains.local.forms import notes

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.layers import LayerError, LayerErrors
+from model_zoo.toolchains.measurement import LayerError, LayerErrors
 from model_zoo.toolchains.local.layerwise import measure_layers
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.utils.numerics import sqnr_db

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.toolchains.local.sensitivity import measure_sensitivity, rounded
 from model_zoo.utils.numerics import sqnr_db
 

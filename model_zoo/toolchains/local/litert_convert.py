@@ -13,7 +13,7 @@ import torch
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
-from model_zoo.runtimes.litert_worker import LitertFile, narrow_integers
+from model_zoo.runtimes.litert_file import LitertFile, narrow_integers
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.numerics import sqnr_db
 
