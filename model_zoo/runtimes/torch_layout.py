@@ -7,9 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.runtimes.base import CompiledModel
-from model_zoo.utils.arguments import checked
+from model_zoo.base.spec import Arrays, TensorSpec
+from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.layout import channels_first, channels_last
 
@@ -17,7 +16,7 @@ _MOST_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Interface:
+class DeclaredInterface:
     """What metadata.json says of a file.
 
     Args:
@@ -33,7 +32,7 @@ class Interface:
     labels: tuple[str, ...] | None
 
 
-def read_interface(file: Path) -> Interface | None:
+def read_interface(file: Path) -> DeclaredInterface | None:
     """The interface in the metadata.json beside a file, or None if there is none for it.
 
     Raises:
@@ -58,7 +57,7 @@ def read_interface(file: Path) -> Interface | None:
         raise UserError(
             f"{path} is damaged: {error}", "export the model again, or move the file away from it"
         ) from error
-    return Interface(tuple(inputs), tuple(outputs), last, labels)
+    return DeclaredInterface(tuple(inputs), tuple(outputs), last, labels)
 
 
 class TorchLayout(CompiledModel):
@@ -69,13 +68,13 @@ class TorchLayout(CompiledModel):
         interface: Of the file.
     """
 
-    def __init__(self, model: CompiledModel, interface: Interface) -> None:
+    def __init__(self, model: CompiledModel, interface: DeclaredInterface) -> None:
         self.model = model
         self.channel_last = interface.channel_last
         self._labels = interface.labels
         inputs = _ordered(model.input_spec, interface.inputs)
-        self.input_spec: InputSpec = {name: self._torch_spec(name, model.input_spec[name]) for name in inputs}
-        self.output_names: list[str] = _ordered(model.output_names, interface.outputs)
+        self.input_spec = {name: self._torch_spec(name, model.input_spec[name]) for name in inputs}
+        self.output_names = _ordered(model.output_names, interface.outputs)
 
     def labels(self) -> list[str] | None:
         """Class names, as the torch model has them."""
@@ -87,17 +86,12 @@ class TorchLayout(CompiledModel):
         first, *middle, channels = spec.shape
         return replace(spec, shape=(first, channels, *middle))
 
-    @checked()
-    def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
-        """Run many samples, in order.
+    def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        timed = self.model.run_timed([channels_last(sample, self.channel_last) for sample in samples])
+        return replace(timed, outputs=[channels_first(output, self.channel_last) for output in timed.outputs])
 
-        Raises:
-            UserError: A sample does not fit `input_spec`.
-        """
-        for index, sample in enumerate(samples):
-            check_arrays(sample, self.input_spec, f"sample {index}")
-        outputs = self.model.run([channels_last(sample, self.channel_last) for sample in samples])
-        return [channels_first(output, self.channel_last) for output in outputs]
+    def close(self) -> None:
+        self.model.close()
 
 
 def _ordered(in_file: Collection[str], in_metadata: tuple[str, ...]) -> list[str]:

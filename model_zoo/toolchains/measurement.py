@@ -1,14 +1,52 @@
-"""What is known of single layers: how wrong each is, and what fewer bits in it would cost."""
+"""What was measured, and where: figures of a build, and of its single layers."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, PlainSerializer, computed_field
+
+#: A float of which an infinite value is text in JSON, which has no number for it.
+JsonFloat = Annotated[
+    float, PlainSerializer(lambda value: value if math.isfinite(value) else str(value), Any, when_used="json")
+]
+
+#: Where something is measured, unless it is a device: then its name says where.
+TORCH, HOST_CPU, EMULATOR, ESTIMATED = "torch", "host CPU", "NPU emulator", "estimated"
+#: The unit of a share of equal values, 0..1.
+AGREEMENT = "agreement"
 
 
-@dataclass(frozen=True)
-class LayerError:
+class Measurement(BaseModel, frozen=True):
+    """A figure that says where it was measured.
+
+    Args:
+        name: What was measured, e.g. "latency p50".
+        unit: E.g. "ms" or "dB"; empty for a plain number.
+        where: `TORCH`, `HOST_CPU` (with the CPU's name behind it where the figure depends on it), `EMULATOR`,
+            `ESTIMATED`, or the name of a device.
+        tools: Versions of the tools that made what was measured, or measured it.
+        samples: How many samples, or runs, it was taken over.
+        interval: 95 % confidence interval of the value; None: it was not computed.
+    """
+
+    name: str
+    value: JsonFloat
+    unit: str
+    where: str
+    tools: dict[str, str]
+    samples: int
+    interval: tuple[JsonFloat, JsonFloat] | None = None
+
+    def __str__(self) -> str:
+        """The value in its unit, without its place."""
+        if self.unit == "dB":
+            return "identical" if self.value == math.inf else f"{self.value:.1f} dB"
+        return f"{self.value:.1%}" if self.unit == AGREEMENT else f"{self.value:.2f} {self.unit}".strip()
+
+
+class LayerError(BaseModel, frozen=True):
     """One computing layer's output against the float model's, over all samples.
 
     Args:
@@ -19,12 +57,11 @@ class LayerError:
 
     layer: str
     op_type: str
-    host_db: float
-    npu_db: float | None = None
+    host_db: JsonFloat
+    npu_db: JsonFloat | None = None
 
 
-@dataclass(frozen=True)
-class LayerErrors:
+class LayerErrors(BaseModel, frozen=True):
     """All layers of a model.
 
     Args:
@@ -37,29 +74,10 @@ class LayerErrors:
 
     layers: tuple[LayerError, ...]
     skipped: tuple[str, ...]
-    shift_db: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; an infinite ratio is text, since JSON has no number for it."""
-        return {
-            "layers": [{key: _plain(value) for key, value in asdict(layer).items()} for layer in self.layers],
-            "skipped": list(self.skipped),
-            "shift_db": {place: _plain(value) for place, value in self.shift_db.items()},
-        }
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> LayerErrors:
-        """Read back what `to_json` gave."""
-        layers = (
-            {**layer, "host_db": float(layer["host_db"]), "npu_db": _number(layer["npu_db"])}
-            for layer in fields["layers"]
-        )
-        shifts = {place: float(value) for place, value in fields["shift_db"].items()}
-        return cls(tuple(LayerError(**layer) for layer in layers), tuple(fields["skipped"]), shifts)
+    shift_db: dict[str, JsonFloat]
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+class Sensitivity(BaseModel, frozen=True):
     """What it costs the outputs of the float model to give one tensor, and no other, fewer bits.
 
     Args:
@@ -79,24 +97,8 @@ class Sensitivity:
     elements: int
     noise: float
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
-    def sqnr_db(self) -> float:
+    def sqnr_db(self) -> JsonFloat:
         """Signal to quantization noise at the outputs, in dB, where the others add nothing; inf: no noise at all."""
         return -10 * math.log10(self.noise) if self.noise > 0 else math.inf
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, the ratio among them."""
-        return {**asdict(self), "sqnr_db": _plain(self.sqnr_db)}
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Sensitivity:
-        """Read back what `to_json` gave."""
-        return cls(**{key: value for key, value in fields.items() if key != "sqnr_db"})
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)

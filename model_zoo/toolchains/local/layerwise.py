@@ -15,12 +15,13 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples, write_samples
+from model_zoo.runtimes.qnn import require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.measurement import LayerError, LayerErrors
 from model_zoo.toolchains.local.forms import apply_forms, forms_for
 from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
-from model_zoo.toolchains.local.qnn import provider_options, require_qnn
+from model_zoo.toolchains.local.qnn import provider_options
+from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerError, LayerErrors
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
@@ -28,20 +29,16 @@ from model_zoo.utils.jobs import Limits, run_child
 if TYPE_CHECKING:
     import onnx
 
-_LIMITS = Limits()
 #: Layers are shown in groups: their outputs on one sample, in float32, fit into this.
 _GROUP_BYTES = 64 * 2**20
-_HOST, _NPU = "host CPU", "NPU emulator"
 
 
 def measure_layers(
     captured: Path,
     lowered: Path,
     samples: Sequence[Arrays],
-    *,
     precision: Precision,
     chipset: Chipset | None = None,
-    limits: Limits = _LIMITS,
 ) -> LayerErrors:
     """Compare every computing layer of a build with the float model.
 
@@ -65,28 +62,28 @@ def measure_layers(
     }
     with work_folder() as folder:
         write_samples(folder / "samples.npz", samples)
-        child = run_child(__name__, job, folder, limits, "compare layer by layer")
-    return LayerErrors.from_json(child.value)
+        child = run_child(__name__, job, folder, Limits(), "compare layer by layer")
+    return LayerErrors.model_validate(child.value)
 
 
 @dataclass
 class _Sums:
-    """Power of one tensor over all samples, and of the noise on it by place."""
+    """Power of one tensor over all samples, and of the noise on it by where it was computed."""
 
     signal: float = 0.0
     noise: dict[str, float] = field(default_factory=dict)
 
     def add(self, expected: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
         self.signal += float(np.sum(np.square(expected, dtype=np.float64)))
-        for place, value in values.items():
+        for where, value in values.items():
             if value.shape != expected.shape:
                 raise ModelZooError(f"a layer of shape {list(expected.shape)} became {list(value.shape)} when lowered")
             error = float(np.sum(np.square(np.subtract(expected, value, dtype=np.float64))))
-            self.noise[place] = self.noise.get(place, 0.0) + error
+            self.noise[where] = self.noise.get(where, 0.0) + error
 
-    def db(self, place: str) -> float:
+    def db(self, where: str) -> float:
         """As `sqnr_db` of all samples in one array."""
-        noise = self.noise[place]
+        noise = self.noise[where]
         if noise == 0.0:
             return np.inf
         return float(10 * np.log10(self.signal / noise)) if self.signal > 0 and np.isfinite(noise) else -np.inf
@@ -105,15 +102,15 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     producers = {name: node for node in model.graph.node for name in node.output}
     nodes = {name: producers[members[0]] for name, members in groups.items()}
     finals = [value.name for value in lowered.graph.output]
-    places, scaled = _places(lowered), recorded(lowered)
-    shown = [name for name in nodes if name in places or name in finals]
+    quantizers, scaled = _quantizers(lowered), recorded(lowered)
+    compared = [name for name in nodes if name in quantizers or name in finals]
     samples = read_samples(work_dir / "samples.npz")
 
     plain = list(_outputs(lowered, {}, finals, samples, job, work_dir))
-    sums = {name: _Sums() for name in shown}
-    shifts: dict[str, _Sums] = {place: _Sums() for place in plain[0]}
-    for group in _grouped(shown, element_counts(model)):
-        extra = {name: places[name] for name in group if name not in finals}
+    sums = {name: _Sums() for name in compared}
+    shifts: dict[str, _Sums] = {where: _Sums() for where in plain[0]}
+    for group in _grouped(compared, element_counts(model)):
+        extra = {name: quantizers[name] for name in group if name not in finals}
         wanted = [*extra, *finals]
         expected = _float_outputs(model, group, samples, work_dir)
         built = _outputs(lowered, extra, wanted, samples, job, work_dir)
@@ -121,19 +118,25 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
             for name in group:
                 if name in scaled:
                     reference[name] = reference[name] * scaled[name].reshape(-1, *[1] * (reference[name].ndim - 2))
-                sums[name].add(reference[name], {place: values[name] for place, values in outputs.items()})
-            for place, values in outputs.items():
+                sums[name].add(reference[name], {where: values[name] for where, values in outputs.items()})
+            for where, values in outputs.items():
                 for name in finals:
-                    shifts[place].add(before[place][name], {place: values[name]})
+                    shifts[where].add(before[where][name], {where: values[name]})
     layers = tuple(
-        LayerError(nodes[name].name, nodes[name].op_type, each.db(_HOST), each.db(_NPU) if job["options"] else None)
+        LayerError(
+            layer=nodes[name].name,
+            op_type=nodes[name].op_type,
+            host_db=each.db(HOST_CPU),
+            npu_db=each.db(EMULATOR) if job["options"] else None,
+        )
         for name, each in sums.items()
     )
     skipped = tuple(node.name for name, node in nodes.items() if name not in sums)
-    return LayerErrors(layers, skipped, {place: each.db(place) for place, each in shifts.items()}).to_json()
+    shift_db = {where: each.db(where) for where, each in shifts.items()}
+    return LayerErrors(layers=layers, skipped=skipped, shift_db=shift_db).model_dump(mode="json")
 
 
-def _places(lowered: onnx.ModelProto) -> dict[str, onnx.NodeProto | None]:
+def _quantizers(lowered: onnx.ModelProto) -> dict[str, onnx.NodeProto | None]:
     """By tensor of the float graph, the QuantizeLinear that takes it; None: nothing quantizes it."""
     found: dict[str, onnx.NodeProto | None] = {name: None for node in lowered.graph.node for name in node.output}
     for node in lowered.graph.node:
@@ -182,11 +185,11 @@ def _outputs(
     job: dict[str, Any],
     work_dir: Path,
 ) -> Iterator[dict[str, Arrays]]:
-    """For each sample, by place, the wanted tensors of a build with some layers shown."""
+    """For each sample, by where it runs, the wanted tensors of a build with some layers as outputs."""
     from onnx import ModelProto, TensorProto, helper
 
     from model_zoo.runtimes.onnx import OnnxModel
-    from model_zoo.runtimes.qnn_session import open_session
+    from model_zoo.runtimes.qnn import open_session
 
     probed = ModelProto()
     probed.CopyFrom(lowered)
@@ -210,8 +213,8 @@ def _outputs(
         npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
     for sample in samples:
         (on_host,) = host.run([sample])
-        found = {_HOST: {name: on_host[probe] for name, probe in names.items()}}
+        found = {HOST_CPU: {name: on_host[probe] for name, probe in names.items()}}
         if npu is not None:
             values = npu.run(list(names.values()), sample)
-            found[_NPU] = dict(zip(names, values, strict=True))
+            found[EMULATOR] = dict(zip(names, values, strict=True))
         yield found

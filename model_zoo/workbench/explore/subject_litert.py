@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.litert_file import LitertFile
+from model_zoo.runtimes.litert import LitertFile
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.figures import Layers
 from model_zoo.workbench.explore.subject import Port, Subject

@@ -11,6 +11,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.truncation import SHORTFALL, raise_biases
+from tests.toolchains.builds import QnnBuild
 from tests.toolchains.local.conftest import OneLayer
 
 
@@ -18,7 +19,7 @@ from tests.toolchains.local.conftest import OneLayer
 def test_v68_no_longer_falls_short(op: str, biased: bool, layer: OneLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     file = layer.quantized(Precision.W8A8, op, biased)
 
-    def shortfall(build: qnn.QnnBuild) -> float:
+    def shortfall(build: QnnBuild) -> float:
         return -float(np.nanmean(layer.errors(file, build)))
 
     build = layer.compiled(file, "sm8350")
