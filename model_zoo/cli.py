@@ -71,16 +71,9 @@ def _run(argv: list[str]) -> int:
 
 
 def _door(command: str, model_id: str, rest: list[str]) -> int:
-    from model_zoo.pipeline import doors
-
-    if command == "export":
-        return doors.export_door(model_id, rest)
-    if command == "evaluate":
-        return doors.evaluate_door(model_id, rest)
-    if command == "sensitivity":
-        from model_zoo.pipeline.layers_report import sensitivity_door
-
-        return sensitivity_door(model_id, rest)
+    if command in ("export", "evaluate", "sensitivity"):
+        module = import_module(f"model_zoo.commands.{command}")
+        return int(getattr(module, f"{command}_command")(model_id, rest))
     from model_zoo.base.registry import model_folder
 
     model_folder(model_id)

@@ -20,6 +20,7 @@ FLOORS = (
     ("scripts",),
     ("hub", "workbench"),
     ("models",),
+    ("commands",),
     ("pipeline",),
     ("toolchains",),
     ("runtimes",),

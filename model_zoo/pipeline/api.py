@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.spec import InputSpec
-from model_zoo.pipeline.export import open_cache, run_plan, silent
+from model_zoo.pipeline.cache import open_cache
+from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan, parse_precision
 from model_zoo.pipeline.result import ExportFailedError, ExportResult
 from model_zoo.pipeline.source import GivenSource, ModelSource, ZooSource
-from model_zoo.pipeline.stages import Reporter
+from model_zoo.pipeline.stages import Reporter, silent
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from model_zoo.evaluators.base import Score
-from model_zoo.pipeline.draw import Draw, draw_samples
+from model_zoo.pipeline.backend_runs import BackendRuns, untracked
+from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.layers import sensitivity
-from model_zoo.pipeline.place_runs import PlaceRuns, untracked
-from model_zoo.pipeline.places import Place
-from model_zoo.pipeline.plan import Plan, SearchPlan
+from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.search import Candidate, Cost, Search, SearchPlan
+from model_zoo.pipeline.selection import Selection, select_samples
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.measurement import Sensitivity
@@ -45,69 +46,6 @@ class Upgrade:
     tensor: str
     saved: float
     bytes: float
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Bytes of all weights, and of all activations of one run that can have 8 or 16 bits."""
-
-    weights: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        """Both."""
-        return self.weights + self.activations
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """An assignment that was quantized and scored on the host CPU.
-
-    Args:
-        drop: Against torch on the same samples, in the unit of the metric.
-    """
-
-    assignment: Assignment
-    cost: Cost
-    score: Score
-    drop: float
-
-
-@dataclass(frozen=True)
-class Search:
-    """How an assignment was found.
-
-    Args:
-        planned: What it was scored on.
-        max_drop: How much it may lose against torch, in the unit of the metric.
-        tried: In the order in which they were.
-        chosen: The cheapest of them that keeps the metric.
-        weights: How many there are.
-        activations: How many there are.
-        references: What well-known precisions cost, by name.
-    """
-
-    planned: SearchPlan
-    max_drop: float
-    torch: Score
-    tried: tuple[Candidate, ...]
-    chosen: Candidate
-    weights: int
-    activations: int
-    references: dict[str, Cost]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        tried = [{"cost": asdict(c.cost), "score": c.score.to_json(), "drop": c.drop} for c in self.tried]
-        return {
-            "scored_on": asdict(self.planned),
-            "max_drop": self.max_drop,
-            "torch": self.torch.to_json(),
-            "tried": tried,
-            "chosen": {"cost": asdict(self.chosen.cost), "drop": self.chosen.drop, **asdict(self.chosen.assignment)},
-            "references": {name: asdict(cost) for name, cost in self.references.items()},
-        }
 
 
 def find_assignments(plan: Plan, builds: dict[str, ComponentBuild]) -> Plan:
@@ -177,18 +115,18 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
     upgrades = ranked_upgrades(found)
     spent = list(accumulate((upgrade.bytes for upgrade in upgrades), initial=0.0))
     dataset = build.facts.dataset(planned.dataset, "calibration")
-    size = PlaceRuns(build, None, compare=True, workers=1).bytes_per_sample()
-    draw = draw_samples(dataset, build.facts.inputs, planned.samples, planned.seed, size)
+    size = BackendRuns(build, None, compare=True, workers=1).bytes_per_sample()
+    draw = select_samples(dataset, build.facts.inputs, planned.samples, planned.seed, size)
     metric = build.new_evaluator().metric
     max_drop = metric.max_drop if planned.max_drop is None else planned.max_drop
-    torch = _score(build, draw, Place.TORCH, "score torch on calibration samples")
+    torch = _score(build, draw, Backend.TORCH, "score torch on calibration samples")
     tried: dict[int, Candidate] = {}
 
     def keeps(count: int) -> bool:
         assignment = assignment_of(upgrades, count)
         cost = cost_of(found, assignment)
         title = f"try {cost.weights / 1e6:.3g} MB weights, {cost.activations / 1e6:.3g} MB activations"
-        score = _score(replace(build, assignment=assignment), draw, Place.CPU, title)
+        score = _score(replace(build, assignment=assignment), draw, Backend.CPU, title)
         tried[count] = Candidate(assignment, cost, score, metric.drop(torch.value, score.value))
         return tried[count].drop <= max_drop
 
@@ -219,8 +157,8 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
     )
 
 
-def _score(build: ComponentBuild, draw: Draw, place: Place, title: str) -> Score:
-    runs = PlaceRuns(build, None, compare=place is Place.TORCH, workers=1)
+def _score(build: ComponentBuild, draw: Selection, place: Backend, title: str) -> Score:
+    runs = BackendRuns(build, None, compare=place is Backend.TORCH, workers=1)
 
     def make(folder: Path) -> dict[str, Any]:
         collected = build.new_evaluator()
@@ -229,6 +167,6 @@ def _score(build: ComponentBuild, draw: Draw, place: Place, title: str) -> Score
                 collected.restore(dict(state))
         return collected.score().to_json()
 
-    made = build.lowered().files if place is Place.CPU else None
+    made = build.lowered().files if place is Backend.CPU else None
     key = [build.source.key, build.stem, build.facts.evaluator, made, draw.whole.fingerprint]
     return Score.from_json(build.stage(title, "search", [*key, build.toolchain.versions(build.runtime)], make).value)

@@ -6,12 +6,13 @@ import contextlib
 import errno
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_zoo.utils.files import is_full, make_folder, write_error
+from model_zoo.utils.files import cache_root, cleared_work_folders, is_full, make_folder, work_folder, write_error
 from model_zoo.utils.folder_lock import FolderLock, hold, lock_alone
 from model_zoo.utils.hashing import digest, sha256_file
 from model_zoo.utils.temporary import discard_folder, remove_leftovers, replace_folder, temporary_folder
@@ -137,3 +138,14 @@ class StageCache:
                 return
             with lock_alone(entry.parent):
                 total -= size if discard_folder(entry) else 0
+
+
+@contextmanager
+def open_cache(use_cache: bool) -> Iterator[StageCache]:
+    """The user's stage cache, or an empty one that lasts for one run."""
+    if use_cache:
+        with cleared_work_folders():
+            yield StageCache(cache_root() / "stages")
+        return
+    with work_folder() as folder:
+        yield StageCache(folder)

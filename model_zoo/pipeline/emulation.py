@@ -14,7 +14,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.evaluators.base import Metric
 from model_zoo.evaluators.bootstrap import samples_for
-from model_zoo.pipeline.draw import Draw
+from model_zoo.pipeline.selection import Selection
 from model_zoo.runtimes.base import Emulator, TimedRun
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
 
@@ -103,7 +103,7 @@ class Subset:
 
 
 def choose_subset(
-    draw: Draw,
+    draw: Selection,
     metric: Metric,
     width: float | None,
     scores: np.ndarray,

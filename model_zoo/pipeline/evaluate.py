@@ -14,16 +14,15 @@ import numpy as np
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.evaluators.bootstrap import drop_interval, interval
 from model_zoo.pipeline.auto_precision import find_assignments
-from model_zoo.pipeline.cache import Entry
-from model_zoo.pipeline.draw import Draw, draw_samples
+from model_zoo.pipeline.backend_runs import BackendRuns, Track, untracked
+from model_zoo.pipeline.backends import Backend, check_backends, parse_backends
+from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.emulation import choose_subset
-from model_zoo.pipeline.evaluation import Drop, Evaluation, PlaceResult, duration
-from model_zoo.pipeline.export import component_builds, open_cache, silent
-from model_zoo.pipeline.place_runs import PlaceRuns, Track, untracked
-from model_zoo.pipeline.places import Place, check_places, parse_places
+from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
 from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, parse_precision
+from model_zoo.pipeline.selection import Selection, select_samples
 from model_zoo.pipeline.source import ModelSource, ZooSource, code_digest
-from model_zoo.pipeline.stages import Reporter, this_cpu
+from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local.toolchain import LocalToolchain
@@ -56,7 +55,7 @@ class EvaluateOptions:
     dataset_name: str | None = None
     num_samples: int | None = None
     seed: int = 0
-    places: tuple[Place, ...] | None = None
+    places: tuple[Backend, ...] | None = None
     max_drop: float | None = None
     interval: float | None = None
     workers: int | None = None
@@ -71,7 +70,7 @@ class EvaluateOptions:
             raise ArgumentError(
                 "max_drop", f" {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any"
             )
-        judged = self.places is None or Place.TORCH in self.places or self.target.auto  # whose search scores torch
+        judged = self.places is None or Backend.TORCH in self.places or self.target.auto  # whose search scores torch
         if self.max_drop is not None and self.max_drop < math.inf and not judged:
             raise ArgumentError("max_drop", f" {self.max_drop:g}: there is no drop without torch", "add torch to --on")
         if self.interval is not None and not 0 < self.interval < math.inf:
@@ -85,7 +84,7 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class Watch:
+class Observer:
     """Who looks on.
 
     Args:
@@ -123,7 +122,7 @@ def evaluate(
     workers: int | None = None,
     report_file: str | Path | None = None,
     use_cache: bool = True,
-    watch: Watch = Watch(),
+    watch: Observer = Observer(),
 ) -> Evaluation:
     """Score a model of the zoo on a dataset, in every place this machine has.
 
@@ -167,7 +166,7 @@ def evaluate(
         dataset_name=dataset_name,
         num_samples=num_samples,
         seed=seed,
-        places=parse_places(",".join(on)) if on is not None else None,
+        places=parse_backends(",".join(on)) if on is not None else None,
         max_drop=max_drop,
         interval=interval,
         workers=workers,
@@ -176,7 +175,7 @@ def evaluate(
     return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, watch)
 
 
-def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch = Watch()) -> Evaluation:
+def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Observer = Observer()) -> Evaluation:
     """Run an evaluation.
 
     Raises:
@@ -184,7 +183,7 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
     """
     target, toolchain = options.target, LocalToolchain()
     chipset = target.chipsets[0] if target.chipsets else None
-    places = check_places(options.places, chipset, target.runtime, toolchain)
+    places = check_backends(options.places, chipset, target.runtime, toolchain)
     if chipset is None and target.runtime.is_qnn:
         target = replace(target, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
     with open_cache(target.use_cache) as cache:
@@ -202,8 +201,8 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Watch 
             raise unknown_name("dataset", dataset_name, facts.eval_datasets, f"model-zoo info {source.name}")
         dataset = facts.dataset(dataset_name, "test")
         build = component_builds(plan, cache, watch.stage)[name]
-        runs = PlaceRuns(build, chipset, Place.TORCH in places, options.workers or os.cpu_count() or 1)
-        draw = draw_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
+        runs = BackendRuns(build, chipset, Backend.TORCH in places, options.workers or os.cpu_count() or 1)
+        draw = select_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
         plan = replace(plan, check={name: draw.whole})
         watch.plan(plan)
         if plan.auto:
@@ -241,24 +240,24 @@ class _Run:
     """The work of one evaluation."""
 
     def __init__(
-        self, runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], options: EvaluateOptions, watch: Watch
+        self, runs: BackendRuns, draw: Selection, places: tuple[Backend, ...], options: EvaluateOptions, watch: Observer
     ) -> None:
         self.runs, self.draw, self.options, self.watch = runs, draw, options, watch
         self.asked = places
-        self.entries: dict[Place, list[Entry]] = {}
-        self.found: dict[Place, list[bool]] = {}
+        self.entries: dict[Backend, list[Entry]] = {}
+        self.found: dict[Backend, list[bool]] = {}
         self.subset = ""
 
-    def places(self) -> dict[Place, PlaceResult]:
+    def places(self) -> dict[Backend, BackendResult]:
         """Run and score every place."""
-        here = tuple(place for place in self.asked if place is not Place.EMULATOR)
+        here = tuple(place for place in self.asked if place is not Backend.EMULATOR)
         for place in here:
             self._look_for(place)
         if here:
             self.entries |= self.runs.run(self.draw, here, self.watch.track)
-        if Place.EMULATOR in self.asked:
-            self._look_for(Place.EMULATOR)
-            self.entries[Place.EMULATOR] = self._emulate()
+        if Backend.EMULATOR in self.asked:
+            self._look_for(Backend.EMULATOR)
+            self.entries[Backend.EMULATOR] = self._emulate()
         return {place: self._result(place) for place in self.asked}
 
     def evaluator(self, entries: list[Entry]) -> BaseEvaluator:
@@ -269,13 +268,13 @@ class _Run:
                 collected.restore(dict(state))
         return collected
 
-    def _look_for(self, place: Place) -> None:
+    def _look_for(self, place: Backend) -> None:
         self.found[place] = [self.runs.find(place, chunk) is not None for chunk in self.draw.chunks]
         if count := sum(self.found[place]):
             self.watch.note(f"{place.label}: {count} of {len(self.draw.chunks)} chunks found from an earlier run")
 
     def _emulate(self) -> list[Entry]:
-        draw, runs, found = self.draw, self.runs, self.found[Place.EMULATOR]
+        draw, runs, found = self.draw, self.runs, self.found[Backend.EMULATOR]
         pilot = runs.emulate(draw, 1, self.watch.track)
         each = pilot[0].value["seconds"] / pilot[0].value["samples"]
         metric = runs.build.new_evaluator().metric
@@ -293,9 +292,9 @@ class _Run:
         losses = values[0] - values[1] if len(self.entries) == 2 else None
         return values[0][np.isfinite(values[0])], None if losses is None else losses[np.isfinite(losses)]
 
-    def _result(self, place: Place) -> PlaceResult:
+    def _result(self, place: Backend) -> BackendResult:
         entries = self.entries[place]
-        reference = self.entries[Place.TORCH][: len(entries)] if self._compared(place) else []
+        reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(place) else []
         key = [code_digest(), [entry.files for entry in (*entries, *reference)]]
         build = self.runs.build
         made = self.watch.stage(
@@ -303,7 +302,7 @@ class _Run:
         ).value
         totals = {name: sum(entry.value[name] for entry in entries) for name in ("samples", "seconds")}
         wall = sum(entry.value["seconds"] / entry.value["workers"] for entry in entries)
-        return PlaceResult(
+        return BackendResult(
             place=place,
             score=Score.from_json(made["score"]),
             resamples=made["resamples"],
@@ -316,7 +315,7 @@ class _Run:
             chunks_found=sum(self.found[place][: len(entries)]),
         )
 
-    def _score(self, place: Place) -> dict[str, Any]:
+    def _score(self, place: Backend) -> dict[str, Any]:
         entries = self.entries[place]
         own = self.evaluator(entries)
         sure = interval(own, seed=self.options.seed)
@@ -324,7 +323,7 @@ class _Run:
         made = {"score": score.to_json(), "resamples": sure.resamples if sure else 0, "drop": None, "agreement": None}
         if not self._compared(place):
             return made
-        torch = self.evaluator(self.entries[Place.TORCH][: len(entries)])
+        torch = self.evaluator(self.entries[Backend.TORCH][: len(entries)])
         lost = drop_interval(torch, own, seed=self.options.seed)
         value = torch.value()
         drop = own.metric.drop(value, score.value)
@@ -332,13 +331,13 @@ class _Run:
         found = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None, torch.details())
         return {**made, "drop": found.to_json(), "agreement": float(np.concatenate(same).mean())}
 
-    def _compared(self, place: Place) -> bool:
-        return self.runs.compare and place is not Place.TORCH
+    def _compared(self, place: Backend) -> bool:
+        return self.runs.compare and place is not Backend.TORCH
 
 
 def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
     """The HTML page, with a look into the layers and at the worst samples."""
-    from model_zoo.pipeline.evaluation_report import write_report
+    from model_zoo.pipeline.evaluation_page import write_report
     from model_zoo.pipeline.layers import first_wrong, layer_errors, sensitivity
     from model_zoo.pipeline.worst_samples import worst_samples
 
@@ -347,7 +346,7 @@ def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
     layers, wrong, found, notes = None, None, [], []
     if build.precision.is_quantized:
         try:
-            layers = layer_errors(build, runs.chipset if Place.EMULATOR in run.asked else None)
+            layers = layer_errors(build, runs.chipset if Backend.EMULATOR in run.asked else None)
             wrong, found = first_wrong(layers, build.half), sensitivity(build)
         except ModelZooError as error:  # the page is worth having without it, and says so
             notes.append(f"The layers are not shown: {error.message}.")

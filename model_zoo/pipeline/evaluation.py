@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from model_zoo.evaluators.base import Metric, Score
-from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.plan import Plan
-from model_zoo.pipeline.report import print_search
-from model_zoo.utils.console import console, json_value, table
+from model_zoo.utils.console import json_value
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -48,7 +47,7 @@ class Drop:
 
 
 @dataclass(frozen=True)
-class PlaceResult:
+class BackendResult:
     """One place.
 
     Args:
@@ -63,7 +62,7 @@ class PlaceResult:
         chunks_found: Those that an earlier run had finished.
     """
 
-    place: Place
+    place: Backend
     score: Score
     resamples: int
     drop: Drop | None
@@ -84,7 +83,7 @@ class Evaluation:
     """Everything that was found.
 
     Args:
-        places: In the order of `Place`.
+        places: In the order of `Backend`.
         max_drop: The largest drop that is accepted, in the unit of the metric.
         host: The CPU that everything here ran on.
         test_samples: What the dataset's test set holds.
@@ -96,7 +95,7 @@ class Evaluation:
     dataset: str
     seed: int
     metric: Metric
-    places: dict[Place, PlaceResult]
+    places: dict[Backend, BackendResult]
     max_drop: float
     host: str
     test_samples: int
@@ -181,7 +180,7 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         drop, agreement = "-", "-"
         if found.drop:
             drop = f"{amount(found.drop.value, metric.unit)} [{span(found.drop.interval, metric.unit)}]"
-            if found.drop.samples < evaluation.places[Place.TORCH].score.samples:
+            if found.drop.samples < evaluation.places[Backend.TORCH].score.samples:
                 drop += f"\non the {found.drop.samples} samples of both, torch {amount(found.drop.torch, metric.unit)}"
         if found.agreement is not None:
             agreement = f"{found.agreement:.2f} %"
@@ -195,12 +194,16 @@ def detail_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     rows = []
     for place, found in evaluation.places.items():
         rows.append(
-            [place.label, *(_detail(found, name) for name in names), _speed(found) if place is Place.EMULATOR else "-"]
+            [
+                place.label,
+                *(_detail(found, name) for name in names),
+                _speed(found) if place is Backend.EMULATOR else "-",
+            ]
         )
     return ["where (change from torch)", *names, "emulator's speed on this machine's CPU"], rows
 
 
-def _detail(found: PlaceResult, name: str) -> str:
+def _detail(found: BackendResult, name: str) -> str:
     if name not in found.score.details:
         return "-"
     value, torch = found.score.details[name], found.drop.torch_details.get(name) if found.drop else None
@@ -212,18 +215,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _speed(found: PlaceResult) -> str:
+def _speed(found: BackendResult) -> str:
     each = f"{found.seconds_per_sample:.3g} s a sample, {found.workers} at once"
     return f"{found.samples_per_second:.3g} samples/s ({each}); says nothing about a device"
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the metric by place, then what else is known."""
-    shown = console()
-    for name, search in evaluation.plan.searches.items():
-        print_search(name, search)
-    columns, rows = table_rows(evaluation)
-    title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision_name}"
-    shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))
-    columns, rows = detail_rows(evaluation)
-    shown.print(table("", columns, rows, right=tuple(columns[1:-1])))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,13 @@ from model_zoo.pipeline.bundle import check_output, write_bundle
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
-from model_zoo.pipeline.stages import ComponentBuild, Reporter
+from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Compiled
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.files import cache_root, cleared_work_folders, work_folder
 from model_zoo.utils.jobs import kill_children
 
 #: Time given to the host latency measurement, in seconds.
@@ -35,11 +32,6 @@ Hosts = dict[str, Future[Entry]]
 
 class ParityError(ModelZooError):
     """The emulator's outputs are further from torch than the precision explains."""
-
-
-def silent(title: str, work: Callable[[], Entry]) -> Entry:
-    """The reporter of a run that nobody watches."""
-    return work()
 
 
 def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> ExportResult:
@@ -73,28 +65,6 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
         kill_children()
         raise
     return ExportResult(plan, targets)
-
-
-def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[str, ComponentBuild]:
-    """The stages of every component of a plan."""
-    on_npu = plan.options.runtime.is_qnn or any(chipset and chipset.has_htp for chipset in plan.chipsets)
-    return {
-        name: ComponentBuild(
-            stem=name,
-            source=plan.source,
-            facts=facts,
-            runtime=plan.options.runtime,
-            precision=plan.precision,
-            toolchain=plan.toolchain,
-            cache=cache,
-            calibration=plan.calibration[name],
-            check=plan.check[name],
-            half=plan.precision is Precision.FLOAT and on_npu,
-            report=report,
-            assignment=plan.searches[name].chosen.assignment if name in plan.searches else None,
-        )
-        for name, facts in plan.facts.items()
-    }
 
 
 def _run_shared(build: ComponentBuild, plan: Plan) -> None:
@@ -227,14 +197,3 @@ def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None
         f"{where}: output '{bad.output}' is wrong on the NPU: {bad.explain()}; no file was written",
         "try another --precision, or --skip-inferencing to get the file unverified",
     )
-
-
-@contextmanager
-def open_cache(use_cache: bool) -> Iterator[StageCache]:
-    """The user's stage cache, or an empty one that lasts for one run."""
-    if use_cache:
-        with cleared_work_folders():
-            yield StageCache(cache_root() / "stages")
-        return
-    with work_folder() as folder:
-        yield StageCache(folder)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from model_zoo.pipeline.stages import ComponentBuild
+from model_zoo.pipeline.cache import open_cache
+from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
+from model_zoo.pipeline.source import ModelSource
+from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.measurement import LayerErrors, Sensitivity
+from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import UserError
 
 #: A layer this much worse than every layer before it is where a build goes wrong.
@@ -33,6 +38,23 @@ class Wrong:
 
     index: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A look into one component: the ranking, the layers, and the first of them that goes wrong."""
+
+    ranking: list[Sensitivity]
+    errors: LayerErrors
+    wrong: Wrong | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "sensitivity": [each.to_json() for each in self.ranking],
+            "layer_errors": self.errors.to_json(),
+            "first_wrong": asdict(self.wrong) if self.wrong else None,
+        }
 
 
 def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
@@ -98,3 +120,34 @@ def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | Non
 def _require_onnx(build: ComponentBuild) -> None:
     if build.runtime is TargetRuntime.TFLITE:
         raise UserError("nothing here looks into the layers of a tflite file", "use --target-runtime onnx or qnn")
+
+
+def inspect_layers(
+    source: ModelSource,
+    options: ExportOptions,
+    report: Reporter = silent,
+    show_plan: Callable[[Plan], None] = lambda plan: None,
+) -> dict[str, Inspection]:
+    """Rank the tensors of every component, and compare its build with the float model layer by layer.
+
+    Args:
+        options: Precision w8a8 unless it names another; with a chipset the NPU emulator is compared too.
+
+    Raises:
+        UserError: The precision is float or auto, or the request cannot be met as it is.
+    """
+    if options.precision is Precision.FLOAT or options.auto:
+        raise UserError("sensitivity needs one quantized precision", "use --precision w8a8")
+    if len(options.chipsets) > 1:
+        raise UserError("layers are compared on one chipset", "run it once for each")
+    options = replace(options, precision=options.precision or Precision.W8A8)
+    if not options.chipsets and options.runtime.is_qnn:
+        options = replace(options, runtime=TargetRuntime.ONNX)
+    with open_cache(options.use_cache) as cache:
+        plan = make_plan(source, options, LocalToolchain(), cache)
+        show_plan(plan)
+        found = {}
+        for name, build in component_builds(plan, cache, report).items():
+            errors = layer_errors(build, plan.chipsets[0])
+            found[name] = Inspection(sensitivity(build), errors, first_wrong(errors))
+        return found

@@ -6,19 +6,17 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
+from model_zoo.pipeline.search import Search, SearchPlan
 from model_zoo.pipeline.source import ComponentFacts, ModelSource, ZooSource
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime, check_target, default_precision
 from model_zoo.toolchains.base import Toolchain
 from model_zoo.utils.errors import ArgumentError, UserError
-
-if TYPE_CHECKING:
-    from model_zoo.pipeline.auto_precision import Search
 
 #: What people write for a precision that is searched.
 AUTO = "auto"
@@ -58,22 +56,6 @@ class ExportOptions:
     output_dir: Path = Path("build")
     zip_assets: bool = False
     use_cache: bool = True
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What an automatic precision is scored on.
-
-    Args:
-        dataset: Its calibration split serves: the test split stays unseen.
-        seed: Another than that of the samples which set the ranges; some may still be the same.
-        max_drop: Against torch, in the unit of the metric; None: what the evaluator counts as fine.
-    """
-
-    dataset: str
-    samples: int
-    seed: int
-    max_drop: float | None
 
 
 @dataclass(frozen=True)

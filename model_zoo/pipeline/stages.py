@@ -16,6 +16,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays, check_arrays, random_arrays
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.source import ComponentFacts, ModelSource, code_digest, installed_versions
 from model_zoo.runtimes.base import read_samples, write_samples
@@ -37,6 +38,11 @@ _CAPTURE_PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 
 #: Wraps the work of a stage: takes its title and the work, gives the work's result.
 Reporter = Callable[[str, Callable[[], Entry]], Entry]
+
+
+def silent(title: str, work: Callable[[], Entry]) -> Entry:
+    """The reporter of a run that nobody watches."""
+    return work()
 
 
 @dataclass(frozen=True)
@@ -329,3 +335,25 @@ def this_cpu() -> str:
         ]
         name = names[0] if names else name
     return f"{name}, {os.cpu_count()} cores"
+
+
+def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[str, ComponentBuild]:
+    """The stages of every component of a plan."""
+    on_npu = plan.options.runtime.is_qnn or any(chipset and chipset.has_htp for chipset in plan.chipsets)
+    return {
+        name: ComponentBuild(
+            stem=name,
+            source=plan.source,
+            facts=facts,
+            runtime=plan.options.runtime,
+            precision=plan.precision,
+            toolchain=plan.toolchain,
+            cache=cache,
+            calibration=plan.calibration[name],
+            check=plan.check[name],
+            half=plan.precision is Precision.FLOAT and on_npu,
+            report=report,
+            assignment=plan.searches[name].chosen.assignment if name in plan.searches else None,
+        )
+        for name, facts in plan.facts.items()
+    }

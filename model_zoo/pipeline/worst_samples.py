@@ -11,9 +11,9 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays, ColorOrder, InputSpec, IoType
 from model_zoo.evaluators.base import BaseEvaluator, Metric
-from model_zoo.pipeline.draw import Draw
-from model_zoo.pipeline.place_runs import PlaceRuns, in_threads
-from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.backend_runs import BackendRuns, in_threads
+from model_zoo.pipeline.backends import Backend
+from model_zoo.pipeline.selection import Selection
 from model_zoo.pipeline.source import code_digest
 from model_zoo.runtimes.base import read_samples, write_samples
 
@@ -46,7 +46,7 @@ class WorstSample:
     views: tuple[View, ...]
 
 
-def worst_samples(runs: PlaceRuns, draw: Draw, scored: Mapping[Place, BaseEvaluator]) -> list[WorstSample]:
+def worst_samples(runs: BackendRuns, draw: Selection, scored: Mapping[Backend, BaseEvaluator]) -> list[WorstSample]:
     """The samples that lose most against torch in the last place, or score worst; none where inputs are no pictures.
 
     Args:
@@ -81,7 +81,7 @@ def worst_samples(runs: PlaceRuns, draw: Draw, scored: Mapping[Place, BaseEvalua
     return found
 
 
-def rank(values: Mapping[Place, np.ndarray], metric: Metric) -> list[int]:
+def rank(values: Mapping[Backend, np.ndarray], metric: Metric) -> list[int]:
     """Places in the draw, the worst first: by what the last place lost against torch, then by its own figure.
 
     Perfect answers are left out.
@@ -92,20 +92,22 @@ def rank(values: Mapping[Place, np.ndarray], metric: Metric) -> list[int]:
     worse = -1.0 if metric.higher_is_better else 1.0
     best = metric.high if metric.higher_is_better else metric.low
     own = list(values.values())[-1]
-    torch = values.get(Place.TORCH, own)[: len(own)]
+    torch = values.get(Backend.TORCH, own)[: len(own)]
     lost = np.nan_to_num(worse * (own - torch))
     badness = np.nan_to_num(worse * own, nan=-np.inf)
     return [int(index) for index in np.lexsort((-badness, -lost)) if own[index] != best]
 
 
-def _outputs(runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], positions: list[int]) -> dict[Place, list[Arrays]]:
+def _outputs(
+    runs: BackendRuns, draw: Selection, places: tuple[Backend, ...], positions: list[int]
+) -> dict[Backend, list[Arrays]]:
     """What each place gives for the batches of these samples; kept in the stage cache."""
     chosen = [draw.batch_at(position) for position in positions]
 
     def make(folder: Path) -> dict[str, Any]:
         inputs = [batch for samples in chosen for batch in samples.load(runs.build.facts.inputs)[0]]
         for place in places:
-            if place is Place.EMULATOR:
+            if place is Backend.EMULATOR:
                 outputs: list[Arrays] = [{}] * len(inputs)
                 workers = min(runs.workers, len(inputs))
                 with runs.emulators(workers) as run:
@@ -115,7 +117,7 @@ def _outputs(runs: PlaceRuns, draw: Draw, places: tuple[Place, ...], positions: 
 
                     in_threads(workers, one, range(len(inputs)))
             else:
-                outputs = runs.torch_outputs(inputs) if place is Place.TORCH else runs.host_outputs(inputs)
+                outputs = runs.torch_outputs(inputs) if place is Backend.TORCH else runs.host_outputs(inputs)
             write_samples(folder / f"{place}.npz", outputs)
         return {}
 

@@ -15,8 +15,9 @@ from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.pipeline import auto_precision
-from model_zoo.pipeline.auto_precision import Cost, assignment_of, cost_of, ranked_upgrades, shortest
-from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.auto_precision import assignment_of, cost_of, ranked_upgrades, shortest
+from model_zoo.pipeline.backends import Backend
+from model_zoo.pipeline.search import Cost
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError, UserError
@@ -134,9 +135,9 @@ def test_the_build_is_what_was_found(small_export: Export) -> None:
 def test_a_metric_that_cannot_be_kept_fails_and_names_the_best(small_export: Export, monkeypatch: Any) -> None:
     measured = auto_precision._score
 
-    def worse(build: Any, draw: Any, place: Place, title: str) -> Score:
+    def worse(build: Any, draw: Any, place: Backend, title: str) -> Score:
         score = measured(build, draw, place, title)
-        return score if place is Place.TORCH else replace(score, value=score.value - 50)
+        return score if place is Backend.TORCH else replace(score, value=score.value - 50)
 
     monkeypatch.setattr(auto_precision, "_score", worse)
     with pytest.raises(ModelZooError, match=r"the best of 2, .* MB, loses .* calibration samples") as failed:

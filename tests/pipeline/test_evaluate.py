@@ -17,13 +17,13 @@ from PIL import Image
 
 from model_zoo.cli import main
 from model_zoo.pipeline import evaluate as evaluate_module
-from model_zoo.pipeline import evaluation_report
+from model_zoo.pipeline import evaluation_page
+from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry, StageCache
-from model_zoo.pipeline.evaluate import Evaluation, Watch, evaluate
+from model_zoo.pipeline.evaluate import Evaluation, Observer, evaluate
 from model_zoo.pipeline.evaluation import Drop, detail_rows
-from model_zoo.pipeline.evaluation_report import write_report
+from model_zoo.pipeline.evaluation_page import write_report
 from model_zoo.pipeline.layers import Wrong
-from model_zoo.pipeline.places import Place
 from model_zoo.pipeline.worst_samples import View, WorstSample
 from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 
@@ -92,36 +92,36 @@ def digits(**more: object) -> Evaluation:
 def test_a_killed_run_goes_on_where_it_was(killed_run: Path, made: list[Path]) -> None:
     assert len(list(killed_run.glob("stages/chunk/*/entry.json"))) == KILLED_AFTER
     notes: list[str] = []
-    evaluation = digits(watch=Watch(note=notes.append))
+    evaluation = digits(watch=Observer(note=notes.append))
     assert len(made) == 18 - KILLED_AFTER
     assert any("NPU emulator: 3 of 6 chunks found" in note for note in notes)
     found = evaluation.places
     assert [place.chunks_found for place in found.values()] == [6, 6, 3]
     assert all(place.score.samples == 80 and place.score.value > 95 for place in found.values())
-    assert found[Place.EMULATOR].agreement == pytest.approx(100, abs=3)
-    assert found[Place.EMULATOR].seconds_per_sample > 0
+    assert found[Backend.EMULATOR].agreement == pytest.approx(100, abs=3)
+    assert found[Backend.EMULATOR].seconds_per_sample > 0
 
     # A damaged chunk is made again, and nothing else.
     made.clear()
     state = next(killed_run.glob("stages/chunk/*/state.npz"))
     state.write_bytes(state.read_bytes()[:-1] + b"?")
     again = digits()
-    assert made == [state.parent] and again.places[Place.CPU].score == found[Place.CPU].score
+    assert made == [state.parent] and again.places[Backend.CPU].score == found[Backend.CPU].score
 
     # More samples: the chunks that are whole serve again.
     made.clear()
-    assert digits(num_samples=112).places[Place.TORCH].score.samples == 112
+    assert digits(num_samples=112).places[Backend.TORCH].score.samples == 112
     assert len(made) == 3 * 3
 
 
 def test_drops_are_taken_on_the_samples_of_both() -> None:
     evaluation = digits(num_samples=112, interval=60.0)
-    torch, emulator = evaluation.places[Place.TORCH], evaluation.places[Place.EMULATOR]
+    torch, emulator = evaluation.places[Backend.TORCH], evaluation.places[Backend.EMULATOR]
     assert torch.score.samples == 112 and emulator.score.samples == 50 and "±30 %" in evaluation.subset
     assert emulator.drop is not None and emulator.drop.samples == 50
     assert emulator.drop.value == emulator.drop.torch - emulator.drop.place
     changed = replace(emulator.drop, torch_details={"top-5": emulator.score.details["top-5"] + 1.5})
-    columns, rows = detail_rows(replace(evaluation, places={Place.EMULATOR: replace(emulator, drop=changed)}))
+    columns, rows = detail_rows(replace(evaluation, places={Backend.EMULATOR: replace(emulator, drop=changed)}))
     assert rows[0][columns.index("top-5")].endswith(" (-1.5)")
     assert json.loads(json.dumps(evaluation.to_json(), allow_nan=False))["places"]["emulator"]["drop"]["samples"] == 50
 
@@ -143,8 +143,8 @@ def test_a_limit_without_torch_is_refused(capsys: pytest.CaptureFixture[str]) ->
 
 
 def losing(evaluation: Evaluation, drop: Drop) -> Evaluation:
-    cpu = replace(evaluation.places[Place.CPU], drop=drop)
-    return replace(evaluation, places={**evaluation.places, Place.CPU: cpu})
+    cpu = replace(evaluation.places[Backend.CPU], drop=drop)
+    return replace(evaluation, places={**evaluation.places, Backend.CPU: cpu})
 
 
 def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monk
     assert evaluation.error is None and replace(sure, max_drop=float("inf")).error is None
     assert "rule out" in str(unsure.error) and "rule out" not in str(sure.error)
 
-    def evaluate_source(source: object, options: object, watch: Watch) -> Evaluation:
+    def evaluate_source(source: object, options: object, watch: Observer) -> Evaluation:
         watch.found(sure)
         return sure
 
@@ -172,8 +172,8 @@ def test_a_page_that_fails_does_not_cost_the_result(tmp_path: Path, monkeypatch:
         raise OSError("disk full")
 
     shown: list[Evaluation] = []
-    monkeypatch.setattr(evaluation_report, "write_report", full)
-    evaluation = digits(report_file=tmp_path / "page.html", watch=Watch(found=shown.append))
+    monkeypatch.setattr(evaluation_page, "write_report", full)
+    evaluation = digits(report_file=tmp_path / "page.html", watch=Observer(found=shown.append))
     assert replace(evaluation, page_error=None) == shown[0] and evaluation.drop_error is None
     assert "page.html was not written: OSError: disk full" in str(evaluation.error)
 

@@ -15,10 +15,11 @@ from model_zoo.base.precompiled import BasePrecompiledModel
 from model_zoo.base.spec import TensorSpec
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.capture import export_program
-from model_zoo.pipeline.export import ParityError, run_plan, silent
+from model_zoo.pipeline.export import ParityError, run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan
 from model_zoo.pipeline.result import ExportFailedError
 from model_zoo.pipeline.source import GivenSource
+from model_zoo.pipeline.stages import silent
 from model_zoo.runtimes import load_compiled
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime

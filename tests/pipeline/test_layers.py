@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_zoo.pipeline.layers import first_wrong
-from model_zoo.pipeline.layers_report import Inspection, inspect_layers, notes, page, print_inspection
+from model_zoo.commands.sensitivity import notes, page, print_inspection
+from model_zoo.pipeline.layers import Inspection, first_wrong, inspect_layers
 from model_zoo.pipeline.plan import ExportOptions
 from model_zoo.pipeline.source import GivenSource
 from model_zoo.targets.chipset import find_chipset

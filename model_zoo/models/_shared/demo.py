@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from model_zoo.base.collection import CollectionModel
 from model_zoo.base.flags import add_flags
 from model_zoo.base.registry import load_app_class, load_model_class
-from model_zoo.pipeline.doors import HouseParser, model_flags_of
+from model_zoo.commands.options import HouseParser, model_flags_of
 from model_zoo.runtimes import load_compiled
 from model_zoo.utils.console import console, guarded, print_json, table
 from model_zoo.utils.errors import UserError

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from model_zoo.pipeline.doors import export_door
+from model_zoo.commands.export import export_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run with these arguments, by default those of the command line; gives the exit code."""
-    return export_door("mobilenet_v3_small", argv)
+    return export_command("mobilenet_v3_small", argv)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from model_zoo.pipeline.doors import export_door
+from model_zoo.commands.export import export_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run with these arguments, by default those of the command line; gives the exit code."""
-    return export_door("opus_mt_en_de", argv)
+    return export_command("opus_mt_en_de", argv)
 
 
 if __name__ == "__main__":

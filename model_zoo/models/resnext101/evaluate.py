@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 
-from model_zoo.pipeline.doors import evaluate_door
+from model_zoo.commands.evaluate import evaluate_command
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run with these arguments, by default those of the command line; gives the exit code."""
-    return evaluate_door("resnext101", argv)
+    return evaluate_command("resnext101", argv)
 
 
 if __name__ == "__main__":

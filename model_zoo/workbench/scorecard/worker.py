@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model_zoo.pipeline.cache import Entry
-from model_zoo.pipeline.export import open_cache, run_plan
+from model_zoo.pipeline.cache import Entry, open_cache
+from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan
 from model_zoo.pipeline.result import ComponentResult
 from model_zoo.pipeline.source import ZooSource

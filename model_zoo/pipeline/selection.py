@@ -28,7 +28,7 @@ _PILOT_SAMPLES = 2
 
 
 @dataclass(frozen=True)
-class Draw:
+class Selection:
     """The chosen samples in their order, in chunks that are worked on, stored and found again one by one.
 
     Args:
@@ -46,8 +46,10 @@ class Draw:
         return min(int(np.searchsorted(np.cumsum(self.sizes), samples)) + 1, len(self.sizes))
 
 
-def draw_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, seed: int, bytes_per_sample: int) -> Draw:
-    """Draw test samples.
+def select_samples(
+    dataset: BaseDataset, spec: InputSpec, wanted: int | None, seed: int, bytes_per_sample: int
+) -> Selection:
+    """Select test samples.
 
     Args:
         wanted: How many; None: all. What fills no batch, or no group, is left out.
@@ -81,7 +83,7 @@ def draw_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, seed
         start = position // batch * batch
         return drawn(order[start : start + batch])
 
-    return Draw(drawn(order), tuple(map(drawn, parts)), tuple(map(len, parts)), batch_at)
+    return Selection(drawn(order), tuple(map(drawn, parts)), tuple(map(len, parts)), batch_at)
 
 
 def fair_order(dataset: BaseDataset, seed: int) -> list[int]:

@@ -10,7 +10,7 @@ from model_zoo.toolchains.base import Toolchain
 from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 
 
-class Place(StrEnum):
+class Backend(StrEnum):
     """Where a model runs, in the order in which the places are scored."""
 
     TORCH = "torch"
@@ -23,7 +23,7 @@ class Place(StrEnum):
         return {"torch": "torch", "cpu": "host CPU", "emulator": "NPU emulator"}[self]
 
 
-def parse_places(on: str, skip_torch: bool = False, compute_quant_cpu: bool = False) -> tuple[Place, ...]:
+def parse_backends(on: str, skip_torch: bool = False, compute_quant_cpu: bool = False) -> tuple[Backend, ...]:
     """The places that `--on` names.
 
     Args:
@@ -36,19 +36,19 @@ def parse_places(on: str, skip_torch: bool = False, compute_quant_cpu: bool = Fa
     """
     names = [name.strip().lower() for name in on.split(",") if name.strip()]
     if not names:
-        raise ArgumentError("on", " names no place", f"give some of {','.join(Place)}")
-    if wrong := next((name for name in names if name not in set(Place)), None):
-        raise unknown_name("place", wrong, Place, "model-zoo evaluate MODEL --help")
-    if skip_torch and Place.TORCH in names:
+        raise ArgumentError("on", " names no place", f"give some of {','.join(Backend)}")
+    if wrong := next((name for name in names if name not in set(Backend)), None):
+        raise unknown_name("place", wrong, Backend, "model-zoo evaluate MODEL --help")
+    if skip_torch and Backend.TORCH in names:
         raise UserError("--skip-torch-accuracy contradicts --on with torch", "leave one of them out")
-    if compute_quant_cpu and Place.CPU not in names:
+    if compute_quant_cpu and Backend.CPU not in names:
         raise UserError("--compute-quant-cpu-accuracy contradicts --on without cpu", "leave one of them out")
-    return tuple(place for place in Place if place in names)
+    return tuple(place for place in Backend if place in names)
 
 
-def check_places(
-    asked: tuple[Place, ...] | None, chipset: Chipset | None, runtime: TargetRuntime, toolchain: Toolchain
-) -> tuple[Place, ...]:
+def check_backends(
+    asked: tuple[Backend, ...] | None, chipset: Chipset | None, runtime: TargetRuntime, toolchain: Toolchain
+) -> tuple[Backend, ...]:
     """The places to score.
 
     Args:
@@ -57,8 +57,8 @@ def check_places(
     Raises:
         UserError: The emulator cannot run this.
     """
-    places = asked or (tuple(Place) if chipset else (Place.TORCH, Place.CPU))
-    if Place.EMULATOR in places:
+    places = asked or (tuple(Backend) if chipset else (Backend.TORCH, Backend.CPU))
+    if Backend.EMULATOR in places:
         if chipset is None:
             raise UserError("the NPU emulator needs a chipset", "name it with --chipset; run `model-zoo chipsets`")
         if not toolchain.can_emulate(runtime):

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from model_zoo.evaluators.base import Score
-from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.bundle import zip_path
+from model_zoo.pipeline.evaluation import Evaluation, detail_rows, table_rows
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
+from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.verify import Parity
 from model_zoo.utils.console import console, marked, table
 
@@ -96,6 +97,18 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
         shown.print("next:")
     for command in next_commands:
         shown.print(f"  {command}", soft_wrap=True)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Print the metric by place, then what else is known."""
+    shown = console()
+    for name, search in evaluation.plan.searches.items():
+        print_search(name, search)
+    columns, rows = table_rows(evaluation)
+    title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision_name}"
+    shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))
+    columns, rows = detail_rows(evaluation)
+    shown.print(table("", columns, rows, right=tuple(columns[1:-1])))
 
 
 def print_search(name: str, search: Search) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from model_zoo.base.spec import Arrays, random_arrays
+from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry
-from model_zoo.pipeline.draw import Draw
 from model_zoo.pipeline.emulation import EmulatorPool
-from model_zoo.pipeline.places import Place
 from model_zoo.pipeline.samples import SampleSet
+from model_zoo.pipeline.selection import Selection
 from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import HostModel, TimedRun
@@ -50,7 +50,7 @@ class _Loaded:
 
 
 @dataclass
-class PlaceRuns:
+class BackendRuns:
     """Runs chunks in places, and finds those that an earlier run finished.
 
     Args:
@@ -66,13 +66,13 @@ class PlaceRuns:
     _last: _Loaded | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def find(self, place: Place, chunk: SampleSet) -> Entry | None:
+    def find(self, place: Backend, chunk: SampleSet) -> Entry | None:
         """What a chunk showed in an earlier run."""
         return self.build.cache.find("chunk", self.key(place, chunk))
 
-    def run(self, draw: Draw, places: tuple[Place, ...], track: Track) -> dict[Place, list[Entry]]:
+    def run(self, draw: Selection, places: tuple[Backend, ...], track: Track) -> dict[Backend, list[Entry]]:
         """Torch and the host CPU, chunk by chunk: both work on the same loaded samples."""
-        done: dict[Place, list[Entry]] = {place: [] for place in places}
+        done: dict[Backend, list[Entry]] = {place: [] for place in places}
         with track(" and ".join(place.label for place in places), sum(draw.sizes)) as advance:
             for chunk, size in zip(draw.chunks, draw.sizes, strict=True):
                 for place in places:
@@ -80,10 +80,10 @@ class PlaceRuns:
                 advance(size)
         return done
 
-    def emulate(self, draw: Draw, count: int, track: Track) -> list[Entry]:
+    def emulate(self, draw: Selection, count: int, track: Track) -> list[Entry]:
         """The first chunks, on several emulators at once."""
         chunks, sizes = draw.chunks[:count], draw.sizes[:count]
-        found = [self.find(Place.EMULATOR, chunk) for chunk in chunks]
+        found = [self.find(Backend.EMULATOR, chunk) for chunk in chunks]
         missing = [index for index, entry in enumerate(found) if entry is None]
         if missing:
             workers = min(self.workers, len(missing))
@@ -91,7 +91,7 @@ class PlaceRuns:
             with self.emulators(workers) as run, track(title, sum(sizes[index] for index in missing)) as advance:
 
                 def make(index: int) -> None:
-                    found[index] = self._get_or_make(Place.EMULATOR, chunks[index], workers, run)
+                    found[index] = self._get_or_make(Backend.EMULATOR, chunks[index], workers, run)
                     advance(sizes[index])
 
                 in_threads(workers, make, missing)
@@ -125,10 +125,10 @@ class PlaceRuns:
 
         return int(self.build.cache.get_or_make("bytes", self._torch_key, make).value["bytes"])
 
-    def _get_or_make(self, place: Place, chunk: SampleSet, workers: int, run: TimedRun) -> Entry:
+    def _get_or_make(self, place: Backend, chunk: SampleSet, workers: int, run: TimedRun) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
             loaded = self._load(chunk)
-            if place is Place.TORCH and loaded.torch is not None:
+            if place is Backend.TORCH and loaded.torch is not None:
                 outputs, seconds = loaded.torch, loaded.torch_seconds
             else:
                 outputs, seconds = run(loaded.inputs)
@@ -136,7 +136,7 @@ class PlaceRuns:
             for output, batch in zip(outputs, loaded.targets, strict=True):
                 evaluator.add(output, batch)
             np.savez(folder / "state.npz", **evaluator.state())  # type: ignore[arg-type]
-            if place is not Place.TORCH and loaded.torch is not None:
+            if place is not Backend.TORCH and loaded.torch is not None:
                 same = [evaluator.agreement(*both) for both in zip(outputs, loaded.torch, strict=True)]
                 np.save(folder / "agreement.npy", np.concatenate(same))
             return {"samples": len(evaluator), "seconds": seconds, "workers": workers}
@@ -185,12 +185,12 @@ class PlaceRuns:
         versions = installed_versions("torch", "numpy")
         return [code_digest(), build.source.key, build.stem, fields, build.facts.evaluator, versions]
 
-    def key(self, place: Place, chunk: SampleSet) -> list[Any]:
+    def key(self, place: Backend, chunk: SampleSet) -> list[Any]:
         """What a chunk's result in a place depends on."""
         build = self.build
         key = [*self._torch_key, place, chunk.fingerprint]
-        if place is not Place.TORCH:
-            made = self._compiled[1] if place is Place.EMULATOR else build.lowered()
+        if place is not Backend.TORCH:
+            made = self._compiled[1] if place is Backend.EMULATOR else build.lowered()
             key += [made.files, build.toolchain.versions(build.runtime), self.compare]
         return key
 

@@ -19,7 +19,7 @@ from model_zoo.utils.svg import bar_chart, line_chart
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TEMPLATE = "evaluation_report.html.j2"
+_TEMPLATE = "evaluation_page.html.j2"
 #: Pictures are shown and stored no larger than this, and small ones magnified to at least `_LEAST_SIDE`.
 _MOST_SIDE, _LEAST_SIDE = 320, 128
 _MOST_BARS = 30

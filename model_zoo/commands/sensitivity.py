@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
-from model_zoo.pipeline.doors import add_target_flags, door_parser, flag_values, target_options
-from model_zoo.pipeline.evaluation_report import layer_chart, sensitivity_chart
-from model_zoo.pipeline.export import component_builds, open_cache, silent
-from model_zoo.pipeline.layers import Wrong, first_wrong, layer_errors, sensitivity
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan
-from model_zoo.pipeline.source import ModelSource
-from model_zoo.pipeline.stages import Reporter
-from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.measurement import LayerErrors, Sensitivity
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.commands.options import add_target_flags, flag_values, model_parser, target_options
+from model_zoo.pipeline.evaluation_page import layer_chart, sensitivity_chart
+from model_zoo.pipeline.layers import Inspection, inspect_layers
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.console import console, guarded, print_json, stage_progress, table
-from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write, check_writable
 
 #: Rows of the printed ranking; --json has all.
@@ -29,58 +19,10 @@ _MOST_ROWS = 30
 _STYLE = "body{font-family:sans-serif;max-width:940px;margin:2em auto;padding:0 1em}:root{color-scheme:light dark}"
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """A look into one component: the ranking, the layers, and the first of them that goes wrong."""
-
-    ranking: list[Sensitivity]
-    errors: LayerErrors
-    wrong: Wrong | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "sensitivity": [each.to_json() for each in self.ranking],
-            "layer_errors": self.errors.to_json(),
-            "first_wrong": asdict(self.wrong) if self.wrong else None,
-        }
-
-
-def sensitivity_door(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run a sensitivity command line for one model; exit status as for `export_door`."""
+def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int:
+    """Run a sensitivity command line for one model; exit status as for `export_command`."""
     given = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: _sensitivity(model_id, given), given)
-
-
-def inspect_layers(
-    source: ModelSource,
-    options: ExportOptions,
-    report: Reporter = silent,
-    show_plan: Callable[[Plan], None] = lambda plan: None,
-) -> dict[str, Inspection]:
-    """Rank the tensors of every component, and compare its build with the float model layer by layer.
-
-    Args:
-        options: Precision w8a8 unless it names another; with a chipset the NPU emulator is compared too.
-
-    Raises:
-        UserError: The precision is float or auto, or the request cannot be met as it is.
-    """
-    if options.precision is Precision.FLOAT or options.auto:
-        raise UserError("sensitivity needs one quantized precision", "use --precision w8a8")
-    if len(options.chipsets) > 1:
-        raise UserError("layers are compared on one chipset", "run it once for each")
-    options = replace(options, precision=options.precision or Precision.W8A8)
-    if not options.chipsets and options.runtime.is_qnn:
-        options = replace(options, runtime=TargetRuntime.ONNX)
-    with open_cache(options.use_cache) as cache:
-        plan = make_plan(source, options, LocalToolchain(), cache)
-        show_plan(plan)
-        found = {}
-        for name, build in component_builds(plan, cache, report).items():
-            errors = layer_errors(build, plan.chipsets[0])
-            found[name] = Inspection(sensitivity(build), errors, first_wrong(errors))
-        return found
 
 
 def print_inspection(name: str, found: Inspection) -> None:
@@ -128,10 +70,10 @@ def notes(found: Inspection) -> list[str]:
 
 
 def _sensitivity(model_id: str, argv: list[str]) -> int:
-    from model_zoo.pipeline.report import print_plan
+    from model_zoo.commands.tables import print_plan
     from model_zoo.pipeline.source import ZooSource
 
-    parser, model_flags, input_flags = door_parser(
+    parser, model_flags, input_flags = model_parser(
         model_id,
         "sensitivity",
         "Rank what fewer bits in single tensors cost the outputs, and compare a build with the float model layer by "

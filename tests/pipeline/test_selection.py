@@ -13,9 +13,9 @@ import pytest
 from model_zoo.base.spec import TensorSpec
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.evaluators.base import Metric
-from model_zoo.pipeline.draw import draw_samples, fair_order
+from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.emulation import EmulatorPool, choose_subset
-from model_zoo.pipeline.places import Place
+from model_zoo.pipeline.selection import fair_order, select_samples
 from model_zoo.pipeline.worst_samples import rank
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
@@ -62,7 +62,7 @@ def test_every_beginning_has_all_strata_in_their_shares() -> None:
 
 
 def test_groups_stay_together_and_chunks_hold_whole_ones() -> None:
-    draw = draw_samples(Pairs(101), SPEC, None, seed=0, bytes_per_sample=4)
+    draw = select_samples(Pairs(101), SPEC, None, seed=0, bytes_per_sample=4)
     targets = [target for chunk in draw.chunks for batch in chunk.load(SPEC)[1] for target in batch]
     assert len(targets) == sum(draw.sizes) == 100 and draw.sizes[0] == 2
     assert all(size % 2 == 0 for size in draw.sizes)
@@ -75,13 +75,13 @@ def test_groups_stay_together_and_chunks_hold_whole_ones() -> None:
 
 
 def test_a_larger_draw_begins_with_the_smaller_one() -> None:
-    small, large = (draw_samples(Numbers(500), SPEC, count, 0, 4) for count in (100, 400))
+    small, large = (select_samples(Numbers(500), SPEC, count, 0, 4) for count in (100, 400))
     whole = [chunk.fingerprint for chunk, size in zip(small.chunks, small.sizes, strict=True) if size == 16]
     assert len(whole) == 6 and set(whole) < {chunk.fingerprint for chunk in large.chunks}
 
 
 def test_large_samples_come_in_small_chunks() -> None:
-    assert set(draw_samples(Numbers(10), SPEC, None, 0, bytes_per_sample=2**40).sizes) == {1}
+    assert set(select_samples(Numbers(10), SPEC, None, 0, bytes_per_sample=2**40).sizes) == {1}
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_large_samples_come_in_small_chunks() -> None:
 )
 def test_draws_that_cannot_be_are_refused(count: int, wanted: int | None, text: str) -> None:
     with pytest.raises(UserError, match=text):
-        draw_samples(Pairs(count), SPEC, wanted, 0, 4)
+        select_samples(Pairs(count), SPEC, wanted, 0, 4)
 
 
 def test_the_emulator_takes_as_many_as_the_interval_needs_and_time_allows() -> None:
-    draw = draw_samples(Numbers(5000), SPEC, None, 0, 4)
+    draw = select_samples(Numbers(5000), SPEC, None, 0, 4)
     right, none_lost = np.full(1000, 100.0), np.zeros(1000)
     fast = choose_subset(draw, TOP1, None, right, none_lost, seconds_per_sample=0.01, workers=2)
     # The chance that 1 % wrong answers stay unseen in so many samples is 2.5 %.
@@ -150,7 +150,10 @@ def test_nothing_starts_again_when_the_run_is_stopped() -> None:
 
 
 def test_the_worst_samples_lost_most_and_perfect_ones_are_none() -> None:
-    values = {Place.TORCH: np.array([90.0, 100.0, 40.0, 100.0, 50.0]), Place.CPU: np.array([85.0, 100.0, 40.0, 60.0])}
+    values = {
+        Backend.TORCH: np.array([90.0, 100.0, 40.0, 100.0, 50.0]),
+        Backend.CPU: np.array([85.0, 100.0, 40.0, 60.0]),
+    }
     assert rank(values, TOP1) == [3, 0, 2]
     lower = replace(TOP1, higher_is_better=False)
-    assert rank({Place.CPU: np.array([0.0, 3.0, np.nan, 7.0])}, lower) == [3, 1, 2]
+    assert rank({Backend.CPU: np.array([0.0, 3.0, np.nan, 7.0])}, lower) == [3, 1, 2]
