@@ -217,15 +217,17 @@ def _devices(given: argparse.Namespace) -> int:
 
 def _runtimes(given: argparse.Namespace) -> int:
     from model_zoo.targets.runtime import TargetRuntime
+    from model_zoo.toolchains import find_toolchain
 
+    toolchain = find_toolchain()
     records = [
         {
-            "runtime": r,
-            "file": r.extension,
-            "compiled for one chipset": r.is_qnn,
+            "runtime": r.runtime,
+            "file": r.suffix,
+            "compiled for one chipset": r.needs_chipset,
             "precisions": list(r.precisions),
         }
-        for r in TargetRuntime
+        for r in map(toolchain.support, TargetRuntime)
     ]
     return _show(given, "runtimes (qnn is short for qnn_context_binary)", records)
 

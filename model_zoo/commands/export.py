@@ -31,7 +31,7 @@ def _export(model_id: str, argv: list[str]) -> int:
     from model_zoo.pipeline.export import run_plan
     from model_zoo.pipeline.plan import make_plan
     from model_zoo.pipeline.source import ZooSource
-    from model_zoo.toolchains.local.toolchain import LocalToolchain
+    from model_zoo.toolchains import find_toolchain
     from model_zoo.utils.console import console
 
     parser, model_flags, input_flags = model_parser(
@@ -56,7 +56,7 @@ def _export(model_id: str, argv: list[str]) -> int:
     source = ZooSource(model_id, flag_values(given, model_flags), flag_values(given, input_flags))
     with open_cache(options.use_cache) as cache:
         with spinner("loading the model"):
-            plan = make_plan(source, options, LocalToolchain(), cache)
+            plan = make_plan(source, options, find_toolchain(options.toolchain), cache)
         print_plan(plan, console(stderr=given.json or given.skip_summary))
         check_output(plan)
         if given.dry_run:
@@ -100,7 +100,8 @@ def _next_commands(model_id: str, result: Any) -> list[str]:
     folder = model_folder(model_id)
     file = next((c.file for t in result.targets for c in t.components if t.folder and c.file), None)
     commands = []
-    if file is not None and file.suffix != ".dlc":
+    support = result.plan.support
+    if file is not None and (support.emulated or not support.needs_chipset):
         commands.append(f"python -m model_zoo.models.{model_id}.demo --compiled {file}")
     if (folder / "evaluate.py").exists():
         commands.append(f"python -m model_zoo.models.{model_id}.evaluate --help")

@@ -14,8 +14,8 @@ from model_zoo.pipeline.result import ExportFailedError, ExportResult
 from model_zoo.pipeline.source import GivenSource, ModelSource, ZooSource
 from model_zoo.pipeline.stages import Reporter, silent
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 
@@ -30,7 +30,7 @@ def export(
     model: str | Model | torch.nn.Module,
     *,
     chipset: str | Sequence[str] = (),
-    runtime: str = "qnn",
+    runtime: str = DEFAULT_RUNTIME,
     precision: str | None = None,
     max_drop: float | None = None,
     model_arguments: Mapping[str, Any] | None = None,
@@ -46,6 +46,7 @@ def export(
     output_dir: str | Path = "build",
     zip_assets: bool = False,
     use_cache: bool = True,
+    toolchain: str = "local",
     report: Reporter = silent,
 ) -> ExportResult:
     """Turn a model into verified files for one or more chipsets, on this machine.
@@ -70,6 +71,7 @@ def export(
         output_dir: Files go to `<output_dir>/<model>/<runtime>-<precision>-<chipset>/`.
         zip_assets: Write a .zip beside each folder too.
         use_cache: Whether stages of earlier runs may serve.
+        toolchain: Name of the toolchain that compiles.
         report: Shows each stage while it runs.
 
     Raises:
@@ -94,10 +96,11 @@ def export(
         output_dir=Path(output_dir),
         zip_assets=zip_assets,
         use_cache=use_cache,
+        toolchain=toolchain,
     )
     source = _source(model, model_arguments or {}, input_arguments or {}, input_spec, output_names, name)
     with open_cache(use_cache) as cache:
-        result = run_plan(make_plan(source, options, LocalToolchain(), cache), cache, report)
+        result = run_plan(make_plan(source, options, find_toolchain(options.toolchain), cache), cache, report)
     if result.errors:
         raise ExportFailedError(result)
     return result

@@ -19,7 +19,6 @@ from model_zoo.pipeline.source import installed_versions
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
-from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import make_folder, write_error
 from model_zoo.utils.folder_lock import lock_alone
@@ -190,8 +189,7 @@ def _interface(build: ComponentBuild) -> dict[str, Any]:
 
 
 def _file_dtype(build: ComponentBuild, array: np.ndarray) -> str:
-    """LiteRT files hold no 64-bit integers: the converter narrows them."""
-    narrowed = build.runtime is TargetRuntime.TFLITE and array.dtype == np.int64
+    narrowed = build.support.narrows_integers and array.dtype == np.int64
     return "int32" if narrowed else str(array.dtype)
 
 

@@ -19,13 +19,13 @@ from model_zoo.pipeline.backends import Backend, check_backends, parse_backends
 from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.emulation import choose_subset
 from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, parse_precision
+from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, parse_precision, without_chipset
 from model_zoo.pipeline.selection import Selection, select_samples
 from model_zoo.pipeline.source import ModelSource, ZooSource, code_digest
 from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import check_writable
@@ -107,7 +107,7 @@ def evaluate(
     model: str,
     *,
     chipset: str | None = None,
-    runtime: str = "qnn",
+    runtime: str = DEFAULT_RUNTIME,
     precision: str | None = None,
     model_arguments: Mapping[str, Any] | None = None,
     input_arguments: Mapping[str, Any] | None = None,
@@ -181,11 +181,10 @@ def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Observ
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
     """
-    target, toolchain = options.target, LocalToolchain()
+    target, toolchain = options.target, find_toolchain(options.target.toolchain)
     chipset = target.chipsets[0] if target.chipsets else None
     places = check_backends(options.places, chipset, target.runtime, toolchain)
-    if chipset is None and target.runtime.is_qnn:
-        target = replace(target, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
+    target = without_chipset(target, toolchain)
     with open_cache(target.use_cache) as cache:
         plan = make_plan(source, target, toolchain, cache)
         compared = f"an export compares its outputs with torch: run `model-zoo export {source.name} --help`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from model_zoo.pipeline.search import Search, SearchPlan
 from model_zoo.pipeline.source import ComponentFacts, ModelSource, ZooSource
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime, check_target, default_precision
-from model_zoo.toolchains.base import Toolchain
+from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
+from model_zoo.toolchains.base import RuntimeSupport, Toolchain
 from model_zoo.utils.errors import ArgumentError, UserError
 
 #: What people write for a precision that is searched.
@@ -41,9 +41,10 @@ class ExportOptions:
         skip_inferencing: Run the result nowhere: no parity, no metric. The result says that it is not verified.
         zip_assets: Write a .zip beside each output folder.
         use_cache: Whether earlier runs' stages may serve.
+        toolchain: Name of the toolchain.
     """
 
-    runtime: TargetRuntime = TargetRuntime.QNN_CONTEXT_BINARY
+    runtime: TargetRuntime = DEFAULT_RUNTIME
     chipsets: tuple[Chipset, ...] = ()
     precision: Precision | None = None
     auto: bool = False
@@ -56,6 +57,7 @@ class ExportOptions:
     output_dir: Path = Path("build")
     zip_assets: bool = False
     use_cache: bool = True
+    toolchain: str = "local"
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,15 @@ class Plan:
         return AUTO if self.options.auto else self.precision
 
     @property
+    def support(self) -> RuntimeSupport:
+        """What the toolchain does for the runtime."""
+        return self.toolchain.support(self.options.runtime)
+
+    @property
     def widens_outputs(self) -> bool:
         """Whether outputs that ask for it are worked out in 16 bits, in a build of 8-bit activations."""
         in_8_bits = self.precision in (Precision.W8A8, Precision.W8A8_MIXED_INT16)
-        return in_8_bits and self.options.runtime is not TargetRuntime.TFLITE
+        return in_8_bits and self.support.mixes_precisions
 
     def folder(self, chipset: Chipset | None) -> Path:
         """Where the files for a chipset go."""
@@ -130,23 +137,23 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
     Raises:
         UserError: The parts do not go together, or something needed is absent.
     """
-    runtime = options.runtime
+    runtime, support = options.runtime, toolchain.support(options.runtime)
     chipsets: tuple[Chipset | None, ...] = tuple(dict.fromkeys(options.chipsets)) or (None,)
     supported = _supported(source, runtime)
-    precision = options.precision or _common_default(runtime, chipsets, supported)
+    precision = options.precision or _common_default(support, chipsets, supported)
     for chipset in chipsets:
-        if runtime.is_qnn and chipset is None:
+        if support.needs_chipset and chipset is None:
             raise UserError(
                 f"{runtime} is compiled for one chipset", "name it with --chipset; run `model-zoo chipsets`"
             )
-        check_target(runtime, precision, chipset)
-        _check_zoo_limits(source, runtime, precision, chipset)
-    toolchain.require(runtime)
+        support.check(precision, chipset)
+        _check_zoo_limits(source, support, precision, chipset)
+    versions = toolchain.versions(runtime)
     facts = source.facts(cache)
     for (name, component), chipset in itertools.product(facts.items(), chipsets):
         if reason := component.unsupported_reason(runtime, precision, chipset):
             raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
-    auto = {name: _search_plan(name, component, options) for name, component in facts.items()} if options.auto else {}
+    auto = _search_plans(facts, options, toolchain)
     random_weights = isinstance(source, ZooSource) and source.model_arguments.get("weights") == "random"
     calibration: dict[str, SampleSet | None] = {}
     check: dict[str, SampleSet | None] = {}
@@ -176,10 +183,18 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
         calibration=calibration,
         check=check,
         toolchain=toolchain,
-        versions=toolchain.versions(runtime),
-        warnings=tuple(_warnings(options, chipsets, calibration, facts, random_weights)),
+        versions=versions,
+        warnings=tuple(_warnings(options, support, chipsets, calibration, facts, random_weights)),
         auto=auto,
     )
+
+
+def without_chipset(options: ExportOptions, toolchain: Toolchain) -> ExportOptions:
+    """Options for a run on this machine alone: with no chipset to compile for, the lowered file is all there is."""
+    support = toolchain.support(options.runtime)
+    if options.chipsets or not support.needs_chipset:
+        return options
+    return replace(options, runtime=support.lowers_as or options.runtime)
 
 
 def parse_precision(name: str | None) -> tuple[Precision | None, bool]:
@@ -195,17 +210,25 @@ def parse_precision(name: str | None) -> tuple[Precision | None, bool]:
     return Precision.parse(name), False
 
 
+def _search_plans(
+    facts: dict[str, ComponentFacts], options: ExportOptions, toolchain: Toolchain
+) -> dict[str, SearchPlan]:
+    if options.auto and not toolchain.support(options.runtime).mixes_precisions:
+        able = [each for each in TargetRuntime if toolchain.support(each).mixes_precisions]
+        message = f"{options.runtime} files cannot mix precisions: there is no auto"
+        raise UserError(message, f"use --target-runtime {' or '.join(able)}")
+    return {name: _search_plan(name, component, options) for name, component in facts.items() if options.auto}
+
+
 def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> SearchPlan:
     """What one component is scored on.
 
     Raises:
-        UserError: It cannot be scored, or the runtime takes no mixed bits.
+        UserError: It cannot be scored.
     """
     from model_zoo.datasets.base import MissingDataError
 
     instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
-    if options.runtime is TargetRuntime.TFLITE:
-        raise UserError("tflite files cannot mix precisions: there is no auto", "use --target-runtime qnn or onnx")
     if options.max_drop is not None and not options.max_drop >= 0:
         raise ArgumentError("max_drop", f" {options.max_drop:g}: give 0 or more, in the unit of the metric")
     if facts.evaluator is None or not facts.eval_datasets:
@@ -223,7 +246,7 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
 
 def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, ...]:
     if not isinstance(source, ZooSource):
-        return runtime.precisions
+        return tuple(Precision)
     from model_zoo.base.registry import code_gen
 
     settings = code_gen(source.model_id)
@@ -236,34 +259,30 @@ def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, 
 
 
 def _common_default(
-    runtime: TargetRuntime, chipsets: Sequence[Chipset | None], supported: tuple[Precision, ...]
+    support: RuntimeSupport, chipsets: Sequence[Chipset | None], supported: tuple[Precision, ...]
 ) -> Precision:
     """The first precision that every named chipset takes."""
     for chipset in chipsets:
-        supported = tuple(p for p in supported if p in runtime.precisions and _takes(runtime, p, chipset)) or supported
-    return default_precision(runtime, chipsets[0], supported)
-
-
-def _takes(runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> bool:
-    from model_zoo.targets.runtime import unsupported_reason
-
-    return unsupported_reason(runtime, precision, chipset) is None
+        supported = tuple(p for p in supported if support.unsupported_reason(p, chipset) is None) or supported
+    return support.default_precision(chipsets[0], supported)
 
 
 def _check_zoo_limits(
-    source: ModelSource, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None
+    source: ModelSource, support: RuntimeSupport, precision: Precision, chipset: Chipset | None
 ) -> None:
     if not isinstance(source, ZooSource):
         return
     from model_zoo.base.registry import code_gen
 
     settings = code_gen(source.model_id)
+    runtime = support.runtime
     reason = settings.unsupported_reason(runtime, precision, chipset)
     if reason is None:
         return
 
     def takes(other: Precision, where: Chipset | None) -> bool:
-        return _takes(runtime, other, where) and settings.unsupported_reason(runtime, other, where) is None
+        reasons = support.unsupported_reason(other, where), settings.unsupported_reason(runtime, other, where)
+        return reasons == (None, None)
 
     place = on = ""
     if chipset is not None and settings.unsupported_reason(runtime, precision, None) is None:
@@ -279,6 +298,7 @@ def _check_zoo_limits(
 
 def _warnings(
     options: ExportOptions,
+    support: RuntimeSupport,
     chipsets: Sequence[Chipset | None],
     calibration: dict[str, SampleSet | None],
     facts: dict[str, ComponentFacts],
@@ -291,7 +311,7 @@ def _warnings(
         if samples is not None:
             warnings += [f"{name}: {warning}" for warning in calibration_warnings(samples, facts[name].inputs)]
     for chipset in chipsets:
-        if options.runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
+        if support.needs_chipset and chipset is not None and chipset.vtcm_assumed:
             warnings.append(
                 f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
             )

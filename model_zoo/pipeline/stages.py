@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays, check_arrays, random_arrays
 from model_zoo.evaluators.base import BaseEvaluator, Score
-from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.cache import Entry, Make, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.source import ComponentFacts, ModelSource, code_digest, installed_versions
@@ -23,7 +24,17 @@ from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import Assignment, Compiled, CompileRequest, LoweringRequest, Toolchain
+from model_zoo.toolchains.base import (
+    ArrangesLayout,
+    Assignment,
+    Compiled,
+    CompileRequest,
+    LoweringRequest,
+    MeasuresOnDevice,
+    RuntimeSupport,
+    Toolchain,
+)
+from model_zoo.toolchains.measurement import HOST_CPU, Measurement
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.layout import channels_first, channels_last
@@ -34,6 +45,10 @@ if TYPE_CHECKING:
     from model_zoo.base.precompiled import BasePrecompiledModel
 
 _PROFILE_RUNS = 50
+_PERCENTILES = (50, 90, 99)
+#: Files of outputs, by the stage that writes them; those of the reference are in torch's layout.
+HOST_OUTPUTS, TORCH_OUTPUTS, HALF_OUTPUTS = "host.npz", "torch.npz", "half.npz"
+_REFERENCE_FILES = (TORCH_OUTPUTS, HALF_OUTPUTS)
 _CAPTURE_PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 
 #: Wraps the work of a stage: takes its title and the work, gives the work's result.
@@ -73,14 +88,19 @@ class ComponentBuild:
     _done: dict[str, Entry] = field(default_factory=dict)
 
     @property
+    def support(self) -> RuntimeSupport:
+        """What the toolchain does for the runtime."""
+        return self.toolchain.support(self.runtime)
+
+    @property
     def channel_last_inputs(self) -> tuple[str, ...]:
         """Inputs that are channel-last in the file."""
-        return self.facts.channel_last_inputs if self.runtime.channel_last else ()
+        return self.facts.channel_last_inputs if self.support.layout != "torch" else ()
 
     @property
     def channel_last_outputs(self) -> tuple[str, ...]:
         """Outputs that are channel-last in the file."""
-        return self.facts.channel_last_outputs if self.runtime.channel_last else ()
+        return self.facts.channel_last_outputs if self.support.layout != "torch" else ()
 
     def module(self) -> torch.nn.Module:
         """The torch module; loads the model."""
@@ -105,7 +125,7 @@ class ComponentBuild:
         module, names = self.module(), self.facts.output_names
         inputs = self._check_inputs(module)
         write_samples(folder / "inputs.npz", inputs)
-        write_samples(folder / "torch.npz", [run_torch(module, sample, names) for sample in inputs])
+        write_samples(folder / TORCH_OUTPUTS, [run_torch(module, sample, names) for sample in inputs])
         value: dict[str, Any] = {"half_error": None}
         if self.half:
             import torch
@@ -117,7 +137,7 @@ class ComponentBuild:
                 with QuickHalf():
                     outputs = [run_torch(half, sample, names, torch.float16) for sample in inputs]
                 if all(np.isfinite(array).all() for output in outputs for array in output.values()):
-                    write_samples(folder / "half.npz", outputs)
+                    write_samples(folder / HALF_OUTPUTS, outputs)
                 else:  # no yardstick: any number would be nearer
                     value["half_error"] = "its outputs are not finite"
             except ModelZooError as error:  # an operator without a half kernel on the CPU
@@ -147,7 +167,7 @@ class ComponentBuild:
 
     def captured(self) -> Entry:
         """Stage: the captured file, in torch's layout."""
-        form = self.toolchain.capture_format(self.runtime)
+        form = self.support.capture_format
         fields = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
         versions = installed_versions(*_CAPTURE_PACKAGES)
         key = [self.source.key, self.stem, fields, list(self.facts.output_names), form, versions]
@@ -167,12 +187,14 @@ class ComponentBuild:
     def lowered(self) -> Entry:
         """Stage: the captured file in its target precision and layout, still runnable on the host."""
         lowered, last_in, last_out = self.in_precision(), self.channel_last_inputs, self.channel_last_outputs
-        if self.runtime is TargetRuntime.TFLITE or not (last_in or last_out):
+        toolchain = self.toolchain
+        if self.support.layout != "arranged" or not (last_in or last_out):
             return lowered
+        assert isinstance(toolchain, ArrangesLayout)
 
         def make(folder: Path) -> dict[str, Any]:
             file = lowered.value["file"]
-            self.toolchain.lay_out_channels_last(lowered.file(file), last_in, last_out, folder / file)
+            toolchain.arrange(lowered.file(file), last_in, last_out, folder / file)
             return lowered.value
 
         return self.stage("lay out channel-last", "layout", [lowered.files, list(last_in), list(last_out)], make)
@@ -181,10 +203,10 @@ class ComponentBuild:
         """Stage: the captured file in its target precision; an ONNX file is still in torch's layout."""
         captured = self.captured()
         chosen = self.calibration.fingerprint if self.calibration else None
-        last = [list(self.channel_last_inputs), list(self.channel_last_outputs)]
+        last = [self.channel_last_inputs, self.channel_last_outputs] if self.support.layout == "lowered" else []
         key = [
             captured.files,
-            [self.runtime, last] if self.runtime is TargetRuntime.TFLITE else "onnx",
+            [self.toolchain.name, self.support.lowers_as or self.runtime, last],
             self.precision,
             chosen,
             self.facts.mixed_percentage,
@@ -202,14 +224,13 @@ class ComponentBuild:
                 output_names=list(self.facts.output_names),
                 calibration=self.calibration_inputs,
                 mixed_percentage=self.facts.mixed_percentage,
-                stem=self.stem,
+                component=self.stem,
                 assignment=self.assignment,
                 outputs_16bit=self.facts.outputs_16bit,
                 channel_last_inputs=self.channel_last_inputs,
                 channel_last_outputs=self.channel_last_outputs,
             )
-            result = self.toolchain.lower(request, folder)
-            return {"file": result.file, "settings": result.settings, "peak_memory_bytes": result.peak_memory_bytes}
+            return self.toolchain.lower(request, folder).model_dump(mode="json")
 
         return self.stage("quantize" if self.precision.is_quantized else "lower", "lower", key, make)
 
@@ -218,58 +239,63 @@ class ComponentBuild:
         lowered, reference = self.lowered(), self.reference()
 
         def make(folder: Path) -> dict[str, Any]:
-            model = self.toolchain.load_host(lowered.file(lowered.value["file"]))
-            outputs = model.run(self._inputs(reference))
-            write_samples(
-                folder / "host.npz", [channels_first(output, self.channel_last_outputs) for output in outputs]
-            )
+            with self.toolchain.load(lowered.file(lowered.value["file"]), self.runtime) as model:
+                write_samples(folder / HOST_OUTPUTS, model.run(self._inputs(reference)))
             return {}
 
-        key = [lowered.files, reference.files, self.toolchain.versions(self.runtime)]
+        key = [lowered.files, reference.files, self.toolchain.name, self.toolchain.versions(self.runtime)]
         return self.stage("run on host CPU", "host", key, make)
 
     def compiled(self, chipset: Chipset | None, emulate: bool) -> tuple[Compiled, Entry]:
         """Stage: the binary for a chipset, read back and run on the emulator."""
-        lowered = self.lowered()
         reference = self.reference() if emulate else None
+        request, key = self._compile_request(chipset, reference)
+        key += [reference.files if reference else None, self.toolchain.versions(self.runtime), self.stem]
+        compiles = chipset is not None and self.support.layout != "lowered"
+        title = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
+        entry = self.stage(title, "compile", key, partial(self.toolchain.compile, request))
+        return Compiled.model_validate(entry.value), entry
+
+    def _compile_request(self, chipset: Chipset | None, reference: Entry | None) -> tuple[CompileRequest, list[Any]]:
+        """What is compiled, and the start of the key of all that is made of it."""
+        lowered = self.lowered()
+        request = CompileRequest(
+            lowered=lowered.file(lowered.value["file"]),
+            runtime=self.runtime,
+            precision=self.precision,
+            chipset=chipset,
+            samples=partial(self._inputs, reference) if reference else None,
+            component=self.stem,
+        )
         target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
-        key = [
-            lowered.files,
-            self.runtime,
-            self.precision,
-            target,
-            reference.files if reference else None,
-            self.toolchain.versions(self.runtime),
-            self.stem,
-        ]
+        return request, [lowered.files, self.toolchain.name, self.runtime, self.precision, target]
+
+    def measured_on_device(self, chipset: Chipset | None, compiled: Entry) -> list[Measurement]:
+        """Stage: what the toolchain measures of a compiled component on real devices; empty if it has none."""
+        toolchain, reference = self.toolchain, self.reference()
+        if not isinstance(toolchain, MeasuresOnDevice):
+            return []
+        request, key = self._compile_request(chipset, reference)
+        files = [compiled.file(name) for name in Compiled.model_validate(compiled.value).files]
 
         def make(folder: Path) -> dict[str, Any]:
-            request = CompileRequest(
-                lowered=lowered.file(lowered.value["file"]),
-                runtime=self.runtime,
-                precision=self.precision,
-                chipset=chipset,
-                samples=self._inputs(reference) if reference else [],
-                stem=self.stem,
-            )
-            compiled, outputs = self.toolchain.compile(request, folder)
-            if outputs is not None:
-                outputs = [channels_first(output, self.channel_last_outputs) for output in outputs]
-                write_samples(folder / "npu.npz", outputs)
-            return compiled.to_json()
+            return {"measurements": [each.model_dump(mode="json") for each in toolchain.measure(request, files)]}
 
-        compiles = chipset is not None and self.runtime is not TargetRuntime.TFLITE
-        what = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
-        entry = self.stage(what, "compile", key, make)
-        return Compiled.from_json(entry.value), entry
+        key += [compiled.files, reference.files, toolchain.versions(self.runtime)]
+        return measurements(self.stage("measure on device", "measure", key, make))
 
-    def score(self, place: str, outputs: Path, entry: Entry) -> Score | None:
-        """Stage: the metric of one place's outputs on the check samples; None where there are no targets.
+    def outputs(self, entry: Entry, file: str) -> list[Arrays]:
+        """The outputs that a stage wrote, in torch's layout."""
+        last = () if file in _REFERENCE_FILES else self.channel_last_outputs
+        return [channels_first(output, last) for output in read_samples(entry.file(file))]
+
+    def score(self, where: str, entry: Entry, file: str) -> Score | None:
+        """Stage: the metric of outputs on the check samples; None where there are no targets.
 
         Args:
-            place: "torch", "host CPU" or "NPU emulator".
-            outputs: The .npz with the outputs.
-            entry: The stage that made them.
+            where: "torch", "host CPU" or "NPU emulator".
+            entry: The stage that made the outputs.
+            file: The .npz that holds them.
         """
         if self.check is None or self.check.dataset is None or self.check.dataset not in self.facts.eval_datasets:
             return None
@@ -278,12 +304,12 @@ class ComponentBuild:
         def make(folder: Path) -> dict[str, Any]:
             evaluator = self.new_evaluator()
             _, targets = check.load(self.facts.inputs)
-            for output, batch in zip(read_samples(outputs), targets, strict=True):
+            for output, batch in zip(self.outputs(entry, file), targets, strict=True):
                 evaluator.add(output, batch)
             return evaluator.score().to_json()
 
-        key = [self.source.key, self.stem, entry.files[outputs.name], check.fingerprint]
-        return Score.from_json(self.stage(f"score {place}", "score", key, make).value)
+        key = [self.source.key, self.stem, entry.files[file], check.fingerprint]
+        return Score.from_json(self.stage(f"score {where}", "score", key, make).value)
 
     def new_evaluator(self) -> BaseEvaluator:
         """An empty evaluator of this component."""
@@ -299,30 +325,37 @@ class ComponentBuild:
             raise ModelZooError(f"{self.stem} names datasets to evaluate on, but no evaluator")
         return evaluator_class()
 
-    def profiled(self, seconds: float) -> Entry:
+    def profiled(self, seconds: float) -> list[Measurement]:
         """Stage: latency of the lowered file on this machine's CPU."""
         lowered, reference = self.lowered(), self.reference()
+        tools, where = self.toolchain.versions(self.runtime), f"{HOST_CPU} ({this_cpu()})"
 
         def make(folder: Path) -> dict[str, Any]:
-            model = self.toolchain.load_host(lowered.file(lowered.value["file"]))
-            latencies = model.latencies(self._inputs(reference)[0], _PROFILE_RUNS, seconds)
-            p50, p90, p99 = (float(value) for value in np.percentile(latencies, (50, 90, 99)))
-            return {"p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "runs": len(latencies), "cpu": this_cpu()}
+            with self.toolchain.load(lowered.file(lowered.value["file"]), self.runtime) as model:
+                times = model.latencies(self._inputs(reference)[0], _PROFILE_RUNS, seconds)
+            measured = {"unit": "ms", "where": where, "tools": tools, "samples": len(times)}
+            values = zip(_PERCENTILES, np.percentile(times, _PERCENTILES).tolist(), strict=True)
+            return {"measurements": [{"name": f"latency p{p}", "value": value, **measured} for p, value in values]}
 
-        key = [lowered.files, this_cpu(), self.toolchain.versions(self.runtime)]
-        return self.stage("time on host CPU", "profile", key, make)
+        key = [lowered.files, where, self.toolchain.name, tools]
+        return measurements(self.stage("time on host CPU", "profile", key, make))
 
     def _inputs(self, reference: Entry) -> list[Arrays]:
         samples = read_samples(reference.file("inputs.npz"))
         return [channels_last(sample, self.channel_last_inputs) for sample in samples]
 
-    def stage(self, what: str, name: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
+    def stage(self, what: str, name: str, key: list[Any], make: Make) -> Entry:
         """Find a stage in the cache or make it, under a title for people; see `StageCache.get_or_make`."""
         key = [code_digest(), *key]  # our own passes and options shape a result as much as any tool does
         identity = digest(name, *key)
         if identity not in self._done:
-            self._done[identity] = self.report(what, lambda: self.cache.get_or_make(name, key, make))
+            self._done[identity] = self.report(what, partial(self.cache.get_or_make, name, key, make))
         return self._done[identity]
+
+
+def measurements(entry: Entry) -> list[Measurement]:
+    """What a stage measured."""
+    return [Measurement.model_validate(each) for each in entry.value["measurements"]]
 
 
 def this_cpu() -> str:
@@ -339,7 +372,7 @@ def this_cpu() -> str:
 
 def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[str, ComponentBuild]:
     """The stages of every component of a plan."""
-    on_npu = plan.options.runtime.is_qnn or any(chipset and chipset.has_htp for chipset in plan.chipsets)
+    on_npu = plan.support.needs_chipset or any(chipset and chipset.has_htp for chipset in plan.chipsets)
     return {
         name: ComponentBuild(
             stem=name,

@@ -6,8 +6,8 @@ looks: `ArrangesLayout`, `ReadsBack`, `Emulates`, `InspectsLayers`, `MeasuresOnD
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -43,10 +43,12 @@ class RuntimeSupport:
         chipset_reason: Why a precision does not go with a chipset, or None; asked where a chipset is needed.
         layout: Where the file has the inputs and outputs that a model declares channel-last: nowhere ("torch"), from
             `lower` on ("lowered"), or from `ArrangesLayout` on ("arranged").
-        lowers_as: The runtime that shares its lowered files; None: no other does.
+        lowers_as: The runtime whose lowered files it shares, with all that is done to them; None: its own.
         narrows_integers: Whether 64-bit inputs and outputs become 32-bit ones.
         emulated: Whether `Emulates.load_emulator` takes its files.
         inspected: Whether `InspectsLayers` takes its files.
+        code: By stage ("lower", "layout", "host", "compile", "sensitivity", "layers"), the modules of this package that
+            run in it: part of the key of what the stage makes.
     """
 
     runtime: TargetRuntime
@@ -60,6 +62,7 @@ class RuntimeSupport:
     narrows_integers: bool = False
     emulated: bool = False
     inspected: bool = False
+    code: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def mixes_precisions(self) -> bool:
@@ -197,7 +200,7 @@ class CompileRequest:
     """A lowered file and the target it is compiled for.
 
     Args:
-        samples: Inputs to run on the emulator, in the layout of the file; none: nothing is run.
+        samples: Loads inputs to run on the emulator, in the layout of the file; None: nothing is run.
         component: Name of the component, and of the files.
     """
 
@@ -205,7 +208,7 @@ class CompileRequest:
     runtime: TargetRuntime
     precision: Precision
     chipset: Chipset | None
-    samples: Sequence[Arrays]
+    samples: Callable[[], Sequence[Arrays]] | None
     component: str
 
 

@@ -71,7 +71,9 @@ class Unscored(Digits):
 
 
 def found(kind: str, tensor: str, bits: int, elements: int, noise: float) -> Sensitivity:
-    return Sensitivity(tensor, "Conv", kind, tensor, bits, elements, noise)
+    return Sensitivity(
+        layer=tensor, op_type="Conv", kind=kind, tensor=tensor, bits=bits, elements=elements, noise=noise
+    )
 
 
 SENSITIVITY = [

@@ -197,14 +197,15 @@ class Page(HTMLParser):
 def test_the_page_needs_nothing_and_escapes_everything(tmp_path: Path) -> None:
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
     evaluation = replace(digits(), dataset=hostile, subset=hostile)
-    layer = LayerError(hostile, hostile, 20.0, 3.0)
+    layer = LayerError(layer=hostile, op_type=hostile, host_db=20.0, npu_db=3.0)
+    tensor = {"layer": hostile, "op_type": "Conv", "kind": "weights", "tensor": hostile}
     picture = Image.fromarray(np.zeros((900, 1200, 3), np.uint8))
     write_report(
         tmp_path / "page.html",
         evaluation,
-        layers=LayerErrors((layer, layer), (), {}),
+        layers=LayerErrors(layers=(layer, layer), skipped=(), shift_db={}),
         wrong=Wrong(0, hostile),
-        sensitivity=[Sensitivity(hostile, "Conv", "weights", hostile, 4, 9, 0.1)],
+        sensitivity=[Sensitivity(**tensor, bits=4, elements=9, noise=0.1)],
         worst=[
             WorstSample(17, (View("input", picture), View(hostile, None, hostile), View("torch", picture, hostile)))
         ],

@@ -58,7 +58,7 @@ def compile_qnn(
     """Compile for a chipset's NPU; the runtime onnx is compiled only to check it."""
     kinds = {each.support.runtime: each for each in RUNTIMES}
     kind = kinds.get(runtime, QnnRuntime(OnnxRuntime.support, "context", files=()))
-    request = CompileRequest(onnx, runtime, precision, chipset, inputs, stem)
+    request = CompileRequest(onnx, runtime, precision, chipset, lambda: inputs, stem)
     compiled = replace(kind, limits=limits or kind.limits).compile(request, out_dir)
     emulated = out_dir / EMULATOR_OUTPUTS
     outputs = read_samples(emulated) if emulated.exists() else None

@@ -38,6 +38,7 @@ class LitertRuntime:
         (Precision.FLOAT, Precision.W8A8),
         layout="lowered",
         narrows_integers=True,
+        code={"lower": (__name__,), "host": ("model_zoo.runtimes.litert",)},
     )
 
     def versions(self) -> dict[str, str]:

@@ -20,7 +20,19 @@ class OnnxRuntime:
     """An ONNX file for ONNX Runtime on the device."""
 
     support = RuntimeSupport(
-        TargetRuntime.ONNX, ".onnx", "onnx", tuple(Precision), lowers_as=TargetRuntime.ONNX, inspected=True
+        TargetRuntime.ONNX,
+        ".onnx",
+        "onnx",
+        tuple(Precision),
+        inspected=True,
+        code={
+            "lower": ("model_zoo.toolchains.local.lowering",),
+            "layout": ("model_zoo.toolchains.local.channels_last",),
+            "host": ("model_zoo.runtimes.onnx",),
+            "compile": ("model_zoo.toolchains.local.qnn",),
+            "sensitivity": ("model_zoo.toolchains.local.sensitivity",),
+            "layers": ("model_zoo.toolchains.local.layerwise",),
+        },
     )
 
     def versions(self) -> dict[str, str]:

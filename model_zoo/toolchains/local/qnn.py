@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_zoo.runtimes import qnn as runtime_qnn
-from model_zoo.runtimes.base import HostModel, write_samples
+from model_zoo.runtimes.base import write_samples
 from model_zoo.runtimes.child import INPUTS, OUTPUTS
 from model_zoo.runtimes.context_binary import Readback
-from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.runtimes.qnn import available, require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -21,12 +20,9 @@ from model_zoo.toolchains.base import (
     EMULATOR_OUTPUTS,
     Compiled,
     CompileRequest,
-    Lowered,
-    LoweringRequest,
     RuntimeSupport,
 )
 from model_zoo.toolchains.local.forms import forms_for, notes
-from model_zoo.toolchains.local.lowering import lower_onnx
 from model_zoo.toolchains.local.placement import NotWholeError, Placement, explain, whole_placement, without_colours
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import make_folder, work_folder
@@ -45,7 +41,7 @@ _LIMITS = Limits()
 
 @dataclass(frozen=True)
 class QnnRuntime:
-    """One kind of file for the NPU.
+    """One kind of file for the NPU; it is lowered as for the runtime onnx.
 
     Args:
         kind: What the compiler writes: "context", "wrapper" (a context binary and its EPContext model) or "dlc".
@@ -65,14 +61,6 @@ class QnnRuntime:
         require_qnn()
         return tool_versions()
 
-    def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
-        """Bring an ONNX file into its target precision, as for the runtime onnx."""
-        return lower_onnx(request, out_dir)
-
-    def load(self, lowered: Path) -> HostModel:
-        """Load the lowered file for the host CPU."""
-        return OnnxModel(lowered)
-
     def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
         """Compile a float or QDQ model of static shapes, read the binary back, and run it on the emulator.
 
@@ -87,7 +75,8 @@ class QnnRuntime:
         chipset = request.chipset
         if chipset is None or not chipset.has_htp:
             raise UserError(self.support.unsupported_reason(request.precision, chipset) or "no chipset is named")
-        options, emulate = provider_options(chipset, request.precision), self.kind != "dlc" and len(request.samples) > 0
+        options = provider_options(chipset, request.precision)
+        samples = request.samples() if request.samples and self.kind != "dlc" else ()
         job = {
             "explain": False,
             "model": str(request.lowered.resolve()),
@@ -97,10 +86,10 @@ class QnnRuntime:
             "expected": {"soc_model": chipset.soc_model, "htp": chipset.htp},
             # A file that is only checked is compiled on the device, as it is.
             "forms": forms_for(chipset, request.precision) if self.files else [],
-            "emulate": emulate,
+            "emulate": len(samples) > 0,
         }
         with work_folder() as work_dir:
-            write_samples(work_dir / INPUTS, request.samples)
+            write_samples(work_dir / INPUTS, samples)
             try:
                 with _explained_crash():
                     child = run_child(_WORKER, job, work_dir, self.limits, f"compile for {chipset.name}")
@@ -117,7 +106,7 @@ class QnnRuntime:
             make_folder(out_dir)
             for name in made:
                 shutil.copyfile(work_dir / name, out_dir / name)
-            if emulate:
+            if samples:
                 shutil.copyfile(work_dir / OUTPUTS, out_dir / EMULATOR_OUTPUTS)
         settings = options | child.value["forms"]
         return Compiled(
@@ -160,6 +149,7 @@ def _support(runtime: TargetRuntime, suffix: str, emulated: bool) -> RuntimeSupp
         lowers_as=TargetRuntime.ONNX,
         emulated=emulated,
         inspected=True,
+        code={"compile": (__name__,)},
     )
 
 

@@ -144,7 +144,7 @@ def _request(given: argparse.Namespace, stored: Stored | None) -> Request:
         chipset = find_chipset(given.chipset or (stored and stored.chipset) or _CHIPSET)
         if not chipset.fp16:
             raise UserError(f"the NPU of {chipset.name} does not compute in half precision", "run `model-zoo chipsets`")
-        from model_zoo.toolchains.local.qnn import require_qnn
+        from model_zoo.runtimes.qnn import require_qnn
 
         require_qnn()
     elif given.chipset:

@@ -9,9 +9,9 @@ from model_zoo.base.spec import Arrays
 from model_zoo.targets.chipset import FIRST_HTP, Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import CompileRequest, LoweringRequest
+from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.base import CompileRequest, LoweringRequest, Toolchain
 from model_zoo.toolchains.local.placement import NotWholeError
-from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.workbench.explore.figures import Fit, Group, Npu, Npus, OnCpu
@@ -49,13 +49,13 @@ def check_npus(
         real: Whether these are data.
         tell: Shown what is under way.
     """
-    toolchain = LocalToolchain()
+    toolchain = find_toolchain()
     calibration = f"{len(samples)} {'real' if real else 'synthetic'} sample(s)"
-    versions = toolchain.versions(TargetRuntime.QNN_CONTEXT_BINARY)
-    compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
+    compiler = ""
     checks: list[Npu] = []
     try:
-        toolchain.require(TargetRuntime.QNN_CONTEXT_BINARY)
+        versions = toolchain.versions(TargetRuntime.QNN_CONTEXT_BINARY)
+        compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
         with work_folder() as folder:
             tell("export to ONNX")
             write_onnx(folder / "captured.onnx")
@@ -87,7 +87,7 @@ def _grouped(checks: Sequence[Npu], fit: Fit) -> tuple[Group, ...]:
 
 
 def _check_precision(
-    toolchain: LocalToolchain,
+    toolchain: Toolchain,
     folder: Path,
     precision: Precision,
     chips: Sequence[Chipset],
@@ -106,7 +106,7 @@ def _check_precision(
             output_names=list(outputs),
             calibration=lambda: samples,
             mixed_percentage=30.0,
-            stem=f"lowered_{precision}",
+            component=f"lowered_{precision}",
         )
         try:
             lowered = folder / toolchain.lower(request, folder).file
@@ -124,10 +124,12 @@ def _check_precision(
     return found
 
 
-def _compile(toolchain: LocalToolchain, folder: Path, lowered: Path, chip: Chipset, precision: Precision) -> Npu:
-    request = CompileRequest(lowered, TargetRuntime.QNN_CONTEXT_BINARY, precision, chip, (), f"{chip.name}-{precision}")
+def _compile(toolchain: Toolchain, folder: Path, lowered: Path, chip: Chipset, precision: Precision) -> Npu:
+    request = CompileRequest(
+        lowered, TargetRuntime.QNN_CONTEXT_BINARY, precision, chip, None, f"{chip.name}-{precision}"
+    )
     try:
-        compiled, _ = toolchain.compile(request, folder)
+        compiled = toolchain.compile(request, folder)
     except NotWholeError as error:
         placed = error.placement
         nodes = tuple(

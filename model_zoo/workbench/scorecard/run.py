@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from model_zoo.pipeline.source import ZooSource
 from model_zoo.targets.chipset import chipsets
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
@@ -59,7 +59,7 @@ def run_matrix(asked: dict[str, list[Target]], settings: Settings, watch: Watch)
 def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, watch: Watch) -> Scorecard:
     card = read_scorecard(model_id)
     source = ZooSource(model_id, {"weights": "random"} if settings.random else {}, {})
-    toolchain = LocalToolchain()
+    toolchain = find_toolchain()
     known = {row.target: row for row in card.rows if row.key == row_key(source.key, row.target)}
     for target in targets:
         if target in known:

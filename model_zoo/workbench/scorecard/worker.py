@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan
-from model_zoo.pipeline.result import ComponentResult
 from model_zoo.pipeline.source import ZooSource
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
 from model_zoo.workbench.scorecard.rows import Row, Target
@@ -33,7 +33,7 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
 
 def row_key(source_key: str, target: Target) -> str:
     """Names everything that a row depends on."""
-    return digest("scorecard", source_key, target.name, LocalToolchain().versions(target.runtime))[:16]
+    return digest("scorecard", source_key, target.name, find_toolchain().versions(target.runtime))[:16]
 
 
 def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | None = None) -> Row:
@@ -58,10 +58,11 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
     )
     try:
         with open_cache(True) as cache:
-            (made,) = run_plan(make_plan(source, options, LocalToolchain(), cache), cache, report).targets
+            (made,) = run_plan(make_plan(source, options, find_toolchain(), cache), cache, report).targets
         error, components = made.error, made.components
     except ModelZooError as failed:
         error, components = failed, ()
+    compared = [parity for component in components for parity in component.parity]
     compiled = [component.compiled for component in components if component.compiled]
     placed = [each for each in compiled if each.nodes is not None]
     return Row(
@@ -78,12 +79,12 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
         emulate_seconds=sum(each.emulate_seconds for each in compiled) if placed and not emulated_as else None,
         emulated_as=emulated_as,
         peak_memory_bytes=max(peaks) or None,
-        host_db=_worst(components, "host"),
-        emulator_db=_worst(components, "npu"),
+        host_db=_worst(parity.host for parity in compared),
+        emulator_db=_worst(parity.emulator for parity in compared),
     )
 
 
-def _worst(components: tuple[ComponentResult, ...], place: str) -> float | None:
-    """The least dB of all floating point outputs at a place; one that equals torch's bit for bit has none."""
-    found = [getattr(parity, place) for c in components for parity in c.parity if parity.unit == "dB"]
-    return min((value for value in found if value is not None and math.isfinite(value)), default=None)
+def _worst(measured: Iterable[Measurement | None]) -> float | None:
+    """The least dB of all floating point outputs somewhere; one that equals torch's bit for bit has none."""
+    values = [each.value for each in measured if each is not None and each.unit == "dB"]
+    return min(filter(math.isfinite, values), default=None)
