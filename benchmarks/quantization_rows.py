@@ -63,8 +63,8 @@ def prepare(row: Row, folder: Path) -> None:
     from quantization_score import score
     from quantization_synthetic import Encoder, samples
 
-    from model_zoo.pipeline.capture import export_program, write_onnx
-    from model_zoo.pipeline.source import component_facts
+    from model_zoo.sources.capture import export_program, write_onnx
+    from model_zoo.sources.facts import component_facts
 
     model_class: Any = load_model_class(row.model) if row.model else Encoder
     model = model_class.from_pretrained(**row.arguments)
@@ -76,7 +76,8 @@ def prepare(row: Row, folder: Path) -> None:
     else:
         calibration = samples(facts.inputs, row.calibration, seed=0)
         held_out = samples(facts.inputs, row.held_out, seed=1)
-    write_onnx(export_program(model, facts, calibration[0], channel_last=False), facts, folder / "float.onnx")
+    program = export_program(model, calibration[0])
+    write_onnx(program, list(facts.inputs), list(facts.output_names), folder / "float.onnx")
     write_samples(folder / "calibration.npz", calibration)
     write_samples(folder / "held_out.npz", held_out)
     host = OnnxModel(folder / "float.onnx")

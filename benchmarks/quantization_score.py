@@ -18,7 +18,7 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.datasets import load_dataset
-from model_zoo.pipeline.source import ComponentFacts
+from model_zoo.sources.facts import ComponentFacts
 from model_zoo.utils.numerics import sqnr_db
 
 

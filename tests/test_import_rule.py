@@ -22,6 +22,7 @@ FLOORS = (
     ("models",),
     ("commands",),
     ("pipeline",),
+    ("sources",),
     ("toolchains",),
     ("runtimes",),
     ("datasets", "evaluators"),

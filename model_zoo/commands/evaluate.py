@@ -25,7 +25,7 @@ def evaluate_command(model_id: str, argv: Sequence[str] | None = None) -> int:
 def _evaluate(model_id: str, argv: list[str]) -> int:
     from model_zoo.commands.tables import print_evaluation, print_plan
     from model_zoo.pipeline.evaluate import EvaluateOptions, Observer, evaluate_source
-    from model_zoo.pipeline.source import ZooSource
+    from model_zoo.sources.zoo import ZooSource
     from model_zoo.utils.console import console, sample_progress
 
     parser, model_flags, input_flags = model_parser(

@@ -30,7 +30,7 @@ def _export(model_id: str, argv: list[str]) -> int:
     from model_zoo.pipeline.cache import open_cache
     from model_zoo.pipeline.export import run_plan
     from model_zoo.pipeline.plan import make_plan
-    from model_zoo.pipeline.source import ZooSource
+    from model_zoo.sources.zoo import ZooSource
     from model_zoo.toolchains import find_toolchain
     from model_zoo.utils.console import console
 

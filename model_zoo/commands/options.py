@@ -47,7 +47,8 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
     """Flags of `from_pretrained` and `get_input_spec`; cached, because reading them from the class imports torch."""
     from model_zoo.base.registry import model_folder
     from model_zoo.pipeline.cache import open_cache
-    from model_zoo.pipeline.source import code_digest, installed_versions
+    from model_zoo.sources.zoo import model_code_digest
+    from model_zoo.utils.code_digest import installed_versions
 
     def make(folder: Path) -> dict[str, Any]:
         from model_zoo.base.registry import load_model_class
@@ -60,7 +61,7 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
         }
 
     model_folder(model_id)
-    key = [model_id, code_digest(model_id), installed_versions("torch", "torchvision")]
+    key = [model_id, model_code_digest(model_id), installed_versions("torch", "torchvision")]
     with open_cache(use_cache) as cache:
         found = cache.get_or_make("flags", key, make).value
     return [Flag.from_json(flag) for flag in found["model"]], [Flag.from_json(flag) for flag in found["input"]]

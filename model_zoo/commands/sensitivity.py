@@ -71,7 +71,7 @@ def notes(found: Inspection) -> list[str]:
 
 def _sensitivity(model_id: str, argv: list[str]) -> int:
     from model_zoo.commands.tables import print_plan
-    from model_zoo.pipeline.source import ZooSource
+    from model_zoo.sources.zoo import ZooSource
 
     parser, model_flags, input_flags = model_parser(
         model_id,

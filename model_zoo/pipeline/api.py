@@ -11,8 +11,9 @@ from model_zoo.pipeline.cache import open_cache
 from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan, parse_precision
 from model_zoo.pipeline.result import ExportFailedError, ExportResult
-from model_zoo.pipeline.source import GivenSource, ModelSource, ZooSource
 from model_zoo.pipeline.stages import Reporter, silent
+from model_zoo.sources.base import Source
+from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
 from model_zoo.toolchains import find_toolchain
@@ -113,10 +114,12 @@ def _source(
     input_spec: InputSpec | None,
     output_names: Sequence[str] | None,
     name: str | None,
-) -> ModelSource:
+) -> Source:
     if isinstance(model, str):
         return ZooSource(model, model_arguments, input_arguments)
-    return GivenSource(model, name or type(model).__name__.lower(), input_spec, output_names)
+    from model_zoo.sources.module import ModuleSource
+
+    return ModuleSource(model, name or type(model).__name__.lower(), input_spec, output_names)
 
 
 @checked()

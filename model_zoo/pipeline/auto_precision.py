@@ -168,5 +168,6 @@ def _score(build: ComponentBuild, draw: Selection, place: Backend, title: str) -
         return collected.score().to_json()
 
     made = build.lowered().files if place is Backend.CPU else None
-    key = [build.source.key, build.stem, build.facts.evaluator, made, draw.whole.fingerprint]
-    return Score.from_json(build.stage(title, "search", [*key, build.toolchain.versions(build.runtime)], make).value)
+    versions = build.toolchain.versions(build.runtime)
+    key = [build.source.key, build.stem, build.facts.evaluator, made, draw.whole.fingerprint, versions]
+    return Score.from_json(build.stage(title, "search", key, make, *runs.code(place)).value)

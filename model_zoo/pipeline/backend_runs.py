@@ -20,11 +20,11 @@ from model_zoo.pipeline.cache import Entry
 from model_zoo.pipeline.emulation import EmulatorPool
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.selection import Selection
-from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import HostModel, TimedOutputs
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Compiled, Emulates
+from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.jobs import kill_children
 from model_zoo.utils.layout import channels_first, channels_last
 
@@ -110,10 +110,7 @@ class BackendRuns:
 
     def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
         """What the model gives in torch."""
-        from model_zoo.base.model import run_torch
-
-        module, names = self.build.module(), self.build.facts.output_names
-        return [run_torch(module, sample, names) for sample in inputs]
+        return self.build.network().run(inputs)
 
     def host_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
         """What the lowered file gives on this machine's CPU, in the layout of torch."""
@@ -154,7 +151,7 @@ class BackendRuns:
                 inputs, targets = chunk.load(self.build.facts.inputs)
                 outputs, started = None, time.perf_counter()
                 if self.compare:
-                    self.build.module()  # loads it, which is no part of the time
+                    self.build.network()  # loads it, which is no part of the time
                     started = time.perf_counter()
                     outputs = self.torch_outputs(inputs)
                 self._last = _Loaded(chunk.fingerprint, inputs, targets, outputs, time.perf_counter() - started)
@@ -186,12 +183,18 @@ class BackendRuns:
         build = self.build
         fields = {name: tensor.to_json() for name, tensor in build.facts.inputs.items()}
         versions = installed_versions("torch", "numpy")
-        return [code_digest(), build.source.key, build.stem, fields, build.facts.evaluator, versions]
+        return [build.source.key, build.stem, fields, build.facts.evaluator, versions]
+
+    def code(self, place: Backend) -> tuple[str, ...]:
+        """The modules that running and scoring samples takes."""
+        build = self.build
+        compiled = {Backend.TORCH: (), Backend.CPU: build.code("host"), Backend.EMULATOR: build.code("compile")}[place]
+        return (*build.source.code["reference"], *build.evaluator_code(), *compiled)
 
     def key(self, place: Backend, chunk: SampleSet) -> list[Any]:
         """What a chunk's result in a place depends on."""
         build = self.build
-        key = [*self._torch_key, place, chunk.fingerprint]
+        key = [code_digest(*self.code(place)), *self._torch_key, place, chunk.fingerprint]
         if place is not Backend.TORCH:
             made = self._compiled[1] if place is Backend.EMULATOR else build.lowered()
             key += [made.files, build.toolchain.versions(build.runtime), self.compare]

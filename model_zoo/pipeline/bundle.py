@@ -15,10 +15,10 @@ import numpy as np
 
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult
-from model_zoo.pipeline.source import installed_versions
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
+from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import make_folder, write_error
 from model_zoo.utils.folder_lock import lock_alone

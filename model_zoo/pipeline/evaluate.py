@@ -21,12 +21,14 @@ from model_zoo.pipeline.emulation import choose_subset
 from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
 from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, parse_precision, without_chipset
 from model_zoo.pipeline.selection import Selection, select_samples
-from model_zoo.pipeline.source import ModelSource, ZooSource, code_digest
 from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
+from model_zoo.sources.base import Source
+from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
 from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.arguments import checked
+from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import check_writable
 
@@ -175,7 +177,7 @@ def evaluate(
     return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, watch)
 
 
-def evaluate_source(source: ModelSource, options: EvaluateOptions, watch: Observer = Observer()) -> Evaluation:
+def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = Observer()) -> Evaluation:
     """Run an evaluation.
 
     Raises:
@@ -294,7 +296,11 @@ class _Run:
     def _result(self, place: Backend) -> BackendResult:
         entries = self.entries[place]
         reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(place) else []
-        key = [code_digest(), [entry.files for entry in (*entries, *reference)]]
+        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(place))
+        key = [
+            code,
+            [entry.files for entry in (*entries, *reference)],
+        ]
         build = self.runs.build
         made = self.watch.stage(
             f"score {place.label}", lambda: build.cache.get_or_make("place", key, lambda folder: self._score(place))

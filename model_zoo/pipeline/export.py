@@ -183,7 +183,7 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
 
 
 def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
-    file = build.precompiled().asset(plan.options.runtime, plan.precision, chipset)
+    file = build.asset(chipset)
     if isinstance(plan.toolchain, ReadsBack):
         compiled = plan.toolchain.read_back(file, plan.options.runtime, chipset)
     else:

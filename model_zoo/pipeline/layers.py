@@ -11,9 +11,9 @@ import numpy as np
 
 from model_zoo.pipeline.cache import open_cache
 from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, without_chipset
-from model_zoo.pipeline.source import ModelSource
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
+from model_zoo.sources.base import Source
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -67,8 +67,8 @@ def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
         return {"ranking": [each.model_dump(mode="json") for each in ranking]}
 
     chosen = build.calibration.fingerprint if build.calibration else None
-    key = [captured.files, chosen, build.toolchain.versions(build.runtime)]
-    entry = build.stage("measure sensitivity", "sensitivity", key, make)
+    key = [captured.files, chosen, build.toolchain.name, build.toolchain.versions(build.runtime)]
+    entry = build.stage("measure sensitivity", "sensitivity", key, make, *build.code("sensitivity"))
     return [Sensitivity.model_validate(fields) for fields in entry.value["ranking"]]
 
 
@@ -90,8 +90,10 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
 
     target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
     chosen = build.calibration.fingerprint if build.calibration else None
-    key = [captured.files, lowered.files, precision, chosen, target, build.toolchain.versions(build.runtime)]
-    return LayerErrors.model_validate(build.stage("compare layer by layer", "layers", key, make).value)
+    tools = [build.toolchain.name, build.toolchain.versions(build.runtime)]
+    key = [captured.files, lowered.files, precision, chosen, target, *tools]
+    entry = build.stage("compare layer by layer", "layers", key, make, *build.code("layers"))
+    return LayerErrors.model_validate(entry.value)
 
 
 def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | None:
@@ -127,7 +129,7 @@ def _inspector(build: ComponentBuild) -> InspectsLayers:
 
 
 def inspect_layers(
-    source: ModelSource,
+    source: Source,
     options: ExportOptions,
     report: Reporter = silent,
     show_plan: Callable[[Plan], None] = lambda plan: None,

@@ -11,11 +11,13 @@ from typing import Any
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
 from model_zoo.pipeline.search import Search, SearchPlan
-from model_zoo.pipeline.source import ComponentFacts, ModelSource, ZooSource
+from model_zoo.sources.base import Source
+from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
 from model_zoo.toolchains.base import RuntimeSupport, Toolchain
+from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import ArgumentError, UserError
 
 #: What people write for a precision that is searched.
@@ -73,7 +75,7 @@ class Plan:
         searches: By component, what was found; empty before.
     """
 
-    source: ModelSource
+    source: Source
     facts: dict[str, ComponentFacts]
     options: ExportOptions
     precision: Precision
@@ -115,7 +117,7 @@ class Plan:
         """Plain JSON values."""
         return {
             "model": self.source.name,
-            "model_arguments": _arguments(self.source),
+            "model_arguments": dict(self.source.arguments),
             "runtime": self.options.runtime,
             "precision": self.precision_name,
             "auto": {name: asdict(planned) for name, planned in self.auto.items()},
@@ -131,7 +133,7 @@ class Plan:
         }
 
 
-def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain, cache: StageCache) -> Plan:
+def make_plan(source: Source, options: ExportOptions, toolchain: Toolchain, cache: StageCache) -> Plan:
     """Resolve every open choice of an export.
 
     Raises:
@@ -147,14 +149,14 @@ def make_plan(source: ModelSource, options: ExportOptions, toolchain: Toolchain,
                 f"{runtime} is compiled for one chipset", "name it with --chipset; run `model-zoo chipsets`"
             )
         support.check(precision, chipset)
-        _check_zoo_limits(source, support, precision, chipset)
+        _check_limits(source, support, precision, chipset)
     versions = toolchain.versions(runtime)
-    facts = source.facts(cache)
+    facts = _facts(source, cache)
     for (name, component), chipset in itertools.product(facts.items(), chipsets):
         if reason := component.unsupported_reason(runtime, precision, chipset):
             raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
     auto = _search_plans(facts, options, toolchain)
-    random_weights = isinstance(source, ZooSource) and source.model_arguments.get("weights") == "random"
+    random_weights = source.arguments.get("weights") == "random"
     calibration: dict[str, SampleSet | None] = {}
     check: dict[str, SampleSet | None] = {}
     for name, component in facts.items():
@@ -244,18 +246,24 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
     return SearchPlan(dataset, min(_SEARCH_SAMPLES, held), _SEARCH_SEED, options.max_drop)
 
 
-def _supported(source: ModelSource, runtime: TargetRuntime) -> tuple[Precision, ...]:
-    if not isinstance(source, ZooSource):
-        return tuple(Precision)
-    from model_zoo.base.registry import code_gen
+def _facts(source: Source, cache: StageCache) -> dict[str, ComponentFacts]:
+    """Facts of the components, found in the cache or asked of the source, which is loaded for it."""
+    key = [code_digest("model_zoo.sources.facts"), source.key, dict(source.input_arguments)]
 
-    settings = code_gen(source.model_id)
-    if runtime not in settings.supported_runtimes:
+    def make(folder: Path) -> dict[str, Any]:
+        return {name: facts.model_dump(mode="json") for name, facts in source.facts().items()}
+
+    value = cache.get_or_make("facts", key, make).value
+    return {name: ComponentFacts.model_validate(facts) for name, facts in value.items()}
+
+
+def _supported(source: Source, runtime: TargetRuntime) -> tuple[Precision, ...]:
+    if runtime not in source.limits.supported_runtimes:
         raise UserError(
             f"{source.name} cannot be built for {runtime}, which was not built and checked for this model",
-            f"it takes {', '.join(settings.supported_runtimes)}",
+            f"it takes {', '.join(source.limits.supported_runtimes)}",
         )
-    return tuple(settings.supported_precisions)
+    return source.limits.supported_precisions
 
 
 def _common_default(
@@ -267,15 +275,8 @@ def _common_default(
     return support.default_precision(chipsets[0], supported)
 
 
-def _check_zoo_limits(
-    source: ModelSource, support: RuntimeSupport, precision: Precision, chipset: Chipset | None
-) -> None:
-    if not isinstance(source, ZooSource):
-        return
-    from model_zoo.base.registry import code_gen
-
-    settings = code_gen(source.model_id)
-    runtime = support.runtime
+def _check_limits(source: Source, support: RuntimeSupport, precision: Precision, chipset: Chipset | None) -> None:
+    runtime, settings = support.runtime, source.limits
     reason = settings.unsupported_reason(runtime, precision, chipset)
     if reason is None:
         return
@@ -292,7 +293,7 @@ def _check_zoo_limits(
     else:
         npus = sorted({other.npu for other in chipsets().values() if takes(precision, other)})
         there = f"{precision} is for the NPUs {', '.join(npus)}: run `model-zoo chipsets`"
-        hint = there if npus else f"run `model-zoo info {source.model_id}` for what it takes"
+        hint = there if npus else f"run `model-zoo info {source.name}` for what it takes"
     raise UserError(f"{source.name} cannot be built for {runtime} in {precision}{place}: {reason}", hint)
 
 
@@ -324,7 +325,3 @@ def _warnings(
 
 def _samples_json(samples: SampleSet | None) -> dict[str, Any] | None:
     return {"origin": samples.origin, "real": samples.real, "count": samples.count} if samples else None
-
-
-def _arguments(source: ModelSource) -> dict[str, Any]:
-    return {k: str(v) for k, v in source.model_arguments.items()} if isinstance(source, ZooSource) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import platform
 from collections.abc import Callable
@@ -10,17 +9,18 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from model_zoo.base.spec import Arrays, check_arrays, random_arrays
+from model_zoo.base.spec import Arrays
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.pipeline.cache import Entry, Make, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
-from model_zoo.pipeline.source import ComponentFacts, ModelSource, code_digest, installed_versions
 from model_zoo.runtimes.base import read_samples, write_samples
+from model_zoo.sources.base import HoldsAssets, Network, Source
+from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -35,14 +35,10 @@ from model_zoo.toolchains.base import (
     Toolchain,
 )
 from model_zoo.toolchains.measurement import HOST_CPU, Measurement
+from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.layout import channels_first, channels_last
-
-if TYPE_CHECKING:
-    import torch
-
-    from model_zoo.base.precompiled import BasePrecompiledModel
 
 _PROFILE_RUNS = 50
 _PERCENTILES = (50, 90, 99)
@@ -74,7 +70,7 @@ class ComponentBuild:
     """
 
     stem: str
-    source: ModelSource
+    source: Source
     facts: ComponentFacts
     runtime: TargetRuntime
     precision: Precision
@@ -102,62 +98,49 @@ class ComponentBuild:
         """Outputs that are channel-last in the file."""
         return self.facts.channel_last_outputs if self.support.layout != "torch" else ()
 
-    def module(self) -> torch.nn.Module:
-        """The torch module; loads the model."""
-        component = self.source.components[self.stem]
-        return component  # type: ignore[return-value]
+    def network(self) -> Network:
+        """The loaded component."""
+        return self.source.load(self.stem, self.facts)
 
-    def precompiled(self) -> BasePrecompiledModel:
-        """The asset of a component without source."""
-        component = self.source.components[self.stem]
-        return component  # type: ignore[return-value]
+    def asset(self, chipset: Chipset | None) -> Path:
+        """The compiled file of a component without source.
+
+        Raises:
+            ModelZooError: The source holds none.
+        """
+        if not isinstance(self.source, HoldsAssets):
+            raise ModelZooError(f"{self.stem} is an asset, and {self.source.name} holds none")
+        return self.source.asset(self.stem, self.runtime, self.precision, chipset)
 
     def reference(self) -> Entry:
-        """Stage: inputs, torch outputs, and torch outputs in half precision where asked."""
-        fields = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
+        """Stage: inputs, reference outputs, and reference outputs in half precision where asked."""
         chosen = self.check.fingerprint if self.check else "own sample"
-        key = [self.source.key, self.stem, fields, chosen, self.half, installed_versions("torch", "numpy")]
-        return self.stage("torch reference", "reference", key, self._make_reference)
+        key = [*self._source_key(), chosen, self.half, installed_versions("torch", "numpy")]
+        return self.stage("torch reference", "reference", key, self._make_reference, *self.source.code["reference"])
+
+    def _source_key(self) -> list[Any]:
+        return [self.source.key, self.stem, {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}]
 
     def _make_reference(self, folder: Path) -> dict[str, Any]:
-        from model_zoo.base.model import BaseModel, run_torch
-
-        module, names = self.module(), self.facts.output_names
-        inputs = self._check_inputs(module)
+        network = self.network()
+        if self.check is not None:
+            inputs, real = self.check.load(self.facts.inputs)[0], self.check.real
+        else:
+            sample, real = network.sample()
+            inputs = [sample]
         write_samples(folder / "inputs.npz", inputs)
-        write_samples(folder / TORCH_OUTPUTS, [run_torch(module, sample, names) for sample in inputs])
-        value: dict[str, Any] = {"half_error": None}
+        write_samples(folder / TORCH_OUTPUTS, network.run(inputs))
+        half_error = None
         if self.half:
-            import torch
-
-            from model_zoo.utils.half_precision import QuickHalf
-
             try:
-                half = copy.deepcopy(module).half()
-                with QuickHalf():
-                    outputs = [run_torch(half, sample, names, torch.float16) for sample in inputs]
+                outputs = network.run(inputs, half=True)
                 if all(np.isfinite(array).all() for output in outputs for array in output.values()):
                     write_samples(folder / HALF_OUTPUTS, outputs)
                 else:  # no yardstick: any number would be nearer
-                    value["half_error"] = "its outputs are not finite"
+                    half_error = "its outputs are not finite"
             except ModelZooError as error:  # an operator without a half kernel on the CPU
-                value["half_error"] = str(error).strip().splitlines()[0]
-        own_sample = (
-            isinstance(module, BaseModel) and type(module)._sample_inputs_impl is not BaseModel._sample_inputs_impl
-        )
-        value["real_inputs"] = self.check.real if self.check else own_sample
-        return value
-
-    def _check_inputs(self, module: torch.nn.Module) -> list[Arrays]:
-        from model_zoo.base.model import BaseModel
-
-        if self.check is not None:
-            return self.check.load(self.facts.inputs)[0]
-        if isinstance(module, BaseModel):
-            sample = module.sample_inputs(self.facts.inputs)
-            check_arrays(sample, self.facts.inputs, "the model's sample_inputs")
-            return [{name: sample[name] for name in self.facts.inputs}]
-        return [random_arrays(self.facts.inputs)]
+                half_error = str(error).strip().splitlines()[0]
+        return {"half_error": half_error, "real_inputs": real}
 
     def calibration_inputs(self) -> list[Arrays]:
         """The calibration samples, in torch's layout."""
@@ -168,21 +151,14 @@ class ComponentBuild:
     def captured(self) -> Entry:
         """Stage: the captured file, in torch's layout."""
         form = self.support.capture_format
-        fields = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
-        versions = installed_versions(*_CAPTURE_PACKAGES)
-        key = [self.source.key, self.stem, fields, list(self.facts.output_names), form, versions]
+        file = f"captured.{form}"
+        key = [*self._source_key(), list(self.facts.output_names), form, installed_versions(*_CAPTURE_PACKAGES)]
 
         def make(folder: Path) -> dict[str, Any]:
-            from model_zoo.pipeline.capture import write_onnx, write_program
+            self.network().capture(form, folder / file)
+            return {"file": file}
 
-            program = self.source.program(self.stem, self.facts.inputs)
-            if form == "onnx":
-                write_onnx(program, self.facts, folder / "model.onnx")
-            else:
-                write_program(program, folder / "model.pt2")
-            return {"file": "model.onnx" if form == "onnx" else "model.pt2"}
-
-        return self.stage("capture", "capture", key, make)
+        return self.stage("capture", "capture", key, make, *self.source.code["capture"])
 
     def lowered(self) -> Entry:
         """Stage: the captured file in its target precision and layout, still runnable on the host."""
@@ -197,7 +173,8 @@ class ComponentBuild:
             toolchain.arrange(lowered.file(file), last_in, last_out, folder / file)
             return lowered.value
 
-        return self.stage("lay out channel-last", "layout", [lowered.files, list(last_in), list(last_out)], make)
+        key = [lowered.files, list(last_in), list(last_out)]
+        return self.stage("lay out channel-last", "layout", key, make, *self.code("layout"))
 
     def in_precision(self) -> Entry:
         """Stage: the captured file in its target precision; an ONNX file is still in torch's layout."""
@@ -232,7 +209,8 @@ class ComponentBuild:
             )
             return self.toolchain.lower(request, folder).model_dump(mode="json")
 
-        return self.stage("quantize" if self.precision.is_quantized else "lower", "lower", key, make)
+        title = "quantize" if self.precision.is_quantized else "lower"
+        return self.stage(title, "lower", key, make, *self.code("lower"))
 
     def host(self) -> Entry:
         """Stage: outputs of the lowered file on this machine's CPU."""
@@ -244,7 +222,7 @@ class ComponentBuild:
             return {}
 
         key = [lowered.files, reference.files, self.toolchain.name, self.toolchain.versions(self.runtime)]
-        return self.stage("run on host CPU", "host", key, make)
+        return self.stage("run on host CPU", "host", key, make, *self.code("host"))
 
     def compiled(self, chipset: Chipset | None, emulate: bool) -> tuple[Compiled, Entry]:
         """Stage: the binary for a chipset, read back and run on the emulator."""
@@ -253,7 +231,7 @@ class ComponentBuild:
         key += [reference.files if reference else None, self.toolchain.versions(self.runtime), self.stem]
         compiles = chipset is not None and self.support.layout != "lowered"
         title = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
-        entry = self.stage(title, "compile", key, partial(self.toolchain.compile, request))
+        entry = self.stage(title, "compile", key, partial(self.toolchain.compile, request), *self.code("compile"))
         return Compiled.model_validate(entry.value), entry
 
     def _compile_request(self, chipset: Chipset | None, reference: Entry | None) -> tuple[CompileRequest, list[Any]]:
@@ -309,7 +287,17 @@ class ComponentBuild:
             return evaluator.score().to_json()
 
         key = [self.source.key, self.stem, entry.files[file], check.fingerprint]
-        return Score.from_json(self.stage(f"score {where}", "score", key, make).value)
+        return Score.from_json(self.stage(f"score {where}", "score", key, make, *self.evaluator_code()).value)
+
+    def code(self, stage: str) -> tuple[str, ...]:
+        """The modules that the toolchain runs in a stage, for this runtime and the one whose files it shares."""
+        shared = [self.toolchain.support(self.support.lowers_as)] if self.support.lowers_as else []
+        return tuple(module for each in (self.support, *shared) for module in each.code.get(stage, ()))
+
+    def evaluator_code(self) -> tuple[str, ...]:
+        """The module of the evaluator; the key of a source stands for one that is not of this package."""
+        module, _, _ = (self.facts.evaluator or "").partition(":")
+        return (module,) if module.startswith("model_zoo.") else ()
 
     def new_evaluator(self) -> BaseEvaluator:
         """An empty evaluator of this component."""
@@ -317,13 +305,10 @@ class ComponentBuild:
         if module_name.startswith("model_zoo.evaluators."):  # found without loading the model
             evaluator: BaseEvaluator = getattr(import_module(module_name), class_name)()
             return evaluator
-        from model_zoo.base.model import BaseModel
-
-        module = self.module()
-        evaluator_class = module.get_evaluator() if isinstance(module, BaseModel) else None
-        if evaluator_class is None:
+        evaluator_of_class = self.network().evaluator()
+        if evaluator_of_class is None:
             raise ModelZooError(f"{self.stem} names datasets to evaluate on, but no evaluator")
-        return evaluator_class()
+        return evaluator_of_class
 
     def profiled(self, seconds: float) -> list[Measurement]:
         """Stage: latency of the lowered file on this machine's CPU."""
@@ -338,15 +323,19 @@ class ComponentBuild:
             return {"measurements": [{"name": f"latency p{p}", "value": value, **measured} for p, value in values]}
 
         key = [lowered.files, where, self.toolchain.name, tools]
-        return measurements(self.stage("time on host CPU", "profile", key, make))
+        return measurements(self.stage("time on host CPU", "profile", key, make, *self.code("host")))
 
     def _inputs(self, reference: Entry) -> list[Arrays]:
         samples = read_samples(reference.file("inputs.npz"))
         return [channels_last(sample, self.channel_last_inputs) for sample in samples]
 
-    def stage(self, what: str, name: str, key: list[Any], make: Make) -> Entry:
-        """Find a stage in the cache or make it, under a title for people; see `StageCache.get_or_make`."""
-        key = [code_digest(), *key]  # our own passes and options shape a result as much as any tool does
+    def stage(self, what: str, name: str, key: list[Any], make: Make, *modules: str) -> Entry:
+        """Find a stage in the cache or make it, under a title for people; see `StageCache.get_or_make`.
+
+        Args:
+            modules: What the stage runs of this package; part of the key.
+        """
+        key = [code_digest(*modules), *key]
         identity = digest(name, *key)
         if identity not in self._done:
             self._done[identity] = self.report(what, partial(self.cache.get_or_make, name, key, make))

@@ -14,7 +14,6 @@ from model_zoo.evaluators.base import BaseEvaluator, Metric
 from model_zoo.pipeline.backend_runs import BackendRuns, in_threads
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.selection import Selection
-from model_zoo.pipeline.source import code_digest
 from model_zoo.runtimes.base import read_samples, write_samples
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def _outputs(
             write_samples(folder / f"{place}.npz", outputs)
         return {}
 
-    key = [code_digest(), [[runs.key(place, samples) for samples in chosen] for place in places]]
+    key = [[runs.key(place, samples) for samples in chosen] for place in places]
     entry = runs.build.stage("draw the worst samples", "worst", key, make)
     return {place: read_samples(entry.file(f"{place}.npz")) for place in places}
 

@@ -12,7 +12,7 @@ import pytest
 from model_zoo.commands.sensitivity import notes, page, print_inspection
 from model_zoo.pipeline.layers import Inspection, first_wrong, inspect_layers
 from model_zoo.pipeline.plan import ExportOptions
-from model_zoo.pipeline.source import GivenSource
+from model_zoo.sources.module import ModuleSource
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -23,7 +23,10 @@ INF = float("inf")
 
 
 def errors(host: Sequence[float], npu: Sequence[float] | None = None) -> LayerErrors:
-    layers = [LayerError(layer=f"l{i}", op_type="Conv", host_db=db, npu_db=npu[i] if npu else None) for i, db in enumerate(host)]
+    layers = [
+        LayerError(layer=f"l{i}", op_type="Conv", host_db=db, npu_db=npu[i] if npu else None)
+        for i, db in enumerate(host)
+    ]
     return LayerErrors(layers=tuple(layers), skipped=(), shift_db={"host CPU": INF})
 
 
@@ -56,7 +59,7 @@ def test_a_component_is_inspected(encoder: Any, tmp_path: Path) -> None:
     samples = tmp_path / "samples.npz"
     np.savez(samples, image=np.random.default_rng(0).random((16, 3, 16, 16), dtype=np.float32))
     options = ExportOptions(chipsets=(find_chipset("sm8650"),), calibration_data=samples)
-    (found,) = inspect_layers(GivenSource(encoder, "small", None, None), options).values()
+    (found,) = inspect_layers(ModuleSource(encoder, "small", None, None), options).values()
     assert [layer.op_type for layer in found.errors.layers] == ["Conv", "ReduceMean"] and found.wrong is None
     assert {each.kind for each in found.ranking} == {"activation", "weights"}
     assert notes(found)[0] == "No layer goes wrong by itself."
@@ -73,7 +76,7 @@ def test_a_component_is_inspected(encoder: Any, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_inspected_is_refused(encoder: Any, options: ExportOptions, told: str) -> None:
     with pytest.raises(UserError, match=told):
-        inspect_layers(GivenSource(encoder, "small", None, None), options)
+        inspect_layers(ModuleSource(encoder, "small", None, None), options)
 
 
 def test_the_first_wrong_layer_is_shown_and_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:

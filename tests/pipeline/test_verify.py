@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-import numpy as np
-
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from model_zoo.pipeline.verify import Parity
 from model_zoo.pipeline.verify import parity as compare
-from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, TORCH as IN_TORCH
+from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU
+from model_zoo.toolchains.measurement import TORCH as IN_TORCH
 
 
 def _outputs(noise: float, ids: list[int]) -> list[dict[str, np.ndarray]]:
@@ -36,7 +37,12 @@ def test_three_decibels_are_allowed_and_four_are_not() -> None:
 def test_integers_are_compared_by_agreement() -> None:
     wrong = [2] * 10 + [1] * 90
     result = parity(TORCH, _outputs(0.1, [1] * 100), _outputs(0.1, wrong))[1]
-    assert result.unit == "agreement" and result.emulator is not None and result.emulator.value == 0.9 and result.passed is False
+    assert (
+        result.unit == "agreement"
+        and result.emulator is not None
+        and result.emulator.value == 0.9
+        and result.passed is False
+    )
 
 
 def test_half_precision_is_held_against_half_precision() -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_zoo.pipeline.source import code_digest, installed_versions
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
+from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
@@ -67,7 +67,8 @@ class Survey:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._state = State(request.library, [versions(request.library), code_digest("workbench/discover")])
+        code = code_digest("model_zoo.workbench.discover.worker")
+        self._state = State(request.library, [versions(request.library), code])
         self._ended = ExitStack()
         folder = self._ended.enter_context(work_folder())
         self._slots: queue.SimpleQueue[_Slot] = queue.SimpleQueue()

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_zoo.pipeline.source import installed_versions
 from model_zoo.pipeline.stages import this_cpu
+from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.explore.records import Environment
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from model_zoo.base.spec import Arrays, TensorSpec
+from model_zoo.base.spec import Arrays
 from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.figures import Layers
@@ -60,15 +60,12 @@ class TorchSubject(Subject):
         return measure_modules(self.module, tensors, runs, self.device)
 
     def write_onnx(self, sample: Arrays, file: Path) -> None:
-        from model_zoo.pipeline.capture import export_program, write_onnx
-        from model_zoo.pipeline.source import ComponentFacts
+        from model_zoo.sources.capture import export_program, write_onnx
 
         if isinstance(self.module, torch.jit.ScriptModule):
             raise ModelZooError("torch.export takes no TorchScript: nothing here can bring it to the NPU compiler")
-        spec = {name: TensorSpec(value.shape, value.dtype.name) for name, value in sample.items()}
-        names = tuple(self.run(sample))
-        facts = ComponentFacts(inputs=spec, output_names=names)
-        write_onnx(export_program(_Flat(self.module.cpu()), sample), facts, file)
+        names = list(self.run(sample))
+        write_onnx(export_program(_Flat(self.module.cpu()), sample), list(sample), names, file)
 
     def accelerator_peak_mb(self) -> float | None:
         if self.device != "cuda":

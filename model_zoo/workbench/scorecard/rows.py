@@ -9,7 +9,7 @@ from typing import Any
 
 from model_zoo.base.info import CodeGen
 from model_zoo.base.registry import code_gen, model_folder
-from model_zoo.pipeline.source import RECORD
+from model_zoo.sources.zoo import RECORD
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from model_zoo.pipeline.source import ZooSource
+from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import chipsets
 from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.errors import ModelZooError

@@ -11,7 +11,7 @@ from typing import Any
 from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.plan import ExportOptions, make_plan
-from model_zoo.pipeline.source import ZooSource
+from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.toolchains import find_toolchain
 from model_zoo.toolchains.measurement import Measurement

@@ -14,11 +14,10 @@ import torch
 from onnx import numpy_helper
 from torch.nn import functional as F
 
-from model_zoo.base.spec import Arrays, TensorSpec
-from model_zoo.pipeline.capture import export_program, write_onnx
-from model_zoo.pipeline.source import ComponentFacts
+from model_zoo.base.spec import Arrays
 from model_zoo.runtimes import qnn
 from model_zoo.runtimes.onnx import OnnxModel
+from model_zoo.sources.capture import export_program, write_onnx
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -180,8 +179,7 @@ class Builds:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        facts = ComponentFacts(inputs={"x": TensorSpec((1, _ROWS, 8, 8))}, output_names=tuple(ACTIVATIONS))
-        write_onnx(export_program(Net().eval(), _FAR[0]), facts, folder / "net.onnx")
+        write_onnx(export_program(Net().eval(), _FAR[0]), ["x"], list(ACTIVATIONS), folder / "net.onnx")
         self.expected = list(OnnxModel(folder / "net.onnx").run(_FAR))
         self.quantized, self.host, self.npu = cache(self._quantized), cache(self._host), cache(self._npu)
 

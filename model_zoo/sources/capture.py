@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from model_zoo.base.spec import Arrays
-from model_zoo.pipeline.source import ComponentFacts
 from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
@@ -55,8 +54,14 @@ def export_program(module: torch.nn.Module, sample: Arrays) -> torch.export.Expo
         raise ModelZooError(f"capture: torch cannot trace the model: {reason}", "run again with --debug") from error
 
 
-def write_onnx(program: torch.export.ExportedProgram, facts: ComponentFacts, path: Path) -> None:
+def write_onnx(
+    program: torch.export.ExportedProgram, input_names: list[str], output_names: list[str], path: Path
+) -> None:
     """Write a traced module as one ONNX file.
+
+    Args:
+        input_names: Names in call order.
+        output_names: Names in order.
 
     Raises:
         ModelZooError: An operator has no ONNX form.
@@ -67,8 +72,8 @@ def write_onnx(program: torch.export.ExportedProgram, facts: ComponentFacts, pat
                 program,
                 (),
                 dynamo=True,
-                input_names=list(facts.inputs),
-                output_names=list(facts.output_names),
+                input_names=input_names,
+                output_names=output_names,
                 external_data=False,
                 verbose=False,
             )

@@ -9,9 +9,9 @@ import onnx
 import torch
 
 from model_zoo.base.spec import TensorSpec, random_arrays
-from model_zoo.pipeline.capture import export_program, write_onnx
-from model_zoo.pipeline.source import ComponentFacts
 from model_zoo.runtimes.onnx import OnnxModel
+from model_zoo.sources.capture import export_program, write_onnx
+from model_zoo.sources.facts import ComponentFacts
 
 
 class Embedder(torch.nn.Module):
@@ -29,7 +29,7 @@ def test_an_output_may_be_called_as_torch_calls_its_own_tensors(tmp_path: Path) 
     facts = ComponentFacts(inputs={"ids": TensorSpec((1, 3), "int32", value_range=(0, 7))}, output_names=("embedding",))
     program = export_program(Embedder().eval(), random_arrays(facts.inputs))
     path = tmp_path / "model.onnx"
-    write_onnx(program, facts, path)
+    write_onnx(program, list(facts.inputs), list(facts.output_names), path)
     graph = onnx.load(path).graph
     names = [name for node in graph.node for name in node.output]
     assert len(set(names)) == len(names) and [output.name for output in graph.output] == ["embedding"]
@@ -51,7 +51,7 @@ def test_what_no_input_changes_is_a_constant(tmp_path: Path) -> None:
     facts = ComponentFacts(inputs={"scores": TensorSpec((1, 144, 144))}, output_names=("masked",))
     sample = random_arrays(facts.inputs)
     path = tmp_path / "model.onnx"
-    write_onnx(export_program(Masked().eval(), sample), facts, path)
+    write_onnx(export_program(Masked().eval(), sample), ["scores"], ["masked"], path)
     assert [node.op_type for node in onnx.load(path).graph.node] == ["Add"]
     (found,) = OnnxModel(path).run([sample])
     np.testing.assert_array_equal(found["masked"], Masked()(torch.from_numpy(sample["scores"])).numpy())

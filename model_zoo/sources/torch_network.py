@@ -1,0 +1,86 @@
+"""A torch module as a loaded component."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from model_zoo.base.spec import Arrays, check_arrays, random_arrays
+from model_zoo.evaluators.base import BaseEvaluator
+from model_zoo.sources.facts import ComponentFacts
+
+if TYPE_CHECKING:
+    import torch
+
+#: By stage, the modules that a torch module runs in it besides its own; see `Source.code`.
+TORCH_CODE = {
+    "reference": ("model_zoo.base.model", "model_zoo.utils.half_precision"),
+    "capture": ("model_zoo.sources.capture",),
+}
+#: Packages whose versions shape what torch computes.
+TORCH_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
+
+
+class TorchNetwork:
+    """A torch module in evaluation mode.
+
+    Args:
+        module: Takes the inputs of `facts` in order and gives its outputs in order.
+    """
+
+    def __init__(self, module: torch.nn.Module, facts: ComponentFacts) -> None:
+        self.module = module
+        self.facts = facts
+
+    def sample(self) -> tuple[Arrays, bool]:
+        """The module's own sample, which is noise unless its class overrides `_sample_inputs_impl`."""
+        from model_zoo.base.model import BaseModel
+
+        spec = self.facts.inputs
+        if not isinstance(self.module, BaseModel):
+            return random_arrays(spec), False
+        sample = self.module.sample_inputs(spec)
+        check_arrays(sample, spec, "the model's sample_inputs")
+        own = type(self.module)._sample_inputs_impl is not BaseModel._sample_inputs_impl
+        return {name: sample[name] for name in spec}, own
+
+    def run(self, samples: Sequence[Arrays], half: bool = False) -> list[Arrays]:
+        """Compute the outputs of samples in torch; see `Network.run`."""
+        from model_zoo.base.model import run_torch
+
+        names = self.facts.output_names
+        if not half:
+            return [run_torch(self.module, sample, names) for sample in samples]
+        import torch
+
+        from model_zoo.utils.half_precision import QuickHalf
+
+        module = copy.deepcopy(self.module).half()
+        with QuickHalf():
+            return [run_torch(module, sample, names, torch.float16) for sample in samples]
+
+    @cached_property
+    def _program(self) -> torch.export.ExportedProgram:
+        """The module as torch traces it: once, whatever files are made of it."""
+        from model_zoo.sources.capture import export_program
+
+        return export_program(self.module, random_arrays(self.facts.inputs))
+
+    def capture(self, form: str, path: Path) -> None:
+        """Write the traced module; see `Network.capture`."""
+        from model_zoo.sources.capture import write_onnx, write_program
+
+        if form == "onnx":
+            write_onnx(self._program, list(self.facts.inputs), list(self.facts.output_names), path)
+        else:
+            write_program(self._program, path)
+
+    def evaluator(self) -> BaseEvaluator | None:
+        """A new evaluator, if the module's class names one."""
+        from model_zoo.base.model import BaseModel
+
+        evaluator_class = self.module.get_evaluator() if isinstance(self.module, BaseModel) else None
+        return evaluator_class() if evaluator_class else None

@@ -1,0 +1,139 @@
+"""A model of the zoo, by its id."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_zoo.base.flags import signature_flags
+from model_zoo.base.precompiled import BasePrecompiledModel
+from model_zoo.base.registry import code_gen, load_model_class, model_folder
+from model_zoo.sources.facts import ComponentFacts, component_facts
+from model_zoo.sources.torch_network import TORCH_CODE, TORCH_PACKAGES, TorchNetwork
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils.code_digest import code_digest, data_files, installed_versions
+from model_zoo.utils.download import MAX_BYTES
+from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, unknown_name
+from model_zoo.utils.hashing import digest, sha256_file
+from model_zoo.utils.paths import is_plain_file, path_problem
+
+if TYPE_CHECKING:
+    from model_zoo.base.collection import Component
+    from model_zoo.base.info import CodeGen
+
+#: In a model's folder: what was measured of it. Changing it changes nothing else.
+RECORD = "scorecard.yaml"
+#: What these run depends on no network: their results have keys of their own.
+_NOT_THE_NETWORK = ("model_zoo.datasets", "model_zoo.evaluators")
+
+
+class ZooSource:
+    """A model of the zoo.
+
+    Args:
+        arguments: Arguments of `from_pretrained`.
+        input_arguments: Arguments of `get_input_spec`.
+
+    Raises:
+        UserError: There is no such model, or an argument is of no use to one.
+    """
+
+    code: Mapping[str, tuple[str, ...]] = TORCH_CODE
+
+    def __init__(self, model_id: str, arguments: Mapping[str, Any], input_arguments: Mapping[str, Any]) -> None:
+        model_folder(model_id)
+        _check_values("model_arguments", arguments)
+        _check_values("input_arguments", input_arguments)
+        self.name = model_id
+        self.arguments: Mapping[str, Any] = _plain(arguments)
+        self.input_arguments: Mapping[str, Any] = _plain(input_arguments)
+        self._arguments = dict(arguments)
+        self.key = digest(
+            model_code_digest(model_id),
+            model_id,
+            self.arguments,
+            [sha256_file(path) for path in map(_as_file, arguments.values()) if path],
+            installed_versions(*TORCH_PACKAGES),
+        )
+        self._networks: dict[str, TorchNetwork] = {}
+
+    @property
+    def limits(self) -> CodeGen:
+        """What code-gen.yaml says of the model."""
+        return code_gen(self.name)
+
+    @cached_property
+    def _components(self) -> dict[str, Component]:
+        from model_zoo.base.collection import components_of
+
+        model_class = load_model_class(self.name)
+        names = [flag.name for flag in signature_flags(model_class.from_pretrained)]
+        check_arguments(self.name, self._arguments, names)
+        return components_of(model_class.from_pretrained(**self._arguments), self.name)
+
+    def facts(self) -> dict[str, ComponentFacts]:
+        """Facts of each component; loads the model."""
+        return {name: component_facts(component, self.input_arguments) for name, component in self._components.items()}
+
+    def load(self, component: str, facts: ComponentFacts) -> TorchNetwork:
+        """A component, loaded once."""
+        if component not in self._networks:
+            module = self._components[component]
+            if isinstance(module, BasePrecompiledModel):
+                raise ModelZooError(f"{component} is an asset without source: there is nothing to run in torch")
+            self._networks[component] = TorchNetwork(module, facts)
+        return self._networks[component]
+
+    def asset(self, component: str, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> Path:
+        """The compiled file of a component without source; see `HoldsAssets`."""
+        module = self._components[component]
+        if not isinstance(module, BasePrecompiledModel):
+            raise ModelZooError(f"{component} is compiled from its source: it has no asset")
+        return module.asset(runtime, precision, chipset)
+
+
+def model_code_digest(model_id: str) -> str:
+    """Digest of what a model's `model.py` runs: its code and all that it imports, and the data in the folders."""
+    folder = model_folder(model_id)
+    data = (*data_files(folder, without=(RECORD,)), *data_files(folder.parent / "_shared"))
+    return code_digest(f"model_zoo.models.{model_id}.model", data=data, without=_NOT_THE_NETWORK)
+
+
+def check_arguments(model_id: str, arguments: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse arguments that the model does not have.
+
+    Raises:
+        UserError: Naming the nearest that it has.
+    """
+    for name in arguments:
+        if name not in names:
+            raise unknown_name("argument", name, names, f"model-zoo export {model_id} --help")
+
+
+def _check_values(argument: str, values: Mapping[str, Any]) -> None:
+    """Refuse what no argument of a model takes, and no cache key can hold."""
+    for name, value in values.items():
+        if not isinstance(value, str | int | float | Path | None):
+            problem = f": {name} is {type(value).__name__} {reprlib.repr(value)}"
+            raise ArgumentError(argument, problem, "give a text, number, truth value or path")
+
+
+def _as_file(value: object) -> Path | None:
+    """The file that an argument names, if it does."""
+    if not isinstance(value, str | Path) or path_problem(value):
+        return None
+    path = Path(value).expanduser()
+    if not is_plain_file(path):
+        return None
+    if path.stat().st_size > MAX_BYTES:
+        raise UserError(f"{path} has {path.stat().st_size:,} bytes: no weights here have more than {MAX_BYTES:,}")
+    return path
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()}

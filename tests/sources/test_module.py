@@ -1,0 +1,82 @@
+"""A module from Python is known again by its state, its code and what it computes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from model_zoo.base.spec import TensorSpec
+from model_zoo.sources.module import ModuleSource
+from model_zoo.sources.module_key import module_key
+
+SPEC = {"x": TensorSpec((1, 4))}
+CODE = "import torch\nfrom net_helper import scale\nFACTOR = 1.0\n\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.linear = torch.nn.Linear(4, 2)\n        self.shift = 0.0\n\n    def forward(self, x):\n        return scale(self.linear(x)) * FACTOR + self.shift\n"  # noqa: E501
+
+
+def _linear() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.ReLU()).eval()
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A user's module, with a helper that it imports."""
+    (tmp_path / "net_helper.py").write_text("def scale(x):\n    return 2 * x\n")
+    (tmp_path / "net_code.py").write_text(CODE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("net_code")
+    for name in ("net_code", "net_helper"):
+        del sys.modules[name]
+
+
+def _made(net: ModuleType) -> torch.nn.Module:
+    torch.manual_seed(0)
+    module: torch.nn.Module = net.Net().eval()
+    return module
+
+
+def _key(module: torch.nn.Module) -> str | None:
+    return module_key(module, SPEC)
+
+
+def test_equal_modules_have_equal_keys(net: ModuleType) -> None:
+    assert _key(_linear()) == _key(_linear()) is not None
+    assert _key(_made(net)) == _key(_made(net)) is not None
+    assert ModuleSource(_linear(), "net", SPEC).key == ModuleSource(_linear(), "net", SPEC).key
+
+
+def test_weights_attributes_globals_and_code_change_the_key(net: ModuleType, tmp_path: Path) -> None:
+    before = _key(_made(net))
+    weights, attribute = _made(net), _made(net)
+    with torch.no_grad():
+        weights.linear.weight[0, 0] += 1e-6
+    attribute.shift = 1e-3
+    assert len({before, _key(weights), _key(attribute)}) == 3
+    net.FACTOR = 3.0
+    assert _key(_made(net)) != before
+    net.FACTOR = 1.0
+    assert _key(_made(net)) == before
+    (tmp_path / "net_helper.py").write_text("def scale(x):\n    return 2 * x  # edited\n")
+    assert _key(_made(net)) != before
+
+
+def test_what_cannot_be_named_safely_is_captured_anew() -> None:
+    module = _linear()
+    module.scale = lambda x: 2 * x
+    assert _key(module) is None
+    first, second = (ModuleSource(module, "net", SPEC).key for _ in range(2))
+    assert first != second
+
+
+def test_a_key_of_the_callers_stands_for_the_module() -> None:
+    module = _linear()
+    module.scale = lambda x: 2 * x
+    first = ModuleSource(module, "net", SPEC, cache_key="net-3")
+    assert first.key == ModuleSource(_linear(), "net", SPEC, cache_key="net-3").key
+    assert first.key != ModuleSource(module, "net", SPEC, cache_key="net-4").key
