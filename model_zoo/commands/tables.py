@@ -167,13 +167,15 @@ def _facts(plan: Plan, target: TargetResult, component: ComponentResult) -> dict
 
 
 def _measured(measurements: Sequence[Measurement]) -> dict[str, str]:
-    """Rows of what was timed and measured; the latencies of one place share a row."""
-    rows: dict[str, list[Measurement]] = {}
-    for each in measurements:
-        where = each.where.partition(" (")[0]  # without the name of the CPU, which --json has
-        percentile = each.name.startswith("latency p")
-        rows.setdefault(f"{where} time p50 / p90 / p99" if percentile else f"{each.name}: {where}", []).append(each)
-    return {title: f"{' / '.join(f'{m.value:.2f}' for m in row)} {row[0].unit}".strip() for title, row in rows.items()}
+    """Rows of what was measured; the latencies of one place share a row. --json has the name of the CPU too."""
+    rows: dict[str, str] = {}
+    for where in dict.fromkeys(each.where for each in measurements):
+        short, here = where.partition(" (")[0], [each for each in measurements if each.where == where]
+        if times := [each for each in here if each.name.startswith("latency ")]:
+            title = f"{short} time {' / '.join(each.name.removeprefix('latency ') for each in times)}"
+            rows[title] = f"{' / '.join(f'{each.value:.2f}' for each in times)} {times[0].unit}"
+        rows |= {f"{each.name}: {short}": str(each) for each in here if each not in times}
+    return rows
 
 
 def _readback(plan: Plan, target: TargetResult, component: ComponentResult) -> str:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import Emulates, Toolchain
+from model_zoo.toolchains.base import Toolchain, runtimes_with
 from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 
 
@@ -61,13 +61,8 @@ def check_backends(
     if Backend.EMULATOR in places:
         if chipset is None:
             raise UserError("the NPU emulator needs a chipset", "name it with --chipset; run `model-zoo chipsets`")
-        if not _emulates(toolchain, runtime):
-            able = " or ".join(each for each in TargetRuntime if _emulates(toolchain, each))
-            raise UserError(
-                f"nothing here can emulate {runtime}", f"use --target-runtime {able}, or --on torch,cpu to do without"
-            )
+        able = runtimes_with(toolchain, lambda support: support.emulated)
+        if runtime not in able:
+            other = f"use --target-runtime {' or '.join(able)}, or --on" if able else "use --on"
+            raise UserError(f"nothing here can emulate {runtime}", f"{other} torch,cpu to do without")
     return places
-
-
-def _emulates(toolchain: Toolchain, runtime: TargetRuntime) -> bool:
-    return isinstance(toolchain, Emulates) and toolchain.support(runtime).emulated

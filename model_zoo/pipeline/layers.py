@@ -16,9 +16,8 @@ from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
 from model_zoo.sources.base import Source
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
-from model_zoo.toolchains.base import InspectsLayers
+from model_zoo.toolchains.base import InspectsLayers, runtimes_with
 from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
@@ -123,7 +122,7 @@ def _inspector(build: ComponentBuild) -> InspectsLayers:
     toolchain = build.toolchain
     if isinstance(toolchain, InspectsLayers) and build.support.inspected:
         return toolchain
-    able = [each for each in TargetRuntime if toolchain.support(each).inspected]
+    able = runtimes_with(toolchain, lambda support: support.inspected)
     hint = f"use --target-runtime {' or '.join(able)}" if able else None
     raise UserError(f"nothing here looks into the layers of a {build.runtime} file", hint)
 

@@ -16,7 +16,7 @@ from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
-from model_zoo.toolchains.base import RuntimeSupport, Toolchain
+from model_zoo.toolchains.base import RuntimeSupport, Toolchain, runtimes_with
 from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import ArgumentError, UserError
 
@@ -215,10 +215,10 @@ def parse_precision(name: str | None) -> tuple[Precision | None, bool]:
 def _search_plans(
     facts: dict[str, ComponentFacts], options: ExportOptions, toolchain: Toolchain
 ) -> dict[str, SearchPlan]:
-    if options.auto and not toolchain.support(options.runtime).mixes_precisions:
-        able = [each for each in TargetRuntime if toolchain.support(each).mixes_precisions]
+    able = runtimes_with(toolchain, lambda support: support.mixes_precisions)
+    if options.auto and options.runtime not in able:
         message = f"{options.runtime} files cannot mix precisions: there is no auto"
-        raise UserError(message, f"use --target-runtime {' or '.join(able)}")
+        raise UserError(message, f"use --target-runtime {' or '.join(able)}" if able else None)
     return {name: _search_plan(name, component, options) for name, component in facts.items() if options.auto}
 
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from model_zoo.toolchains.base import Toolchain
 
 #: Every toolchain as "module:class", imported when it is used.
-TOOLCHAINS = {"local": "model_zoo.toolchains.local.toolchain:LocalToolchain"}
+TOOLCHAINS = {
+    "local": "model_zoo.toolchains.local.toolchain:LocalToolchain",
+}
 
 
 def find_toolchain(name: str = "local") -> Toolchain:

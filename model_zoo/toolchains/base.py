@@ -7,6 +7,7 @@ looks: `ArrangesLayout`, `ReadsBack`, `Emulates`, `InspectsLayers`, `MeasuresOnD
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -243,6 +244,15 @@ class Toolchain(Protocol):
 
     def load(self, lowered: Path, runtime: TargetRuntime) -> HostModel:
         """Load a lowered file for the host CPU."""
+
+
+def runtimes_with(toolchain: Toolchain, wanted: Callable[[RuntimeSupport], bool]) -> list[TargetRuntime]:
+    """The runtimes of a toolchain for which something holds."""
+    found = []
+    for runtime in TargetRuntime:
+        with suppress(UserError):  # it does not have this one
+            found += [runtime] if wanted(toolchain.support(runtime)) else []
+    return found
 
 
 @runtime_checkable

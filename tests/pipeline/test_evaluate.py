@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,17 +36,17 @@ import os, signal, sys
 from model_zoo.cli import main
 from model_zoo.pipeline.cache import StageCache
 
-make, made = StageCache._make, []
+keep, made = StageCache._keep, []
 
-def make_and_die(self, folder, work):
-    entry = make(self, folder, work)
+def keep_and_die(self, temporary, folder, *made_there):
+    entry = keep(self, temporary, folder, *made_there)
     if folder.parent.name == "chunk":
         made.append(folder)
         if len(made) == {KILLED_AFTER}:
             os.kill(os.getpid(), signal.SIGKILL)
     return entry
 
-StageCache._make = make_and_die
+StageCache._keep = keep_and_die
 main(sys.argv[1:])
 """
 
@@ -72,14 +73,14 @@ def own_cache(killed_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Chunks that were worked on."""
     found: list[Path] = []
-    make = StageCache._make
+    keep = StageCache._keep
 
-    def counted(self: StageCache, folder: Path, work: object) -> Entry:
+    def counted(self: StageCache, temporary: Path, folder: Path, *value: Any) -> Entry:
         if folder.parent.name == "chunk":
             found.append(folder)
-        return make(self, folder, work)  # type: ignore[arg-type]
+        return keep(self, temporary, folder, *value)
 
-    monkeypatch.setattr(StageCache, "_make", counted)
+    monkeypatch.setattr(StageCache, "_keep", counted)
     return found
 
 
