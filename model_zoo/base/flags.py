@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from model_zoo.utils.errors import ModelZooError
+
+if TYPE_CHECKING:
+    import pydantic
 
 Value = str | int | float | bool | Path | None
 
@@ -35,6 +39,10 @@ class Flag:
     help: str = ""
     choices: tuple[str | int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.type == "path" and isinstance(self.default, str):  # as JSON has it
+            object.__setattr__(self, "default", Path(self.default))
+
     @property
     def option(self) -> str:
         """As written on the command line, e.g. `--batch-size`."""
@@ -42,16 +50,20 @@ class Flag:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        default = str(self.default) if isinstance(self.default, Path) else self.default
-        return {**vars(self), "default": default, "choices": list(self.choices) if self.choices else None}
+        fields: dict[str, Any] = _json_flag().dump_python(self, mode="json")
+        return fields
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Flag:
-        """Read back what `to_json` gave."""
-        default, choices = fields["default"], fields["choices"]
-        if fields["type"] == "path" and default is not None:
-            default = Path(default)
-        return cls(**{**fields, "default": default, "choices": tuple(choices) if choices else None})
+        """Build a flag from what `to_json` returned."""
+        return _json_flag().validate_python(fields)
+
+
+@functools.cache
+def _json_flag() -> pydantic.TypeAdapter[Flag]:
+    import pydantic
+
+    return pydantic.TypeAdapter(Flag)
 
 
 def signature_flags(function: Callable[..., object], owner: type | None = None) -> list[Flag]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import pydantic
 
@@ -47,24 +46,10 @@ RuntimeName = Annotated[TargetRuntime, _by(TargetRuntime.parse)]
 ChipsetName = Annotated[str, _by(lambda name: find_chipset(name).name)]
 NpuName = Annotated[str, _by(_npu)]
 
-
-class Status(StrEnum):
-    """Who may see a model."""
-
-    PUBLIC = "public"
-    PRIVATE = "private"
-    UNPUBLISHED = "unpublished"
-
-
-class FormFactor(StrEnum):
-    """Kinds of device, as in the device table."""
-
-    PHONE = "Phone"
-    TABLET = "Tablet"
-    COMPUTE = "Compute"
-    AUTO = "Auto"
-    IOT = "IoT"
-    XR = "XR"
+#: Who may see a model.
+ModelStatus = Literal["public", "private", "unpublished"]
+#: Kinds of device, as in the device table.
+FormFactor = Literal["Phone", "Tablet", "Compute", "Auto", "IoT", "XR"]
 
 
 class Schema(pydantic.BaseModel):
@@ -92,7 +77,7 @@ class ModelInfo(Schema):
 
     name: Text
     id: Text
-    status: Status
+    status: ModelStatus
     headline: Text
     description: Text
     domain: Text
@@ -175,14 +160,14 @@ def read_yaml(path: Path, schema: type[SchemaT]) -> SchemaT:
 
 def _problem(schema: type[Schema], detail: ErrorDetails) -> str:
     """One finding of pydantic in our words."""
-    place = ".".join(str(part) for part in detail["loc"])
+    key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "missing":
-        return f"key '{place}' is missing"
+        return f"key '{key}' is missing"
     if detail["type"] == "extra_forbidden":
         valid = (schema if len(detail["loc"]) == 1 else Unsupported).model_fields
         near = difflib.get_close_matches(str(detail["loc"][-1]), valid, n=1, cutoff=0.5)
-        return f"unknown key '{place}' ({f'did you mean {near[0]}?' if near else 'valid: ' + ', '.join(valid)})"
+        return f"unknown key '{key}' ({f'did you mean {near[0]}?' if near else 'valid: ' + ', '.join(valid)})"
     if detail["type"] == "value_error":
-        return f"'{place}': {detail['ctx']['error']}"
+        return f"'{key}': {detail['ctx']['error']}"
     message = (detail["msg"][0].lower() + detail["msg"][1:]).replace("tuple", "list")
-    return f"'{place}': {message}, got {detail['input']!r}"
+    return f"'{key}': {message}, got {detail['input']!r}"

@@ -11,7 +11,7 @@ import torch
 
 from model_zoo.base.spec import Arrays, InputSpec, random_arrays
 from model_zoo.utils.arguments import checked, checked_methods
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import ModelZooError, first_line
 
 if TYPE_CHECKING:
     from model_zoo.evaluators.base import BaseEvaluator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class BaseModel(torch.nn.Module, ABC):
-    """A network with a named interface. `forward` takes the inputs of the spec in order and gives the outputs in order.
+    """A network with a named interface. `forward` takes the inputs of the spec and returns the outputs, both in order.
 
     The signatures of `from_pretrained` and `get_input_spec` become command line flags, their docstrings the help:
     every argument has a type and a default.
@@ -64,7 +64,7 @@ class BaseModel(torch.nn.Module, ABC):
         return self._sample_inputs_impl(spec or self.input_spec(), seed)
 
     def _sample_inputs_impl(self, spec: InputSpec, seed: int) -> Arrays:
-        """Override to give real sample inputs."""
+        """Override to return real sample inputs."""
         return random_arrays(spec, seed)
 
     @staticmethod
@@ -74,7 +74,7 @@ class BaseModel(torch.nn.Module, ABC):
 
     @staticmethod
     def get_channel_last_outputs() -> list[str]:
-        """Outputs that compiled files give as [batch, height, width, channels]; `onnx` keeps the layout of torch."""
+        """Outputs that compiled files return as [batch, height, width, channels]; `onnx` keeps the layout of torch."""
         return []
 
     def get_unsupported_reason(
@@ -152,8 +152,8 @@ def call_torch(module: torch.nn.Module, inputs: Arrays, dtype: torch.dtype | Non
         try:
             outputs = module(*tensors)
         except (RuntimeError, TypeError, ValueError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelZooError(f"the model fails on inputs of its own spec ({shapes}): {reason}") from error
+            message = f"the model fails on inputs of its own spec ({shapes}): {first_line(error)}"
+            raise ModelZooError(message) from error
     outputs = tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
     if not all(isinstance(output, torch.Tensor) for output in outputs):
         kinds = ", ".join(type(output).__name__ for output in outputs)

@@ -1,4 +1,7 @@
-"""The models there are, by folder. Listing them imports neither torch nor a model."""
+"""The models there are, by folder. Listing them imports neither torch nor a model.
+
+Each function that takes an id raises a `UserError` with the nearest ids if there is no such model.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,7 @@ def model_ids() -> list[str]:
 
 
 def model_folder(model_id: str) -> Path:
-    """The folder of a model.
-
-    Raises:
-        UserError: There is no such model.
-    """
+    """The folder of a model."""
     folder = models_folder() / model_id
     if not VALID_ID.fullmatch(model_id) or not (folder / "info.yaml").is_file():
         raise unknown_name("model", model_id, model_ids(), "model-zoo list")
@@ -43,11 +42,7 @@ def model_folder(model_id: str) -> Path:
 
 
 def model_info(model_id: str) -> ModelInfo:
-    """What info.yaml says about a model.
-
-    Raises:
-        UserError: There is no such model, or its info.yaml is wrong.
-    """
+    """What info.yaml says about a model; a `UserError` names what is wrong in it."""
     from model_zoo.base.info import ModelInfo, read_yaml
 
     path = model_folder(model_id) / "info.yaml"
@@ -58,26 +53,18 @@ def model_info(model_id: str) -> ModelInfo:
 
 
 def model_summary(model_id: str) -> dict[str, str]:
-    """Id, use case and headline of a model: all that a list shows, read without the time that checking the rest takes.
-
-    Raises:
-        UserError: There is no such model, or its info.yaml is wrong in what is shown.
-    """
+    """Id, use case and headline of a model: all that a list shows, read without the time that checks take."""
     from model_zoo.base.yaml_file import read_fields
 
     fields = read_fields(model_folder(model_id) / "info.yaml")
-    shown = {key: fields.get(key) for key in ("id", "use_case", "headline")}
-    if shown["id"] != model_id or not all(isinstance(value, str) and value.strip() for value in shown.values()):
-        shown = model_info(model_id).model_dump(include=set(shown))
-    return {key: str(value).strip() for key, value in shown.items()}
+    summary = {key: fields.get(key) for key in ("id", "use_case", "headline")}
+    if summary["id"] != model_id or not all(isinstance(value, str) and value.strip() for value in summary.values()):
+        summary = model_info(model_id).model_dump(include=set(summary))
+    return {key: str(value).strip() for key, value in summary.items()}
 
 
 def code_gen(model_id: str) -> CodeGen:
-    """What code-gen.yaml says about a model; the defaults if there is none.
-
-    Raises:
-        UserError: There is no such model, or its code-gen.yaml is wrong.
-    """
+    """What code-gen.yaml says about a model; the defaults if there is none."""
     from model_zoo.base.info import CodeGen, read_yaml
 
     path = model_folder(model_id) / "code-gen.yaml"
@@ -85,34 +72,19 @@ def code_gen(model_id: str) -> CodeGen:
 
 
 def load_model_class(model_id: str) -> type[Model]:
-    """The class `Model` of the folder's model.py.
-
-    Raises:
-        UserError: There is no such model.
-        ModelZooError: A package it needs is not installed.
-    """
+    """The class `Model` of the folder's model.py; a `ModelZooError` names a package that is not installed."""
     loaded: type[Model] = _load(model_id, "model", "Model")
     return loaded
 
 
 def load_app_class(model_id: str) -> type:
-    """The class `App` of the folder's app.py.
-
-    Raises:
-        UserError: There is no such model.
-        ModelZooError: A package it needs is not installed.
-    """
+    """The class `App` of the folder's app.py; a `ModelZooError` names a package that is not installed."""
     loaded: type = _load(model_id, "app", "App")
     return loaded
 
 
 def load_random_model(model_id: str) -> Model:
-    """The model without its published weights: nothing is downloaded.
-
-    Raises:
-        UserError: There is no such model.
-        ModelZooError: A package it needs is not installed.
-    """
+    """The model without its published weights: nothing is downloaded."""
     from model_zoo.base.precompiled import BasePrecompiledModel
 
     model_class = load_model_class(model_id)
@@ -139,7 +111,7 @@ def _load(model_id: str, module: str, attribute: str) -> Any:
 
 
 def lazy_exports(package: str, **modules: str) -> Callable[[str], object]:
-    """A module's `__getattr__` (PEP 562) that imports what it gives away only when it is asked for.
+    """A module's `__getattr__` (PEP 562) that imports each attribute only when it is asked for.
 
     Args:
         package: `__name__` of the package.

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from model_zoo.base.registry import model_folder
-from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.errors import ModelZooError, UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,7 @@ class Need:
 
 
 def requirements_file(model_id: str) -> Path:
-    """Where a model's own packages are pinned; the file is missing for a model that needs none.
-
-    Raises:
-        UserError: There is no such model.
-    """
+    """Where a model's own packages are pinned; the file is missing for a model that needs none."""
     return model_folder(model_id) / "requirements.txt"
 
 
@@ -50,12 +46,12 @@ def needs_of(model_id: str) -> list[Need]:
     """Every package of a model's requirements.txt that concerns this machine.
 
     Raises:
-        UserError: There is no such model, or a line does not pin a package.
+        UserError: A line does not pin a package.
     """
     from packaging.requirements import InvalidRequirement, Requirement
 
     path = requirements_file(model_id)
-    found = []
+    needs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else (), start=1):
         text = line.partition("#")[0].strip()
         if not text:
@@ -63,7 +59,7 @@ def needs_of(model_id: str) -> list[Need]:
         try:
             requirement = Requirement(text)
         except InvalidRequirement as error:
-            raise UserError(f"{path}:{number}: '{text}' is no requirement: {str(error).splitlines()[0]}") from error
+            raise UserError(f"{path}:{number}: '{text}' is no requirement: {first_line(error)}") from error
         if [specifier.operator for specifier in requirement.specifier] != ["=="]:
             raise UserError(f"{path}:{number}: '{text}' is not pinned", f"write {requirement.name}==VERSION")
         if requirement.marker is not None and not requirement.marker.evaluate():
@@ -73,12 +69,12 @@ def needs_of(model_id: str) -> list[Need]:
         except metadata.PackageNotFoundError:
             installed = None
         fits = installed is not None and requirement.specifier.contains(installed, prereleases=True)
-        found.append(Need(requirement.name, str(requirement), installed, fits))
-    return found
+        needs.append(Need(requirement.name, str(requirement), installed, fits))
+    return needs
 
 
 def install_packages(model_id: str, command: list[str]) -> None:
-    """Run what `install_command` gave; its output goes to standard error.
+    """Run what `install_command` returned; its output goes to standard error.
 
     Raises:
         ModelZooError: It failed, or a package is still not there.
@@ -97,7 +93,6 @@ def install_command(model_id: str) -> list[str]:
     """The command that installs a model's packages into this environment: pip's, or uv's where there is no pip.
 
     Raises:
-        UserError: There is no such model.
         ModelZooError: There is neither.
     """
     path = str(requirements_file(model_id))

@@ -70,8 +70,10 @@ class TensorSpec:
             raise UserError(f"shape {self.shape}: that is more than the {MAX_VALUES} values that a tensor may have")
         if self.dtype not in DTYPES:
             raise UserError(f"dtype '{self.dtype}' is not supported", f"use one of {', '.join(DTYPES)}")
-        if self.value_range is not None and not _is_range(self.value_range):
-            raise UserError(f"value_range {self.value_range} must be (smallest, largest)")
+        if self.value_range is not None:
+            if not _is_range(self.value_range):
+                raise UserError(f"value_range {self.value_range} must be (smallest, largest)")
+            object.__setattr__(self, "value_range", tuple(self.value_range))
         object.__setattr__(self, "io_type", _member(IoType, "io_type", self.io_type))
         if self.color_order is not None:
             object.__setattr__(self, "color_order", _member(ColorOrder, "color_order", self.color_order))
@@ -84,26 +86,14 @@ class TensorSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON values, without empty fields."""
-        fields = {
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "io_type": str(self.io_type),
-            "value_range": list(self.value_range) if self.value_range else None,
-            "color_order": str(self.color_order) if self.color_order else None,
-        }
+        fields = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
+        fields = {key: str(value) if isinstance(value, StrEnum) else value for key, value in fields.items()}
         return {key: value for key, value in fields.items() if value is not None}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> TensorSpec:
-        """Read back what `to_json` gave."""
-        value_range = fields.get("value_range")
-        return cls(
-            shape=tuple(fields["shape"]),
-            dtype=fields["dtype"],
-            io_type=IoType(fields.get("io_type", "tensor")),
-            value_range=(value_range[0], value_range[1]) if value_range else None,
-            color_order=ColorOrder(fields["color_order"]) if "color_order" in fields else None,
-        )
+        """Build a spec from what `to_json` returned."""
+        return cls(**fields)
 
 
 def _is_range(values: Sequence[float]) -> bool:
@@ -123,7 +113,7 @@ InputSpec = dict[str, TensorSpec]
 
 @checked()
 def image_spec(height: int, width: int, batch_size: int = 1, multiple_of: int = 1) -> TensorSpec:
-    """The house convention for a picture: RGB, float32 in 0..1, [batch, 3, height, width].
+    """The convention for a picture: RGB, float32 in 0..1, [batch, 3, height, width].
 
     Raises:
         UserError: Height or width is not a multiple of what the network halves or cuts the picture into.

@@ -1,22 +1,43 @@
-"""Arrays that a user gives as .npz or .npy: told by their headers, and unpacked only once they are known to fit."""
+"""numpy files: .npz and .npy, known by their headers; arrays that a user gives are unpacked only once they fit."""
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.dtypes import numpy_dtype
-from model_zoo.checkpoints.npz_file import HEADER_BYTES, located, open_npz, read_header
-from model_zoo.checkpoints.places import Place, UnreadableError, file_bytes
-from model_zoo.checkpoints.values import read_values
+from model_zoo.checkpoints.budget import Budget, SpentError, UnreadableError
+from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
+from model_zoo.checkpoints.dtypes import ITEM_SIZES, numpy_dtype
+from model_zoo.checkpoints.stored_tensor import (
+    FileBytes,
+    Source,
+    StoredTensor,
+    UnpackedBytes,
+    checked_shape,
+    row_major,
+)
 from model_zoo.checkpoints.zip_records import ZipRecords, read_zip
 from model_zoo.utils.errors import UserError
+from model_zoo.utils.text import printable
 
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Of the header before each array; numpy itself allows 10,000 bytes of text in it.
+_HEADER_BYTES, _MOST_TEXT = 16_384, 10_000
+#: Longer headers have many dimensions or fields; numpy may take them apart word by word, as Python 2 wrote them.
+_USUAL_HEADER_BYTES = 256
+#: What numpy raises for headers that are damaged in one way or another.
+_NO_HEADER = (
+    *(ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError, OverflowError),
+    *(KeyError, IndexError, AttributeError, SystemError),
+)
 _HINT = "save it again with numpy.savez"
 
 
@@ -26,16 +47,16 @@ class StoredArray:
 
     path: Path
     name: str
-    place: Place
+    stored: StoredTensor
     archive: ZipRecords | None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.place.shape
+        return self.stored.shape
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
-        return numpy_dtype(self.place.dtype)
+        return numpy_dtype(self.stored.dtype)
 
     @property
     def nbytes(self) -> int:
@@ -47,10 +68,12 @@ class StoredArray:
         Raises:
             UserError: They are damaged.
         """
+        from model_zoo.checkpoints.values import read_values
+
         try:
             if self.archive is not None:
                 self.archive.verify(f"{self.name}.npy")
-            return read_values(self.place)
+            return read_values(self.stored)
         except (UnreadableError, OSError) as error:
             raise UserError(f"cannot read {self.path}: '{self.name}': {error}", _HINT) from error
 
@@ -59,15 +82,29 @@ def open_arrays(path: Path, single: str = "array") -> dict[str, StoredArray]:
     """Read the headers of an .npz or .npy file.
 
     Args:
-        single: What the array of an .npy is called.
+        single: Name of the array of an .npy.
 
     Raises:
         UserError: It is neither, it is damaged, or it holds something other than arrays of numbers.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
-        return _of_npz(path) if head.startswith(b"PK") else {single: _of_npy(path, head, single)}
+            head = file.read(_HEADER_BYTES)
+        if not head.startswith(b"PK"):
+            shape, by_column, dtype, begin = _header(head)
+            size = path.stat().st_size
+            info = _info(FileBytes.of(path, begin, size - begin, size), shape, by_column, dtype)
+            if info.stored is None:
+                raise UnreadableError(info.problem or "is no array of numbers")
+            return {single: StoredArray(path, single, info.stored, None)}
+        budget = Budget()
+        budget.add_file(path)
+        archive = read_zip(path, budget)
+        contents = read_npz(archive)
+        if unusual := [*contents.problems, *contents.notes]:
+            raise UnreadableError(unusual[0])
+        infos = contents.tensors.items()
+        return {name: StoredArray(path, name, info.stored, archive) for name, info in infos if info.stored}
     except (UnreadableError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}", _HINT) from error
 
@@ -87,27 +124,75 @@ def read_arrays(stored: Mapping[str, StoredArray], copies: int = 1) -> dict[str,
     free = int(psutil.virtual_memory().available)
     if needed > free:
         path = next(iter(stored.values())).path
-        raise UserError(
-            f"{path} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free",
-            "give fewer samples",
-        )
+        message = f"{path} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
+        raise UserError(message, "give fewer samples")
     return {name: array.read() for name, array in stored.items()}
 
 
-def _of_npz(path: Path) -> dict[str, StoredArray]:
-    budget = Budget()
-    budget.add_file(path)
-    archive = read_zip(path, budget)
-    opened = open_npz(archive)
-    if opened.contents.problems or opened.contents.notes:
-        raise UnreadableError([*opened.contents.problems, *opened.contents.notes][0])
-    return {name: StoredArray(path, name, place, archive) for name, place in opened.places[""].items()}
+def is_npz(archive: ZipRecords) -> bool:
+    """Whether a zip file holds numpy arrays."""
+    return any(name.endswith(".npy") for name in archive.records)
 
 
-def _of_npy(path: Path, head: bytes, name: str) -> StoredArray:
-    shape, by_column, dtype, begin = read_header(head)
-    size = path.stat().st_size
-    info, place = located(file_bytes(path, begin, size - begin, size), shape, by_column, dtype)
-    if place is None or info.problem is not None:
-        raise UnreadableError(info.problem or "is no array of numbers")
-    return StoredArray(path, name, place, None)
+def read_npz(archive: ZipRecords) -> Contents:
+    """Read the arrays of a zip file. Arrays of Python objects are pickles, and stay unread."""
+    built = ContentsBuilder(archive.path, Format.NPZ)
+    for record in archive.records:
+        if not record.endswith(".npy"):
+            built.notes.append(f"{printable(record)} is no array")
+            continue
+        try:
+            archive.budget.tensor()
+            info = _record_info(archive, record)
+        except SpentError as error:
+            archive.problems.append(str(error))
+            break
+        except UnreadableError as error:
+            info = TensorInfo.unreadable(error)
+        built.add("", record.removesuffix(".npy"), info)
+    built.problems += archive.problems
+    built.report()
+    built.main = "" if built.state_dicts else None
+    return built.build()
+
+
+def _record_info(archive: ZipRecords, record: str) -> TensorInfo:
+    head = archive.head(record, _HEADER_BYTES)
+    length = min(len(head), int.from_bytes(head[8:10], "little"))
+    archive.budget.work(length if length <= _USUAL_HEADER_BYTES else 6 * length)
+    shape, by_column, dtype, begin = _header(head)
+    source = archive.source(record)
+    size = max(0, source.size - begin)
+    values: Source
+    if isinstance(source, FileBytes):
+        values = FileBytes.of(source.path, source.begin + begin, size, archive.file_size)
+    else:
+        read = source.read
+        values = UnpackedBytes(size, lambda: memoryview(read())[begin:])
+    return _info(values, shape, by_column, dtype)
+
+
+def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """What stands before the values of an array: shape, whether they lie by columns, type; and where they begin."""
+    from numpy.lib import format as npy
+
+    stream = io.BytesIO(head)
+    try:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        with warnings.catch_warnings(action="ignore"):  # that Python 2 wrote it, or a type is out of use
+            shape, by_column, dtype = read(stream, max_header_size=_MOST_TEXT)
+    except _NO_HEADER as error:
+        raise UnreadableError(f"is no numpy array: {printable(str(error))}") from error
+    return checked_shape(shape), by_column, dtype, stream.tell()
+
+
+def _info(values: Source, shape: tuple[int, ...], by_column: bool, dtype: np.dtype[Any]) -> TensorInfo:
+    if dtype.hasobject:
+        problem = "holds Python objects, which only running a pickle would make"
+        return TensorInfo(shape, "object", values.size, problem, unsupported=True)
+    if dtype.name not in ITEM_SIZES or not dtype.isnative:
+        kind = printable(str(dtype) if dtype.isnative else f"{dtype} (big-endian)")
+        return TensorInfo(shape, kind, values.size, f"values of the type {kind} are not read", unsupported=True)
+    stride = tuple(reversed(row_major(tuple(reversed(shape))))) if by_column else None
+    return TensorInfo.of(StoredTensor(values, dtype.name, shape, stride))

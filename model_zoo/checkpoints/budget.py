@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model_zoo.checkpoints.places import UnreadableError
-
 #: A step is about a microsecond: so a file of up to some 16 MB is answered in a few seconds, within 500 MiB.
 LEAST_STEPS = 4_000_000
 LEAST_BYTES = 320 * 2**20
@@ -24,6 +22,18 @@ _MOST_FILE_BYTES = 8 * 2**30
 _TENSOR_STEPS, _TENSOR_BYTES = 25, 1200
 
 _WHY = "it is damaged, or made to exhaust whoever reads it"
+
+
+class UnreadableError(Exception):
+    """What is wrong with a file, to be said after its name. Every reader raises it, and no other error of its own.
+
+    Args:
+        hint: What to do about it.
+    """
+
+    def __init__(self, message: str, hint: str = "give a file that holds a model") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class SpentError(UnreadableError):
@@ -40,18 +50,13 @@ class Budget:
         self._file_bytes = 0
 
     def add_file(self, path: Path) -> None:
-        """Allow more for the size of a file, once however many names it has.
-
-        Raises:
-            SpentError: Too many files were opened.
-            OSError: There is no such file.
-        """
+        """Allow more for the size of a file, once however many names it has."""
         self.work(50)
-        said = path.stat()
-        if (said.st_dev, said.st_ino) in self._files:
+        status = path.stat()
+        if (status.st_dev, status.st_ino) in self._files:
             return
-        self._files.add((said.st_dev, said.st_ino))
-        size = min(said.st_size, _MOST_FILE_BYTES - self._file_bytes)
+        self._files.add((status.st_dev, status.st_ino))
+        size = min(status.st_size, _MOST_FILE_BYTES - self._file_bytes)
         self._file_bytes += size
         steps, memory = size // _FILE_BYTES_FOR_A_STEP, int(size * _MEMORY_FOR_A_FILE_BYTE)
         self.steps, self.steps_left = self.steps + steps, self.steps_left + steps
@@ -79,12 +84,13 @@ class Budget:
             raise UnreadableError(f"asks for more than the {allowed} that a file of its size may: {_WHY}")
         self.bytes_left -= size
 
-    def tensor(self, dimensions: int) -> None:
-        """Count a tensor: finding its place, and showing it.
+    def text(self, length: int) -> None:
+        """Count a text of so many characters that is put together and kept, be each of four bytes."""
+        self.work(length // 1024)
+        self.memory(4 * length)
 
-        Raises:
-            UnreadableError: It is more than what is left.
-        """
+    def tensor(self, dimensions: int = 0) -> None:
+        """Count a tensor: finding its values, and showing it."""
         self.work(_TENSOR_STEPS + 2 * dimensions)
         self.memory(_TENSOR_BYTES + 100 * dimensions)
 
@@ -99,7 +105,7 @@ class Budget:
 
     @contextmanager
     def share(self, part: float) -> Iterator[None]:
-        """Leave the rest of what is left for what comes after: so that what was found can still be shown."""
+        """Leave the rest of what is left for what comes after, so that what was read can still be shown."""
         steps, memory = int(self.steps_left * (1 - part)), int(self.bytes_left * (1 - part))
         self.steps_left, self.bytes_left = self.steps_left - steps, self.bytes_left - memory
         try:

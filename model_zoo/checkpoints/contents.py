@@ -1,4 +1,4 @@
-"""What is in a model file, as far as it can be told without torch."""
+"""What is in a model file, as far as it is known without torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from model_zoo.checkpoints.dtypes import ITEM_SIZES
+from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor
+from model_zoo.utils.text import printable, shortened
 
 
 class Format(StrEnum):
@@ -37,6 +41,7 @@ class TensorInfo:
         unsupported: The problem is no damage: values of this type or layout are not read.
         quantization: Of a quantized tensor: "scheme", "scale" and "zero_point", and "axis" where there is one for each
             channel. Its values are the integers that are stored.
+        stored: Where its values are; None if they cannot be read.
     """
 
     shape: tuple[int, ...]
@@ -45,6 +50,32 @@ class TensorInfo:
     problem: str | None = None
     unsupported: bool = False
     quantization: Mapping[str, Any] | None = None
+    stored: StoredTensor | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, stored: StoredTensor, dtype: str | None = None, quantization: Mapping[str, Any] | None = None
+    ) -> TensorInfo:
+        """A tensor whose shape was checked, with why its values cannot be read if so.
+
+        Args:
+            dtype: Its name in the file, if that is another than that of what is stored.
+        """
+        shape, item = stored.shape, ITEM_SIZES.get(stored.dtype)
+        if item is None:
+            kind = printable(stored.dtype)
+            problem = f"values of the type {kind} are not read"
+            return cls(shape, dtype or kind, stored.source.size, problem, unsupported=True)
+        damage = stored.problem(item)
+        nbytes = math.prod(shape) * item
+        return cls(
+            shape, dtype or stored.dtype, nbytes, damage, quantization=quantization, stored=None if damage else stored
+        )
+
+    @classmethod
+    def unreadable(cls, problem: object, dtype: str = "unknown") -> TensorInfo:
+        """A damaged tensor of no known shape."""
+        return cls((), dtype, 0, str(problem))
 
     @property
     def numel(self) -> int:
@@ -81,7 +112,7 @@ class Contents:
         main: Which of them a loader would take; None where the file holds no tensors.
         is_module: Those that were whole pickled modules: the class, by path.
         config: Of the architecture, where the file or a config.json beside it brings one.
-        metadata: What else is said: epochs, versions, hyperparameters, inputs and outputs of a graph …; JSON values.
+        metadata: What else it says: epochs, versions, hyperparameters, inputs and outputs of a graph …; JSON values.
         refused: Every global that a pickle names and that was not looked up, "module.name". A name that the reader
             knows the meaning of, e.g. that of a tensor, is not among them.
         calls: What the file wanted to be done with code, and was not: most are in `refused`, too. An instance of a
@@ -107,3 +138,63 @@ class Contents:
     def tensors(self) -> StateDictInfo:
         """The main state dict; empty where there is none."""
         return {} if self.main is None else self.state_dicts[self.main]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that values come from; the one that was opened first."""
+        first = {self.path: None} if self.path.is_file() else {}
+        stored = (info.stored for tensors in self.state_dicts.values() for info in tensors.values() if info.stored)
+        return tuple({**first, **{each.source.path: None for each in stored if isinstance(each.source, FileBytes)}})
+
+
+@dataclass
+class ContentsBuilder:
+    """What a reader has met in a file so far; the fields are those of `Contents`."""
+
+    path: Path
+    format: Format
+    state_dicts: dict[str, dict[str, TensorInfo]] = field(default_factory=dict)
+    main: str | None = None
+    is_module: dict[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    refused: dict[str, None] = field(default_factory=dict)
+    calls: dict[str, None] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, path: str, name: str, info: TensorInfo) -> None:
+        """Add a tensor to the state dict at a path."""
+        self.state_dicts.setdefault(path, {})[name] = info
+
+    def add_names(self, part: Contents) -> None:
+        """Add the names of code in a file that is a part of this one."""
+        self.refused.update(dict.fromkeys(part.refused))
+        self.calls.update(dict.fromkeys(part.calls))
+
+    def add_lines(self, part: Contents, prefix: str) -> None:
+        """Add the problems and notes of a file that is a part of this one."""
+        self.problems += [f"{prefix}{problem}" for problem in part.problems]
+        self.notes += [f"{prefix}{note}" for note in part.notes]
+
+    def report(self, state_dicts: Mapping[str, StateDictInfo] | None = None) -> None:
+        """Add one line for each tensor that cannot be read: a problem if it is damaged, else a note.
+
+        Args:
+            state_dicts: Those to look at; all if None.
+        """
+        for path, tensors in (self.state_dicts if state_dicts is None else state_dicts).items():
+            for name, info in tensors.items():
+                if info.problem:
+                    line = f"{f'{shortened(path)}: ' if path else ''}'{shortened(name)}' {info.problem}"
+                    (self.notes if info.unsupported else self.problems).append(line)
+
+    def build(self, nbytes: int | None = None) -> Contents:
+        """The contents.
+
+        Args:
+            nbytes: Size on disk; that of the file if None.
+        """
+        fields = {**vars(self), "nbytes": self.path.stat().st_size if nbytes is None else nbytes}
+        lines = {key: tuple(fields[key]) for key in ("refused", "calls", "problems", "notes")}
+        return Contents(**{**fields, **lines})

@@ -3,7 +3,7 @@
 `torch.load(weights_only=True)` refuses pickled modules, and where a legacy file declares a view larger than its storage
 it grows the storage. Here the opcodes are decoded by `pickletools` and build plain values; names stay names, instances
 of any class and results of any call become `Inert`, and the few functions that describe tensors have stand-ins of our
-own. What cannot be done is noted and read over, so that the rest of the file can be told.
+own. What cannot be done is noted and read over, so that the rest of the file can be read.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import pickletools
 import sys
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import BinaryIO
 
-from model_zoo.checkpoints.budget import Budget
+from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.inert_calls import (
     CALLS,
-    COUNTED_CALLS,
     RefusedCallError,
     as_count,
     as_key,
@@ -25,10 +24,10 @@ from model_zoo.checkpoints.inert_calls import (
     is_known,
     persistent,
 )
-from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage, printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage
+from model_zoo.utils.text import printable
 
-#: What the value that an opcode makes takes, with its place on the stack; and more than that, an entry of a dictionary
+#: What the value that an opcode makes takes, with its entry of the stack; and more than that, an entry of a dictionary
 #: or of the memo, an empty set, and an instance or a tensor.
 _VALUE_BYTES, _ENTRY_BYTES, _SET_BYTES, _OBJECT_BYTES = 72, 112, 216, 400
 #: Steps of a name that was not met before, and of a call.
@@ -37,14 +36,6 @@ _NAME_STEPS, _CALL_STEPS = 8, 3
 _MOST_ARGUMENT_BYTES, _MOST_LINE_BYTES = 64 * 2**20, 2**20
 #: Noted problems; more would be of no use to anyone.
 _MOST_PROBLEMS = 100
-
-
-class ByteStream(Protocol):
-    """What is needed of a file."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-    def readline(self, size: int, /) -> bytes: ...
 
 
 @dataclass
@@ -71,35 +62,26 @@ class Pickled:
         if len(self.problems) < _MOST_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
-    def stop(self, problem: str) -> None:
-        """Keep why it is not read on."""
-        self.whole = False
-        self.problems.append(problem)
 
-
-def read_pickle(stream: ByteStream, budget: Budget) -> Pickled:
-    """Read one pickle; the stream is left just behind it.
-
-    Where it asks for too much, what was read until then is given, and said to be damaged.
-    """
-    machine = _Machine(budget)
+def read_pickle(stream: BinaryIO, budget: Budget) -> Pickled:
+    """Read one pickle; the stream is left just behind it. Where it asks for too much, the result is not `whole`."""
+    machine = _PickleMachine(budget)
     try:
-        for opcode, argument, _position in pickletools.genops(_Limited(stream, budget)):  # type: ignore[arg-type]
+        for opcode, argument, _position in pickletools.genops(_LimitedStream(stream, budget)):  # type: ignore[arg-type]
             machine.step(opcode.name, argument)
-        (machine.found.value,) = machine.stack
-    except UnreadableError as error:
-        machine.found.stop(f"the pickle {error}")
-        machine.found.value = machine.unwind()
-    except (InertPickleError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
-        machine.found.stop(f"the pickle is truncated or damaged: {printable(str(error))}")
-        machine.found.value = machine.unwind()
-    return machine.found
+        (machine.result.value,) = machine.stack
+    except (UnreadableError, InertPickleError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
+        damage = error if isinstance(error, UnreadableError) else f"is truncated or damaged: {printable(str(error))}"
+        machine.result.problems.append(f"the pickle {damage}")
+        machine.result.whole = False
+        machine.result.value = machine.unwind()
+    return machine.result
 
 
-class _Limited:
-    """Gives no more than memory is left for, whatever length an opcode says."""
+class _LimitedStream:
+    """Reads no more than memory is left for, whatever length an opcode says."""
 
-    def __init__(self, stream: ByteStream, budget: Budget) -> None:
+    def __init__(self, stream: BinaryIO, budget: Budget) -> None:
         self._stream, self._budget = stream, budget
 
     def read(self, size: int) -> bytes:
@@ -123,19 +105,21 @@ _LITERALS = frozenset(
     if code.arg and not code.stack_before and code.stack_after not in ([], [pickletools.anyobject])
 )
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_CONTAINERS = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_ITEMS = frozenset({"APPEND", "APPENDS", "ADDITEMS"})
 _RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
 
-class _Machine:
+class _PickleMachine:
     """The stack, the marks and the memo that the opcodes work on."""
 
     def __init__(self, budget: Budget) -> None:
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
-        self.found = Pickled()
+        self.result = Pickled()
         self.budget = budget
         self._globals: dict[str, Global] = {}
 
@@ -146,7 +130,7 @@ class _Machine:
         return items
 
     def unwind(self) -> object:
-        """What a pickle that ends too early has made so far: open lists and dictionaries take what they were to get."""
+        """The value so far of a pickle that ends too early: open lists and dictionaries take what they were to get."""
         while self.marks:
             items = self.above_mark()
             if self.stack and isinstance(self.stack[-1], dict):
@@ -176,14 +160,18 @@ class _Machine:
             stack.append(argument)
         elif opcode in _MEMO:
             self.budget.memory(_ENTRY_BYTES)
-            self.memo[as_count(argument)] = stack[-1]
+            self.memo[len(self.memo) if opcode == "MEMOIZE" else as_count(argument)] = stack[-1]
         elif opcode in _RECALL:
             stack.append(self.memo[as_count(argument)])
         elif opcode in _CONSTANTS:
             stack.append(_CONSTANTS[opcode])
+        elif opcode in _CONTAINERS:
+            stack.append(_CONTAINERS[opcode]())
         elif opcode in _TUPLES:
             count = _TUPLES[opcode]
             stack[-count:] = [tuple(stack[-count:])]
+        elif opcode in _ITEMS:
+            self._extend(self.above_mark() if opcode.endswith("S") else [stack.pop()], stack[-1])
         else:
             self._step(opcode, argument)
 
@@ -194,20 +182,23 @@ class _Machine:
                 self.marks.append(len(stack))
             case "TUPLE":
                 stack.append(tuple(self.above_mark()))
-            case "REDUCE":
-                arguments, function = as_sequence(stack.pop()), stack.pop()
-                stack.append(self._call(function, arguments))
-            case "BINPERSID":
-                stack.append(self._persistent(stack.pop()))
-            case "NEWOBJ":
-                arguments, cls = as_sequence(stack.pop()), stack.pop()
-                stack.append(self._instance(cls, arguments))
-            case "BUILD":
-                state = stack.pop()
-                self._set_state(stack[-1], state)
-            case "MEMOIZE":
-                self.budget.memory(_ENTRY_BYTES)
-                self.memo[len(self.memo)] = stack[-1]
+            case "LIST":
+                stack.append(self.above_mark())
+            case "DICT":
+                stack.append(self._with_items({}, self.above_mark()))
+            case "SETITEM":
+                value, key = stack.pop(), stack.pop()
+                self._with_items(stack[-1], [key, value])
+            case "SETITEMS":
+                items = self.above_mark()
+                self._with_items(stack[-1], items)
+            case "EMPTY_SET":
+                self.budget.memory(_SET_BYTES)
+                stack.append(set())
+            case "FROZENSET":
+                items = self.above_mark()
+                self.charge(len(items) + 2)
+                stack.append(as_set(self.budget, items))
             case "GLOBAL":
                 stack.append(self._named(*str(argument).split(" ", 1)))
             case "STACK_GLOBAL":
@@ -215,32 +206,17 @@ class _Machine:
                 if not isinstance(first, str) or not isinstance(second, str):
                     raise InertPickleError("a name is expected")
                 stack.append(self._named(first, second))
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_SET":
-                self.budget.memory(_SET_BYTES)
-                stack.append(set())
-            case "LIST":
-                stack.append(self.above_mark())
-            case "DICT":
-                stack.append(self._with_items({}, self.above_mark()))
-            case "FROZENSET":
-                items = self.above_mark()
-                self.charge(len(items) + 2)
-                stack.append(as_set(self.budget, items))
-            case "APPEND":
-                self._extend([stack.pop()], stack[-1])
-            case "APPENDS" | "ADDITEMS":
-                items = self.above_mark()
-                self._extend(items, stack[-1])
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                self._with_items(stack[-1], [key, value])
-            case "SETITEMS":
-                items = self.above_mark()
-                self._with_items(stack[-1], items)
+            case "REDUCE":
+                arguments, function = as_sequence(stack.pop()), stack.pop()
+                stack.append(self._call(function, arguments))
+            case "NEWOBJ":
+                arguments, cls = as_sequence(stack.pop()), stack.pop()
+                stack.append(self._instance(cls, arguments))
+            case "BUILD":
+                state = stack.pop()
+                self._set_state(stack[-1], state)
+            case "BINPERSID":
+                stack.append(self._persistent(stack.pop()))
             case "PROTO" | "FRAME" | "STOP":
                 pass
             case "POP":
@@ -250,64 +226,56 @@ class _Machine:
             case "DUP":
                 stack.append(stack[-1])
             case _:
-                self._step_refused(opcode, argument)
+                stack.append(self._step_refused(opcode, argument))
 
-    def _step_refused(self, opcode: str, argument: object) -> None:
+    def _step_refused(self, opcode: str, argument: object) -> Inert:
         """Opcodes that tensors never need: they make objects by calls, or take them from outside the pickle."""
-        stack = self.stack
         match opcode:
             case "INST":
                 function = self._named(*str(argument).split(" ", 1))
-                stack.append(self._refuse(function, self.above_mark()))
+                return self._refuse(function, self.above_mark())
             case "OBJ":
                 cls, *rest = self.above_mark()
-                stack.append(self._refuse(cls, rest))
+                return self._refuse(cls, rest)
             case "NEWOBJ_EX":
-                _keywords, arguments, cls = stack.pop(), as_sequence(stack.pop()), stack.pop()
-                stack.append(self._refuse(cls, arguments))
+                _keywords, arguments, cls = self.stack.pop(), as_sequence(self.stack.pop()), self.stack.pop()
+                return self._refuse(cls, arguments)
             case "PERSID":
                 raise InertPickleError("a persistent id is not that of a tensor's storage")
             case "EXT1" | "EXT2" | "EXT4":
-                stack.append(self._refuse(f"the opcode {opcode} {argument}", ()))
-            case _:
-                self.found.calls[f"the opcode {opcode}"] = None
-                raise InertPickleError(f"the opcode {opcode} is refused")
+                return self._refuse(f"the opcode {opcode} {argument}", ())
+        self.result.calls[f"the opcode {opcode}"] = None
+        raise InertPickleError(f"the opcode {opcode} is refused")
 
     def _named(self, module: str, name: str = "") -> Global:
-        said = f"{module} {name}"
-        self.budget.work(len(said) // 256)
-        if said not in self._globals:
+        key = f"{module} {name}"
+        self.budget.work(len(key) // 256)
+        if key not in self._globals:
             self.budget.work(_NAME_STEPS)
-            self.budget.memory(3 * _OBJECT_BYTES + 2 * sys.getsizeof(said))
-            made = self._globals[said] = Global(module, name)
-            if not is_known(made):
-                self.found.names[str(made)] = None
-        return self._globals[said]
+            self.budget.memory(3 * _OBJECT_BYTES + 2 * sys.getsizeof(key))
+            self._globals[key] = Global(module, name)
+            if not is_known(self._globals[key]):
+                self.result.names[str(self._globals[key])] = None
+        return self._globals[key]
 
     def _persistent(self, identity: object) -> object:
         self.budget.work(_CALL_STEPS)
         self.budget.memory(_OBJECT_BYTES)
         try:
-            kept = persistent(identity)
-            if isinstance(kept, Storage) and self.found.storages.setdefault(kept.key, kept) != kept:
-                raise InertPickleError(f"storage {kept.key} is declared in two ways")
+            value = persistent(identity)
+            if isinstance(value, Storage) and self.result.storages.setdefault(value.key, value) != value:
+                raise InertPickleError(f"storage {value.key} is declared in two ways")
+            return value
         except InertPickleError as error:
-            self.found.note(str(error))
+            self.result.note(str(error))
             return Inert("storage")
-        return kept
 
     def _refuse(self, function: object, arguments: list[object] | tuple[object, ...]) -> Inert:
-        match function:
-            case Global():
-                called = str(function)
-            case str():
-                called = function
-            case _:
-                called = "a value of the file"
-        if called not in self.found.calls:
+        called = str(function) if isinstance(function, Global | str) else "a value of the file"
+        if called not in self.result.calls:
             self.budget.work(_NAME_STEPS)
             self.budget.memory(_OBJECT_BYTES)
-            self.found.calls[called] = None
+            self.result.calls[called] = None
         return self._inert(called, arguments)
 
     def _inert(self, name: str, arguments: list[object] | tuple[object, ...]) -> Inert:
@@ -317,28 +285,28 @@ class _Machine:
 
     def _call(self, function: object, arguments: list[object] | tuple[object, ...]) -> object:
         self.charge(_CALL_STEPS + len(arguments) + sum(map(_work_of, arguments)))
-        name = (function.module, function.name) if isinstance(function, Global) else ("", "")
-        if name not in CALLS and name not in COUNTED_CALLS:
+        stand_in = CALLS.get((function.module, function.name)) if isinstance(function, Global) else None
+        if stand_in is None:
             return self._refuse(function, arguments)
         try:
-            return CALLS[name](*arguments) if name in CALLS else COUNTED_CALLS[name](self.budget, *arguments)
+            return stand_in(self.budget, *arguments)
         except RefusedCallError:
             return self._refuse(function, arguments)
         except (InertPickleError, TypeError, ValueError) as error:
-            self.found.note(f"{function}: {printable(str(error))}")
+            self.result.note(f"{function}: {printable(str(error))}")
             return OddTensor(f"is damaged: {printable(str(error))}")
 
     def _instance(self, cls: object, arguments: list[object] | tuple[object, ...]) -> object:
         if not isinstance(cls, Global):
             return self._refuse(cls, arguments)
-        if (cls.module, cls.name) in CALLS or (cls.module, cls.name) in COUNTED_CALLS:
+        if (cls.module, cls.name) in CALLS:
             return self._call(cls, arguments)
         return self._inert(str(cls), arguments)
 
     def _set_state(self, target: object, state: object) -> None:
         """Keep the attributes of an instance; what dictionaries and tensors carry besides is of no use here."""
         if isinstance(target, Global):
-            self.found.calls[f"a change of {target}"] = None
+            self.result.calls[f"a change of {target}"] = None
         elif isinstance(target, Inert):
             self.charge(_work_of(state))
             parts = [part for part in (state if isinstance(state, tuple) else (state,)) if isinstance(part, dict)]

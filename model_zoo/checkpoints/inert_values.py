@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
-from model_zoo.utils.text import escaped
+from model_zoo.utils.text import printable
 
-#: Characters of a text of the file in a message, of which a file can cause many.
-_SHOWN = 200
+#: Characters of a module or a class in a message.
+_MOST_CHARACTERS = 200
 
 
 class InertPickleError(Exception):
@@ -25,7 +24,7 @@ class Global:
     name: str
 
     def __str__(self) -> str:
-        return printable(f"{self.module[:_SHOWN]}.{self.name[:_SHOWN]}")
+        return printable(f"{self.module[:_MOST_CHARACTERS]}.{self.name[:_MOST_CHARACTERS]}")
 
 
 @dataclass(eq=False, slots=True)
@@ -50,7 +49,7 @@ class Storage:
     """A block of numbers kept outside the pickle.
 
     Args:
-        dtype: Name of the torch dtype; None if the views tell it, and `numel` then counts bytes.
+        dtype: Name of the torch dtype; None if only the views have one, and `numel` then counts bytes.
     """
 
     key: str
@@ -60,7 +59,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TensorView:
-    """A tensor: a window on a storage. Offset and strides count elements."""
+    """A tensor: a view of a storage. Offset and strides count elements."""
 
     storage: Storage
     dtype: str
@@ -99,21 +98,3 @@ class OddTensor:
 AnyTensor = TensorView | OddTensor
 #: JSON values.
 Json = Mapping[str, Any] | list[Any] | str | int | float | bool | None
-
-
-def shortened(text: str) -> str:
-    """Text of a file for lines of which there is one for each tensor: escaped, of 200 characters at most."""
-    return escaped(text) if len(text) <= _SHOWN else f"{escaped(text[:_SHOWN])}…"
-
-
-def printable(text: str) -> str:
-    """The same for messages: in ASCII."""
-    start = text[: _SHOWN + 1]
-    shown = start if start.isprintable() and start.isascii() else start.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-
-
-def listed(names: Collection[str], most: int = 10) -> str:
-    """The first of some names, and how many more there are."""
-    shown = ", ".join(shortened(name) for name in islice(names, most))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

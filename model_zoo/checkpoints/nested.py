@@ -6,9 +6,9 @@ import math
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.inert_values import AnyTensor, Global, Inert, Json, OddTensor, Storage, TensorView, printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.budget import Budget, UnreadableError
+from model_zoo.checkpoints.inert_values import AnyTensor, Global, Inert, Json, OddTensor, Storage, TensorView
+from model_zoo.utils.text import printable
 
 #: Where a training run keeps its model, best first: averaged weights are what the official loaders take.
 MODEL_KEYS = (
@@ -25,81 +25,78 @@ _MOST_CODE = 8
 
 
 @dataclass
-class Found:
-    """What the walk found.
+class PickledParts:
+    """The content of a pickle, sorted.
 
     Args:
         state_dicts: By path; "" for tensors at the top.
         modules: Class of the modules among them, by path.
         optimizers: Paths of those that are states of optimizers.
         values: All else, as JSON values in the same nesting.
+        problem: Why it was not looked at whole; None if it was.
     """
 
     state_dicts: dict[str, dict[str, AnyTensor]] = field(default_factory=dict)
     modules: dict[str, str] = field(default_factory=dict)
     optimizers: set[str] = field(default_factory=set)
     values: Json = None
-    problems: list[str] = field(default_factory=list)
+    problem: str | None = None
 
 
-def find_state_dicts(value: object, budget: Budget) -> Found:
-    """Sort the content of a pickle; where that takes too much, what was found until then."""
-    walk = _Walk(budget)
-    walk.found.values = walk.visit(value, "", 0)
-    if walk.cut:
-        walk.found.problems.append(walk.cut)
-    return walk.found
+def sort_pickled(value: object, budget: Budget) -> PickledParts:
+    """Sort the content of a pickle; where that takes too much, what was met until then."""
+    walk = _PickleWalk(budget)
+    walk.parts.values = walk.visit(value, "", 0)
+    return walk.parts
 
 
 def main_path(paths: Collection[str], start: str = "", levels: int = 8) -> str | None:
     """Which state dict the official loaders take: the first under a known key, else the one at `start`."""
     for key in MODEL_KEYS if levels else ():
-        inner = join(start, key)
-        below = f"{inner}."
-        if inside := [path for path in paths if path == inner or path.startswith(below)]:
-            found = main_path(inside, inner, levels - 1)
-            if found is not None:
-                return found
+        inner = _join(start, key)
+        inside = [path for path in paths if path == inner or path.startswith(f"{inner}.")]
+        if inside and (main := main_path(inside, inner, levels - 1)) is not None:
+            return main
     return start if start in paths else None
 
 
-def join(path: str, name: object) -> str:
-    """The path of something inside what `path` names."""
-    text = name if isinstance(name, str) else str(name)
-    return f"{path}.{text}" if path else text
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
 
 
-class _Walk:
+class _PickleWalk:
     def __init__(self, budget: Budget) -> None:
-        self.found = Found()
-        self.cut: str | None = None
+        self.parts = PickledParts()
         self._budget = budget
         self._spent = False
         self._open: set[int] = set()
 
     def _may(self, values: int = 1, text: str = "") -> bool:
-        """Count values that are looked at, and a name or path that is made; say whether the walk may go on."""
+        """Count values that are looked at, and a name or path that is made; returns whether the walk may go on."""
         if not self._spent:
             try:
                 self._budget.work(_VALUE_STEPS * values + len(text) // 1024)
                 self._budget.memory(_VALUE_BYTES * values + 4 * len(text))
             except UnreadableError as error:
-                self._spent, self.cut = True, f"{_ENDLESS}: {error}"
+                self._spent, self.parts.problem = True, f"{_ENDLESS}: {error}"
         return not self._spent
 
+    def _cut(self) -> None:
+        self.parts.problem = self.parts.problem or _ENDLESS
+
     def visit(self, value: object, path: str, depth: int, names: str | None = None) -> Json:
-        """Give the plain part of a value, and put its tensors where they belong.
+        """Put the tensors of a value where they belong, and return its plain part.
 
         Args:
             names: Inside an optimizer's state: what stands before the names of tensors, which all belong to one dict.
         """
         if isinstance(value, (TensorView, OddTensor)):
-            self._keep(path, "tensor" if names is None else names.removesuffix("."), value)
+            self._add(path, "tensor" if names is None else names.removesuffix("."), value)
             return None
         if not isinstance(value, _CONTAINERS):
             return plain(value) if self._may() else "…"
         if depth > _MAX_DEPTH or id(value) in self._open:
-            self.cut = self.cut or _ENDLESS
+            self._cut()
             return "…"
         size = len(value.state) if isinstance(value, Inert) else len(value)
         if not self._may(3 + size // 4, path + (names or "")):
@@ -115,12 +112,11 @@ class _Walk:
             return self._visit_inert(value, path, depth, names)
         if isinstance(value, dict):
             if names is None and {"state", "param_groups"} <= value.keys():
-                self.found.optimizers.add(path)
+                self.parts.optimizers.add(path)
                 names = ""
             return self._visit_items(value.items(), path, depth, names)
         items = value if isinstance(value, (list, tuple)) else sorted(value, key=str)  # type: ignore[call-overload]
-        rest = self._visit_items(enumerate(items), path, depth, names)
-        return list(rest.values())
+        return list(self._visit_items(enumerate(items), path, depth, names).values())
 
     def _visit_items(
         self, items: Iterable[tuple[object, object]], path: str, depth: int, names: str | None
@@ -129,44 +125,39 @@ class _Walk:
         for key, item in items:
             if self._spent:
                 break
-            name = plain_name(key)
-            if is_tensor(item):
-                self._keep(path, name if names is None else names + name, item)  # type: ignore[arg-type]
+            name = _plain_name(key)
+            if isinstance(item, (TensorView, OddTensor)):
+                self._add(path, name if names is None else names + name, item)
             elif not isinstance(item, _CONTAINERS):
                 rest[name] = self.visit(item, path, depth + 1)
             else:
                 inner = (
-                    self.visit(item, join(path, name), depth + 1)
+                    self.visit(item, _join(path, name), depth + 1)
                     if names is None
                     else self.visit(item, path, depth + 1, f"{names}{name}.")
                 )
-                if not self._only_tensors(item, inner):
+                if inner or not item or not isinstance(item, (dict, list, tuple)):  # else it held only tensors
                     rest[name] = inner
         return rest
 
-    @staticmethod
-    def _only_tensors(item: object, rest: Json) -> bool:
-        """Whether nothing of a container is left once its tensors are told elsewhere."""
-        return isinstance(item, (dict, list, tuple)) and bool(item) and not rest
-
     def _visit_inert(self, value: Inert, path: str, depth: int, names: str | None) -> Json:
         if names is None and (tensors := dict(self._parameters_of(value))):
-            self.found.state_dicts[path] = tensors
-            self.found.modules[path] = value.type_name
-            told = {key: item for key, item in value.state.items() if not str(key).startswith("_")}
-            children = set(_group(value, "_modules")) | {key for key, item in told.items() if isinstance(item, Inert)}
-            kept = [(key, item) for key, item in told.items() if key not in children and not is_tensor(item)]
-            return {"class": value.type_name, **self._visit_items(kept, path, depth, None)}
-        if (number := numpy_number(value)) is not None:
+            self.parts.state_dicts[path] = tensors
+            self.parts.modules[path] = value.type_name
+            attributes = {key: item for key, item in value.state.items() if not str(key).startswith("_")}
+            children = {*_group(value, "_modules"), *(k for k, item in attributes.items() if isinstance(item, Inert))}
+            plain_ones = [(k, v) for k, v in attributes.items() if k not in children and not isinstance(v, AnyTensor)]
+            return {"class": value.type_name, **self._visit_items(plain_ones, path, depth, None)}
+        if (number := _numpy_number(value)) is not None:
             return number
-        made: dict[str, Json] = {"class": value.type_name}
+        parts: dict[str, Json] = {"class": value.type_name}
         if value.arguments:
-            made["arguments"] = self.visit(value.arguments, join(path, "arguments"), depth + 1, names)
-        return {**made, **self._visit_items(value.state.items(), path, depth, names)}
+            parts["arguments"] = self.visit(value.arguments, _join(path, "arguments"), depth + 1, names)
+        return {**parts, **self._visit_items(value.state.items(), path, depth, names)}
 
-    def _keep(self, path: str, name: str, tensor: AnyTensor) -> None:
+    def _add(self, path: str, name: str, tensor: AnyTensor) -> None:
         if self._may(1, name):
-            self.found.state_dicts.setdefault(path, {})[name] = tensor
+            self.parts.state_dicts.setdefault(path, {})[name] = tensor
 
     def _parameters_of(self, module: Inert) -> Iterator[tuple[str, AnyTensor]]:
         """Walk a pickled module as `Module.state_dict` would; one of TorchScript has its tensors as attributes."""
@@ -174,7 +165,7 @@ class _Walk:
         while waiting:
             prefix, current, depth = waiting.pop()
             if depth > _MAX_DEPTH:
-                self.cut = self.cut or _ENDLESS
+                self._cut()
                 return
             is_script = current.type_name.startswith("__torch__")
             skipped = current.state.get("_non_persistent_buffers_set")
@@ -184,21 +175,16 @@ class _Walk:
                 return
             for group in groups:
                 for name, tensor in group.items():
-                    if is_tensor(tensor) and not (isinstance(skipped, set) and name in skipped):
-                        full = prefix + plain_name(name)
+                    if isinstance(tensor, AnyTensor) and not (isinstance(skipped, set) and name in skipped):
+                        full = prefix + _plain_name(name)
                         if not self._may(1, full):
                             return
-                        yield full, tensor  # type: ignore[misc]
-            children = [(plain_name(name), child) for name, child in below.items() if isinstance(child, Inert)]
+                        yield full, tensor
+            children = [(_plain_name(name), child) for name, child in below.items() if isinstance(child, Inert)]
             for name, child in reversed(children):
                 if not self._may(1, prefix):
                     return
                 waiting.append((f"{prefix}{name}.", child, depth + 1))
-
-
-def is_tensor(value: object) -> bool:
-    """Whether a pickled value is a tensor."""
-    return isinstance(value, (TensorView, OddTensor))
 
 
 def _group(module: Inert, group: str) -> dict[object, object]:
@@ -206,8 +192,7 @@ def _group(module: Inert, group: str) -> dict[object, object]:
     return items if isinstance(items, dict) else {}
 
 
-def plain_name(key: object) -> str:
-    """A key as text."""
+def _plain_name(key: object) -> str:
     if isinstance(key, str):
         return key
     return str(key) if isinstance(key, (int, float, Global)) else printable(repr(key))
@@ -229,8 +214,8 @@ def plain(value: object) -> Json:
     return printable(str(value))
 
 
-def numpy_number(value: Inert) -> Json:
-    """A numpy scalar, as best figures in checkpoints are."""
+def _numpy_number(value: Inert) -> Json:
+    """A numpy scalar, as best figures in checkpoints are; None if it is none."""
     match value:
         case Inert("numpy.scalar", (Inert("numpy.dtype", (str(code), *_)), bytes(content))) if len(code) <= _MOST_CODE:
             import numpy as np

@@ -1,4 +1,4 @@
-"""`open_checkpoint`: any file or folder that holds a model, told by its content, never by its suffix."""
+"""`open_checkpoint`: any file or folder that holds a model, known by its content, never by its suffix."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_zoo.checkpoints.budget import Budget
+from model_zoo.checkpoints.arrays import is_npz, read_npz
+from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, Format, ValueFigures
-from model_zoo.checkpoints.exported_program import exported_prefix, open_exported
-from model_zoo.checkpoints.hugging_face import open_folder, read_config
-from model_zoo.checkpoints.inert_values import listed, shortened
-from model_zoo.checkpoints.memory import unpacked_bytes
-from model_zoo.checkpoints.npz_file import is_npz, open_npz
-from model_zoo.checkpoints.onnx_file import open_onnx
-from model_zoo.checkpoints.places import Opened, UnpackedBytes, UnreadableError
-from model_zoo.checkpoints.safetensors_file import is_safetensors, open_safetensors
-from model_zoo.checkpoints.sharded import is_index, open_sharded
-from model_zoo.checkpoints.shown import fitted
-from model_zoo.checkpoints.tflite_file import TFLITE_MARK, open_tflite
-from model_zoo.checkpoints.torch_file import open_torch_legacy, open_torch_zip, torch_prefix
+from model_zoo.checkpoints.exported_reader import exported_prefix, read_exported
+from model_zoo.checkpoints.hugging_face import read_config, read_folder
+from model_zoo.checkpoints.onnx_reader import read_onnx
+from model_zoo.checkpoints.output_limit import limit_output
+from model_zoo.checkpoints.safetensors_reader import is_safetensors, read_safetensors
+from model_zoo.checkpoints.sharded import is_index, read_sharded
+from model_zoo.checkpoints.stored_tensor import StoredTensor, UnpackedBytes
+from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, read_tflite
+from model_zoo.checkpoints.torch_reader import read_torch_legacy, read_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
+from model_zoo.utils.text import listed, shortened
 
 if TYPE_CHECKING:
     import torch
@@ -37,8 +36,7 @@ _FIGURES_STEPS = 100
 
 #: Suffixes that each format is usually given.
 _SUFFIXES = {
-    Format.TORCH_ZIP: (".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl"),
-    Format.TORCH_LEGACY: (".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl"),
+    **dict.fromkeys((Format.TORCH_ZIP, Format.TORCH_LEGACY), (".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl")),
     Format.TORCHSCRIPT: (".pt", ".pth", ".ts", ".jit", ".torchscript"),
     Format.PT2: (".pt2",),
     Format.SAFETENSORS: (".safetensors",),
@@ -47,34 +45,29 @@ _SUFFIXES = {
     Format.TFLITE: (".tflite", ".lite"),
 }
 
-
 #: Formats that say nothing of the architecture themselves.
 _BARE = (Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.TORCH_SHARDED, Format.SAFETENSORS, Format.SAFETENSORS_SHARDED)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model file: what it says of itself, and a way to its tensors.
-
-    Args:
-        contents: Worked out without torch.
-    """
+    """A model file: what it says of itself, and a way to its tensors."""
 
     contents: Contents
-    _opened: Opened
     _budget: Budget
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that values come from."""
-        return self._opened.files
+        return self.contents.files
 
     @property
     def declared_bytes(self) -> int:
         """What all its values take, with all that must be unpacked to get at them."""
-        said = sum(info.nbytes for tensors in self.contents.state_dicts.values() for info in tensors.values())
-        places = (place for places in self._opened.places.values() for place in places.values())
-        return max(said, unpacked_bytes(places))
+        from model_zoo.checkpoints.values import unpacked_bytes
+
+        infos = [info for tensors in self.contents.state_dicts.values() for info in tensors.values()]
+        return max(sum(info.nbytes for info in infos), unpacked_bytes(info.stored for info in infos if info.stored))
 
     def figures(self, which: str) -> Iterator[tuple[str, ValueFigures | str]]:
         """What the values of each readable tensor are like, one tensor after the other, without torch.
@@ -88,24 +81,26 @@ class Checkpoint:
             UserError: They need more memory than is free, or there are more tensors than a file of its size may have
                 looked at.
         """
-        from model_zoo.checkpoints.memory import check_memory
-        from model_zoo.checkpoints.values import figures_by_source
+        from model_zoo.checkpoints.values import check_memory, figures_by_source
 
-        places = self._opened.places[which]
+        tensors = self._stored(which)
         try:
-            self._budget.work(_FIGURES_STEPS * len(places))
+            self._budget.work(_FIGURES_STEPS * len(tensors))
         except UnreadableError as error:
             raise UserError(f"{self.contents.path}: {error}", "inspect it without --values") from error
-        for place in {place.source: place for place in places.values()}.values():
-            if isinstance(place.source, UnpackedBytes):
-                check_memory([place], f"{self.contents.path}, '{which}'")
-        yield from figures_by_source(places)
+        for stored in {stored.source: stored for stored in tensors.values()}.values():
+            if isinstance(stored.source, UnpackedBytes):
+                check_memory([stored], f"{self.contents.path}, '{which}'")
+        yield from figures_by_source(tensors)
+
+    def _stored(self, which: str) -> dict[str, StoredTensor]:
+        return {name: info.stored for name, info in self.contents.state_dicts[which].items() if info.stored}
 
     def load(self, which: str | None = None, partial: bool = False) -> dict[str, torch.Tensor]:
         """Tensors by name, on the CPU, as they are stored: mapped into memory where the format allows.
 
-        Quantized tensors give their integers; `TensorInfo.quantization` says what they mean. Changing a tensor does not
-        change the file. The file must not be cut short while tensors of it are in use.
+        Quantized tensors are loaded as their integers; `TensorInfo.quantization` says what they mean. Changing a tensor
+        does not change the file. The file must not be cut short while tensors of it are in use.
 
         Args:
             which: One of `contents.state_dicts`; the main one if None.
@@ -115,24 +110,21 @@ class Checkpoint:
             UserError: There is no such state dict, or it needs more memory than is free.
             ModelZooError: Tensors cannot be read; names the first hundred.
         """
-        from model_zoo.checkpoints.tensors import load_tensors
+        from model_zoo.checkpoints.values import load_tensors
 
         contents = self.contents
-        where = contents.main if which is None else which
-        if where is None:
+        name = contents.main if which is None else which
+        if name is None:
             raise UserError(f"{contents.path} holds no tensors", _KINDS)
-        if where not in contents.state_dicts:
-            command = f"model-zoo inspect {contents.path}"
-            raise unknown_name("state dict", where, contents.state_dicts, command)
-        infos = contents.state_dicts[where]
-        bad = [f"'{name}' {info.problem}" for name, info in infos.items() if info.problem]
+        if name not in contents.state_dicts:
+            raise unknown_name("state dict", name, contents.state_dicts, f"model-zoo inspect {contents.path}")
+        infos = contents.state_dicts[name]
+        bad = [f"'{tensor}' {info.problem}" for tensor, info in infos.items() if info.problem]
         if bad and not partial:
-            raise ModelZooError(
-                f"{contents.path}: {len(bad)} of {len(infos)} tensors cannot be read: {listed(bad, most=100)}",
-                "copy or download it again",
-            )
+            message = f"{len(bad)} of {len(infos)} tensors cannot be read: {listed(bad, most=100)}"
+            raise ModelZooError(f"{contents.path}: {message}", "copy or download it again")
         try:
-            return load_tensors(self._opened.places[where], str(contents.path), partial)
+            return load_tensors(self._stored(name), str(contents.path), partial)
         except UnreadableError as error:
             raise ModelZooError(f"{contents.path}: {error}", "copy or download it again") from error
 
@@ -146,26 +138,25 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             be read does not raise: see `contents.problems`.
     """
     path = Path(path)
-    shown = shortened(str(path))
+    file = shortened(str(path))
     budget = Budget()
-
-    def opener(file: Path) -> Opened:
-        return open_file(file, budget)
-
     try:
         with budget.share(0.75):
-            opened = open_folder(path, opener, budget) if path.is_dir() else open_file(path, budget)
-        contents = replace(opened.contents, notes=(*opened.contents.notes, *_suffix_note(path, opened)))
+            if path.is_dir():
+                contents = read_folder(path, lambda part: read_file(part, budget), budget)
+            else:
+                contents = read_file(path, budget)
+        contents = replace(contents, notes=(*contents.notes, *_suffix_note(path, contents.format)))
         if contents.config is None and contents.format in _BARE:
             with budget.share(0.5):
                 contents = _with_config_beside(contents, budget)
-        return Checkpoint(fitted(contents, budget), opened, budget)
+        return Checkpoint(limit_output(contents, budget), budget)
     except UnreadableError as error:
-        raise UserError(f"{shown}: {error}", error.hint) from error
+        raise UserError(f"{file}: {error}", error.hint) from error
     except FileNotFoundError as error:
-        raise UserError(f"no file at {shown}", _KINDS) from error
+        raise UserError(f"no file at {file}", _KINDS) from error
     except OSError as error:
-        raise UserError(f"{shown} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error
 
 
 def _with_config_beside(contents: Contents, budget: Budget) -> Contents:
@@ -179,82 +170,68 @@ def _with_config_beside(contents: Contents, budget: Budget) -> Contents:
     return replace(contents, config=config if isinstance(config, dict) else None)
 
 
-def _suffix_note(path: Path, opened: Opened) -> list[str]:
-    usual = _SUFFIXES.get(opened.contents.format)
+def _suffix_note(path: Path, format: Format) -> list[str]:
+    usual = _SUFFIXES.get(format)
     if usual is None or not path.suffix or path.suffix.lower() in usual:
         return []
-    return [f"the suffix {path.suffix} is not one of {opened.contents.format} ({', '.join(usual)})"]
+    return [f"the suffix {path.suffix} is not one of {format} ({', '.join(usual)})"]
 
 
-def open_file(path: Path, budget: Budget) -> Opened:
-    """Read one file, or the index of several.
-
-    Raises:
-        UnreadableError: It holds no model.
-        OSError: It cannot be read at all.
-    """
+def read_file(path: Path, budget: Budget) -> Contents:
+    """Read one file, or the index of several."""
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its other end
         raise UnreadableError("is no plain file", _KINDS)
     if is_index(path):
-        return open_sharded(path, lambda part: _open_single(part, budget), budget)
-    return _open_single(path, budget)
+        return read_sharded(path, lambda part: _read_single(part, budget), budget)
+    return _read_single(path, budget)
 
 
-def _open_single(path: Path, budget: Budget) -> Opened:
+def _read_single(path: Path, budget: Budget) -> Contents:
     budget.add_file(path)
     if not path.stat().st_size:  # as also of files that the system makes up as they are read, some of them without end
         raise UnreadableError("is empty: its size is 0", _KINDS)
     with path.open("rb") as file:
         head = file.read(1024)
-    return _opener(head)(path, budget)
+    return _reader(head)(path, budget)
 
 
-def _opener(head: bytes) -> Callable[[Path, Budget], Opened]:
-    """Which reader a file that begins so needs.
-
-    Raises:
-        UnreadableError: None.
-    """
+def _reader(head: bytes) -> Callable[[Path, Budget], Contents]:
+    """The reader for a file that begins so."""
     if is_safetensors(head):
-        return open_safetensors
+        return read_safetensors
     if head.startswith(b"PK"):
-        return _open_zip
+        return _read_zip
     if head.startswith(b"\x80"):
-        return open_torch_legacy
+        return read_torch_legacy
     offset, mark = TFLITE_MARK
     if head[offset : offset + len(mark)] == mark:
-        return open_tflite
-    said = _what_else(head)
-    if said != _UNKNOWN:
-        raise UnreadableError(said, _KINDS)
-    return open_onnx  # which has no mark: it says itself whether it is one
+        return read_tflite
+    if (kind := _other_kind(head)) != _UNKNOWN:
+        raise UnreadableError(kind, _KINDS)
+    return read_onnx  # which has no mark: it says itself whether it is one
 
 
-def _open_zip(path: Path, budget: Budget) -> Opened:
+def _read_zip(path: Path, budget: Budget) -> Contents:
     archive = read_zip(path, budget)
     if (prefix := exported_prefix(archive)) is not None:
-        return open_exported(archive, prefix)
+        return read_exported(archive, prefix)
     if (prefix := torch_prefix(archive)) is not None:
-        return open_torch_zip(archive, prefix)
+        return read_torch_zip(archive, prefix)
     if is_npz(archive):
-        return open_npz(archive)
-    raise UnreadableError(
-        "; ".join(["is a zip file, but no checkpoint: there is no data.pkl in it", *archive.problems[:3]])
-    )
+        return read_npz(archive)
+    message = "is a zip file, but no checkpoint: there is no data.pkl in it"
+    raise UnreadableError("; ".join([message, *archive.problems[:3]]))
 
 
-def _what_else(head: bytes) -> str:
-    """Say what a file is that is no checkpoint."""
+def _other_kind(head: bytes) -> str:
+    """What a file is that is no checkpoint."""
     start = head.lstrip().lower()
     if not start:
         return "is empty"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is a web page, not a checkpoint: the download went wrong"
     text = head.decode("utf-8", errors="ignore")
-    if (
-        text.strip()
-        and len(text.encode()) >= len(head) - 3
-        and all(character.isprintable() or character.isspace() for character in text)
-    ):
+    is_text = len(text.encode()) >= len(head) - 3 and all(c.isprintable() or c.isspace() for c in text)
+    if text.strip() and is_text:
         return f"is a text file, not a checkpoint: it begins '{shortened(text.strip().splitlines()[0][:40])}'"
     return _UNKNOWN

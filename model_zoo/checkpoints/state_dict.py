@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.contents import Format
-from model_zoo.checkpoints.inert_values import listed
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.text import listed
 
 if TYPE_CHECKING:
     import torch
 
-_TAKEN = (Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.SAFETENSORS, Format.SAFETENSORS_SHARDED, Format.TORCH_SHARDED)
+_FORMATS = (Format.TORCH_ZIP, Format.TORCH_LEGACY, Format.SAFETENSORS, Format.SAFETENSORS_SHARDED, Format.TORCH_SHARDED)
 _HINT = "give a .safetensors, .pt or .pth file"
 
 
@@ -40,7 +40,7 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     contents = checkpoint.contents
     if contents.calls:
         raise UserError(f"{path}: refuses to call {listed(contents.calls)}", _HINT)
-    if contents.format not in _TAKEN:
+    if contents.format not in _FORMATS:
         raise UserError(f"{path}: is a {contents.format} program, not a checkpoint", _HINT)
     if contents.problems:
         raise UserError(f"{path} is truncated or damaged: {contents.problems[0]}", "copy or download it again")
@@ -94,9 +94,9 @@ def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor],
             name for name, tensor in state_dict.items() if name not in odd and not bool(torch.isfinite(tensor).all())
         ],
     }
-    found = [f"{len(names)} {problem}: {', '.join(names)}" for problem, names in problems.items() if names]
-    if found:
-        raise UserError(f"{source} does not fit {type(module).__name__}: {'; '.join(found)}")
+    lines = [f"{len(names)} {problem}: {', '.join(names)}" for problem, names in problems.items() if names]
+    if lines:
+        raise UserError(f"{source} does not fit {type(module).__name__}: {'; '.join(lines)}")
     module.load_state_dict(versioned(module, state_dict))
 
 
@@ -130,6 +130,6 @@ def _text(dtype: torch.dtype) -> str:
 
 def versioned(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> OrderedDict[str, torch.Tensor]:
     """Tensors as a state dict of this module's own version: some modules, e.g. MNASNet, load no other."""
-    made = OrderedDict(tensors)
-    made._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # as torch calls it
-    return made
+    state_dict = OrderedDict(tensors)
+    state_dict._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]  # as torch calls it
+    return state_dict

@@ -8,9 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.budget import Budget, UnreadableError
+from model_zoo.utils.text import printable
 
 _MAX_DEPTH = 64
 #: Every value of a document stands behind one of these.
@@ -57,19 +56,15 @@ def _check_depth(value: Any, what: str) -> None:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"it has two values for '{printable(twice)}'")
-    return made
+    return values
 
 
 def read_json(path: Path, limit: int, budget: Budget) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UnreadableError: It cannot be opened, is larger than `limit` bytes, or no JSON.
-    """
+    """Read a JSON file of at most `limit` bytes."""
     try:
         budget.add_file(path)
         with path.open("rb") as file:

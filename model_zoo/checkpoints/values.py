@@ -1,62 +1,151 @@
-"""Values of stored tensors through numpy, without torch: all of a small one, or figures of a large one bit by bit."""
+"""Values of stored tensors: as numpy arrays, as torch tensors mapped into memory, or as figures of each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model_zoo.checkpoints.budget import UnreadableError
 from model_zoo.checkpoints.contents import ValueFigures
-from model_zoo.checkpoints.dtypes import numpy_dtype
-from model_zoo.checkpoints.places import FileBytes, Place, UnpackedBytes, UnreadableError
+from model_zoo.checkpoints.dtypes import ITEM_SIZES, numpy_dtype
+from model_zoo.checkpoints.stored_tensor import FileBytes, Source, StoredTensor, UnpackedBytes
+from model_zoo.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 #: Values that are looked at at once.
 _CHUNK = 2**20
 
 
-def read_values(place: Place) -> np.ndarray[Any, Any]:
-    """All values of a tensor that was found whole, in its shape.
+def unpacked_bytes(tensors: Iterable[StoredTensor]) -> int:
+    """What tensors take that are not mapped from a file: those that must be unpacked, and copies of one part of a file
+    that several tensors are taken from at odd addresses.
+    """
+    sources = {(stored.source, stored.dtype) for stored in tensors if stored.source.size}
+    copied: Counter[Path] = Counter()
+    for source, dtype in sources:
+        if isinstance(source, FileBytes) and source.begin % ITEM_SIZES[dtype]:
+            copied[source.path] += source.available
+    unpacked = {source for source, _ in sources if isinstance(source, UnpackedBytes)}
+    again = sum(max(0, size - path.stat().st_size) for path, size in copied.items())
+    return sum(source.size for source in unpacked) + again
+
+
+def check_memory(tensors: Iterable[StoredTensor], what: str) -> None:
+    """Refuse tensors that must be unpacked into more memory than is free. What is mapped from a file always fits.
 
     Raises:
-        UnreadableError: Compressed values are damaged.
+        UserError: With the size that is needed.
     """
-    return _values(place, None if isinstance(place.source, FileBytes) else place.source.content())
+    import psutil
+
+    needed, free = unpacked_bytes(tensors), int(psutil.virtual_memory().available)
+    if needed > free:
+        raise UserError(
+            f"{what} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free",
+            "convert it to safetensors, which is read in place, or use a larger machine",
+        )
 
 
-def figures_by_source(places: Mapping[str, Place]) -> Iterator[tuple[str, ValueFigures | str]]:
-    """Figures of tensors that were found whole, or what is wrong with them. What must be unpacked is unpacked once."""
-    for source, names in _by_source(places).items():
+class _Sources:
+    """The bytes behind tensors, each source mapped or unpacked once, so that those that share a storage still do.
+
+    Args:
+        writable: Whether the bytes may be changed in memory, which never changes the file.
+    """
+
+    def __init__(self, writable: bool = False) -> None:
+        self._writable = writable
+        self._files: dict[Path, np.ndarray[Any, Any]] = {}
+        self._unpacked: dict[UnpackedBytes, np.ndarray[Any, Any]] = {}
+
+    def bytes(self, source: Source) -> np.ndarray[Any, Any]:
+        if isinstance(source, UnpackedBytes):
+            if source not in self._unpacked:
+                content = bytearray(source.content()) if self._writable else source.content()
+                self._unpacked[source] = np.frombuffer(content, np.uint8)
+            return self._unpacked[source]
+        if source.path not in self._files:
+            self._files[source.path] = np.memmap(source.path, np.uint8, mode="c")
+        return self._files[source.path][source.begin : source.begin + source.available]
+
+
+def read_values(stored: StoredTensor) -> np.ndarray[Any, Any]:
+    """All values of a tensor, in its shape."""
+    return _array(stored, _Sources())
+
+
+def _array(stored: StoredTensor, sources: _Sources) -> np.ndarray[Any, Any]:
+    dtype = numpy_dtype(stored.dtype)
+    if 0 in stored.shape:
+        return np.empty(stored.shape, dtype)
+    raw, item = sources.bytes(stored.source), dtype.itemsize
+    row = raw[: raw.size // item * item].view(f"V{item}")  # numpy cannot lay out strides of types that are not its own
+    steps = [step * item for step in stored.strides]
+    return np.lib.stride_tricks.as_strided(row[stored.offset :], stored.shape, steps, writeable=False).view(dtype)
+
+
+def load_tensors(tensors: Mapping[str, StoredTensor], what: str, partial: bool) -> dict[str, torch.Tensor]:
+    """Tensors on the CPU in the type they are stored in, mapped into memory where their layout allows.
+
+    Changing one does not change the file.
+
+    Args:
+        what: Names the file in messages.
+        partial: Leave out compressed values that turn out to be damaged.
+
+    Raises:
+        UserError: What cannot be mapped needs more memory than is free.
+        UnreadableError: Compressed values are damaged; names the tensor.
+    """
+    import torch
+
+    check_memory(tensors.values(), what)
+    sources = _Sources(writable=True)
+    rows: dict[tuple[Source, str], torch.Tensor] = {}
+    loaded: dict[str, torch.Tensor] = {}
+    for name, stored in tensors.items():
+        dtype, key = getattr(torch, stored.dtype), (stored.source, stored.dtype)
+        if 0 in stored.shape:
+            loaded[name] = torch.empty(stored.shape, dtype=dtype)
+            continue
         try:
-            content = None if isinstance(source, FileBytes) else source.content()
+            if key not in rows:
+                rows[key] = torch.from_numpy(_aligned(sources.bytes(stored.source), dtype.itemsize)).view(dtype)
+            loaded[name] = rows[key].as_strided(stored.shape, stored.strides, stored.offset)
+        except UnreadableError as error:
+            if not partial:
+                raise UnreadableError(f"'{name}': {error}") from error
+    return loaded
+
+
+def _aligned(raw: np.ndarray[Any, Any], item: int) -> np.ndarray[Any, Any]:
+    """Whole values at whole addresses, as vector code expects them."""
+    raw = raw[: raw.size // item * item]
+    return raw.copy() if raw.ctypes.data % item else raw
+
+
+def figures_by_source(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str, ValueFigures | str]]:
+    """Figures of tensors, or what is wrong with them. What must be unpacked is unpacked once."""
+    by_source: dict[Source, list[str]] = {}
+    for name, stored in tensors.items():
+        by_source.setdefault(stored.source, []).append(name)
+    for source, names in by_source.items():
+        sources = _Sources()
+        try:
+            if isinstance(source, UnpackedBytes):
+                sources.bytes(source)
         except UnreadableError as error:
             yield from ((name, str(error)) for name in names)
             continue
         for name in names:
-            yield name, _figures(_values(places[name], content))
-
-
-def _by_source(places: Mapping[str, Place]) -> dict[FileBytes | UnpackedBytes, list[str]]:
-    found: dict[FileBytes | UnpackedBytes, list[str]] = {}
-    for name, place in places.items():
-        found.setdefault(place.source, []).append(name)
-    return found
-
-
-def _values(place: Place, content: bytes | memoryview | None) -> np.ndarray[Any, Any]:
-    """The values of a place.
-
-    Args:
-        content: Of its source, if that had to be unpacked.
-    """
-    if 0 in place.shape:
-        return np.empty(place.shape, numpy_dtype(place.dtype))
-    flat = _stored(place, content)
-    plain = flat.view(f"V{flat.itemsize}")  # numpy cannot lay out strides of types that are not its own
-    steps = [step * flat.itemsize for step in place.strides]
-    laid_out = np.lib.stride_tricks.as_strided(plain[place.offset :], place.shape, steps, writeable=False)
-    return laid_out.view(flat.dtype)
+            yield name, _figures(_array(tensors[name], sources))
 
 
 @np.errstate(all="ignore")
@@ -85,20 +174,9 @@ def _real(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _parts(values: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
     if values.size <= _CHUNK or not values.ndim:
         yield values
-        return
-    if values.ndim > 1 and values[0].size > _CHUNK:
+    elif values.ndim > 1 and values[0].size > _CHUNK:
         for row in values:
             yield from _parts(row)
-        return
-    step = max(1, _CHUNK // max(1, values[0].size))
-    for begin in range(0, len(values), step):
-        yield values[begin : begin + step]
-
-
-def _stored(place: Place, content: bytes | memoryview | None) -> np.ndarray[Any, Any]:
-    """The values of the place's source in one row."""
-    dtype, source = numpy_dtype(place.dtype), place.source
-    if isinstance(source, FileBytes):
-        return np.memmap(source.path, dtype, mode="r", offset=source.begin, shape=(source.available // dtype.itemsize,))
-    assert content is not None
-    return np.frombuffer(content, dtype, len(content) // dtype.itemsize)
+    else:
+        step = max(1, _CHUNK // max(1, values[0].size))
+        yield from (values[begin : begin + step] for begin in range(0, len(values), step))

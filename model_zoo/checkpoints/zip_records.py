@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import mmap
+import os
 import struct
 import zipfile
 import zlib
@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import FileBytes, UnpackedBytes, UnreadableError, file_bytes
+from model_zoo.checkpoints.budget import Budget, UnreadableError
+from model_zoo.checkpoints.stored_tensor import FileBytes, Source, UnpackedBytes
+from model_zoo.utils.text import printable
 
 #: What one record of a directory takes, its name aside; and how fast bytes are unpacked.
 _RECORD_STEPS, _RECORD_BYTES, _BYTES_FOR_A_STEP = 12, 1200, 512
@@ -27,14 +27,14 @@ _CHUNK = 2**20
 _LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
-#: Stands for a size that is told elsewhere.
+#: Stands for a size that is in another field.
 _LARGE = 0xFFFFFFFF
 #: What deflate can do at best; a record that promises more is lying.
 _MOST_RATIO = 1032
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ZipRecord:
     """One file of a zip file.
 
     Args:
@@ -64,32 +64,24 @@ class ZipRecords:
 
     path: Path
     file_size: int
-    records: Mapping[str, Record]
+    records: Mapping[str, ZipRecord]
     budget: Budget
     problems: list[str] = field(default_factory=list)
-    _sources: dict[str, FileBytes | UnpackedBytes] = field(default_factory=dict)
+    _sources: dict[str, Source] = field(default_factory=dict)
 
-    def source(self, name: str) -> FileBytes | UnpackedBytes:
-        """Where a record's bytes are.
-
-        Raises:
-            UnreadableError: There is none of that name, or it cannot be read.
-        """
+    def source(self, name: str) -> Source:
+        """Where a record's bytes are."""
         if name not in self._sources:
             record = self._record(name)
             self._sources[name] = (
                 UnpackedBytes(record.size, lambda: self._inflate(record))
                 if record.deflated
-                else file_bytes(self.path, record.begin, record.size, self.file_size)
+                else FileBytes.of(self.path, record.begin, record.size, self.file_size)
             )
         return self._sources[name]
 
     def read(self, name: str, limit: int) -> bytes:
-        """A small record, which takes memory for good.
-
-        Raises:
-            UnreadableError: It is missing, damaged, larger than `limit` bytes, or asks for too much.
-        """
+        """A record of at most `limit` bytes, which takes memory for good."""
         record = self._record(name)
         if record.size > limit:
             raise UnreadableError(
@@ -104,41 +96,28 @@ class ZipRecords:
         return content
 
     def head(self, name: str, size: int) -> bytes:
-        """The first bytes of a record, once unpacked.
-
-        Raises:
-            UnreadableError: It is missing or damaged.
-        """
+        """The first bytes of a record, once unpacked."""
         record = self._record(name)
         self.budget.work(size // _BYTES_FOR_A_STEP + 20)
         start = self._stored(record, size)
-        if not record.deflated:
-            return start
-        try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(start, size)
-        except zlib.error as error:
-            raise UnreadableError(f"its record {printable(name)} is damaged: {error}") from error
+        return _unpacked(record, start, size) if record.deflated else start
 
     def verify(self, name: str) -> None:
-        """Compare the bytes of a record with its checksum. Those that are packed are compared as they are unpacked.
-
-        Raises:
-            UnreadableError: They differ.
-        """
+        """Compare the bytes of a record with its checksum. Those that are packed are compared as they are unpacked."""
         record = self._record(name)
         if not record.deflated:
-            found, left = 0, record.size
+            checksum, left = 0, record.size
             with self.path.open("rb") as file:
                 file.seek(record.begin)
                 while left and (part := file.read(min(left, _CHUNK))):
-                    found, left = zlib.crc32(part, found), left - len(part)
-            self._compare(record, found)
+                    checksum, left = zlib.crc32(part, checksum), left - len(part)
+            self._compare(record, checksum)
 
-    def _compare(self, record: Record, found: int) -> None:
-        if record.checksum not in (None, found):
+    def _compare(self, record: ZipRecord, checksum: int) -> None:
+        if record.checksum not in (None, checksum):
             raise UnreadableError(f"its record {printable(record.name)} is damaged: its checksum differs")
 
-    def _record(self, name: str) -> Record:
+    def _record(self, name: str) -> ZipRecord:
         record = self.records.get(name)
         if record is None:
             raise UnreadableError(f"its record {printable(name)} is missing")
@@ -146,35 +125,33 @@ class ZipRecords:
             raise UnreadableError(f"its record {printable(name)} {record.problem}")
         return record
 
-    def _stored(self, record: Record, size: int) -> bytes:
+    def _stored(self, record: ZipRecord, size: int) -> bytes:
         with self.path.open("rb") as file:
             file.seek(record.begin)
             return file.read(min(size, record.packed))
 
-    def _inflate(self, record: Record) -> bytes:
-        packed = self._stored(record, record.packed)
-        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-        try:
-            content = unpacker.decompress(packed, record.size + 1)
-        except zlib.error as error:
-            raise UnreadableError(f"its record {printable(record.name)} is damaged: {error}") from error
+    def _inflate(self, record: ZipRecord) -> bytes:
+        content = _unpacked(record, self._stored(record, record.packed), record.size + 1)
         if len(content) != record.size:
             raise UnreadableError(f"its record {printable(record.name)} does not unpack to {record.size} bytes")
         self._compare(record, zlib.crc32(content))
         return content
 
 
-def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None) -> ZipRecords:
-    """Find the records of a zip file, or of one that lies inside another file.
+def _unpacked(record: ZipRecord, packed: bytes, most: int) -> bytes:
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most)
+    except zlib.error as error:
+        raise UnreadableError(f"its record {printable(record.name)} is damaged: {error}") from error
 
-    Raises:
-        UnreadableError: It has too many records.
-    """
+
+def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None) -> ZipRecords:
+    """Find the records of a zip file, or of one that lies inside another file."""
     file_size = path.stat().st_size
     end = file_size if size is None else min(begin + size, file_size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
-            with zipfile.ZipFile(_Window(content, begin, end, budget)) as archive:
+            with zipfile.ZipFile(_ZipWindow(content, begin, end, budget)) as archive:
                 infos = archive.infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error, EOFError) as error:
             records = list(_scan(content, begin, end, budget))
@@ -185,25 +162,24 @@ def read_zip(path: Path, budget: Budget, begin: int = 0, size: int | None = None
     return ZipRecords(path, file_size, _collect(records, problems), budget, problems)
 
 
-def _collect(records: list[Record], problems: list[str]) -> dict[str, Record]:
-    """Records by name; which one is meant of those that are there twice cannot be told."""
+def _collect(records: list[ZipRecord], problems: list[str]) -> dict[str, ZipRecord]:
+    """Records by name; which one of two of a name is meant is not known."""
     by_name = {record.name: record for record in records}
-    twice = {name for name, count in Counter(record.name for record in records).items() if count > 1}
-    shared = _overlapping(by_name.values())
+    counts, overlapping = Counter(record.name for record in records), _overlapping(by_name.values())
     for name in by_name:
-        if name in twice:
+        if counts[name] > 1:
             problems.append(f"{printable(name)} is in the zip file more than once: which one is meant cannot be told")
             by_name[name] = replace(by_name[name], problem="is there more than once")
-        elif name in shared:
+        elif name in overlapping:
             problems.append(f"{printable(name)} is packed into the same bytes as another record")
             by_name[name] = replace(by_name[name], problem="is packed into the same bytes as another record")
     return by_name
 
 
-def _overlapping(records: Iterable[Record]) -> set[str]:
+def _overlapping(records: Iterable[ZipRecord]) -> set[str]:
     """Names of packed records that share bytes: so a few bytes could be unpacked any number of times."""
     shared = set[str]()
-    before: Record | None = None
+    before: ZipRecord | None = None
     for record in sorted((r for r in records if r.deflated and not r.problem), key=lambda r: (r.begin, r.packed)):
         if before is not None and record.begin < before.begin + before.packed:
             shared |= {before.name, record.name}
@@ -212,7 +188,7 @@ def _overlapping(records: Iterable[Record]) -> set[str]:
     return shared
 
 
-def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> Record:
+def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> ZipRecord:
     header = begin + info.header_offset
     problem, data = None, end
     if not 0 <= header <= end - _LOCAL_HEADER.size or content[header : header + 4] != _LOCAL:
@@ -227,10 +203,10 @@ def _record(content: mmap.mmap, info: zipfile.ZipInfo, begin: int, end: int) -> 
         problem = f"is packed by method {info.compress_type}, which is not read"
     elif info.file_size > (info.compress_size * _MOST_RATIO if deflated else info.compress_size):
         problem = f"promises {info.file_size} bytes out of {info.compress_size}"
-    return Record(info.filename, data, info.compress_size, info.file_size, deflated, problem, info.CRC)
+    return ZipRecord(info.filename, data, info.compress_size, info.file_size, deflated, problem, info.CRC)
 
 
-def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[Record]:
+def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[ZipRecord]:
     """Find records by the headers before them, as far as the file goes."""
     position, directory = begin, -1
     described: dict[int, tuple[int, int]] | None = None
@@ -250,13 +226,13 @@ def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[
             packed, size = _large_sizes(content[data - extra_length : data], packed, size)
         if flags & _SIZES_FOLLOW and not packed:
             described = _descriptors(content, position, end, budget) if described is None else described
-            if 0 <= directory < data or directory == -1:
+            if directory < data:
                 directory = content.find(_DIRECTORY, data, end)
                 directory = end if directory < 0 else directory
             packed, size = described.get(data, (directory - data, directory - data))
         deflated = method == zipfile.ZIP_DEFLATED
         problem = None if method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else f"is packed by method {method}"
-        yield Record(name, data, packed, size if deflated else packed, deflated, problem)
+        yield ZipRecord(name, data, packed, size if deflated else packed, deflated, problem)
         position = min(data + packed, end)
 
 
@@ -269,7 +245,7 @@ def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
 
 def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> dict[int, tuple[int, int]]:
     """Sizes of records whose headers left them open, by where their bytes begin: they stand behind these."""
-    found: dict[int, tuple[int, int]] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     position = begin
     while (position := content.find(_DESCRIPTOR, position, end)) >= 0 and position + 16 <= end:
         budget.work(2)
@@ -278,37 +254,31 @@ def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> di
             if position + 8 + struct.calcsize(form) <= end:
                 packed, size = struct.unpack_from(form, content, position + 8)
                 if begin <= position - packed:
-                    found.setdefault(position - packed, (packed, size))
+                    sizes.setdefault(position - packed, (packed, size))
         position += 1
-    return found
+    return sizes
 
 
-class _Window(io.RawIOBase):
+class _ZipWindow:
     """A part of a file for `zipfile`, which reads a directory at once, whatever is in it."""
 
     def __init__(self, content: mmap.mmap, begin: int, end: int, budget: Budget) -> None:
         self._content, self._begin, self._size, self._position = content, begin, end - begin, 0
         self._budget = budget
 
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
     def tell(self) -> int:
         return self._position
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if start + offset < 0:
             raise ValueError("a place before its beginning is asked for")
         self._position = start + offset
         return self._position
 
-    def read(self, size: int | None = -1) -> bytes:
+    def read(self, size: int = -1) -> bytes:
         left = max(0, self._size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
+        wanted = left if size < 0 else min(size, left)
         start = self._begin + self._position
         if self._content[start : start + len(_DIRECTORY)] == _DIRECTORY:
             self._count_entries(start, start + wanted)

@@ -1,58 +1,129 @@
-"""What the command lines of one model have in common: their parser and their flags."""
+"""Command lines of one model: flags made from its own arguments and from a class of options."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar, get_args
 
 from model_zoo.base.flags import Flag, add_flags, signature_flags
-from model_zoo.targets.chipset import Chipset, find_chipset, find_device
+from model_zoo.base.registry import load_model_class, model_folder
+from model_zoo.pipeline.cache import open_cache
+from model_zoo.pipeline.options import BuildOptions, EvaluateOptions, ExportOptions, Option, described
+from model_zoo.sources.zoo import ZooSource, model_code_digest
+from model_zoo.targets.chipset import find_device
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import HouseParser, spinner
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.code_digest import installed_versions
+from model_zoo.utils.console import CommandParser, guarded, spinner
+from model_zoo.utils.errors import ModelZooError, UserError
 
-if TYPE_CHECKING:
-    from model_zoo.pipeline.plan import ExportOptions
+OptionsT = TypeVar("OptionsT", bound=BuildOptions)
 
+#: Flags of options that are not called like them.
+_FLAGS = {
+    "chipset": ("-c", "--chipset"),
+    "runtime": ("-r", "--target-runtime", "--runtime"),
+    "precision": ("-p", "--precision"),
+    "use_cache": ("--no-cache",),
+    "report_file": ("--report",),
+}
+_METAVARS = {
+    "runtime": "RUNTIME",
+    "calibration_data": "PATH",
+    "num_calibration_samples": "N",
+    "num_samples": "N",
+    "workers": "N",
+    "interval": "WIDTH",
+    "max_drop": "X",
+    "on": "BACKENDS",
+    "report_file": "FILE",
+}
 #: What `--quantize` without a value means.
 _DEFAULT_QUANTIZED = Precision.W8A8
 
 
-def model_parser(
-    model_id: str, command: str, what: str, example: str, use_cache: bool
-) -> tuple[HouseParser, list[Flag], list[Flag]]:
-    """The parser of one command for one model, with the model's own flags.
+@dataclass(frozen=True)
+class ModelRequest(Generic[OptionsT]):
+    """What a command line of one model asks for.
+
+    Args:
+        args: All that was parsed.
+    """
+
+    args: argparse.Namespace
+    options: OptionsT
+    source: ZooSource
+
+
+def run_guarded(work: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
+    """Run a command whose errors name flags, where the code below names parameters.
+
+    Args:
+        argv: Arguments; those of the process if None.
 
     Returns:
-        The parser, the flags of `from_pretrained`, and those of `get_input_spec`.
+        The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
     """
-    from model_zoo.base.registry import model_folder
+    arguments = list(sys.argv[1:] if argv is None else argv)
 
+    def run() -> int:
+        try:
+            return work(arguments)
+        except ModelZooError as error:
+            raise with_flags(error) from error.__cause__
+
+    return guarded(run, arguments)
+
+
+def parse_request(
+    model_id: str,
+    command: str,
+    argv: list[str],
+    options: type[OptionsT],
+    what: str,
+    example: str,
+    add_more: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
+) -> ModelRequest[OptionsT]:
+    """Parse a command line of one model.
+
+    Args:
+        what: What the command does, for its help.
+        example: Arguments that show it.
+        add_more: Adds flags that are no options.
+
+    Raises:
+        UserError: It cannot be parsed, or an option makes no sense.
+    """
     with spinner(f"reading the flags of {model_id}"):
-        model_flags, input_flags = model_flags_of(model_id, use_cache)
+        model_flags, input_flags = model_flags_of(model_id, "--no-cache" not in argv)
     generated = (model_folder(model_id) / f"{command}.py").exists()
     program = f"python -m model_zoo.models.{model_id}.{command}" if generated else f"model-zoo {command} {model_id}"
-    parser = HouseParser(prog=program, description=what, epilog=f"example: {program} {example}")
+    parser = CommandParser(prog=program, description=what, epilog=f"example: {program} {example}")
     add_flags(parser.add_argument_group("model"), model_flags)
     add_flags(parser.add_argument_group("input"), input_flags, sizes=True)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser, model_flags, input_flags
+    _add_options(parser, options)
+    add_more(parser)
+    args = parser.parse_args(argv)
+    if args.quantize:
+        if args.quantize == Precision.FLOAT:
+            raise UserError("--quantize float does not quantize", "use --precision float")
+        args.precision = args.quantize
+    args.chipset += [find_device(name).chipset for name in args.device]
+    values = {name: value for name, value in vars(args).items() if name in described(options)}
+    source = ZooSource(model_id, _values(args, model_flags), _values(args, input_flags))
+    return ModelRequest(args, options(**values), source)
 
 
 def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], list[Flag]]:
     """Flags of `from_pretrained` and `get_input_spec`; cached, because reading them from the class imports torch."""
-    from model_zoo.base.registry import model_folder
-    from model_zoo.pipeline.cache import open_cache
-    from model_zoo.sources.zoo import model_code_digest
-    from model_zoo.utils.code_digest import installed_versions
 
     def make(folder: Path) -> dict[str, Any]:
-        from model_zoo.base.registry import load_model_class
-
         model_class = load_model_class(model_id)
         inputs = getattr(model_class, "get_input_spec", None)
         return {
@@ -63,32 +134,23 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
     model_folder(model_id)
     key = [model_id, model_code_digest(model_id), installed_versions("torch", "torchvision")]
     with open_cache(use_cache) as cache:
-        found = cache.get_or_make("flags", key, make).value
-    return [Flag.from_json(flag) for flag in found["model"]], [Flag.from_json(flag) for flag in found["input"]]
+        flags = cache.get_or_make("flags", key, make).value
+    return [Flag.from_json(flag) for flag in flags["model"]], [Flag.from_json(flag) for flag in flags["input"]]
 
 
-def add_target_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of runtime, chipset, precision and calibration."""
-    target = parser.add_argument_group("target")
-    target.add_argument(
-        "-c", "--chipset", action="append", default=[], help="chipset or alias; see `model-zoo chipsets`"
-    )
-    target.add_argument("-d", "--device", action="append", default=[], help="a device; see `model-zoo devices`")
-    target.add_argument(
-        "-r",
-        "--target-runtime",
-        "--runtime",
-        default="qnn",
-        metavar="RUNTIME",
-        help="qnn, precompiled_qnn_onnx, qnn_dlc, onnx or tflite (default: %(default)s)",
-    )
-    precision = target.add_mutually_exclusive_group()
-    precision.add_argument(
-        "-p",
-        "--precision",
-        help=f"{', '.join(Precision)}, or auto: the cheapest bits for each tensor that keep the metric; default: the "
-        "first that model, runtime and chipset support",
-    )
+def _values(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
+    return {flag.name: getattr(args, flag.name) for flag in flags}
+
+
+def _add_options(parser: argparse.ArgumentParser, options: type[BuildOptions]) -> None:
+    """Add a flag for each described field, and the flags that stand for a field in another way."""
+    fields = described(options)
+    titles = dict.fromkeys(option.group for _, option in fields.values())
+    groups: dict[str, Any] = {title: parser.add_argument_group(title) if title else parser for title in titles}
+    precision = groups["target"].add_mutually_exclusive_group()
+    for name, (kind, option) in fields.items():
+        group = precision if name == "precision" else groups[option.group]
+        _add_option(group, name, kind, option, getattr(options, name, None))
     precision.add_argument(
         "--quantize",
         nargs="?",
@@ -96,48 +158,53 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
         metavar="PRECISION",
         help=f"quantize; to {_DEFAULT_QUANTIZED} if no precision is named",
     )
-    calibration = parser.add_argument_group("calibration")
-    calibration.add_argument(
-        "--calibration-data",
-        type=Path,
-        metavar="PATH",
-        help="a folder of pictures, an .npz with an array per input, or `random`",
-    )
-    calibration.add_argument("--num-calibration-samples", type=int, metavar="N", help="default: up to 100")
-    parser.add_argument("--no-cache", action="store_true", help="take nothing from earlier runs")
-
-
-def target_options(given: argparse.Namespace) -> ExportOptions:
-    """What `add_target_flags` asked for."""
-    from model_zoo.pipeline.plan import ExportOptions
-
-    precision, auto = _precision(given)
-    return ExportOptions(
-        runtime=TargetRuntime.parse(given.target_runtime),
-        chipsets=_chipsets(given),
-        precision=precision,
-        auto=auto,
-        max_drop=vars(given).get("max_drop") if auto else None,
-        calibration_data=given.calibration_data,
-        num_calibration_samples=given.num_calibration_samples,
-        use_cache=not given.no_cache,
+    groups["target"].add_argument(
+        "-d", "--device", action="append", default=[], help="a device; see `model-zoo devices`"
     )
 
 
-def _chipsets(given: argparse.Namespace) -> tuple[Chipset, ...]:
-    named = [find_chipset(name) for name in given.chipset]
-    return tuple(dict.fromkeys([*named, *(find_chipset(find_device(name).chipset) for name in given.device)]))
+def _add_option(group: Any, name: str, kind: Any, option: Option, default: Any) -> None:
+    flags = _FLAGS.get(name, (f"--{name.replace('_', '-')}",))
+    text = option.help.replace("%", "%%")
+    settings: dict[str, Any] = {"dest": name, "default": default, "help": text}
+    if kind is bool:
+        settings["help"] = f"switch off: {text}" if default else text
+        group.add_argument(*flags, **settings, action="store_false" if default else "store_true")
+        return
+    kinds = get_args(kind) or (kind,)
+    settings["type"] = next((each for each in (Path, int, float) if each in kinds), str)
+    if name == "chipset":
+        settings |= {"action": "append", "default": []}
+    elif default is not None:
+        settings["help"] = f"{text} (default: %(default)s)"
+    group.add_argument(*flags, **settings, metavar=_METAVARS.get(name))
 
 
-def _precision(given: argparse.Namespace) -> tuple[Precision | None, bool]:
-    from model_zoo.pipeline.plan import parse_precision
-
-    precision, auto = parse_precision(given.precision or given.quantize)
-    if given.quantize and precision is Precision.FLOAT:
-        raise UserError("--quantize float does not quantize", "use --precision float")
-    return precision, auto
+def with_flags(error: ModelZooError) -> ModelZooError:
+    """The same error with flags in place of the parameters that it names."""
+    error.message = in_flags(error.message)
+    error.hint = in_flags(error.hint) if error.hint else None
+    return error
 
 
-def flag_values(given: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
-    """What was given for a model's own flags."""
-    return {flag.name: getattr(given, flag.name) for flag in flags}
+def in_flags(text: str) -> str:
+    """Write options in a text as flags: max_drop=0.5 becomes --max-drop 0.5, and output_dir becomes --output-dir.
+
+    Names that are also English words count only before "=" or in backquotes.
+    """
+    return _NAMED.sub(_as_flag, text)
+
+
+def _as_flag(match: re.Match[str]) -> str:
+    name = match["given"] or match["quoted"] or match["plain"]
+    flag = _FLAGS.get(name, (f"--{name.replace('_', '-')}",))
+    value = (match["value"] or "").strip('"')
+    return flag[-1 if len(flag) < 3 else 1] + (f" {value}" if value not in ("", "True", "False") else "")
+
+
+_NAMES = sorted({*described(ExportOptions), *described(EvaluateOptions)}, key=len, reverse=True)
+_ANY = "|".join(_NAMES)
+_LONG = "|".join(name for name in _NAMES if "_" in name)
+_NAMED = re.compile(
+    rf"(?<![\w-])(?:(?P<given>{_ANY})=(?P<value>\"[^\"]*\"|[\w./+-]*\w)|`(?P<quoted>{_ANY})`|(?P<plain>{_LONG}))(?![\w-])"
+)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from model_zoo.commands.options import add_target_flags, flag_values, model_parser, target_options
+from model_zoo.commands.options import parse_request, run_guarded
+from model_zoo.commands.parser import run_for_model
+from model_zoo.commands.tables import print_plan
 from model_zoo.pipeline.evaluation_page import layer_chart, sensitivity_chart
 from model_zoo.pipeline.layers import Inspection, inspect_layers
+from model_zoo.pipeline.options import BuildOptions
 from model_zoo.toolchains.measurement import Sensitivity
-from model_zoo.utils.console import console, guarded, print_json, stage_progress, table
+from model_zoo.utils.console import console, print_json, stage_progress, table
 from model_zoo.utils.files import atomic_write, check_writable
 
 #: Rows of the printed ranking; --json has all.
@@ -19,10 +21,14 @@ _MOST_ROWS = 30
 _STYLE = "body{font-family:sans-serif;max-width:940px;margin:2em auto;padding:0 1em}:root{color-scheme:light dark}"
 
 
+def run(argv: list[str]) -> int:
+    """Run `model-zoo sensitivity`; gives the exit status."""
+    return run_for_model("sensitivity", argv, sensitivity_command)
+
+
 def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int:
     """Run a sensitivity command line for one model; exit status as for `export_command`."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _sensitivity(model_id, given), given)
+    return run_guarded(lambda arguments: _sensitivity(model_id, arguments), argv)
 
 
 def print_inspection(name: str, found: Inspection) -> None:
@@ -70,35 +76,30 @@ def notes(found: Inspection) -> list[str]:
 
 
 def _sensitivity(model_id: str, argv: list[str]) -> int:
-    from model_zoo.commands.tables import print_plan
-    from model_zoo.sources.zoo import ZooSource
-
-    parser, model_flags, input_flags = model_parser(
+    request = parse_request(
         model_id,
         "sensitivity",
+        argv,
+        BuildOptions,
         "Rank what fewer bits in single tensors cost the outputs, and compare a build with the float model layer by "
         "layer, on the host CPU and on the NPU emulator.",
         "--precision w8a8 --chipset sm8650 --report layers.html",
-        "--no-cache" not in argv,
+        lambda parser: parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page too"),
     )
-    add_target_flags(parser)
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write an HTML page too")
-    given = parser.parse_args(argv)
-    if given.report is not None:
-        check_writable(given.report, "name another file with --report")
-    source = ZooSource(model_id, flag_values(given, model_flags), flag_values(given, input_flags))
+    file: Path | None = request.args.report
+    if file is not None:
+        check_writable(file, "name another file with --report")
     with stage_progress() as progress:
-        found = inspect_layers(
-            source, target_options(given), progress, lambda plan: print_plan(plan, console(stderr=True), writes=False)
-        )
-    if given.json:
-        print_json({name: inspection.to_json() for name, inspection in found.items()})
+        errors = console(stderr=True)
+        inspections = inspect_layers(request.source, request.options, progress, lambda plan: print_plan(plan, errors))
+    if request.args.json:
+        print_json({name: inspection.to_json() for name, inspection in inspections.items()})
     else:
-        for name, inspection in found.items():
+        for name, inspection in inspections.items():
             print_inspection(name, inspection)
-    if given.report is not None:
-        with atomic_write(given.report) as temporary:
-            temporary.write_text(page(model_id, found), encoding="utf-8")
+    if file is not None:
+        with atomic_write(file) as temporary:
+            temporary.write_text(page(model_id, inspections), encoding="utf-8")
     return 0
 
 

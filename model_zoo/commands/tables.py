@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from model_zoo.commands.options import in_flags
 from model_zoo.evaluators.base import Score
-from model_zoo.pipeline.bundle import zip_path
 from model_zoo.pipeline.evaluation import Evaluation, detail_rows, table_rows
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
 _TARGETS_ABREAST = 3
 
 
-def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -> None:
-    """Print everything that was decided, warnings last.
-
-    Args:
-        writes: Whether files come of it.
-    """
+def print_plan(plan: Plan, target: Console | None = None) -> None:
+    """Print everything that was decided, warnings last."""
     shown = target or console()
     rows = [["model", plan.source.name + _arguments(plan)]]
     for name, facts in plan.facts.items():
@@ -46,7 +42,7 @@ def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -
             rows.append(["in 16 bits", f"{prefix}{', '.join(facts.outputs_16bit)}, which 8 bits are too coarse for"])
         check = plan.check[name]
         rows.append(["checked with", f"{prefix}{_samples(check) if check else 'one sample of the model'}"])
-    rows.append(["runtime", plan.options.runtime])
+    rows.append(["runtime", plan.runtime])
     rows.append(["precision", plan.precision_name])
     for name, search in plan.auto.items():
         limit = "what the evaluator counts as fine" if search.max_drop is None else f"{search.max_drop:g}"
@@ -56,20 +52,20 @@ def print_plan(plan: Plan, target: Console | None = None, writes: bool = True) -
         if chipset:
             memory = f", VTCM {chipset.vtcm_mb} MB" if chipset.vtcm_mb else ""
             rows.append(["chipset", f"{chipset.name} (soc_model {chipset.soc_model}, Hexagon v{chipset.htp}{memory})"])
-        if writes:
+        if plan.output_dir:
             rows.append(["output folder", str(plan.folder(chipset))])
     rows.append(["tools", ", ".join(f"{name} {version}" for name, version in plan.versions.items())])
     made = table("Plan", ["", ""], rows)
     made.show_header = False
     shown.print(made)
     for warning in plan.warnings:
-        shown.print(marked("!", "yellow", f" {warning}"))
+        shown.print(marked("!", "yellow", f" {in_flags(warning)}"))
 
 
 def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> None:
     """Print one table for all targets, then notes, errors and the next commands."""
     shown = console()
-    for name, search in result.plan.searches.items():
+    for name, search in result.searches.items():
         print_search(name, search)
     quantized = result.plan.precision.is_quantized
     built = [(t, component) for t in result.targets for component in t.components if t.error is None]
@@ -89,11 +85,11 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
                 shown.print(f"  not on the NPU: {node} ({op}): {reason}")
         if target.error:
             name = target.chipset.name if target.chipset else "result"
-            shown.print(marked("failed", "red", f" {name}: {target.error.message}"))
+            shown.print(marked("failed", "red", f" {name}: {in_flags(target.error.message)}"))
         elif target.folder:
             shown.print(f"  written to {target.folder}/", soft_wrap=True)
-            if result.plan.options.zip_assets:
-                shown.print(f"  packed as {zip_path(target.folder)}", soft_wrap=True)
+            if target.packed:
+                shown.print(f"  packed as {target.packed}", soft_wrap=True)
     if next_commands:
         shown.print("next:")
     for command in next_commands:
@@ -103,7 +99,7 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the metric by place, then what else is known."""
     shown = console()
-    for name, search in evaluation.plan.searches.items():
+    for name, search in evaluation.searches.items():
         print_search(name, search)
     columns, rows = table_rows(evaluation)
     title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision_name}"

@@ -9,12 +9,12 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
 from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
-from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.datasets.images import IMAGE_SUFFIXES, file_facts, image_files, image_input, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest, sha256_file
 from model_zoo.utils.images import load_image, resize_and_center_crop
+from model_zoo.utils.text import shortened
 
 #: Calibration needs hundreds of samples; this refuses archives that unpack to far more than they seem to hold.
 MAX_ARRAY_BYTES = 8 * 2**30

@@ -48,13 +48,13 @@ class Upgrade:
     bytes: float
 
 
-def find_assignments(plan: Plan, builds: dict[str, ComponentBuild]) -> Plan:
+def find_assignments(plan: Plan, builds: dict[str, ComponentBuild]) -> dict[str, Search]:
     """Search the assignment of every component; each stage is cached, so that a stopped search goes on where it was.
 
     Raises:
         ModelZooError: Not even the dearest assignment keeps the metric.
     """
-    return replace(plan, searches={name: _search(builds[name], planned) for name, planned in plan.auto.items()})
+    return {name: _search(builds[name], planned) for name, planned in plan.auto.items()}
 
 
 def ranked_upgrades(found: Sequence[Sensitivity]) -> list[Upgrade]:
@@ -137,7 +137,7 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
             f"{build.stem}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
             f"best of {len(tried)}, {best.cost.total / 1e6:.3g} MB, loses {best.drop:.3g} {metric.unit} "
             f"({best.score.value:.4g} against {torch.value:.4g} on {planned.samples} calibration samples)",
-            f"allow more with --max-drop {best.drop:.3g}, calibrate on other samples, or use --precision float",
+            f'allow more with max_drop={best.drop:.3g}, calibrate on other samples, or use precision="float"',
         )
     kept = [candidate for candidate in tried.values() if candidate.drop <= max_drop]
     references = {

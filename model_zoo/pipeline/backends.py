@@ -1,7 +1,8 @@
-"""The places an evaluation runs a model in."""
+"""The backends that an evaluation runs a model on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from model_zoo.targets.chipset import Chipset
@@ -11,7 +12,7 @@ from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 
 
 class Backend(StrEnum):
-    """Where a model runs, in the order in which the places are scored."""
+    """What runs a model, in the order in which they are scored."""
 
     TORCH = "torch"
     CPU = "cpu"
@@ -23,33 +24,27 @@ class Backend(StrEnum):
         return {"torch": "torch", "cpu": "host CPU", "emulator": "NPU emulator"}[self]
 
 
-def parse_backends(on: str, skip_torch: bool = False, compute_quant_cpu: bool = False) -> tuple[Backend, ...]:
-    """The places that `--on` names.
+def parse_backends(on: str | Sequence[str]) -> tuple[Backend, ...]:
+    """Backends by their names.
 
     Args:
-        on: Names with commas between.
-        skip_torch: Whether --skip-torch-accuracy was given.
-        compute_quant_cpu: Whether --compute-quant-cpu-accuracy was given.
+        on: Names; a text holds them with commas between.
 
     Raises:
-        UserError: There is no such place, none is named, or two flags contradict each other.
+        UserError: There is no such backend, or none is named.
     """
-    names = [name.strip().lower() for name in on.split(",") if name.strip()]
+    names = [name.strip().lower() for name in (on.split(",") if isinstance(on, str) else on) if name.strip()]
     if not names:
-        raise ArgumentError("on", " names no place", f"give some of {','.join(Backend)}")
+        raise ArgumentError("on", " names nothing", f"give some of {','.join(Backend)}")
     if wrong := next((name for name in names if name not in set(Backend)), None):
-        raise unknown_name("place", wrong, Backend, "model-zoo evaluate MODEL --help")
-    if skip_torch and Backend.TORCH in names:
-        raise UserError("--skip-torch-accuracy contradicts --on with torch", "leave one of them out")
-    if compute_quant_cpu and Backend.CPU not in names:
-        raise UserError("--compute-quant-cpu-accuracy contradicts --on without cpu", "leave one of them out")
-    return tuple(place for place in Backend if place in names)
+        raise unknown_name("backend", wrong, Backend, "model-zoo evaluate MODEL --help")
+    return tuple(backend for backend in Backend if backend in names)
 
 
 def check_backends(
     asked: tuple[Backend, ...] | None, chipset: Chipset | None, runtime: TargetRuntime, toolchain: Toolchain
 ) -> tuple[Backend, ...]:
-    """The places to score.
+    """The backends to score.
 
     Args:
         asked: None: all, but for the emulator where no chipset is named.
@@ -57,12 +52,12 @@ def check_backends(
     Raises:
         UserError: The emulator cannot run this.
     """
-    places = asked or (tuple(Backend) if chipset else (Backend.TORCH, Backend.CPU))
-    if Backend.EMULATOR in places:
+    backends = asked or (tuple(Backend) if chipset else (Backend.TORCH, Backend.CPU))
+    if Backend.EMULATOR in backends:
         if chipset is None:
-            raise UserError("the NPU emulator needs a chipset", "name it with --chipset; run `model-zoo chipsets`")
+            raise UserError("the NPU emulator needs a chipset", "name one in `chipset`; run `model-zoo chipsets`")
         able = runtimes_with(toolchain, lambda support: support.emulated)
         if runtime not in able:
-            other = f"use --target-runtime {' or '.join(able)}, or --on" if able else "use --on"
-            raise UserError(f"nothing here can emulate {runtime}", f"{other} torch,cpu to do without")
-    return places
+            other = f'use runtime="{able[0]}", or on="torch,cpu"' if able else 'use on="torch,cpu"'
+            raise UserError(f"nothing here can emulate {runtime}", f"{other} to do without")
+    return backends

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult
+from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
@@ -36,20 +38,22 @@ def check_output(plan: Plan) -> None:
     Raises:
         UserError: A folder cannot be written to, or holds files that no export wrote.
     """
-    existing = plan.options.output_dir.absolute()
+    if plan.output_dir is None:
+        return
+    existing = plan.output_dir.absolute()
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir():
-        raise UserError(f"{existing} is a file, not a folder", "choose another folder with --output-dir")
+        raise UserError(f"{existing} is a file, not a folder", "choose another folder in output_dir")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"no permission to write to {existing}", "choose another folder with --output-dir")
+        raise UserError(f"no permission to write to {existing}", "choose another folder in output_dir")
     for chipset in plan.chipsets:
         folder = plan.folder(chipset)
         put_right(folder.parent)
         if folder.exists() and (not folder.is_dir() or _foreign_files(folder)):
             found = ", ".join(_foreign_files(folder)) if folder.is_dir() else "it is a file"
             raise UserError(
-                f"{folder} was not written by an export alone: {found}", "move that away, or use --output-dir"
+                f"{folder} was not written by an export alone: {found}", "move that away, or choose another output_dir"
             )
 
 
@@ -64,13 +68,16 @@ def _foreign_files(folder: Path) -> list[str]:
 
 def write_bundle(
     plan: Plan,
+    zip_assets: bool,
     chipset: Chipset | None,
     builds: dict[str, ComponentBuild],
     parts: dict[str, tuple[ComponentResult, list[Path]]],
+    searches: Mapping[str, Search],
 ) -> Path:
     """Write the folder for one chipset, whole or not at all.
 
     Args:
+        zip_assets: Whether the folder is packed too.
         parts: Result and files of each component.
 
     Returns:
@@ -88,9 +95,11 @@ def write_bundle(
                 for source in sources:
                     shutil.copyfile(source, folder / source.name)
                     files[source.name] = {"bytes": source.stat().st_size, "sha256": sha256_file(folder / source.name)}
-            metadata = _metadata(plan, chipset, builds, {name: result for name, (result, _) in parts.items()}, files)
+            metadata = _metadata(
+                plan, chipset, builds, {name: result for name, (result, _) in parts.items()}, searches, files
+            )
             (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-            if plan.options.zip_assets:
+            if zip_assets:
                 _pack(folder, final.name)
             put_in_place(folder, final)
     except OSError as error:
@@ -147,15 +156,16 @@ def _metadata(
     chipset: Chipset | None,
     builds: dict[str, ComponentBuild],
     results: dict[str, ComponentResult],
+    searches: Mapping[str, Search],
     files: dict[str, Any],
 ) -> dict[str, Any]:
     described = plan.to_json()
     return {
         "model": plan.source.name,
         "model_arguments": described["model_arguments"],
-        "runtime": plan.options.runtime,
+        "runtime": plan.runtime,
         "precision": plan.precision_name,
-        "searches": described["searches"],
+        "searches": {name: search.to_json() for name, search in searches.items()},
         "chipset": {"name": chipset.name, "soc_model": chipset.soc_model, "htp": chipset.htp} if chipset else None,
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "tool_versions": {**plan.versions, **installed_versions("torch", "torchvision", "onnx", "onnxscript")},

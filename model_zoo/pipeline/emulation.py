@@ -67,7 +67,7 @@ class EmulatorPool:
         finally:
             self._idle.put(emulator)
         failure = failures[-1]
-        hint = failure.hint or "try fewer --workers if memory is short, or another --precision"
+        hint = failure.hint or "try fewer `workers` if memory is short, or another `precision`"
         raise ChildFailedError(f"{failure.message} (twice, on the same samples)", hint, failure.log) from failure
 
 
@@ -117,7 +117,7 @@ def choose_subset(
     if samples == total:
         reason = "all" if needed <= total else f"all, though {goal} needs {needed}"
     elif wanted == affordable:
-        reason = f"half an hour's work; {goal} needs {needed}: ask for it with --interval {asked:g}"
+        reason = f"half an hour's work; {goal} needs {needed}: ask for it with interval={asked:g}"
     else:
         reason = f"enough for {goal}"
     return Subset(chunks, samples, reason)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,74 +14,19 @@ from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.evaluators.bootstrap import drop_interval, interval
 from model_zoo.pipeline.auto_precision import find_assignments
 from model_zoo.pipeline.backend_runs import BackendRuns, Track, untracked
-from model_zoo.pipeline.backends import Backend, check_backends, parse_backends
+from model_zoo.pipeline.backends import Backend, check_backends
 from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.emulation import choose_subset
 from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, parse_precision, without_chipset
+from model_zoo.pipeline.options import EvaluateOptions, Option, keywords_of
+from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.selection import Selection, select_samples
 from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
 from model_zoo.sources.base import Source
 from model_zoo.sources.zoo import ZooSource
-from model_zoo.targets.chipset import find_chipset
-from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
 from model_zoo.toolchains import find_toolchain
-from model_zoo.utils.arguments import checked
 from model_zoo.utils.code_digest import code_digest
-from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, unknown_name
-from model_zoo.utils.files import check_writable
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What the user asks of an evaluation.
-
-    Args:
-        target: Runtime, precision, calibration, and at most one chipset; without one there is no NPU emulator.
-        dataset_name: None: the model's first evaluation dataset.
-        num_samples: None: the whole test set. The emulator takes as many of them as the interval needs.
-        seed: Which samples are drawn, 0 to 2**32 - 1.
-        places: None: all there are.
-        max_drop: The largest drop that is accepted, in the unit of the metric; None: the evaluator's; inf: any.
-        interval: Asked width of the 95 % interval of the emulator's drop, from end to end, in the unit of the metric;
-            None: twice the evaluator's largest fine drop, within half an hour's work.
-        workers: Emulators at once; None: one for each core.
-        report_file: Where to write an HTML page; None: nowhere.
-
-    Raises:
-        UserError: A value makes no sense, or the page cannot be written.
-    """
-
-    target: ExportOptions
-    dataset_name: str | None = None
-    num_samples: int | None = None
-    seed: int = 0
-    places: tuple[Backend, ...] | None = None
-    max_drop: float | None = None
-    interval: float | None = None
-    workers: int | None = None
-    report_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.num_samples is not None and self.num_samples < 1:
-            raise ArgumentError("num_samples", f" {self.num_samples}: ask for at least 1")
-        if not 0 <= self.seed < 2**32:
-            raise ArgumentError("seed", f" {self.seed}: a seed is 0 to {2**32 - 1}")
-        if self.max_drop is not None and not self.max_drop >= 0:
-            raise ArgumentError(
-                "max_drop", f" {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any"
-            )
-        judged = self.places is None or Backend.TORCH in self.places or self.target.auto  # whose search scores torch
-        if self.max_drop is not None and self.max_drop < math.inf and not judged:
-            raise ArgumentError("max_drop", f" {self.max_drop:g}: there is no drop without torch", "add torch to --on")
-        if self.interval is not None and not 0 < self.interval < math.inf:
-            raise ArgumentError("interval", f" {self.interval:g}: a width is more than 0, in the unit of the metric")
-        if self.workers is not None and self.workers < 1:
-            raise ArgumentError("workers", f" {self.workers}: at least 1 is needed")
-        if len(self.target.chipsets) > 1:
-            raise UserError("an evaluation takes one chipset", "run it once for each")
-        if self.report_file is not None:
-            check_writable(self.report_file, "name another file with --report")
+from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -104,77 +48,33 @@ class Observer:
     found: Callable[[Evaluation], None] = lambda evaluation: None
 
 
-@checked()
-def evaluate(
-    model: str,
-    *,
-    chipset: str | None = None,
-    runtime: str = DEFAULT_RUNTIME,
-    precision: str | None = None,
-    model_arguments: Mapping[str, Any] | None = None,
-    input_arguments: Mapping[str, Any] | None = None,
-    dataset_name: str | None = None,
-    num_samples: int | None = None,
-    seed: int = 0,
-    calibration_data: str | Path | None = None,
-    num_calibration_samples: int | None = None,
-    on: Sequence[str] | None = None,
-    max_drop: float | None = None,
-    interval: float | None = None,
-    workers: int | None = None,
-    report_file: str | Path | None = None,
-    use_cache: bool = True,
-    watch: Observer = Observer(),
-) -> Evaluation:
-    """Score a model of the zoo on a dataset, in every place this machine has.
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments(EvaluateOptions):
+    """Everything that `evaluate` takes beside the model."""
+
+    model_arguments: Annotated[Mapping[str, Any] | None, Option("arguments of `from_pretrained`")] = None
+    input_arguments: Annotated[Mapping[str, Any] | None, Option("arguments of `get_input_spec`")] = None
+    watch: Annotated[Observer, Option("is told of the run while it goes on")] = field(default_factory=Observer)
+
+
+@keywords_of(EvaluateArguments)
+def evaluate(model: str, arguments: EvaluateArguments) -> Evaluation:
+    """Score a model of the zoo on a dataset, on every backend that this machine has.
 
     A drop beyond `max_drop` raises nothing, nor does a page that cannot be made: they are the result's `error`.
 
+    Example:
+        evaluate("digits_cnn", chipset="sm8650", precision="w8a8")
+
     Args:
         model: A zoo id.
-        chipset: Name or alias; None: torch and host CPU only.
-        runtime: As for `export`.
-        precision: E.g. "w8a8", or "auto": the cheapest bits for each tensor that lose no more than `max_drop` on
-            calibration samples; None: the first that model, runtime and chipset support.
-        model_arguments: For `from_pretrained`.
-        input_arguments: For `get_input_spec`.
-        dataset_name: None: the model's first evaluation dataset.
-        num_samples: None: the whole test set. The emulator takes as many of them as the interval needs.
-        seed: Which samples are drawn.
-        on: Some of "torch", "cpu" and "emulator"; None: all there are.
-        max_drop: The largest drop that is accepted, in the unit of the metric; None: the evaluator's.
-        interval: Asked width of the 95 % interval of the emulator's drop, in the unit of the metric; None: twice the
-            evaluator's largest fine drop, within half an hour's work.
-        workers: Emulators at once; None: one for each core.
-        report_file: Where to write an HTML page.
 
     Raises:
         UserError: The request cannot be met as it is.
         ModelZooError: A stage failed.
     """
-    parsed, auto = parse_precision(precision)
-    target = ExportOptions(
-        runtime=TargetRuntime.parse(runtime),
-        chipsets=(find_chipset(chipset),) if chipset is not None else (),
-        precision=parsed,
-        auto=auto,
-        max_drop=max_drop if auto else None,
-        calibration_data=calibration_data,
-        num_calibration_samples=num_calibration_samples,
-        use_cache=use_cache,
-    )
-    options = EvaluateOptions(
-        target,
-        dataset_name=dataset_name,
-        num_samples=num_samples,
-        seed=seed,
-        places=parse_backends(",".join(on)) if on is not None else None,
-        max_drop=max_drop,
-        interval=interval,
-        workers=workers,
-        report_file=Path(report_file) if report_file is not None else None,
-    )
-    return evaluate_source(ZooSource(model, model_arguments or {}, input_arguments or {}), options, watch)
+    source = ZooSource(model, arguments.model_arguments or {}, arguments.input_arguments or {})
+    return evaluate_source(source, arguments, arguments.watch)
 
 
 def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = Observer()) -> Evaluation:
@@ -183,12 +83,12 @@ def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = 
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
     """
-    target, toolchain = options.target, find_toolchain(options.target.toolchain)
-    chipset = target.chipsets[0] if target.chipsets else None
-    places = check_backends(options.places, chipset, target.runtime, toolchain)
-    target = without_chipset(target, toolchain)
-    with open_cache(target.use_cache) as cache:
-        plan = make_plan(source, target, toolchain, cache)
+    toolchain = find_toolchain(options.toolchain)
+    chipset = options.chipsets[0] if options.chipsets else None
+    places = check_backends(options.backends, chipset, options.target_runtime, toolchain)
+    options = replace(options, runtime=runtime_here(options, toolchain))
+    with open_cache(options.use_cache) as cache:
+        plan = make_plan(source, options, toolchain, cache)
         compared = f"an export compares its outputs with torch: run `model-zoo export {source.name} --help`"
         if len(plan.facts) != 1:
             raise UserError(
@@ -206,10 +106,9 @@ def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = 
         draw = select_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
         plan = replace(plan, check={name: draw.whole})
         watch.plan(plan)
-        if plan.auto:
-            plan = find_assignments(plan, {name: build})
-            build = component_builds(plan, cache, watch.stage)[name]
-            runs = replace(runs, build=build)
+        searches = find_assignments(plan, {name: build})
+        build = component_builds(plan, cache, watch.stage, searches)[name]
+        runs = replace(runs, build=build)
         run = _Run(runs, draw, places, options, watch)
         metric = build.new_evaluator().metric
         evaluation = Evaluation(
@@ -222,11 +121,12 @@ def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = 
             host=this_cpu(),
             test_samples=len(dataset),
             subset=run.subset,
+            searches=searches,
         )
         watch.found(evaluation)
         if options.report_file is not None:
             try:
-                _write_page(options.report_file, run, evaluation)
+                _write_page(Path(options.report_file), run, evaluation)
             except Exception as error:  # what was measured stays
                 told = error.message if isinstance(error, ModelZooError) else f"{type(error).__name__}: {error}"
                 failed = ModelZooError(f"{options.report_file} was not written: {told}", "the same command tries again")

@@ -8,6 +8,7 @@ from typing import Any
 from model_zoo.evaluators.base import Metric, Score
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.search import Search
 from model_zoo.utils.console import json_value
 from model_zoo.utils.errors import ModelZooError
 
@@ -89,6 +90,7 @@ class Evaluation:
         test_samples: What the dataset's test set holds.
         subset: Why the emulator took as many samples as it did; empty: it took none.
         page_error: Why the page that was asked for could not be made.
+        searches: By component, how its automatic precision was found.
     """
 
     plan: Plan
@@ -101,6 +103,7 @@ class Evaluation:
     test_samples: int
     subset: str
     page_error: ModelZooError | None = None
+    searches: dict[str, Search] = field(default_factory=dict)
 
     @property
     def error(self) -> ModelZooError | None:
@@ -124,8 +127,8 @@ class Evaluation:
         lost = f"{name} in {precision} loses {' and '.join(told)}"
         return DropError(
             f"{lost}, more than the {amount(self.max_drop, unit)} that may be lost{doubt}",
-            f"try another --precision, more --num-calibration-samples, or `model-zoo sensitivity {name}` for "
-            "the layers that suffer; --max-drop inf only reports it",
+            f"try another `precision`, more num_calibration_samples, or `model-zoo sensitivity {name}` for "
+            "the layers that suffer; max_drop=inf only reports it",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -136,6 +139,7 @@ class Evaluation:
         judged = any(found.drop for found in self.places.values())
         made = {
             "plan": self.plan.to_json(),
+            "searches": {name: search.to_json() for name, search in self.searches.items()},
             "dataset": self.dataset,
             "test_samples": self.test_samples,
             "seed": self.seed,

@@ -75,7 +75,7 @@ def _measured(evaluation: Evaluation) -> list[tuple[str, str]]:
     rows = [
         ("model", f"{plan.source.name} ({arguments})" if arguments else plan.source.name),
         ("dataset", f"{evaluation.dataset}, test set of {evaluation.test_samples} samples, seed {evaluation.seed}"),
-        ("runtime and precision", f"{plan.options.runtime}, {plan.precision_name}"),
+        ("runtime and precision", f"{plan.runtime}, {plan.precision_name}"),
         *(("chipset (emulated)", name) for name in found["chipsets"] if name),
     ]
     for samples in plan.calibration.values():

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.pipeline.auto_precision import find_assignments
-from model_zoo.pipeline.bundle import check_output, write_bundle
+from model_zoo.pipeline.bundle import check_output, write_bundle, zip_path
 from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
+from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.stages import (
     HALF_OUTPUTS,
     HOST_OUTPUTS,
@@ -42,7 +44,7 @@ class ParityError(ModelZooError):
     """The emulator's outputs are further from torch than the precision explains."""
 
 
-def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> ExportResult:
+def run_plan(plan: Plan, options: ExportOptions, cache: StageCache, report: Reporter = silent) -> ExportResult:
     """Build, check and bundle every target of a plan.
 
     A target that fails does not keep the others from being finished: its error is in the result.
@@ -50,19 +52,20 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
     Raises:
         ModelZooError: A stage that all targets share failed.
     """
-    if not plan.options.skip_compiling:
+    if not options.skip_compiling:
         check_output(plan)
-    if plan.auto:
-        plan = find_assignments(plan, component_builds(plan, cache, report))
-    builds = component_builds(plan, cache, report)
+    searches = find_assignments(plan, component_builds(plan, cache, report))
+    builds = component_builds(plan, cache, report, searches)
     try:
         for build in builds.values():
             if not build.facts.precompiled:
-                _run_shared(build, plan)
+                _run_shared(build, options)
         # One worker more than compilers, because the host CPU runs beside them.
         with ThreadPoolExecutor(max_workers=min(len(plan.chipsets), os.cpu_count() or 1) + 1) as pool:
-            hosts = {} if plan.options.skip_inferencing else _start_hosts(pool, builds)
-            pending = [pool.submit(_run_target, plan, chipset, builds, hosts) for chipset in plan.chipsets]
+            hosts = {} if options.skip_inferencing else _start_hosts(pool, builds)
+            pending = [
+                pool.submit(_run_target, plan, options, chipset, builds, hosts, searches) for chipset in plan.chipsets
+            ]
             try:
                 targets = tuple(future.result() for future in pending)
             except BaseException:
@@ -72,15 +75,15 @@ def run_plan(plan: Plan, cache: StageCache, report: Reporter = silent) -> Export
     except KeyboardInterrupt:
         kill_children()
         raise
-    return ExportResult(plan, targets)
+    return ExportResult(plan, targets, searches)
 
 
-def _run_shared(build: ComponentBuild, plan: Plan) -> None:
+def _run_shared(build: ComponentBuild, options: ExportOptions) -> None:
     """The stages that do not depend on the chipset, in the order in which people think of them."""
     build.reference()
     build.captured()
     build.lowered()
-    if not plan.options.skip_profiling:
+    if not options.skip_profiling:
         build.profiled(_PROFILE_SECONDS)
 
 
@@ -88,30 +91,36 @@ def _start_hosts(pool: ThreadPoolExecutor, builds: dict[str, ComponentBuild]) ->
     return {name: pool.submit(build.host) for name, build in builds.items() if not build.facts.precompiled}
 
 
-def _run_target(plan: Plan, chipset: Chipset | None, builds: dict[str, ComponentBuild], hosts: Hosts) -> TargetResult:
+def _run_target(
+    plan: Plan,
+    options: ExportOptions,
+    chipset: Chipset | None,
+    builds: dict[str, ComponentBuild],
+    hosts: Hosts,
+    searches: dict[str, Search],
+) -> TargetResult:
     parts: dict[str, tuple[ComponentResult, list[Path]]] = {}
     try:
         for name, build in builds.items():
             if build.facts.precompiled:
                 parts[name] = _precompiled(build, plan, chipset)
             else:
-                emulate = not plan.options.skip_inferencing
-                compiled = None if plan.options.skip_compiling else build.compiled(chipset, emulate)
-                parts[name] = _built(build, plan, chipset, compiled, hosts.get(name))
+                compiled = None if options.skip_compiling else build.compiled(chipset, not options.skip_inferencing)
+                parts[name] = _built(build, options, chipset, compiled, hosts.get(name))
             _refuse_bad_parity(parts[name][0], chipset)
         results = [result for result, _ in parts.values()]
-        if plan.options.skip_compiling:
+        if options.skip_compiling:
             return TargetResult(chipset, None, tuple(results))
-        folder = write_bundle(plan, chipset, builds, parts)
+        folder = write_bundle(plan, options.zip_assets, chipset, builds, parts, searches)
         moved = tuple(replace(result, file=folder / result.file.name if result.file else None) for result in results)
-        return TargetResult(chipset, folder, moved)
+        return TargetResult(chipset, folder, moved, packed=zip_path(folder) if options.zip_assets else None)
     except ModelZooError as error:
-        return TargetResult(chipset, None, tuple(result for result, _ in parts.values()), error)
+        return TargetResult(chipset, None, tuple(result for result, _ in parts.values()), error=error)
 
 
 def _built(
     build: ComponentBuild,
-    plan: Plan,
+    options: ExportOptions,
     chipset: Chipset | None,
     compiled: tuple[Compiled, Entry] | None,
     running: Future[Entry] | None,
@@ -136,13 +145,13 @@ def _built(
             {where: build.outputs(*made) for where, made in outputs.items()},
             half=build.outputs(reference, HALF_OUTPUTS) if HALF_OUTPUTS in reference.files else None,
             half_precision=build.half,
-            tools=plan.versions,
+            tools=build.toolchain.versions(build.runtime),
         )
         _refuse_bad_capture(build, compared)
         known = {where: build.score(where, *made) for where, made in outputs.items()}
         scores = {where: score for where, score in known.items() if score is not None}
-    measured = [] if plan.options.skip_profiling else build.profiled(_PROFILE_SECONDS)
-    if compiled and not plan.options.skip_profiling:
+    measured = [] if options.skip_profiling else build.profiled(_PROFILE_SECONDS)
+    if compiled and not options.skip_profiling:
         measured += build.measured_on_device(chipset, compiled[1])
     files = [compiled[1].file(name) for name in compiled[0].files] if compiled else []
     result = ComponentResult(
@@ -185,7 +194,7 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
 def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
     file = build.asset(chipset)
     if isinstance(plan.toolchain, ReadsBack):
-        compiled = plan.toolchain.read_back(file, plan.options.runtime, chipset)
+        compiled = plan.toolchain.read_back(file, plan.runtime, chipset)
     else:
         compiled = Compiled(files=(file.name,), note="precompiled: bundled as it is, nothing here can check it")
     note = "precompiled asset: it has no source to compare with"
@@ -206,5 +215,5 @@ def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None
     where = f"{result.name} on {chipset.name}" if chipset else result.name
     raise ParityError(
         f"{where}: output '{bad.output}' is wrong on the NPU: {bad.explain()}; no file was written",
-        "try another --precision, or --skip-inferencing to get the file unverified",
+        "try another `precision`, or skip_inferencing=True to get the file unverified",
     )

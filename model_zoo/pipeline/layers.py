@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from model_zoo.pipeline.cache import open_cache
-from model_zoo.pipeline.plan import ExportOptions, Plan, make_plan, without_chipset
+from model_zoo.pipeline.options import BuildOptions
+from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
 from model_zoo.sources.base import Source
@@ -123,13 +124,13 @@ def _inspector(build: ComponentBuild) -> InspectsLayers:
     if isinstance(toolchain, InspectsLayers) and build.support.inspected:
         return toolchain
     able = runtimes_with(toolchain, lambda support: support.inspected)
-    hint = f"use --target-runtime {' or '.join(able)}" if able else None
+    hint = f'use runtime="{able[0]}"' if able else None
     raise UserError(f"nothing here looks into the layers of a {build.runtime} file", hint)
 
 
 def inspect_layers(
     source: Source,
-    options: ExportOptions,
+    options: BuildOptions,
     report: Reporter = silent,
     show_plan: Callable[[Plan], None] = lambda plan: None,
 ) -> dict[str, Inspection]:
@@ -141,13 +142,13 @@ def inspect_layers(
     Raises:
         UserError: The precision is float or auto, or the request cannot be met as it is.
     """
-    if options.precision is Precision.FLOAT or options.auto:
-        raise UserError("sensitivity needs one quantized precision", "use --precision w8a8")
+    if options.fixed_precision is Precision.FLOAT or options.auto:
+        raise UserError("sensitivity needs one quantized precision", 'use precision="w8a8"')
     if len(options.chipsets) > 1:
         raise UserError("layers are compared on one chipset", "run it once for each")
     options = replace(options, precision=options.precision or Precision.W8A8)
     toolchain = find_toolchain(options.toolchain)
-    options = without_chipset(options, toolchain)
+    options = replace(options, runtime=runtime_here(options, toolchain))
     with open_cache(options.use_cache) as cache:
         plan = make_plan(source, options, toolchain, cache)
         show_plan(plan)

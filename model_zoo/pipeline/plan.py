@@ -4,62 +4,25 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from model_zoo.pipeline.cache import StageCache
+from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
-from model_zoo.pipeline.search import Search, SearchPlan
+from model_zoo.pipeline.search import SearchPlan
 from model_zoo.sources.base import Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import DEFAULT_RUNTIME, TargetRuntime
+from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import RuntimeSupport, Toolchain, runtimes_with
 from model_zoo.utils.code_digest import code_digest
-from model_zoo.utils.errors import ArgumentError, UserError
+from model_zoo.utils.errors import UserError
 
-#: What people write for a precision that is searched.
-AUTO = "auto"
 _SEARCH_SAMPLES = 360
 _SEARCH_SEED = 1
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What the user asks of an export.
-
-    Args:
-        chipsets: One binary each; may be empty for `onnx` and `tflite`.
-        precision: None: the first that model, runtime and chipsets support.
-        auto: Search the cheapest bits for each tensor, starting from `precision`, which is w8a8 then.
-        max_drop: What an automatic precision may lose against torch, in the unit of the metric; None: what the
-            evaluator counts as fine.
-        calibration_data: A folder of pictures, an .npz, or "random"; None: the model's dataset.
-        num_calibration_samples: None: up to 100 of the dataset.
-        skip_compiling: Stop before the compiler: check capture and quantization on the host CPU only; no files.
-        skip_profiling: No latency on the host CPU.
-        skip_inferencing: Run the result nowhere: no parity, no metric. The result says that it is not verified.
-        zip_assets: Write a .zip beside each output folder.
-        use_cache: Whether earlier runs' stages may serve.
-        toolchain: Name of the toolchain.
-    """
-
-    runtime: TargetRuntime = DEFAULT_RUNTIME
-    chipsets: tuple[Chipset, ...] = ()
-    precision: Precision | None = None
-    auto: bool = False
-    max_drop: float | None = None
-    calibration_data: str | Path | None = None
-    num_calibration_samples: int | None = None
-    skip_compiling: bool = False
-    skip_profiling: bool = False
-    skip_inferencing: bool = False
-    output_dir: Path = Path("build")
-    zip_assets: bool = False
-    use_cache: bool = True
-    toolchain: str = "local"
 
 
 @dataclass(frozen=True)
@@ -72,12 +35,12 @@ class Plan:
         check: Samples by component to compare the places with; None: the model's own sample.
         warnings: What the user must know before it runs.
         auto: By component, how an automatic precision is searched; empty for all others.
-        searches: By component, what was found; empty before.
+        output_dir: Where the folders go; None if nothing is written.
     """
 
     source: Source
     facts: dict[str, ComponentFacts]
-    options: ExportOptions
+    runtime: TargetRuntime
     precision: Precision
     chipsets: tuple[Chipset | None, ...]
     calibration: dict[str, SampleSet | None]
@@ -86,17 +49,17 @@ class Plan:
     versions: dict[str, str]
     warnings: tuple[str, ...]
     auto: dict[str, SearchPlan] = field(default_factory=dict)
-    searches: dict[str, Search] = field(default_factory=dict)
+    output_dir: Path | None = None
 
     @property
     def precision_name(self) -> str:
         """As people name it: an automatic precision is none of `Precision`, it only starts from one."""
-        return AUTO if self.options.auto else self.precision
+        return AUTO if self.auto else self.precision
 
     @property
     def support(self) -> RuntimeSupport:
         """What the toolchain does for the runtime."""
-        return self.toolchain.support(self.options.runtime)
+        return self.toolchain.support(self.runtime)
 
     @property
     def widens_outputs(self) -> bool:
@@ -105,49 +68,48 @@ class Plan:
         return in_8_bits and self.support.mixes_precisions
 
     def folder(self, chipset: Chipset | None) -> Path:
-        """Where the files for a chipset go."""
+        """Where the files for a chipset go; not for a plan that writes none."""
+        if self.output_dir is None:
+            raise ValueError(f"a plan for {self.source.name} without output_dir writes no folder")
         parts = [
-            self.options.runtime,
+            self.runtime,
             self.precision_name,
             *([chipset.name.removeprefix("qualcomm-")] if chipset else []),
         ]
-        return self.options.output_dir / self.source.name / "-".join(parts)
+        return self.output_dir / self.source.name / "-".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "model": self.source.name,
             "model_arguments": dict(self.source.arguments),
-            "runtime": self.options.runtime,
+            "runtime": self.runtime,
             "precision": self.precision_name,
             "auto": {name: asdict(planned) for name, planned in self.auto.items()},
-            "searches": {name: search.to_json() for name, search in self.searches.items()},
             "outputs_16bit": {c: list(f.outputs_16bit) for c, f in self.facts.items()} if self.widens_outputs else {},
             "chipsets": [chipset.name if chipset else None for chipset in self.chipsets],
             "inputs": {c: {n: t.to_json() for n, t in f.inputs.items()} for c, f in self.facts.items()},
             "calibration": {c: _samples_json(samples) for c, samples in self.calibration.items()},
             "check": {c: _samples_json(samples) for c, samples in self.check.items()},
-            "output_dirs": [str(self.folder(chipset)) for chipset in self.chipsets],
+            "output_dirs": [str(self.folder(chipset)) for chipset in self.chipsets] if self.output_dir else [],
             "tool_versions": self.versions,
             "warnings": list(self.warnings),
         }
 
 
-def make_plan(source: Source, options: ExportOptions, toolchain: Toolchain, cache: StageCache) -> Plan:
+def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache: StageCache) -> Plan:
     """Resolve every open choice of an export.
 
     Raises:
         UserError: The parts do not go together, or something needed is absent.
     """
-    runtime, support = options.runtime, toolchain.support(options.runtime)
-    chipsets: tuple[Chipset | None, ...] = tuple(dict.fromkeys(options.chipsets)) or (None,)
+    runtime, support = options.target_runtime, toolchain.support(options.target_runtime)
+    chipsets: tuple[Chipset | None, ...] = options.chipsets or (None,)
     supported = _supported(source, runtime)
-    precision = options.precision or _common_default(support, chipsets, supported)
+    precision = options.fixed_precision or _common_default(support, chipsets, supported)
     for chipset in chipsets:
         if support.needs_chipset and chipset is None:
-            raise UserError(
-                f"{runtime} is compiled for one chipset", "name it with --chipset; run `model-zoo chipsets`"
-            )
+            raise UserError(f"{runtime} is compiled for one chipset", "name one in `chipset`; run `model-zoo chipsets`")
         support.check(precision, chipset)
         _check_limits(source, support, precision, chipset)
     versions = toolchain.versions(runtime)
@@ -179,7 +141,7 @@ def make_plan(source: Source, options: ExportOptions, toolchain: Toolchain, cach
     return Plan(
         source=source,
         facts=facts,
-        options=options,
+        runtime=runtime,
         precision=precision,
         chipsets=chipsets,
         calibration=calibration,
@@ -188,41 +150,27 @@ def make_plan(source: Source, options: ExportOptions, toolchain: Toolchain, cach
         versions=versions,
         warnings=tuple(_warnings(options, support, chipsets, calibration, facts, random_weights)),
         auto=auto,
+        output_dir=Path(options.output_dir) if isinstance(options, ExportOptions) else None,
     )
 
 
-def without_chipset(options: ExportOptions, toolchain: Toolchain) -> ExportOptions:
-    """Options for a run on this machine alone: with no chipset to compile for, the lowered file is all there is."""
-    support = toolchain.support(options.runtime)
-    if options.chipsets or not support.needs_chipset:
-        return options
-    return replace(options, runtime=support.lowers_as or options.runtime)
-
-
-def parse_precision(name: str | None) -> tuple[Precision | None, bool]:
-    """The precision that a name stands for, and whether it is only where a search starts.
-
-    Raises:
-        UserError: There is none.
-    """
-    if name is None:
-        return None, False
-    if name.strip().lower() == AUTO:
-        return Precision.W8A8, True
-    return Precision.parse(name), False
+def runtime_here(options: BuildOptions, toolchain: Toolchain) -> str:
+    """The runtime of a run on this machine alone: with no chipset to compile for, the lowered file is all there is."""
+    support = toolchain.support(options.target_runtime)
+    return options.runtime if options.chipsets or not support.needs_chipset else support.lowers_as or options.runtime
 
 
 def _search_plans(
-    facts: dict[str, ComponentFacts], options: ExportOptions, toolchain: Toolchain
+    facts: dict[str, ComponentFacts], options: BuildOptions, toolchain: Toolchain
 ) -> dict[str, SearchPlan]:
     able = runtimes_with(toolchain, lambda support: support.mixes_precisions)
-    if options.auto and options.runtime not in able:
-        message = f"{options.runtime} files cannot mix precisions: there is no auto"
-        raise UserError(message, f"use --target-runtime {' or '.join(able)}" if able else None)
+    if options.auto and options.target_runtime not in able:
+        message = f"{options.target_runtime} files cannot mix precisions: there is no auto"
+        raise UserError(message, f'use runtime="{able[0]}"' if able else None)
     return {name: _search_plan(name, component, options) for name, component in facts.items() if options.auto}
 
 
-def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> SearchPlan:
+def _search_plan(name: str, facts: ComponentFacts, options: BuildOptions) -> SearchPlan:
     """What one component is scored on.
 
     Raises:
@@ -231,17 +179,15 @@ def _search_plan(name: str, facts: ComponentFacts, options: ExportOptions) -> Se
     from model_zoo.datasets.base import MissingDataError
 
     instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
-    if options.max_drop is not None and not options.max_drop >= 0:
-        raise ArgumentError("max_drop", f" {options.max_drop:g}: give 0 or more, in the unit of the metric")
     if facts.evaluator is None or not facts.eval_datasets:
         missing = "no evaluator" if facts.evaluator is None else "no dataset to be scored on"
-        raise UserError(f"--precision auto must keep a metric, and {name} has {missing}", instead)
+        raise UserError(f'precision="auto" must keep a metric, and {name} has {missing}', instead)
     known = facts.calibration_dataset
     dataset = known if known in facts.eval_datasets else facts.eval_datasets[0]
     try:
         held = len(facts.dataset(dataset, "calibration"))
     except MissingDataError as error:
-        message = f"--precision auto must keep a metric, and has no data for it: {error.message}"
+        message = f'precision="auto" must keep a metric, and has no data for it: {error.message}'
         raise UserError(message, error.hint) from error
     return SearchPlan(dataset, min(_SEARCH_SAMPLES, held), _SEARCH_SEED, options.max_drop)
 
@@ -298,7 +244,7 @@ def _check_limits(source: Source, support: RuntimeSupport, precision: Precision,
 
 
 def _warnings(
-    options: ExportOptions,
+    options: BuildOptions,
     support: RuntimeSupport,
     chipsets: Sequence[Chipset | None],
     calibration: dict[str, SampleSet | None],
@@ -318,8 +264,8 @@ def _warnings(
             )
     if not any(calibration.values()) and (options.calibration_data or options.num_calibration_samples):
         warnings.append("a float build needs no calibration: what was said of it has no effect")
-    if options.skip_inferencing:
-        warnings.append("NOT VERIFIED: --skip-inferencing runs the result nowhere")
+    if isinstance(options, ExportOptions) and options.skip_inferencing:
+        warnings.append("NOT VERIFIED: skip_inferencing runs the result nowhere")
     return warnings
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.verify import Parity
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Compiled
@@ -68,12 +69,14 @@ class TargetResult:
 
     Args:
         folder: The finished folder; None when nothing was written.
-        error: Why there is none.
+        packed: The folder as one .zip, if that was asked for.
+        error: Why there is no folder.
     """
 
     chipset: Chipset | None
     folder: Path | None
     components: tuple[ComponentResult, ...]
+    packed: Path | None = None
     error: ModelZooError | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -88,10 +91,15 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """All targets of one export."""
+    """All targets of one export.
+
+    Args:
+        searches: By component, how its automatic precision was found.
+    """
 
     plan: Plan
     targets: tuple[TargetResult, ...]
+    searches: dict[str, Search] = field(default_factory=dict)
 
     @property
     def errors(self) -> list[ModelZooError]:
@@ -100,7 +108,11 @@ class ExportResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"plan": self.plan.to_json(), "targets": [target.to_json() for target in self.targets]}
+        return {
+            "plan": self.plan.to_json(),
+            "searches": {name: search.to_json() for name, search in self.searches.items()},
+            "targets": [target.to_json() for target in self.targets],
+        }
 
 
 class ExportFailedError(ModelZooError):

@@ -174,12 +174,12 @@ def calibration_samples(
             return dataset_samples(dataset, spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
         except MissingDataError as error:
             if not random_weights:
-                hint = f"{error.hint}; or give --calibration-data FOLDER, or `--calibration-data random` for noise"
+                hint = f'{error.hint}; or give a folder in calibration_data, or calibration_data="random" for noise'
                 raise UserError(f"a quantized build needs calibration data: {error.message}", hint) from error
     elif not random_weights:
         raise UserError(
             "a quantized build needs calibration data, and this model names no dataset",
-            "give --calibration-data with a folder of pictures or an .npz, or `random` for noise",
+            'give a folder of pictures or an .npz in calibration_data, or calibration_data="random" for noise',
         )
     return noise_samples(spec, noise_count)
 
@@ -206,7 +206,7 @@ def calibration_warnings(samples: SampleSet, spec: InputSpec) -> list[str]:
     if constant == looked:
         raise UserError(
             f"calibration data: the first {looked} sample(s) of {samples.origin} hold one value each: no ranges",
-            "give real samples with --calibration-data",
+            "give real samples in calibration_data",
         )
     if constant:
         warnings.append(

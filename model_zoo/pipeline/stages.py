@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.pipeline.cache import Entry, Make, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
+from model_zoo.pipeline.search import Search
 from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.sources.base import HoldsAssets, Network, Source
 from model_zoo.sources.facts import ComponentFacts
@@ -359,15 +361,17 @@ def this_cpu() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[str, ComponentBuild]:
-    """The stages of every component of a plan."""
+def component_builds(
+    plan: Plan, cache: StageCache, report: Reporter, searches: Mapping[str, Search] = MappingProxyType({})
+) -> dict[str, ComponentBuild]:
+    """The stages of every component of a plan, with the bits that searches found for their tensors."""
     on_npu = plan.support.needs_chipset or any(chipset and chipset.has_htp for chipset in plan.chipsets)
     return {
         name: ComponentBuild(
             stem=name,
             source=plan.source,
             facts=facts,
-            runtime=plan.options.runtime,
+            runtime=plan.runtime,
             precision=plan.precision,
             toolchain=plan.toolchain,
             cache=cache,
@@ -375,7 +379,7 @@ def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[st
             check=plan.check[name],
             half=plan.precision is Precision.FLOAT and on_npu,
             report=report,
-            assignment=plan.searches[name].chosen.assignment if name in plan.searches else None,
+            assignment=searches[name].chosen.assignment if name in searches else None,
         )
         for name, facts in plan.facts.items()
     }

@@ -45,6 +45,7 @@ class Network(Protocol):
         """A new evaluator of the network's outputs; None if it has none."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where a network comes from; it is loaded only when a stage needs it.
 

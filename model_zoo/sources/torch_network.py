@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: By stage, the modules that a torch module runs in it besides its own; see `Source.code`.
 TORCH_CODE = {
-    "reference": ("model_zoo.base.model", "model_zoo.utils.half_precision"),
+    "reference": ("model_zoo.base.model", "model_zoo.utils.torch_half"),
     "capture": ("model_zoo.sources.capture",),
 }
 #: Packages whose versions shape what torch computes.
@@ -56,7 +56,7 @@ class TorchNetwork:
             return [run_torch(self.module, sample, names) for sample in samples]
         import torch
 
-        from model_zoo.utils.half_precision import QuickHalf
+        from model_zoo.utils.torch_half import QuickHalf
 
         module = copy.deepcopy(self.module).half()
         with QuickHalf():

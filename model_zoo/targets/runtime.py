@@ -31,7 +31,3 @@ class TargetRuntime(StrEnum):
             return cls(cls.QNN_CONTEXT_BINARY if name == "qnn" else name)
         except ValueError:
             raise unknown_name("runtime", text, ["qnn", *cls], "model-zoo runtimes") from None
-
-
-#: What is built unless another is named.
-DEFAULT_RUNTIME = TargetRuntime.QNN_CONTEXT_BINARY

@@ -28,7 +28,7 @@ def checked(**instead: Any) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     Types are meant strictly: True is no int, "no" is no bool, and no text and no path is empty.
 
     Args:
-        instead: By parameter, the type to check in place of the annotation.
+        instead: By parameter, the type to check instead of the annotation.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -63,11 +63,11 @@ def _types(
     }
     hints = get_type_hints(SimpleNamespace(__annotations__=annotations), inspect.unwrap(function).__globals__)
     config = ConfigDict(strict=True, arbitrary_types_allowed=True)
-    made = {}
+    adapters = {}
     for name, kind in {**hints, **instead}.items():
         adapter = TypeAdapter(cast(Any, InstanceOf)[kind]) if is_dataclass(kind) else TypeAdapter(kind, config=config)
-        made[name] = kind, adapter
-    return made
+        adapters[name] = kind, adapter
+    return adapters
 
 
 def _bound(

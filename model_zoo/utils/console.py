@@ -13,17 +13,18 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, nearest, refused
+from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, first_line, nearest, refused
 from model_zoo.utils.paths import path_problem
 from model_zoo.utils.streams import output_failure, standard_streams
 from model_zoo.utils.text import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
     from rich.text import Text
 
@@ -46,10 +47,9 @@ def console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     wide = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
     width = 160 if wide else None
-    made = Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, quiet=stream is None)
-    if made.width < _LEAST_COLUMNS:
-        made.width = _LEAST_COLUMNS
-    return made
+    plain = Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, quiet=stream is None)
+    plain.width = max(plain.width, _LEAST_COLUMNS)
+    return plain
 
 
 def marked(mark: str, style: str, text: str) -> Text:
@@ -84,12 +84,12 @@ def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[st
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        grid.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*("\n".join(map(escaped, cell.split("\n"))) for cell in row))
-    return made
+        grid.add_row(*("\n".join(map(escaped, cell.split("\n"))) for cell in row))
+    return grid
 
 
 @contextmanager
@@ -97,38 +97,41 @@ def spinner(title: str) -> Iterator[None]:
     """Show on a terminal that something is under way; leaves no trace."""
     from rich.text import Text
 
-    shown = console(stderr=True)
-    if not shown.is_terminal:
+    terminal = console(stderr=True)
+    with terminal.status(Text(escaped(title))) if terminal.is_terminal else nullcontext():
         yield
-        return
-    with shown.status(Text(escaped(title))):
-        yield
+
+
+def _progress(terminal: Console, *columns: ProgressColumn) -> Progress:
+    """Progress on a terminal, which leaves no trace; none elsewhere."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *columns)
+    return Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal)
 
 
 @contextmanager
 def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
     """Show each piece of work on standard error while it runs, and how long it took.
 
-    Between two pieces it stops if a signal asked for that. The function it gives takes a title and the work, and may be
+    Between two pieces it stops if a signal asked for that. Yields a function of a title and the work, which may be
     called from several threads.
     """
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeElapsedColumn
 
-    shown = console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as progress:
+    terminal = console(stderr=True)
+    with _progress(terminal, TimeElapsedColumn()) as progress:
 
         def run(title: str, work: Callable[[], _T]) -> _T:
             if _stop:
                 raise _stop[0]
-            task = progress.add_task(title, total=None)
+            started, task = time.monotonic(), progress.add_task(title, total=None)
             try:
                 result = work()
             finally:
-                elapsed = progress.tasks[[t.id for t in progress.tasks].index(task)].elapsed or 0.0
                 progress.remove_task(task)
-            note = "from cache" if getattr(result, "cached", False) else f"{elapsed:6.1f} s"
-            shown.print(marked("done", "green", f"  {title:<44} {note}"))
+            note = "from cache" if getattr(result, "cached", False) else f"{time.monotonic() - started:6.1f} s"
+            terminal.print(marked("done", "green", f"  {title:<44} {note}"))
             return result
 
         yield run
@@ -138,23 +141,13 @@ def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
 def sample_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
     """Count samples on standard error: how many are done, how many a second, and the time that is left.
 
-    The function it gives takes how many more are done, and may be called from several threads.
+    Yields a function of how many more are done, which may be called from several threads.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    shown = console(stderr=True)
-    started = time.monotonic()
+    terminal, started = console(stderr=True), time.monotonic()
     speed = TextColumn("{task.fields[speed]:.3g} samples/s, time left")
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        speed,
-    )
-    with Progress(
-        *columns, TimeRemainingColumn(), console=shown, transient=True, disable=not shown.is_terminal
-    ) as progress:
+    with _progress(terminal, BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn()) as progress:
         task = progress.add_task(title, total=total, speed=0.0)
 
         def advance(more: int) -> None:
@@ -163,7 +156,7 @@ def sample_progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
         yield advance
     elapsed = time.monotonic() - started
-    shown.print(marked("done", "green", f"  {f'{total} samples: {title}':<44} {elapsed:6.1f} s"))
+    terminal.print(marked("done", "green", f"  {f'{total} samples: {title}':<44} {elapsed:6.1f} s"))
 
 
 class _Signalled(KeyboardInterrupt):
@@ -205,12 +198,7 @@ def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
 def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
     try:
         if threading.current_thread() is threading.main_thread():
-            _stop.clear()
-            signal.signal(signal.SIGTERM, _handle)
-            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
-                signal.signal(signal.SIGINT, _handle)
-            if _HANG_UP and signal.getsignal(_HANG_UP) is signal.SIG_DFL:  # else it is to be ignored, as nohup asks
-                signal.signal(_HANG_UP, _handle)
+            _handle_signals()
         _check_working_folder()
         return work()
     except ModelZooError as error:
@@ -223,10 +211,17 @@ def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             return _failed(refused(error), argv)
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return _failed(
-            ModelZooError(f"{type(error).__name__}: {text}", "run again with --debug for the traceback"), argv
-        )
+        hint = "run again with --debug for the traceback"
+        return _failed(ModelZooError(f"{type(error).__name__}: {first_line(error)}", hint), argv)
+
+
+def _handle_signals() -> None:
+    _stop.clear()
+    signal.signal(signal.SIGTERM, _handle)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, _handle)
+    if _HANG_UP and signal.getsignal(_HANG_UP) is signal.SIG_DFL:  # else it is to be ignored, as nohup asks
+        signal.signal(_HANG_UP, _handle)
 
 
 def _check_working_folder() -> None:
@@ -249,8 +244,8 @@ def _failed(error: ModelZooError, argv: Sequence[str]) -> int:
 def print_error(error: ModelZooError) -> None:
     """One line on standard error: what failed, and what to do next."""
     line = f"error: {_message(error)}{f'; {error.hint}' if error.hint else ''}"
-    shown = re.sub(r"\S{300,}", lambda word: f"{word[0][:200]}…", " ".join(line.split()))
-    sys.stderr.write(f"{escaped(shown)}\n")
+    short = re.sub(r"\S{300,}", lambda word: f"{word[0][:200]}…", " ".join(line.split()))
+    sys.stderr.write(f"{escaped(short)}\n")
 
 
 def _message(error: ModelZooError) -> str:
@@ -258,17 +253,13 @@ def _message(error: ModelZooError) -> str:
 
 
 def path_argument(text: str) -> Path:
-    """A path as it is given on a command line.
-
-    Raises:
-        ArgumentTypeError: It can be none.
-    """
+    """A path from a command line; an impossible one is refused."""
     if problem := path_problem(text):
         raise argparse.ArgumentTypeError(problem)
     return Path(text)
 
 
-class HouseParser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """A parser whose errors look like all our errors, whose paths are checked, and whose flags are not abbreviated."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -283,29 +274,17 @@ class HouseParser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
-        """Raise what `guarded` prints on one line.
-
-        Raises:
-            UserError: Always.
-        """
+        """Raise a `UserError`, which `guarded` prints on one line."""
         raise UserError(message, f"run `{self.prog} --help`")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does it, with `refuse`.
-
-        Raises:
-            UserError: The arguments are wrong.
-        """
-        given, unknown = self.parse_known_args(args, namespace)
+        """Parse as argparse does, with `refuse`."""
+        parsed, unknown = self.parse_known_args(args, namespace)
         self.refuse(unknown)
-        return given
+        return parsed
 
     def refuse(self, unknown: Sequence[str]) -> None:
-        """Answer arguments that nobody knows with the nearest flags.
-
-        Raises:
-            UserError: There are any.
-        """
+        """Raise a `UserError` with the nearest flags if there are arguments that nobody knows."""
         if not unknown:
             return
         options = {option.lstrip("-"): option for option in self._option_string_actions}

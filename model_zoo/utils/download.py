@@ -14,13 +14,15 @@ from model_zoo.utils.files import make_folder, write_error
 from model_zoo.utils.hashing import sha256_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
-    from rich.progress import Progress, TaskID
 
 #: Nothing the zoo needs is larger.
 MAX_BYTES = 8 * 2**30
 
 _CONNECT_S, _READ_S = 5.0, 20.0
+#: A download that is done by then shows no progress.
 _QUIET_S = 2.0
 
 
@@ -37,7 +39,7 @@ def download(url: str, path: Path, sha256: str, hint: str, max_bytes: int = MAX_
     Args:
         sha256: Hex digits that the digest of the content begins with; all 64 of them, or as many as are published.
         hint: What to do if it fails.
-        max_bytes: More is refused.
+        max_bytes: Size that is not exceeded.
 
     Raises:
         ModelZooError: The server cannot be reached, refuses, sends too much, or sends something else; names the URL.
@@ -53,9 +55,9 @@ def download(url: str, path: Path, sha256: str, hint: str, max_bytes: int = MAX_
                 return
             _receive(url, part, max_bytes, hint)
             if not has_checksum(part, sha256):
-                found = sha256_file(part)
+                actual = sha256_file(part)
                 part.unlink()
-                raise ModelZooError(f"{url} gave a file with sha256 {found}, expected {sha256}", hint)
+                raise ModelZooError(f"{url} gave a file with sha256 {actual}, expected {sha256}", hint)
             part.replace(path)
     except httpx.HTTPStatusError as error:
         answer = error.response
@@ -88,43 +90,36 @@ def _receive(url: str, part: Path, max_bytes: int, hint: str) -> None:
 
 def _write(response: httpx.Response, part: Path, start: int, total: int | None, max_bytes: int, hint: str) -> None:
     size = start
-    with part.open("ab" if start else "wb") as file, _progress(part.stem, start, total) as progress:
+    with part.open("ab" if start else "wb") as file, _progress(part.stem, total) as show:
         for chunk in response.iter_bytes():
             size += len(chunk)
             if size > max_bytes:
                 raise ModelZooError(f"{response.url} sends more than the {max_bytes} bytes that are allowed", hint)
             file.write(chunk)
-            progress.to(size)
-
-
-class _Bar:
-    """A progress bar on stderr that shows only if the work takes longer than a moment."""
-
-    def __init__(self, what: str, start: int, total: int | None) -> None:
-        self.what, self.start, self.total = what, start, total
-        self.began = time.monotonic()
-        self.shown: tuple[Progress, TaskID] | None = None
-
-    def to(self, size: int) -> None:
-        if self.shown is None and time.monotonic() - self.began > _QUIET_S:
-            self.shown = self._show()
-        if self.shown:
-            self.shown[0].update(self.shown[1], completed=size)
-
-    def _show(self) -> tuple[Progress, TaskID]:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        progress = Progress(*columns, console=console(stderr=True), transient=True)
-        progress.start()
-        return progress, progress.add_task(self.what, total=self.total, completed=self.start)
+            show(size)
 
 
 @contextmanager
-def _progress(what: str, start: int, total: int | None) -> Iterator[_Bar]:
-    bar = _Bar(what, start, total)
+def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error that shows only if the work takes longer than a moment.
+
+    Yields a function of how many bytes are there.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=console(stderr=True), transient=True)
+    began = time.monotonic()
+
+    def show(size: int) -> None:
+        if time.monotonic() - began > _QUIET_S:
+            if not progress.tasks:
+                progress.add_task(what, total=total)
+                progress.start()
+            progress.update(progress.task_ids[0], completed=size)
+
     try:
-        yield bar
+        yield show
     finally:
-        if bar.shown:
-            bar.shown[0].stop()
+        if progress.tasks:
+            progress.stop()

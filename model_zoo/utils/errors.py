@@ -41,13 +41,18 @@ class ArgumentError(UserError):
     """The value of one argument is wrong.
 
     Args:
-        name: Of the argument in Python. A command line tells its flag instead.
+        name: Of the argument in Python. A command line names its flag instead.
         problem: What is wrong, to be said after the name.
     """
 
     def __init__(self, name: str, problem: str, hint: str | None = None) -> None:
         super().__init__(f"{name}{problem}", hint)
         self.flag_message = f"--{name.replace('_', '-')}{problem}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line; its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def refused(error: OSError) -> ModelZooError:
@@ -60,7 +65,7 @@ def refused(error: OSError) -> ModelZooError:
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
     """The valid names that are most like a name, in any case; the best first."""
     choices = {choice.lower(): choice for choice in valid}
-    return [choices[found] for found in difflib.get_close_matches(name.lower(), choices, n=most, cutoff=0.5)]
+    return [choices[near] for near in difflib.get_close_matches(name.lower(), choices, n=most, cutoff=0.5)]
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> UserError:
@@ -68,11 +73,10 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> Us
 
     Args:
         kind: What was named, e.g. "chipset".
-        name: The name as given.
         valid: Every valid name, aliases included.
         command: The command that lists all valid names.
     """
     near = nearest(name, valid)
     meant = f"did you mean {', '.join(near)}? " if near else ""
-    shown = escaped(name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…")
-    return UserError(f"unknown {kind} '{shown}'", f"{meant}run `{command}` for all of them")
+    short = escaped(name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…")
+    return UserError(f"unknown {kind} '{short}'", f"{meant}run `{command}` for all of them")

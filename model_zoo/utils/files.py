@@ -31,10 +31,7 @@ def make_folder(path: Path, hint: str = _ELSEWHERE) -> None:
     """Create a folder and its parents.
 
     Args:
-        hint: What to do if that fails.
-
-    Raises:
-        UserError: It cannot be written to.
+        hint: What to do if it cannot be written to, for the `UserError`.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -45,13 +42,10 @@ def make_folder(path: Path, hint: str = _ELSEWHERE) -> None:
 
 
 def check_writable(file: Path, hint: str) -> None:
-    """Refuse a file that cannot be written, before the work that it is for.
+    """Refuse a file that cannot be written with a `UserError`, before the work that it is for.
 
     Args:
         hint: What to do then.
-
-    Raises:
-        UserError: It is a folder, its folder is missing, or there is no permission.
     """
     if file.is_dir():
         raise UserError(f"{file} is a folder", hint)
@@ -63,7 +57,7 @@ def check_writable(file: Path, hint: str) -> None:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a path to write to, moved to `path` only if the block ends well; until then what is there stays.
+    """Yield a path to write to, moved to `path` only if the block ends well; until then what is there stays.
 
     Raises:
         ModelZooError: The file cannot be written, e.g. because the disk is full.
@@ -78,7 +72,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
-    """Give an empty temporary folder beside `path` that takes its place only if the block ends well.
+    """Yield an empty temporary folder beside `path` that takes its place only if the block ends well.
 
     Args:
         replace: Whether it may replace another.
@@ -103,7 +97,7 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """Give an empty folder in the system's temporary folder, for files that nobody needs after the block.
+    """Yield an empty folder in the system's temporary folder, for files that nobody needs after the block.
 
     Raises:
         ModelZooError: There is no space, or it cannot be made.
@@ -134,7 +128,7 @@ def is_full(error: OSError) -> bool:
 
 
 def write_error(path: Path, error: OSError, hint: str | None = None) -> ModelZooError:
-    """The message for a write that failed, which names the place, and what to do about it.
+    """The message for a write that failed, which names the file or folder, and what to do about it.
 
     Args:
         path: What was to be written; if the error names a file elsewhere, that is named.
@@ -143,12 +137,12 @@ def write_error(path: Path, error: OSError, hint: str | None = None) -> ModelZoo
     named = error.filename2 or error.filename
     if isinstance(named, str) and not Path(named).is_relative_to(path.parent):
         path, hint = Path(named), None
-    place = f"to the temporary folder {tempfile.gettempdir()}" if _is_work(path) else path
-    return ModelZooError(f"cannot write {place}: {error.strerror or error}", space_hint(path, hint))
+    target = f"to the temporary folder {tempfile.gettempdir()}" if _is_work(path) else path
+    return ModelZooError(f"cannot write {target}: {error.strerror or error}", space_hint(path, hint))
 
 
 def space_hint(path: Path, other: str | None = None) -> str:
-    """What to do about a place that has no space left.
+    """What to do about a folder that has no space left.
 
     Args:
         other: Unless it is the temporary folder or the cache.

@@ -62,21 +62,19 @@ def seize(path: Path) -> FolderLock | None:
         abandoned = time.time() - status.st_mtime > _ABANDONED_S
         if sys.platform == "win32":
             return FolderLock(None) if abandoned else None
-        return _lock(_open(path), path, fcntl.LOCK_EX | fcntl.LOCK_NB, abandoned) if _is_own(status) else None
+        if status.st_uid != os.geteuid():
+            return None
+        return _lock(_open(path), path, fcntl.LOCK_EX | fcntl.LOCK_NB, abandoned)
     except (FileNotFoundError, PermissionError):
         return None
 
 
 def lock_alone(folder: Path) -> FolderLock:
     """Wait for a folder, for changes of a moment that exclude each other."""
-    found = None
-    while found is None and sys.platform != "win32":
-        found = _lock(_open(folder), folder, fcntl.LOCK_EX, without=True)
-    return found or FolderLock(None)
-
-
-def _is_own(status: os.stat_result) -> bool:
-    return sys.platform != "win32" and status.st_uid == os.geteuid()
+    lock = None
+    while lock is None and sys.platform != "win32":
+        lock = _lock(_open(folder), folder, fcntl.LOCK_EX, without=True)
+    return lock or FolderLock(None)
 
 
 def _open(path: Path) -> int:
@@ -87,7 +85,7 @@ def _lock(descriptor: int, path: Path, how: int, without: bool) -> FolderLock | 
     """Lock what is at a path; None if another has it, or the path has become another's.
 
     Args:
-        without: Whether it is given where the file system has no locks.
+        without: Whether an empty lock is returned where the file system has none.
     """
     lock = FolderLock(descriptor)
     try:

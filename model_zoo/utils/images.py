@@ -8,13 +8,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_zoo.utils.errors import UserError
 
-#: What an app takes as a picture.
+if TYPE_CHECKING:
+    import torch
+
+#: What an app accepts as a picture.
 ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
 
 #: The grey that YOLO networks were trained to see around a letterboxed picture.
@@ -122,6 +126,21 @@ def letterbox(image: Image.Image, height: int, width: int) -> tuple[Image.Image,
     canvas = Image.new("RGB", (width, height), LETTERBOX_GREY)
     canvas.paste(image.convert("RGB").resize((inner_width, inner_height), Image.Resampling.BILINEAR), padding)
     return canvas, scale, padding
+
+
+def undo_letterbox(boxes: torch.Tensor, scale: float, padding: tuple[int, int]) -> torch.Tensor:
+    """Take boxes from a letterboxed canvas back to the original picture.
+
+    Args:
+        boxes: [N, 4] as x1, y1, x2, y2 in pixels of the canvas.
+        scale: The scale that `letterbox` returned.
+        padding: The (left, top) that `letterbox` returned.
+
+    Returns:
+        [N, 4] in pixels of the original; may reach beyond it where a box lay in the padding.
+    """
+    left, top = padding
+    return (boxes - boxes.new_tensor([left, top, left, top])) / scale
 
 
 def _upright_rgb(image: Image.Image, what: str) -> Image.Image:

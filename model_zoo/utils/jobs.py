@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 from weakref import WeakSet
 
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.utils.files import space_hint
 
 _POLL_S = 0.02
@@ -65,7 +65,7 @@ class ChildStoppedError(ChildFailedError):
 
 @dataclass(frozen=True)
 class ChildResult:
-    """What a child gave back, and what it took."""
+    """The answer of a child, and what it took."""
 
     value: dict[str, Any]
     seconds: float
@@ -92,12 +92,12 @@ def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, 
 class Worker:
     """A child process that loads something once and then answers requests, one at a time.
 
-    The module has `serve(job, work_dir)`, which gives a function from a request to its answer, both JSON values.
+    The module has `serve(job, work_dir)`, which returns a function from a request to its answer, both JSON values.
 
     Args:
         limits: The time is that of one request; for the first one, that of loading too.
         what: Names the work in messages.
-        once: The module has `run(job, work_dir)` instead, which gives the only answer.
+        once: The module has `run(job, work_dir)` instead, which returns the only answer.
     """
 
     def __init__(
@@ -136,13 +136,10 @@ class Worker:
         _running.discard(self._child)
 
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """Send a request and wait for its answer. After a failure the worker is of no more use.
+        """Send a request and wait for its answer, as `result` does. After a failure the worker is of no more use.
 
         Args:
             seconds: The limit from this request on, in place of the one before.
-
-        Raises:
-            ChildFailedError: With the reason, in one line, and the child's output.
         """
         if seconds is not None:
             self._limits = replace(self._limits, seconds=seconds)
@@ -160,35 +157,36 @@ class Worker:
         Raises:
             ChildFailedError: With the reason, in one line, and the child's output.
         """
-        broken = self._watch()
+        broken = self._wait()
         if broken:
             self.close()
         seconds = time.monotonic() - self._started
-        text = self._log_file.read_text(encoding="utf-8", errors="replace")
-        status = self._child.returncode
-        if broken:
-            raise ChildFailedError(f"{self._what}: the child process {broken} and was stopped", log=text)
-        if status is not None and status < 0:
-            name = signal.Signals(-status).name
-            reason = f"{self._what}: the child process was killed by {name}"
+        log, status = self._log_file.read_text(encoding="utf-8", errors="replace"), self._child.returncode
+
+        def failure(reason: str, hint: str | None = None) -> ChildFailedError:
             kind = ChildStoppedError if self._child in _stopped else ChildFailedError
-            raise kind(reason, "run again with --debug", log=text)
+            return kind(f"{self._what}: {reason}", hint, log)
+
+        if broken:
+            raise failure(f"the child process {broken} and was stopped")
+        if status is not None and status < 0:
+            raise failure(f"the child process was killed by {signal.Signals(-status).name}", "run again with --debug")
         if not self._result_file.exists():
-            last = text.strip().splitlines()[-1:] or ["no output"]
-            raise ChildFailedError(f"{self._what}: exit status {status}: {last[0]}", self._room(), log=text)
+            last = log.strip().splitlines()[-1:] or ["no output"]
+            raise failure(f"exit status {status}: {last[0]}", self._full_disk_hint())
         result = json.loads(self._result_file.read_text(encoding="utf-8"))
         if "error" in result:
-            raise ChildFailedError(f"{self._what}: {result['error']}", self._room(), log=text)
-        return ChildResult(result["value"], seconds, max(self._peak, result["peak_memory_bytes"]), text)
+            raise failure(result["error"], self._full_disk_hint())
+        return ChildResult(result["value"], seconds, max(self._peak, result["peak_memory_bytes"]), log)
 
-    def _room(self) -> str | None:
+    def _full_disk_hint(self) -> str | None:
         """What to do if the work directory is full, which few libraries tell; None if it is not."""
         folder = self._log_file.parent
         free = shutil.disk_usage(folder).free
         return f"{folder} has {free // 1024} kB left: {space_hint(folder)}" if free < _LITTLE_SPACE else None
 
-    def _watch(self) -> str:
-        """Wait until the child has answered, or for its end if it answers once; gives the limit that it broke."""
+    def _wait(self) -> str:
+        """Wait until the child has answered, or for its end if it answers once; returns the limit that it broke."""
         import psutil
 
         try:
@@ -264,7 +262,7 @@ def _main(work_dir: Path) -> None:
             import traceback
 
             traceback.print_exc()
-            result = {"error": (str(error) or type(error).__name__).strip().splitlines()[0]}
+            result = {"error": first_line(error)}
         result["peak_memory_bytes"] = peak_memory_bytes()
         temporary = work_dir / "result.json.part"
         temporary.write_text(json.dumps(result), encoding="utf-8")

@@ -13,5 +13,5 @@ def channels_last(arrays: Mapping[str, np.ndarray], names: Collection[str]) -> d
 
 
 def channels_first(arrays: Mapping[str, np.ndarray], names: Collection[str]) -> dict[str, np.ndarray]:
-    """Move the last axis of the named arrays to place 1, e.g. NHWC to NCHW."""
+    """Move the last axis of the named arrays to axis 1, e.g. NHWC to NCHW."""
     return {n: np.ascontiguousarray(np.moveaxis(a, -1, 1)) if n in names else a for n, a in arrays.items()}

@@ -25,7 +25,7 @@ def path_problem(path: str | os.PathLike[str]) -> str | None:
 def is_plain_file(path: Path) -> bool:
     """Whether a file with something in it is there: reading pipes, devices and files of /proc can wait for ever."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return False
-    return stat.S_ISREG(found.st_mode) and found.st_size > 0
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0

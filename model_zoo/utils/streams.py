@@ -1,4 +1,4 @@
-"""Standard output and standard error whose failures stop nothing: the work goes on, and the exit status tells."""
+"""Standard output and standard error whose failures stop nothing: the work goes on, and the exit status says so."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-#: Sizes of a terminal that every table fits in. Anything else in these variables counts as not given.
+#: Sizes of a terminal that every table fits in. Anything else in these variables is ignored.
 _USABLE = {"COLUMNS": "[4-9][0-9]|[1-9][0-9]{2,3}", "LINES": "[1-9][0-9]{0,3}"}
 
 
-class Output(io.FileIO):
+class OutputStream(io.FileIO):
     """One standard stream, below its encoding: what cannot be written is dropped, and the first reason kept."""
 
     failure: OSError | None = None
@@ -92,13 +92,13 @@ def _replaced(stream: TextIO | None, standard: int, closed: set[int]) -> TextIO:
         standard: The descriptor that the stream has by default.
     """
     if stream is None or stream.closed:
-        output, encoding = Output(standard, "w", closefd=False), "utf-8"
+        output, encoding = OutputStream(standard, "w", closefd=False), "utf-8"
         output.failure = OSError(errno.EBADF, "it is closed")
     else:
         number = _number(stream)
         if number is None or _output(stream):
             return stream
-        output, encoding = Output(number, "w", closefd=False), stream.encoding
+        output, encoding = OutputStream(number, "w", closefd=False), stream.encoding
         try:
             stream.flush()
         except OSError as error:
@@ -119,6 +119,6 @@ def _number(stream: TextIO) -> int | None:
         return None
 
 
-def _output(stream: TextIO) -> Output | None:
+def _output(stream: TextIO) -> OutputStream | None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    return raw if isinstance(raw, Output) else None
+    return raw if isinstance(raw, OutputStream) else None

@@ -1,4 +1,7 @@
-"""Charts as inline SVG: no script, no font and no file of their own; readable on light and on dark pages."""
+"""Charts as inline SVG: no script, no font and no file of their own; readable on light and on dark pages.
+
+Each function returns an `<svg>` element, in which all text is escaped.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from html import escape
 _COLOURS = ("#3b82c4", "#d9822b", "#3a9a5b", "#b04fa8")
 _WARN = "#d64545"
 _WIDTH = 900.0
+#: Ends of the plots of lines and histograms.
+_LEFT, _RIGHT = 60.0, _WIDTH - 20
 _ROW = 18.0
 _LABEL = 330.0
 #: Longer labels are cut in the middle; their tooltip has them whole.
@@ -17,14 +22,11 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 def bar_chart(labels: Sequence[str], values: Sequence[float], unit: str, title: str) -> str:
-    """One horizontal bar for each label, in the order given.
+    """One horizontal bar for each label, in their order.
 
     Args:
         values: As many as labels. An infinite one is drawn as long as the longest and written as ∞.
         unit: Written behind each value, e.g. "dB".
-
-    Returns:
-        An `<svg>` element. All text in it is escaped.
     """
     low, high, _ = _axis(values)
     left, right, top = _LABEL, _WIDTH - 90, 34.0
@@ -36,11 +38,10 @@ def bar_chart(labels: Sequence[str], values: Sequence[float], unit: str, title: 
     for row, (label, value) in enumerate(zip(labels, values, strict=True)):
         y = top + row * _ROW
         start, end = sorted((x(0.0), x(value if not math.isnan(value) else 0.0)))
-        shape = f'<rect x="{start:.1f}" y="{y:.1f}" width="{max(end - start, 1):.1f}" height="{_ROW - 5:.0f}"'
         parts += [
             f"<g>{_tooltip(f'{label}: {_number(value)} {unit}')}",
             _text(left - 8, y + 11, _short(label), anchor="end"),
-            f'{shape} fill="{_COLOURS[0]}"/>',
+            f'{_rect(start, y, max(end - start, 1), f"{_ROW - 5:.0f}")} fill="{_COLOURS[0]}"/>',
             _text(end + 6, y + 11, f"{_number(value)} {unit}"),
             "</g>",
         ]
@@ -57,42 +58,34 @@ def line_chart(
         labels: Names of the points, shown as tooltips; the first, the last and the marked one are written out.
         unit: Of the values, e.g. "dB".
         mark: Index of a point to point out.
-
-    Returns:
-        An `<svg>` element. All text in it is escaped.
     """
     low, high, step = _axis([value for values in series.values() for value in values])
-    left, right, top, bottom = 60.0, _WIDTH - 20, 62.0, 300.0
+    top, bottom = 62.0, 300.0
 
     def x(index: int) -> float:
-        return left + (right - left) * (index + 0.5) / max(len(labels), 1)
+        return _LEFT + (_RIGHT - _LEFT) * (index + 0.5) / max(len(labels), 1)
 
     def y(value: float) -> float:
         return bottom - (value - low) / (high - low) * (bottom - top)
 
-    parts = []
-    for index in range(round((high - low) / step) + 1):
-        level = low + index * step
-        line = f'<line x1="{left:.0f}" x2="{right:.0f}" y1="{y(level):.1f}" y2="{y(level):.1f}"'
-        parts += [f'{line} stroke="currentColor" opacity="0.2"/>', _text(left - 6, y(level) + 4, f"{level:g}", "end")]
-    parts.append(_text(left - 6, top - 12, unit, anchor="end"))
+    levels = [low + index * step for index in range(round((high - low) / step) + 1)]
+    parts = [_grid_line(y(level), f"{level:g}") for level in levels]
+    parts.append(_text(_LEFT - 6, top - 12, unit, anchor="end"))
     for number, (name, values) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
-        parts.append(f'<rect x="{left + 180 * number:.0f}" y="32" width="12" height="12" fill="{colour}"/>')
-        parts.append(_text(left + 18 + 180 * number, 42, _short(name, 24)))
+        parts.append(f'<rect x="{_LEFT + 180 * number:.0f}" y="32" width="12" height="12" fill="{colour}"/>')
+        parts.append(_text(_LEFT + 18 + 180 * number, 42, _short(name, 24)))
         for run in _finite_runs(values):
             points = " ".join(f"{x(index):.1f},{y(values[index]):.1f}" for index in run)
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
             for index in run:
-                told = _tooltip(f"{labels[index]}, {name}: {_number(values[index])} {unit}")
+                tooltip = _tooltip(f"{labels[index]}, {name}: {_number(values[index])} {unit}")
                 circle = f'<circle cx="{x(index):.1f}" cy="{y(values[index]):.1f}" r="3" fill="{colour}">'
-                parts.append(f"{circle}{told}</circle>")
+                parts.append(f"{circle}{tooltip}</circle>")
     if labels:
-        parts.append(_text(left, bottom + 18, _short(labels[0])))
-        parts.append(_text(right, bottom + 18, _short(labels[-1]), anchor="end"))
+        parts += _end_labels(bottom, _short(labels[0]), _short(labels[-1]))
     if mark is not None:
-        line = f'<line x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{top:.0f}" y2="{bottom:.0f}"'
-        parts.append(f'{line} stroke="{_WARN}" stroke-dasharray="5 4"/>')
+        parts.append(f'{_vertical(x(mark), top, bottom)} stroke="{_WARN}" stroke-dasharray="5 4"/>')
         anchor = "start" if mark < len(labels) / 3 else "end" if mark > 2 * len(labels) / 3 else "middle"
         parts.append(_text(x(mark), bottom + 36, _short(labels[mark]), anchor, _WARN))
     return _svg(bottom + 46, title, parts)
@@ -105,9 +98,6 @@ def histogram(values: Sequence[float], unit: str, title: str, marks: Mapping[str
         values: Finite, at least one. Those beyond three times their median are counted in the last bar.
         unit: Of the values, e.g. "ms".
         marks: Values to point out, by name, e.g. percentiles.
-
-    Returns:
-        An `<svg>` element. All text in it is escaped.
     """
     ordered = sorted(values)
     low, most = ordered[0], min(ordered[-1], 3 * ordered[len(ordered) // 2])
@@ -116,39 +106,32 @@ def histogram(values: Sequence[float], unit: str, title: str, marks: Mapping[str
     counts = [0] * bins
     for value in ordered:
         counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
-    left, right, top, bottom = 60.0, _WIDTH - 20, 76.0, 260.0
-    step = (right - left) / bins
+    top, bottom = 76.0, 260.0
+    step = (_RIGHT - _LEFT) / bins
     _, tallest, tick = _axis(counts)
     tick = max(1.0, tick)
+    more = " and more" if ordered[-1] > high else ""
 
     def x(value: float) -> float:
-        return left + (min(value, high) - low) / (high - low) * (right - left)
+        return _LEFT + (min(value, high) - low) / (high - low) * (_RIGHT - _LEFT)
 
-    parts = [_text(left - 6, top - 12, "runs", anchor="end")]
+    parts = [_text(_LEFT - 6, top - 12, "runs", anchor="end")]
     for index in range(int(tallest / tick) + 1):
-        level = bottom - index * tick / tallest * (bottom - top)
-        line = f'<line x1="{left:.0f}" x2="{right:.0f}" y1="{level:.1f}" y2="{level:.1f}"'
-        parts += [
-            f'{line} stroke="currentColor" opacity="0.2"/>',
-            _text(left - 6, level + 4, f"{index * tick:g}", "end"),
-        ]
+        parts.append(_grid_line(bottom - index * tick / tallest * (bottom - top), f"{index * tick:g}"))
     for index, count in enumerate(counts):
         height = count / tallest * (bottom - top)
-        begin, end = (low + (index + place) * (high - low) / bins for place in (0, 1))
-        beyond = " and more" if index == bins - 1 and ordered[-1] > high else ""
-        told = _tooltip(f"{_number(begin)} to {_number(end)} {unit}{beyond}: {count}")
-        place = f'x="{left + index * step + 1:.1f}" y="{bottom - height:.1f}" width="{max(step - 2, 1):.1f}"'
-        parts.append(f'<rect {place} height="{height:.1f}" fill="{_COLOURS[0]}">{told}</rect>')
+        begin, end = (low + (index + edge) * (high - low) / bins for edge in (0, 1))
+        beyond = more if index == bins - 1 else ""
+        tooltip = _tooltip(f"{_number(begin)} to {_number(end)} {unit}{beyond}: {count}")
+        bar = _rect(_LEFT + index * step + 1, bottom - height, max(step - 2, 1), f"{height:.1f}")
+        parts.append(f'{bar} fill="{_COLOURS[0]}">{tooltip}</rect>')
     for number, (name, value) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
-        line = f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{top - 6:.0f}" y2="{bottom:.0f}"'
+        line = _vertical(x(value), top - 6, bottom)
         parts.append(f'{line} stroke="{_COLOURS[1]}" stroke-width="2" stroke-dasharray="5 4"/>')
-        anchor = "end" if x(value) > right - 150 else "start"
-        parts.append(
-            _text(x(value), top - 12 - 14 * (number % 3), f"{name} {_number(value)} {unit}", anchor, _COLOURS[1])
-        )
-    parts.append(_text(left, bottom + 18, f"{_number(low)} {unit}"))
-    last = f"{_number(high)} {unit}{' and more' if ordered[-1] > high else ''}"
-    parts.append(_text(right, bottom + 18, last, anchor="end"))
+        anchor = "end" if x(value) > _RIGHT - 150 else "start"
+        label = f"{name} {_number(value)} {unit}"
+        parts.append(_text(x(value), top - 12 - 14 * (number % 3), label, anchor, _COLOURS[1]))
+    parts += _end_labels(bottom, f"{_number(low)} {unit}", f"{_number(high)} {unit}{more}")
     return _svg(bottom + 30, title, parts)
 
 
@@ -193,6 +176,23 @@ def _tooltip(text: str) -> str:
 
 def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "currentColor") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+
+
+def _rect(x: float, y: float, width: float, height: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}"'
+
+
+def _vertical(x: float, top: float, bottom: float) -> str:
+    return f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.0f}" y2="{bottom:.0f}"'
+
+
+def _grid_line(y: float, label: str) -> str:
+    line = f'<line x1="{_LEFT:.0f}" x2="{_RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"'
+    return f'{line} stroke="currentColor" opacity="0.2"/>{_text(_LEFT - 6, y + 4, label, "end")}'
+
+
+def _end_labels(bottom: float, first: str, last: str) -> list[str]:
+    return [_text(_LEFT, bottom + 18, first), _text(_RIGHT, bottom + 18, last, anchor="end")]
 
 
 def _svg(height: float, title: str, parts: Sequence[str]) -> str:

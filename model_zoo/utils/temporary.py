@@ -7,11 +7,11 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 
-from model_zoo.utils.exchange import exchange
 from model_zoo.utils.folder_lock import FolderLock, hold, seize
 
 #: How names end: of what may be removed once nobody holds it, and of what stands aside for its successor.
@@ -19,16 +19,20 @@ _NEW, _ASIDE = ".model_zoo-new", ".model_zoo-aside"
 
 _EXISTS = (errno.ENOTEMPTY, errno.EEXIST)
 
+_CURRENT_FOLDER = -100  # AT_FDCWD
+_EXCHANGE = 2  # RENAME_EXCHANGE
+_CANNOT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+
 
 @contextmanager
 def temporary_folder(beside: Path, mode: int = 0o777) -> Iterator[Path]:
-    """Give an empty folder in the folder of a path, and remove it at the end if it is still there.
+    """Yield an empty folder in the folder of a path, and remove it at the end if it is still there.
 
     Its parent is cleared of what killed processes left there. This one is locked while it is in use, so that others
     leave it alone.
 
     Args:
-        mode: Of which the user's umask takes away.
+        mode: Permissions, of which the user's umask takes away.
     """
     remove_leftovers(beside.parent)
     folder, lock = _make(beside, mode)
@@ -60,6 +64,41 @@ def replace_folder(new: Path, path: Path) -> None:
                     raise
 
 
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two paths of one file system in one step, so that neither is missing at any moment.
+
+    Returns:
+        False where the system or the file system cannot: on others than Linux, and on some network drives.
+
+    Raises:
+        OSError: One of them is missing, or may not be moved.
+    """
+    renameat2 = _renameat2()
+    if renameat2 is None:
+        return False
+    import ctypes
+
+    if renameat2(_CURRENT_FOLDER, os.fsencode(first), _CURRENT_FOLDER, os.fsencode(second), _EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _CANNOT_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
+
+
+@cache
+def _renameat2() -> Callable[..., int] | None:
+    """The function of the C library; None where it has none."""
+    if os.name != "posix":
+        return None
+    import ctypes
+
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is not None:
+        function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return function
+
+
 def remove_leftovers(parent: Path) -> None:
     """Remove the temporary folders in a folder that nobody holds, and put back what stands aside for nothing."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
@@ -69,7 +108,7 @@ def remove_leftovers(parent: Path) -> None:
 
 
 def discard_folder(path: Path) -> bool:
-    """Remove a folder if nobody holds it, whole in one step; gives whether it was."""
+    """Remove a folder if nobody holds it, whole in one step; returns whether it was."""
     lock = seize(path)
     if lock is None:
         return False

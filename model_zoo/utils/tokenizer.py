@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import tokenizers
 
 #: What tokenizer files are called, best first.
-TOKENIZER_NAMES = ("tokenizer.json", "vocab.txt")
+_TOKENIZER_NAMES = ("tokenizer.json", "vocab.txt")
 
 #: The largest published one has 40 MB.
 _MAX_BYTES = 100 * 2**20
@@ -44,14 +44,14 @@ class Tokenizer(Protocol):
         """The same, with no more than `length` ids: what is too long loses its end, but no mark."""
 
     def word(self, token_id: int) -> str:
-        """What a single id stands for."""
+        """The text of a single id, without the marks that some files have for spaces."""
 
     def text(self, ids: list[int]) -> str:
-        """What ids say together, without marks."""
+        """The text of ids together, without marks."""
 
 
 class FileTokenizer:
-    """A `tokenizer.json`, or the `vocab.txt` of a BERT that knows lower case only.
+    """The `Tokenizer` of a `tokenizer.json`, or of the `vocab.txt` of a BERT that knows lower case only.
 
     Args:
         path: Untrusted: it is read as data.
@@ -73,12 +73,10 @@ class FileTokenizer:
         self.size: int = 1 + max(self._tokenizer.get_vocab().values())
 
     def ids(self, text: str) -> list[int]:
-        """All ids of a text, those that mark its beginning and end included."""
-        found: list[int] = self._tokenizer.encode(text).ids
-        return found
+        ids: list[int] = self._tokenizer.encode(text).ids
+        return ids
 
     def cut(self, text: str, length: int) -> list[int]:
-        """The same, with no more than `length` ids: what is too long loses its end, but no mark."""
         self._tokenizer.enable_truncation(length)
         try:
             return self.ids(text)
@@ -86,22 +84,21 @@ class FileTokenizer:
             self._tokenizer.no_truncation()
 
     def word(self, token_id: int) -> str:
-        """What a single id stands for, without the marks that some files have for spaces."""
         decoded: str = self._tokenizer.decode([token_id], skip_special_tokens=False).strip()
         return decoded or self._tokenizer.id_to_token(token_id) or f"token {token_id}"
 
     def text(self, ids: list[int]) -> str:
-        """What ids say together, without marks."""
-        found: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return found
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
     def _first(self, names: tuple[str, ...]) -> int | None:
-        return next((found for name in names if (found := self._tokenizer.token_to_id(name)) is not None), None)
+        ids = (self._tokenizer.token_to_id(name) for name in names)
+        return next((token_id for token_id in ids if token_id is not None), None)
 
 
 def tokenizer_beside(weights: Path) -> Path | None:
     """The tokenizer file in the folder of a checkpoint, where they are published together; None: there is none."""
-    return next((path for name in TOKENIZER_NAMES if (path := weights.parent / name).is_file()), None)
+    return next((path for name in _TOKENIZER_NAMES if (path := weights.parent / name).is_file()), None)
 
 
 def padded(ids: list[int], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +113,9 @@ def padded(ids: list[int], length: int, pad_id: int) -> tuple[np.ndarray, np.nda
 
 
 def _read(path: Path) -> tokenizers.Tokenizer:
+    hint = f"give a {' or a '.join(_TOKENIZER_NAMES)}"
     if not path.is_file():
-        raise UserError(f"there is no tokenizer file {path}", f"give a {' or a '.join(TOKENIZER_NAMES)}")
+        raise UserError(f"there is no tokenizer file {path}", hint)
     if path.stat().st_size > _MAX_BYTES:
         raise UserError(f"{path} has more than {_MAX_BYTES // 2**20} MB, no tokenizer file is that large")
     from tokenizers import Tokenizer
@@ -129,5 +127,4 @@ def _read(path: Path) -> tokenizers.Tokenizer:
             return wrapped
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more exact
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} is no tokenizer file: {reason}", f"give a {' or a '.join(TOKENIZER_NAMES)}") from error
+        raise UserError(f"{path} is no tokenizer file: {first_line(error)}", hint) from error

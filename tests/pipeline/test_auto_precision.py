@@ -144,7 +144,7 @@ def test_a_metric_that_cannot_be_kept_fails_and_names_the_best(small_export: Exp
     monkeypatch.setattr(auto_precision, "_score", worse)
     with pytest.raises(ModelZooError, match=r"the best of 2, .* MB, loses .* calibration samples") as failed:
         small_export(Digits(), runtime="onnx", precision="auto", max_drop=1, calibration_data=None)
-    assert "--max-drop" in (failed.value.hint or "")
+    assert "max_drop=" in (failed.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_metric_that_cannot_be_kept_fails_and_names_the_best(small_export: Exp
     [
         (Unscored, {"precision": "auto"}, "has no evaluator"),
         (Digits, {"precision": "auto", "max_drop": -1}, "give 0 or more"),
-        (Digits, {"precision": "w8a8", "max_drop": 1}, "what the precision auto may lose"),
+        (Digits, {"precision": "w8a8", "max_drop": 1}, "may lose"),
         (Digits, {"precision": "auto", "runtime": "tflite"}, "cannot mix precisions"),
     ],
 )

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from model_zoo.cli import main
-from model_zoo.pipeline import evaluate as evaluate_module
+from model_zoo.commands import evaluate as evaluate_command_module
 from model_zoo.pipeline import evaluation_page
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry, StageCache
@@ -159,7 +159,7 @@ def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monk
         watch.found(sure)
         return sure
 
-    monkeypatch.setattr(evaluate_module, "evaluate_source", evaluate_source)
+    monkeypatch.setattr(evaluate_command_module, "evaluate_source", evaluate_source)
     assert main(list(ARGUMENTS)) == 1
     captured = capsys.readouterr()
     (line,) = [line for line in captured.err.splitlines() if line.startswith("error:")]

@@ -15,13 +15,13 @@ from model_zoo.base.precompiled import BasePrecompiledModel
 from model_zoo.base.spec import TensorSpec
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.export import ParityError, run_plan
-from model_zoo.pipeline.plan import ExportOptions, make_plan
+from model_zoo.pipeline.options import ExportOptions
+from model_zoo.pipeline.plan import make_plan
 from model_zoo.pipeline.result import ExportFailedError
 from model_zoo.pipeline.stages import silent
 from model_zoo.runtimes import load_compiled
 from model_zoo.sources.capture import export_program
 from model_zoo.sources.module import ModuleSource
-from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.errors import ModelZooError, UserError
@@ -125,8 +125,9 @@ def test_files_of_all_kinds_come_from_one_trace(encoder: Any, monkeypatch: pytes
     monkeypatch.setattr("model_zoo.sources.capture.export_program", trace)
     source, cache = ModuleSource(encoder, "small", None, None), StageCache(tmp_path / "stages")
     for runtime in (TargetRuntime.ONNX, TargetRuntime.TFLITE):
-        options = ExportOptions(runtime, precision=Precision.FLOAT, skip_profiling=True, output_dir=tmp_path)
-        assert not run_plan(make_plan(source, options, find_toolchain(), cache), cache, silent).errors
+        options = ExportOptions(runtime=runtime, precision="float", skip_profiling=True, output_dir=tmp_path)
+        plan = make_plan(source, options, find_toolchain(), cache)
+        assert not run_plan(plan, options, cache, silent).errors
     assert len(traces) == 1
 
 

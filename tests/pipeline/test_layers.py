@@ -11,11 +11,8 @@ import pytest
 
 from model_zoo.commands.sensitivity import notes, page, print_inspection
 from model_zoo.pipeline.layers import Inspection, first_wrong, inspect_layers
-from model_zoo.pipeline.plan import ExportOptions
+from model_zoo.pipeline.options import BuildOptions
 from model_zoo.sources.module import ModuleSource
-from model_zoo.targets.chipset import find_chipset
-from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
@@ -58,7 +55,7 @@ def test_half_precision_is_held_to_its_own_rule() -> None:
 def test_a_component_is_inspected(encoder: Any, tmp_path: Path) -> None:
     samples = tmp_path / "samples.npz"
     np.savez(samples, image=np.random.default_rng(0).random((16, 3, 16, 16), dtype=np.float32))
-    options = ExportOptions(chipsets=(find_chipset("sm8650"),), calibration_data=samples)
+    options = BuildOptions(chipset="sm8650", calibration_data=samples)
     (found,) = inspect_layers(ModuleSource(encoder, "small", None, None), options).values()
     assert [layer.op_type for layer in found.errors.layers] == ["Conv", "ReduceMean"] and found.wrong is None
     assert {each.kind for each in found.ranking} == {"activation", "weights"}
@@ -69,12 +66,12 @@ def test_a_component_is_inspected(encoder: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (ExportOptions(precision=Precision.FLOAT), "needs one quantized precision"),
-        (ExportOptions(precision=Precision.W8A8, auto=True), "needs one quantized precision"),
-        (ExportOptions(runtime=TargetRuntime.TFLITE, calibration_data="random"), "layers of a tflite file"),
+        (BuildOptions(precision="float"), "needs one quantized precision"),
+        (BuildOptions(precision="auto"), "needs one quantized precision"),
+        (BuildOptions(runtime="tflite", calibration_data="random"), "layers of a tflite file"),
     ],
 )
-def test_what_cannot_be_inspected_is_refused(encoder: Any, options: ExportOptions, told: str) -> None:
+def test_what_cannot_be_inspected_is_refused(encoder: Any, options: BuildOptions, told: str) -> None:
     with pytest.raises(UserError, match=told):
         inspect_layers(ModuleSource(encoder, "small", None, None), options)
 

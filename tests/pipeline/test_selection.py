@@ -100,7 +100,7 @@ def test_the_emulator_takes_as_many_as_the_interval_needs_and_time_allows() -> N
     # The chance that 1 % wrong answers stay unseen in so many samples is 2.5 %.
     assert 368 <= fast.samples < 368 + 16 and 0.99**368 < 0.025 < 0.99**367 and "±1 %" in fast.reason
     slow = choose_subset(draw, TOP1, None, right, none_lost, seconds_per_sample=15.0, workers=1)
-    assert 120 <= slow.samples < 120 + 16 and "--interval 2" in slow.reason
+    assert 120 <= slow.samples < 120 + 16 and "interval=2" in slow.reason
     asked = choose_subset(draw, TOP1, 2.0, right, none_lost, seconds_per_sample=15.0, workers=1)
     assert asked.samples == fast.samples
     lossy = np.where(np.arange(1000) % 20 == 0, 100.0, 0.0)  # 5 % of the answers change

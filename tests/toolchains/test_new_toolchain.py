@@ -14,7 +14,7 @@ from model_zoo.base.spec import TensorSpec
 from model_zoo.pipeline.api import export
 from model_zoo.pipeline.backends import Backend, check_backends
 from model_zoo.pipeline.layers import inspect_layers
-from model_zoo.pipeline.plan import ExportOptions
+from model_zoo.pipeline.options import BuildOptions
 from model_zoo.pipeline.result import ExportResult
 from model_zoo.runtimes.base import HostModel
 from model_zoo.runtimes.onnx import OnnxModel
@@ -105,12 +105,8 @@ def test_what_was_measured_on_a_device_is_not_measured_again(tmp_path: Path, mon
 def test_what_it_cannot_do_is_refused_in_its_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="copies no tflite"):
         _export(tmp_path, runtime="tflite")
-    with pytest.raises(UserError, match=r"nothing here can emulate onnx \(use --on torch,cpu"):
+    with pytest.raises(UserError, match=r"nothing here can emulate onnx \(use on=.torch,cpu"):
         check_backends((Backend.EMULATOR,), find_chipset("sm8650"), TargetRuntime.ONNX, find_toolchain("copy"))
-    options = ExportOptions(TargetRuntime.ONNX, precision=Precision.FLOAT, toolchain="copy")
-    assert find_toolchain("copy").support(options.runtime).unsupported_reason(Precision.W8A8, None)
+    source = ModuleSource(torch.nn.Linear(8, 4), "line", INPUT)
     with pytest.raises(UserError, match=r"onnx has no w8a8: it takes float"):
-        inspect_layers(
-            ModuleSource(torch.nn.Linear(8, 4), "line", INPUT, None),
-            ExportOptions(TargetRuntime.ONNX, toolchain="copy"),
-        )
+        inspect_layers(source, BuildOptions(runtime="onnx", toolchain="copy"))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.images import image_to_array, letterbox, load_image, resize_and_center_crop
+from model_zoo.utils.images import image_to_array, letterbox, load_image, resize_and_center_crop, undo_letterbox
 
 RED = Image.new("RGB", (6, 4), (204, 0, 51))
 
@@ -197,3 +198,17 @@ def test_letterbox_maps_corners_back(width: int, height: int) -> None:
     assert tuple(pixels[top, left]) == (255, 0, 0)
     assert left == 0 or tuple(pixels[0, 0]) == (114, 114, 114)
     assert abs(2 * left + width * scale - 416) <= 2 or abs(2 * top + height * scale - 320) <= 2
+
+
+@pytest.mark.parametrize("size", [(200, 100), (100, 200), (37, 411), (64, 96)])
+def test_a_box_on_the_canvas_lands_on_the_same_thing_in_the_original(size: tuple[int, int]) -> None:
+    width, height = size
+    picture = Image.new("RGB", size, "white")
+    corners = (width // 4, height // 4, width // 2, height // 2)
+    picture.paste((255, 0, 0), corners)
+    canvas, scale, padding = letterbox(picture, 96, 64)
+    pixels = np.asarray(canvas).astype(int)
+    rows, columns = np.nonzero((pixels[..., 0] > 200) & (pixels[..., 1] < 128))
+    box = torch.tensor([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], dtype=torch.float32)
+    found = undo_letterbox(box, scale, padding)
+    torch.testing.assert_close(found, torch.tensor([corners], dtype=torch.float32), rtol=0, atol=1.01 / scale)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from model_zoo.base.collection import CollectionModel
 from model_zoo.base.flags import add_flags
 from model_zoo.base.registry import load_app_class, load_model_class
-from model_zoo.commands.options import HouseParser, model_flags_of
+from model_zoo.commands.options import CommandParser, model_flags_of
 from model_zoo.runtimes import load_compiled
 from model_zoo.utils.console import console, guarded, print_json, table
 from model_zoo.utils.errors import UserError
@@ -113,7 +113,7 @@ def _run(
 def demo_parser(model_id: str, description: str) -> argparse.ArgumentParser:
     """The flags of every demo: those of the model, a compiled file, the folder, JSON and tracebacks."""
     model_flags, _ = model_flags_of(model_id)
-    parser = HouseParser(prog=f"python -m model_zoo.models.{model_id}.demo", description=description)
+    parser = CommandParser(prog=f"python -m model_zoo.models.{model_id}.demo", description=description)
     add_flags(parser.add_argument_group("model"), model_flags)
     parser.add_argument(
         "--compiled",

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from model_zoo.targets.chipset import Chipset, find_chipset
-from model_zoo.utils.console import HouseParser, console, print_json, spinner
+from model_zoo.utils.console import CommandParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.streams import stop_without_reader
 from model_zoo.workbench.discover.library import NOT_CALLED, check_name
@@ -86,7 +86,7 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo discover",
         description="Say which models of a library can be traced and placed on an NPU, and why others cannot.",
         epilog=_EPILOG,

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from model_zoo.utils.console import HouseParser, console, print_json, table
+from model_zoo.utils.console import CommandParser, console, print_json, table
 from model_zoo.utils.errors import ModelZooError, UserError
 
 _EPILOG = """the workspace  <output-dir>/<name>-<time>/
@@ -45,7 +45,7 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo explore",
         description="Run a model file on this machine, measure it, and write reports.",
         epilog=_EPILOG,

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from model_zoo.checkpoints.inert_values import printable
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.text import printable
 from model_zoo.workbench.explore.kernel_checks import Check, check_for
 from model_zoo.workbench.explore.operators import NUMBERS
 from model_zoo.workbench.explore.program import Description, Node, Value

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.exported_program import DTYPES, read_description
-from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.budget import Budget, UnreadableError
+from model_zoo.checkpoints.exported_reader import DTYPES, read_description
 from model_zoo.checkpoints.untrusted_json import parse_json
 from model_zoo.utils.errors import UserError
+from model_zoo.utils.text import printable
 from model_zoo.workbench.explore.operators import CHECKS, NUMBERS, operator_name
 from model_zoo.workbench.explore.program_values import (
     CONSTANTS,

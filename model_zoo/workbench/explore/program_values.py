@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model_zoo.checkpoints.exported_program import DTYPES
-from model_zoo.checkpoints.inert_values import printable
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.budget import UnreadableError
+from model_zoo.checkpoints.exported_reader import DTYPES
+from model_zoo.utils.text import printable
 
 _MEMORY_FORMATS = {1: "contiguous_format", 2: "channels_last", 3: "channels_last_3d", 4: "preserve_format"}
 _STRIDED = 7

@@ -12,9 +12,9 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.checkpoints.arrays import StoredArray, open_arrays, read_arrays
-from model_zoo.checkpoints.inert_values import listed
 from model_zoo.datasets.images import IMAGE_SUFFIXES
 from model_zoo.utils.errors import UserError
+from model_zoo.utils.text import listed
 from model_zoo.workbench.explore.subject import Port
 
 _SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npz", ".npy", ".wav")

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from model_zoo.checkpoints.contents import Contents, ValueFigures
-from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.checkpoints.reader import Checkpoint, open_checkpoint
-from model_zoo.utils.console import HouseParser, console, print_json, spinner
+from model_zoo.utils.console import CommandParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import sha256_file
+from model_zoo.utils.text import shortened
 from model_zoo.workbench.inspect.report import Figures, Inspected
 
 #: Digests of larger files are worked out only when asked for: sha256 takes a second for each 1.5 GiB or so.
@@ -95,7 +95,7 @@ def _figures(checkpoint: Checkpoint) -> tuple[Contents, Figures]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo inspect",
         description="Say everything that is in a checkpoint. Nothing in it is run.",
         epilog=_EXAMPLES,

@@ -11,9 +11,8 @@ from typing import Any
 from rich.console import RenderableType
 
 from model_zoo.checkpoints.contents import TensorInfo
-from model_zoo.checkpoints.inert_values import shortened
 from model_zoo.utils.console import table
-from model_zoo.utils.text import escaped
+from model_zoo.utils.text import escaped, shortened
 from model_zoo.workbench.inspect.report import Inspected, dtypes, parameters
 
 #: rich takes a millisecond for a row, and more for long texts; what is more than that is lined up without it.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.contents import Contents, StateDictInfo
-from model_zoo.utils.console import HouseParser, console, json_value, print_json, spinner
+from model_zoo.utils.console import CommandParser, console, json_value, print_json, spinner
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
 from model_zoo.utils.hashing import sha256_file
@@ -106,7 +106,7 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo recover",
         description="Find the model that a checkpoint belongs to, write it as a module, and check that it runs.",
         epilog=_EXAMPLES,

@@ -9,7 +9,7 @@ from model_zoo.base.registry import model_folder, model_ids
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.console import HouseParser, console, marked, print_json, table
+from model_zoo.utils.console import CommandParser, console, marked, print_json, table
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import Limits
 from model_zoo.workbench.scorecard.page import page_file, write_page
@@ -53,7 +53,7 @@ def run(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = HouseParser(
+    parser = CommandParser(
         prog="model-zoo scorecard",
         description="Build models for many targets on this machine, and keep what came of it in each model's "
         "scorecard.yaml and, in a clone, docs/scorecard.md. Stopped or killed, the same command goes on where it was.",

@@ -10,9 +10,9 @@ from typing import Any
 
 from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.export import run_plan
-from model_zoo.pipeline.plan import ExportOptions, make_plan
+from model_zoo.pipeline.options import ExportOptions
+from model_zoo.pipeline.plan import make_plan
 from model_zoo.sources.zoo import ZooSource
-from model_zoo.targets.chipset import find_chipset
 from model_zoo.toolchains import find_toolchain
 from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.errors import ModelZooError
@@ -51,14 +51,15 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
     options = ExportOptions(
         runtime=target.runtime,
         precision=target.precision,
-        chipsets=(find_chipset(target.chipset),) if target.chipset else (),
+        chipset=target.chipset,
         skip_profiling=True,
         skip_inferencing=emulated_as is not None,
         output_dir=folder / "build",
     )
     try:
         with open_cache(True) as cache:
-            (made,) = run_plan(make_plan(source, options, find_toolchain(), cache), cache, report).targets
+            plan = make_plan(source, options, find_toolchain(), cache)
+            (made,) = run_plan(plan, options, cache, report).targets
         error, components = made.error, made.components
     except ModelZooError as failed:
         error, components = failed, ()

@@ -13,10 +13,9 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from model_zoo.models._shared.classifier import image_size
 from model_zoo.models._shared.object_detection.labels import coco_labels
 from model_zoo.utils.arguments import checked
-from model_zoo.utils.boxes import undo_letterbox
 from model_zoo.utils.draw import Box, draw_boxes
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image
+from model_zoo.utils.images import ImageSource, image_to_array, letterbox, load_image, undo_letterbox
 
 #: No more are given for one picture; COCO scores no more than 100.
 MAX_DETECTIONS = 300

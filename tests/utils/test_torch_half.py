@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from model_zoo.utils.half_precision import QuickHalf
+from model_zoo.utils.torch_half import QuickHalf
 
 
 @pytest.mark.parametrize("layer", [nn.Conv1d(8, 4, 3, padding="same"), nn.ConvTranspose1d(8, 4, 3, stride=2)])

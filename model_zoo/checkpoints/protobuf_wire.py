@@ -9,17 +9,26 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from model_zoo.checkpoints.budget import Budget
-from model_zoo.checkpoints.places import UnreadableError
+from model_zoo.checkpoints.budget import Budget, UnreadableError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_BYTES_OF_VARINT = 10
 #: Text that is shown.
-_MAX_TEXT = 1_000_000
+_MOST_TEXT = 1_000_000
 #: What Python takes for a short one.
 _TEXT_BYTES = 80
 #: Bytes of packed numbers that are unpacked at once.
 _CHUNK = 2**20
+
+
+def numeric(number: int) -> int:
+    """The tag of a field that holds an integer."""
+    return number << 3 | _VARINT
+
+
+def binary(number: int) -> int:
+    """The tag of a field that holds a string, a message or packed numbers."""
+    return number << 3 | _BYTES
 
 
 @dataclass(slots=True)
@@ -27,13 +36,13 @@ class Field:
     """One field of a message.
 
     Args:
+        tag: Number of the field and kind of its value, as `numeric` and `binary` return it.
         value: Of a number; of bytes, how many there should be.
         begin: Of bytes: where they are in the file.
         end: Where they end, or the file does.
     """
 
-    number: int
-    kind: int
+    tag: int
     value: int
     begin: int
     end: int
@@ -41,54 +50,46 @@ class Field:
     @property
     def is_bytes(self) -> bool:
         """Whether it is a string, a message or packed numbers."""
-        return self.kind == _BYTES
+        return self.tag & 7 == _BYTES
 
     @property
     def whole(self) -> bool:
         """Whether all its bytes are there."""
-        return not self.is_bytes or self.end - self.begin == self.value
+        return self.tag & 7 != _BYTES or self.end - self.begin == self.value
 
 
 def fields(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[Field]:
-    """The fields of the message in a range of bytes. One that is cut off by the end comes last and is not `whole`.
-
-    Raises:
-        UnreadableError: It is no message.
-    """
+    """The fields of the message in a range of bytes. One that is cut off by the end comes last and is not `whole`."""
     position = begin
     while position < end:
         budget.work(1)
-        key = content[position]
-        if key < 0x80:  # as nearly all are
+        tag = content[position]
+        if tag < 0x80:  # as nearly all are
             position += 1
         else:
-            key, position = varint(content, position, end)
-        number, kind = key >> 3, key & 7
-        if number == 0:
+            tag, position = varint(content, position, end)
+        if tag < 8:
             raise UnreadableError(f"byte {position} is no field of a message")
+        kind = tag & 7
         if kind == _VARINT:
             value, position = varint(content, position, end)
-            yield Field(number, kind, value, position, position)
+            yield Field(tag, value, position, position)
         elif kind in (_FIXED64, _FIXED32):
             size = 8 if kind == _FIXED64 else 4
             if position + size > end:
                 raise UnreadableError(f"a number at byte {position} is cut off")
-            yield Field(number, kind, int.from_bytes(content[position : position + size], "little"), position, position)
+            yield Field(tag, int.from_bytes(content[position : position + size], "little"), position, position)
             position += size
         elif kind == _BYTES:
             size, position = varint(content, position, end)
-            yield Field(number, kind, size, position, min(position + size, end))
+            yield Field(tag, size, position, min(position + size, end))
             position += size
         else:
             raise UnreadableError(f"byte {position} is no field of a message")
 
 
 def varint(content: mmap.mmap, position: int, end: int) -> tuple[int, int]:
-    """A number of variable length, and where the next byte is.
-
-    Raises:
-        UnreadableError: It does not end.
-    """
+    """A number of variable length, and where the next byte is."""
     value = 0
     for shift in range(0, 7 * _MOST_BYTES_OF_VARINT, 7):
         if position >= end:
@@ -107,13 +108,9 @@ def signed(value: int) -> int:
 
 
 def text(content: mmap.mmap, field: Field, budget: Budget) -> str:
-    """A string.
-
-    Raises:
-        UnreadableError: It is longer than anything that is shown.
-    """
+    """A string."""
     size = field.end - field.begin
-    if size > _MAX_TEXT:
+    if size > _MOST_TEXT:
         raise UnreadableError(f"a text of {size} bytes at byte {field.begin} is too long")
     budget.work(1)
     budget.memory(_TEXT_BYTES + size)
@@ -132,17 +129,10 @@ def varints(content: mmap.mmap, field: Field) -> Iterator[int]:
 
 
 def packed_integers(content: mmap.mmap, field: Field, size: int) -> bytes:
-    """Packed numbers of variable length, as many low bytes of each as wanted.
-
-    Args:
-        size: 1, 2, 4 or 8.
-
-    Raises:
-        UnreadableError: A number does not end.
-    """
+    """Packed numbers of variable length, as `size` low bytes of each: 1, 2, 4 or 8."""
     import numpy as np
 
-    made, position = [], field.begin
+    parts, position = [], field.begin
     while position < field.end:
         stop = min(position + _CHUNK, field.end)
         while stop < min(position + _CHUNK + _MOST_BYTES_OF_VARINT, field.end) and content[stop - 1] >= 0x80:
@@ -152,10 +142,10 @@ def packed_integers(content: mmap.mmap, field: Field, size: int) -> bytes:
         if not last.size or last[-1] != part.size - 1:
             raise UnreadableError(f"a number at byte {stop} is cut off")
         first = np.concatenate([[0], last[:-1] + 1])
-        place = np.arange(part.size) - np.repeat(first, last - first + 1)
-        if int(place.max()) >= _MOST_BYTES_OF_VARINT:
+        digit = np.arange(part.size) - np.repeat(first, last - first + 1)
+        if int(digit.max()) >= _MOST_BYTES_OF_VARINT:
             raise UnreadableError(f"a number before byte {stop} has no end")
-        numbers = np.add.reduceat((part & 0x7F).astype(np.uint64) << (7 * place).astype(np.uint64), first)
-        made.append(numbers.astype(f"<u{size}").tobytes())
+        numbers = np.add.reduceat((part & 0x7F).astype(np.uint64) << (7 * digit).astype(np.uint64), first)
+        parts.append(numbers.astype(f"<u{size}").tobytes())
         position = stop
-    return b"".join(made)
+    return b"".join(parts)
