@@ -16,12 +16,11 @@ import torch
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.console import console, sample_progress, table
 from model_zoo.utils.files import atomic_write
-from model_zoo.workbench.recover.names.build import ensure_index
+from model_zoo.workbench.recover.names.architecture_index import ArchitectureIndex, ensure_index
 from model_zoo.workbench.recover.names.describe import shapes_of
-from model_zoo.workbench.recover.names.index import Index
-from model_zoo.workbench.recover.names.libraries import library
-from model_zoo.workbench.recover.names.match import find_matches
-from model_zoo.workbench.recover.names.source import draft, title_of
+from model_zoo.workbench.recover.names.libraries import find_library
+from model_zoo.workbench.recover.names.matching import find_matches
+from model_zoo.workbench.recover.names.named_search import draft, title_of
 
 #: Of each library.
 COUNTS = {"torchvision": 60, "transformers": 40, "timm": 70}
@@ -52,7 +51,7 @@ def main() -> int:
     return 0
 
 
-def _cases(index: Index) -> list[tuple[str, str]]:
+def _cases(index: ArchitectureIndex) -> list[tuple[str, str]]:
     """Evenly spread over a library's list."""
     fitting = [
         made.name
@@ -64,8 +63,8 @@ def _cases(index: Index) -> list[tuple[str, str]]:
     return [(index.library, fitting[number]) for number in numbers]
 
 
-def _row(library_name: str, name: str, variant: str, indexes: list[Index]) -> dict[str, Any]:
-    made = library(library_name)
+def _row(library_name: str, name: str, variant: str, indexes: list[ArchitectureIndex]) -> dict[str, Any]:
+    made = find_library(library_name)
     architecture = next(
         each
         for index in indexes

@@ -48,8 +48,8 @@ from torch import Tensor, nn
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.console import console, table
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.workbench.recover.io_pair import IOPair, fit_draft
 from model_zoo.workbench.recover.recovery import Draft, SettledBy
-from model_zoo.workbench.recover.settle import Pair, settle
 from model_zoo.workbench.recover.structure import draft_by_structure
 
 Case = tuple[str, nn.Module, tuple[Tensor, ...]]
@@ -166,13 +166,13 @@ def run_case(name: str, case: Case) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder) / "weights.safetensors"
             save_file(state, weights)
-            pair = Pair(
+            pair = IOPair(
                 {f"x{n}": x.numpy() for n, x in enumerate(inputs)}, {f"y{n}": y.numpy() for n, y in enumerate(outputs)}
             )
-            settled = settle(draft, weights, pair)
-        by_pair = [c.name for c in settled.draft.choices if c.settled_by is SettledBy.IO_PAIR]
-        row |= {"same": settled.reproduced, "settled": len(by_pair), "tried": settled.tried, "error": settled.error}
-        row |= {"statement": settled.statement, "nearest": {k: repr(v) for k, v in settled.nearest.items()}}
+            fitted = fit_draft(draft, weights, pair)
+        by_pair = [c.name for c in fitted.draft.choices if c.settled_by is SettledBy.IO_PAIR]
+        row |= {"same": fitted.reproduced, "settled": len(by_pair), "tried": fitted.tried, "error": fitted.error}
+        row |= {"statement": fitted.statement}
     except ModelZooError as error:
         row["statement"] = str(error)
     return row | {"seconds": time.monotonic() - started}

@@ -44,21 +44,21 @@ COMMANDS = (
     Command(
         "inspect",
         "say everything that is in a checkpoint, without running any of it",
-        "model_zoo.workbench.inspect.door",
+        "model_zoo.workbench.inspect.command",
     ),
-    Command("recover", "turn a checkpoint into a model that loads it", "model_zoo.workbench.recover.door"),
-    Command("explore", "run a checkpoint, measure it, and write reports", "model_zoo.workbench.explore.door"),
+    Command("recover", "turn a checkpoint into a model that loads it", "model_zoo.workbench.recover.command"),
+    Command("explore", "run a checkpoint, measure it, and write reports", "model_zoo.workbench.explore.command"),
     Command(
-        "scorecard", "build models for many targets, and keep what came of it", "model_zoo.workbench.scorecard.door"
+        "scorecard", "build models for many targets, and keep what came of it", "model_zoo.scripts.scorecard.command"
     ),
     Command(
         "discover",
         "say which models of a library can be traced, and why others cannot",
-        "model_zoo.workbench.discover.door",
+        "model_zoo.workbench.discover.command",
     ),
     Command("dataset", "the data that models are calibrated and scored on", "model_zoo.commands.dataset"),
     Command("install", "the packages that one model needs besides the zoo's", "model_zoo.commands.install"),
-    Command("new", "scaffold a model's folder", "model_zoo.scripts.new_model_command"),
+    Command("new", "scaffold a model's folder", "model_zoo.scripts.new_model"),
 )
 
 _EXAMPLES = """examples:

@@ -120,7 +120,7 @@ def _inspect(path: Path, arguments: list[str]) -> dict[str, str | int]:
 
 def run(seed: int, damaged: int, rounds: int) -> Iterator[Outcome]:
     """Try every file with one of the ways that `inspect` shows it."""
-    import model_zoo.workbench.inspect.door  # noqa: F401  imported once, before children are forked
+    import model_zoo.workbench.inspect.command  # noqa: F401  imported once, before children are forked
 
     with tempfile.TemporaryDirectory() as name:
         seeds, folder = Path(name, "seeds"), Path(name, "files")

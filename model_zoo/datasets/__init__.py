@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 _CLASSES = {
     "bsd100": "model_zoo.datasets.super_resolution:Bsd100Dataset",
-    "cityscapes": "model_zoo.datasets.cityscapes:CityscapesDataset",
+    "cityscapes": "model_zoo.datasets.segmentation:CityscapesDataset",
     "coco": "model_zoo.datasets.coco:CocoDataset",
-    "coco_keypoints": "model_zoo.datasets.coco_keypoints:CocoKeypointsDataset",
+    "coco_keypoints": "model_zoo.datasets.coco:CocoKeypointsDataset",
     "digits": "model_zoo.datasets.digits:DigitsDataset",
     "imagenet": "model_zoo.datasets.imagenet:ImagenetDataset",
     "kinetics400": "model_zoo.datasets.kinetics:KineticsDataset",
     "librispeech": "model_zoo.datasets.librispeech:LibrispeechDataset",
-    "noisy_photos": "model_zoo.datasets.noisy_photos:NoisyPhotosDataset",
+    "noisy_photos": "model_zoo.datasets.photos:NoisyPhotosDataset",
     "nyu_depth_v2": "model_zoo.datasets.nyu_depth:NyuDepthDataset",
     "photos": "model_zoo.datasets.photos:PhotosDataset",
     "scenes": "model_zoo.datasets.scenes:ScenesDataset",
-    "scenes_segmentation": "model_zoo.datasets.scenes_segmentation:ScenesSegmentationDataset",
+    "scenes_segmentation": "model_zoo.datasets.scenes:ScenesSegmentationDataset",
     "set14": "model_zoo.datasets.super_resolution:Set14Dataset",
     "stsb": "model_zoo.datasets.stsb:StsbDataset",
-    "voc": "model_zoo.datasets.voc:VocDataset",
+    "voc": "model_zoo.datasets.segmentation:VocDataset",
 }
 
 
@@ -46,8 +46,8 @@ def dataset_class(name: str) -> type[BaseDataset]:
     if name not in _CLASSES:
         raise unknown_name("dataset", name, _CLASSES, "model-zoo dataset list")
     module, _, class_name = _CLASSES[name].partition(":")
-    found: type[BaseDataset] = getattr(import_module(module), class_name)
-    return found
+    dataset: type[BaseDataset] = getattr(import_module(module), class_name)
+    return dataset
 
 
 def load_dataset(name: str, spec: InputSpec, split: Split, tokenizer: str | Path | None = None) -> BaseDataset:

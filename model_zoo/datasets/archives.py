@@ -39,14 +39,14 @@ class _Header(tarfile.TarInfo):
         if len(buf) != tarfile.BLOCKSIZE:
             raise tarfile.ReadError("it ends too early")
         try:
-            found = super().frombuf(buf, encoding, errors)
+            header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if any(buf):
                 raise tarfile.ReadError(f"damaged header: {error}") from error
             raise  # the end
-        if not found.isreg() and found.size > _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {found.size} bytes")
-        return found
+        if not header.isreg() and header.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
 
 
 class _Member(NamedTuple):

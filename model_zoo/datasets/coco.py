@@ -1,4 +1,4 @@
-"""COCO 2017 detection, from the validation pictures and their annotations."""
+"""COCO 2017, from the validation pictures and their annotations: objects, and the keypoints of persons."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
-from model_zoo.base.annotation import Objects
+from model_zoo.base.annotation import Keypoints, Objects
 from model_zoo.base.spec import image_spec
-from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reading
+from model_zoo.datasets.base import Sample, data_root, split_files
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, reading
 from model_zoo.datasets.images import image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import letterbox, load_stored_image
 
-_CLASSES = 80
+_CLASSES, _POINTS = 80, 17
+#: The crop of a person is larger than its box by this, as ViTPose and mmpose have it.
+_PADDING = 1.25
 
-PICTURES = Download(
+_PICTURES = Download(
     "val2017.zip", "http://images.cocodataset.org/zips/val2017.zip", "778 MB", "442b8da7639aecaf257c1dceb8ba8c80"
 )
-ANNOTATIONS = Download(
+_ANNOTATIONS = Download(
     "annotations_trainval2017.zip",
     "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
     "241 MB",
@@ -36,19 +39,19 @@ class CocoDataset(DownloadedDataset):
     most 1000, are `calibration`, drawn with a fixed seed; all others are `test`, pictures without objects too.
     """
 
-    name: ClassVar[str] = "coco"
-    task: ClassVar[str] = "object detection"
+    name, task = "coco", "object detection"
+    index_files = ("annotations/instances_val2017.json",)
     parts = (
-        Part("val2017", PICTURES, "*.jpg"),
-        Part("annotations/instances_val2017.json", ANNOTATIONS),
-        Part("annotations/person_keypoints_val2017.json", ANNOTATIONS, optional=True),  # for coco_keypoints
+        DatasetFile("val2017", _PICTURES, "*.jpg"),
+        DatasetFile("annotations/instances_val2017.json", _ANNOTATIONS),
+        DatasetFile("annotations/person_keypoints_val2017.json", _ANNOTATIONS, optional=True),  # for coco_keypoints
     )
     published = 5000
     probe: ClassVar = {"image": image_spec(64, 64)}
 
     def index(self) -> list[tuple[Path, list[dict[str, Any]]]]:
-        path = self.root / "annotations" / "instances_val2017.json"
-        content = read_annotations(path)
+        path = self.root / self.index_files[0]
+        content = _read_annotations(path)
         classes = {number: rank for rank, number in enumerate(sorted(each["id"] for each in content["categories"]))}
         if len(classes) != _CLASSES:
             raise UserError(f"{path} has {len(classes)} categories, expected {_CLASSES}")
@@ -56,13 +59,10 @@ class CocoDataset(DownloadedDataset):
         for each in content["annotations"]:
             if each["category_id"] not in classes:
                 raise UserError(f"{path}: annotation {each['id']} has the unknown category {each['category_id']}")
-            found = {"box": each["bbox"], "class": classes[each["category_id"]], "crowd": bool(each["iscrowd"])}
-            pictures[each["image_id"]].append(found)
+            entry = {"box": each["bbox"], "class": classes[each["category_id"]], "crowd": bool(each["iscrowd"])}
+            pictures[each["image_id"]].append(entry)
         items = [(self.root / "val2017" / image["file_name"], pictures[image["id"]]) for image in content["images"]]
         return split_files(sorted(items, key=lambda item: item[0]), self.split, self.root)
-
-    def files(self) -> list[Path]:
-        return [self.root / "annotations" / "instances_val2017.json", *(path for path, _ in self.items)]
 
     def __getitem__(self, index: int) -> Sample:
         path, objects = self.items[index]
@@ -78,7 +78,65 @@ class CocoDataset(DownloadedDataset):
         return Sample({self.input: image_tensor(picture, self.tensor)}, target)
 
 
-def read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
+class CocoKeypointsDataset(DownloadedDataset):
+    """Persons of `<data>/coco` that have keypoints, cut out by their annotated box, with `Keypoints` as target.
+
+    The box is enlarged on two sides to the proportions of the model's input, then by 1.25 around its middle, and scaled
+    bilinearly; black lies beyond the picture. Figures with annotated boxes are above those with a detector's. One in
+    ten pictures is for `calibration`, drawn with a fixed seed, with all its persons.
+    """
+
+    name, task = "coco_keypoints", "pose estimation"
+    index_files = ("annotations/person_keypoints_val2017.json",)
+    parts = (
+        DatasetFile("val2017", _PICTURES, "*.jpg"),
+        DatasetFile("annotations/person_keypoints_val2017.json", _ANNOTATIONS),
+        DatasetFile("annotations/instances_val2017.json", _ANNOTATIONS, optional=True),  # for coco
+    )
+    published = 6352
+    probe: ClassVar = {"image": image_spec(64, 48)}
+
+    @classmethod
+    def home(cls) -> Path:
+        return data_root() / "coco"
+
+    def index(self) -> list[tuple[Path, dict[str, Any]]]:
+        path = self.root / self.index_files[0]
+        content = _read_annotations(path)
+        names = {image["id"]: image["file_name"] for image in content["images"]}
+        persons: dict[str, list[tuple[Path, dict[str, Any]]]] = {name: [] for name in sorted(names.values())}
+        with reading(path):
+            for each in content["annotations"]:
+                points = np.array(each["keypoints"], np.float32)
+                if each["iscrowd"] or not points[2::3].any() or min(each["bbox"][2:]) <= 0:
+                    continue
+                if points.shape != (3 * _POINTS,) or not each["area"] > 0:
+                    raise UserError(f"{path}: person {each['id']} has no area or not {_POINTS} keypoints")
+                name = names[each["image_id"]]
+                person = {**each, "keypoints": points.reshape(_POINTS, 3)}
+                persons[name].append((self.root / "val2017" / name, person))
+        pictures = [picture for picture in persons.values() if picture]
+        return [person for picture in split_files(pictures, self.split, self.root) for person in picture]
+
+    def __getitem__(self, index: int) -> Sample:
+        path, person = self.items[index]
+        x, y, width, height = person["bbox"]
+        across = max(width, height * self.width / self.height) * _PADDING
+        scale = self.width / across
+        left, top = x + width / 2 - across / 2, y + height / 2 - self.height / scale / 2
+        crop = load_stored_image(path).transform(
+            (self.width, self.height),
+            Image.Transform.AFFINE,
+            (1 / scale, 0, left, 0, 1 / scale, top),
+            Image.Resampling.BILINEAR,
+        )
+        points = person["keypoints"]
+        moved = (points[:, :2] - np.array([left, top], np.float32)) * np.float32(scale)
+        target = Keypoints(moved, points[:, 2] > 0, person["area"] * scale**2)
+        return Sample({self.input: image_tensor(crop, self.tensor)}, target)
+
+
+def _read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The JSON of COCO: images, annotations and categories.
 
     Raises:

@@ -16,12 +16,12 @@ from typing import get_args
 from model_zoo.datasets import dataset_class, dataset_names
 from model_zoo.datasets.archives import ARCHIVE_SUFFIXES, unpack
 from model_zoo.datasets.base import TARGETS, Split
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_folder, make_folder
 
 _JUNK = shutil.ignore_patterns("._*", ".DS_Store", "__MACOSX")
-_ELSEWHERE = "set MODEL_ZOO_DATA to a folder with more room"
+_ELSEWHERE = "set MODEL_ZOO_DATA to a folder with more space"
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ def dataset_states() -> list[dict[str, str]]:
     """Every dataset: its task, what its targets are, whether it is bundled, configured or missing, and where."""
     records = []
     for name in dataset_names():
-        found = dataset_class(name)
+        dataset = dataset_class(name)
         state, where = "bundled", "in the installed packages"
-        if issubclass(found, DownloadedDataset):
-            state, where = "missing" if found.missing(found.home()) else "configured", str(found.home())
-        target = TARGETS[found.task]
-        records.append({"dataset": name, "task": found.task, "target": target, "state": state, "where": where})
+        if issubclass(dataset, DownloadedDataset):
+            state, where = "missing" if dataset.missing(dataset.home()) else "configured", str(dataset.home())
+        target = TARGETS[dataset.task]
+        records.append({"dataset": name, "task": dataset.task, "target": target, "state": state, "where": where})
     return records
 
 
 def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
-    """Put a dataset into `data_root()`. What the user gave stays as it is; on the same disk it takes no room twice.
+    """Put a dataset into `data_root()`. What the user gave stays as it is; on the same disk it takes no space twice.
 
     Args:
         files: Archives, folders or single files, as they were published.
@@ -116,12 +116,12 @@ def _take(path: Path, dataset: type[DownloadedDataset], folder: Path, unpacked: 
     if path.is_file() and path.name.endswith(ARCHIVE_SUFFIXES):
         source = unpacked
         checks.append(Check(f"files in {path.name}", "", str(unpack(path, unpacked))))
-    found = [(part, place) for part in dataset.parts if (place := _find(part, source))]
-    if not found:
+    located = [(part, at) for part in dataset.parts if (at := _find(part, source))]
+    if not located:
         parts = ", ".join(part.path for part in dataset.parts)
         raise UserError(f"{path} holds nothing of {dataset.name}", f"it is made of {parts}; {dataset.how_to_get()}")
-    for part, place in found:
-        _put(place, folder / part.path)
+    for part, at in located:
+        _put(at, folder / part.path)
     shutil.rmtree(unpacked, ignore_errors=True)
     return checks
 
@@ -131,32 +131,32 @@ def _checksum(path: Path, published: Download) -> list[Check]:
         return []
     kind = "md5" if len(published.checksum) == 32 else "sha256"
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, kind).hexdigest()
-    if found != published.checksum:
-        raise UserError(f"{path} has the {kind} {found}, expected {published.checksum}", f"get {published} again")
-    return [Check(f"{kind} of {path.name}", published.checksum, found)]
+        checksum = hashlib.file_digest(file, kind).hexdigest()
+    if checksum != published.checksum:
+        raise UserError(f"{path} has the {kind} {checksum}, expected {published.checksum}", f"get {published} again")
+    return [Check(f"{kind} of {path.name}", published.checksum, checksum)]
 
 
-def _find(part: Part, source: Path) -> Path | None:
+def _find(part: DatasetFile, source: Path) -> Path | None:
     """Where a part is: at its path from the source or from above it, at the topmost one below, or by its pattern."""
     tail = Path(part.path).parts
     if source.is_file():
         return source if source.name == tail[-1] else None
     for known in range(len(tail) + 1):
-        place = source.joinpath(*tail[known:])
-        if source.parts[len(source.parts) - known :] == tail[:known] and place.exists():
-            return place
+        path = source.joinpath(*tail[known:])
+        if source.parts[len(source.parts) - known :] == tail[:known] and path.exists():
+            return path
     if inside := sorted(source.rglob(part.path), key=lambda path: (len(path.parts), path)):
         return inside[0]
     return source if part.pattern and next(source.glob(part.pattern), None) else None
 
 
-def _put(place: Path, target: Path) -> None:
+def _put(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if place.is_dir():
-        shutil.copytree(place, target, copy_function=_link, ignore=_JUNK, dirs_exist_ok=True)
+    if path.is_dir():
+        shutil.copytree(path, target, copy_function=_link, ignore=_JUNK, dirs_exist_ok=True)
     else:
-        _link(str(place), str(target))
+        _link(str(path), str(target))
 
 
 def _link(source: str, target: str) -> None:

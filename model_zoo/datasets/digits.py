@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import metadata
-from typing import ClassVar
 
 import numpy as np
 
@@ -26,9 +25,8 @@ class DigitsDataset(BaseDataset):
     them too.
     """
 
-    name: ClassVar[str] = "digits"
-    task: ClassVar[str] = "image classification"
-    bundled: ClassVar[bool] = True
+    name, task = "digits", "image classification"
+    bundled = True
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
         super().__init__(spec, split)

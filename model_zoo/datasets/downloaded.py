@@ -42,7 +42,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetFile:
     """A file or folder that a dataset is made of.
 
     Args:
@@ -65,7 +65,9 @@ class DownloadedDataset(BaseDataset):
         root: Its folder, if it is somewhere else.
     """
 
-    parts: ClassVar[tuple[Part, ...]]
+    parts: ClassVar[tuple[DatasetFile, ...]]
+    #: Files of `parts` that say which samples there are.
+    index_files: ClassVar[tuple[str, ...]] = ()
     #: Samples of both splits together in what is published; 0: not the same for everybody.
     published: ClassVar[int]
     #: Whether there is more to read than the index.
@@ -94,7 +96,7 @@ class DownloadedDataset(BaseDataset):
         return data_root() / cls.name
 
     @classmethod
-    def missing(cls, root: Path) -> list[Part]:
+    def missing(cls, root: Path) -> list[DatasetFile]:
         """What is not there but must be."""
         return [part for part in cls.parts if not part.optional and not (root / part.path).exists()]
 
@@ -121,15 +123,17 @@ class DownloadedDataset(BaseDataset):
 
     @abstractmethod
     def index(self) -> list[Any]:
-        """What `__getitem__` needs for each sample of the split, in lasting order; nothing is decoded.
+        """What `__getitem__` needs for each sample of the split, in lasting order: a tuple that begins with its file.
+
+        Nothing is decoded.
 
         Raises:
             UserError: An index file is damaged, or names a class that there is not.
         """
 
-    @abstractmethod
     def files(self) -> list[Path]:
         """All files that the samples of the split come from."""
+        return [*(self.root / name for name in self.index_files), *(item[0] for item in self.items)]
 
     def __len__(self) -> int:
         return len(self.items)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -34,7 +33,7 @@ class FolderDataset(BaseDataset):
         UserError: Nothing is there, it holds no samples, or they do not fit the spec.
     """
 
-    name: ClassVar[str] = "folder"
+    name = "folder"
 
     def __init__(self, path: Path, spec: InputSpec) -> None:
         super().__init__(spec, "calibration")
@@ -68,7 +67,7 @@ class FolderDataset(BaseDataset):
 
 
 def _read_npz(path: Path, spec: InputSpec) -> Arrays:
-    """The arrays of an archive. Its headers are held against the spec before anything is unpacked."""
+    """The arrays of an archive. Its headers are compared with the spec before anything is unpacked."""
     stored = open_arrays(path)
     size = sum(array.nbytes for array in stored.values())
     if size > MAX_ARRAY_BYTES:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, read_mat, reading
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, read_mat, reading
 from model_zoo.datasets.images import image_files, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import load_image, resize_and_center_crop
@@ -26,11 +26,10 @@ class ImagenetDataset(DownloadedDataset):
     for some weights at another scale (232/224) or with bicubic filtering, so scores differ a little.
     """
 
-    name: ClassVar[str] = "imagenet"
-    task: ClassVar[str] = "image classification"
+    name, task = "imagenet", "image classification"
     parts = (
-        Part("val", _PICTURES, "**/*.JPEG"),
-        Part("ILSVRC2012_devkit_t12", _DEVKIT, "data/meta.mat", optional=True),
+        DatasetFile("val", _PICTURES, "**/*.JPEG"),
+        DatasetFile("ILSVRC2012_devkit_t12", _DEVKIT, "data/meta.mat", optional=True),
     )
     published = 50_000
     probe: ClassVar = {"image": image_spec(64, 64)}
@@ -66,11 +65,8 @@ class ImagenetDataset(DownloadedDataset):
                 f"{root} holds {len(folders)} class folders, expected {_CLASSES}",
                 "the rank of a folder's name is its class, so all of them must be there, empty ones too",
             )
-        found = [(file, target) for target, folder in enumerate(folders) for file in image_files(folder)]
-        return split_files(found, self.split, root)
-
-    def files(self) -> list[Path]:
-        return [path for path, _ in self.items]
+        samples = [(file, target) for target, folder in enumerate(folders) for file in image_files(folder)]
+        return split_files(samples, self.split, root)
 
     def stratum(self, index: int) -> int:
         target: int = self.items[index][1]

@@ -11,7 +11,7 @@ import numpy as np
 
 from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader, reading
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, reader, reading
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import image_to_array, resize_and_center_crop
 
@@ -28,11 +28,11 @@ class KineticsDataset(DownloadedDataset):
     off the net. One in ten clips, at most 1000, are `calibration`, drawn with a fixed seed.
     """
 
-    name: ClassVar[str] = "kinetics400"
-    task: ClassVar[str] = "video classification"
+    name, task = "kinetics400", "video classification"
+    index_files = ("val.csv",)
     parts = (
-        Part("val.csv", Download("val.csv", f"{_BUCKET}/annotations/val.csv")),
-        Part("val", Download("part_*.tar.gz", f"each line of {_BUCKET}/val/k400_val_path.txt"), "**/*.mp4"),
+        DatasetFile("val.csv", Download("val.csv", f"{_BUCKET}/annotations/val.csv")),
+        DatasetFile("val", Download("part_*.tar.gz", f"each line of {_BUCKET}/val/k400_val_path.txt"), "**/*.mp4"),
     )
     published = 0  # how many are left depends on the day
     probe: ClassVar = {"video": TensorSpec((1, 3, 4, 32, 32), value_range=(0.0, 1.0))}
@@ -41,27 +41,24 @@ class KineticsDataset(DownloadedDataset):
     def accept(self, spec: InputSpec) -> None:
         self.input, self.tensor = next(iter(spec.items()))
         if len(spec) != 1 or len(self.tensor.shape) != 5 or self.tensor.shape[1] != 3 or self.tensor.dtype != "float32":
-            found = {name: list(tensor.shape) for name, tensor in spec.items()}
-            raise UserError(f"{self.name} feeds one float32 input [batch, 3, frames, height, width], not {found}")
+            inputs = {name: list(tensor.shape) for name, tensor in spec.items()}
+            raise UserError(f"{self.name} feeds one float32 input [batch, 3, frames, height, width], not {inputs}")
 
     def index(self) -> list[tuple[Path, int]]:
         from torchvision.models._meta import _KINETICS400_CATEGORIES  # the order of the weights of torchvision
 
-        path = self.root / "val.csv"
+        path = self.root / self.index_files[0]
         classes = {label: rank for rank, label in enumerate(_KINETICS400_CATEGORIES)}
         clips = {clip.name: clip for clip in sorted((self.root / "val").rglob("*.mp4"))}
-        found = []
+        samples = []
         with reading(path), path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["label"] not in classes:
                     raise UserError(f"{path} names the class {row['label']!r}, which {self.name} has not")
                 name = f"{row['youtube_id']}_{int(row['time_start']):06}_{int(row['time_end']):06}.mp4"
                 if name in clips:
-                    found.append((clips[name], classes[row["label"]]))
-        return split_files(found, self.split, self.root)
-
-    def files(self) -> list[Path]:
-        return [self.root / "val.csv", *(path for path, _ in self.items)]
+                    samples.append((clips[name], classes[row["label"]]))
+        return split_files(samples, self.split, self.root)
 
     def stratum(self, index: int) -> int:
         return self.items[index][1]

@@ -9,7 +9,7 @@ import numpy as np
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reader, reading
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, reader, reading
 from model_zoo.utils.errors import UserError
 
 _RATE = 16_000
@@ -22,10 +22,9 @@ class LibrispeechDataset(DownloadedDataset):
     cannot be recognized. One in ten is `calibration`, drawn with a fixed seed. The stratum is the speaker.
     """
 
-    name: ClassVar[str] = "librispeech"
-    task: ClassVar[str] = "speech recognition"
+    name, task = "librispeech", "speech recognition"
     parts = (
-        Part(
+        DatasetFile(
             "test-clean",
             Download(
                 "test-clean.tar.gz",
@@ -44,11 +43,11 @@ class LibrispeechDataset(DownloadedDataset):
         self.input, self.tensor = next(iter(spec.items()))
         audio = self.tensor.io_type is IoType.AUDIO and len(self.tensor.shape) == 2
         if len(spec) != 1 or not audio or self.tensor.dtype != "float32":
-            found = {name: tensor.to_json() for name, tensor in spec.items()}
-            raise UserError(f"{self.name} feeds one float32 audio input [batch, values], this one takes {found}")
+            inputs = {name: tensor.to_json() for name, tensor in spec.items()}
+            raise UserError(f"{self.name} feeds one float32 audio input [batch, values], this one takes {inputs}")
 
     def index(self) -> list[tuple[Path, str]]:
-        found = []
+        utterances = []
         for list_ in sorted((self.root / "test-clean").glob("*/*/*.trans.txt")):
             with reading(list_):
                 lines = list_.read_text(encoding="utf-8").splitlines()
@@ -56,9 +55,9 @@ class LibrispeechDataset(DownloadedDataset):
                 name, _, transcript = line.partition(" ")
                 if not transcript or Path(name).name != name:
                     raise UserError(f"{list_} has a line without a transcript: {line!r}", self.how_to_get())
-                found.append((list_.parent / f"{name}.flac", transcript))
-        fitting = [item for item in found if self._opened(item[0]).frames <= self.tensor.shape[1]]
-        if found and len(fitting) < 2:
+                utterances.append((list_.parent / f"{name}.flac", transcript))
+        fitting = [item for item in utterances if self._opened(item[0]).frames <= self.tensor.shape[1]]
+        if utterances and len(fitting) < 2:
             seconds = self.tensor.shape[1] / _RATE
             raise UserError(f"no two utterances of {self.name} fit in the {seconds:g} s of '{self.input}'")
         return split_files(fitting, self.split, self.root)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, read_mat, reader, reading
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, read_mat, reader, reading
 from model_zoo.datasets.images import image_tensor
 from model_zoo.utils.errors import UserError
 
@@ -25,10 +25,9 @@ class NyuDepthDataset(DownloadedDataset):
     795 training pictures of splits.mat.
     """
 
-    name: ClassVar[str] = "nyu_depth_v2"
-    task: ClassVar[str] = "depth estimation"
+    name, task = "nyu_depth_v2", "depth estimation"
     parts = (
-        Part(
+        DatasetFile(
             "nyu_depth_v2_labeled.mat",
             Download(
                 "nyu_depth_v2_labeled.mat",
@@ -37,7 +36,7 @@ class NyuDepthDataset(DownloadedDataset):
                 "520609c519fba3ba5ac58c8fefcc3530",
             ),
         ),
-        Part("splits.mat", Download("splits.mat", f"{_FOLDER}/indoor_seg_sup/splits.mat")),
+        DatasetFile("splits.mat", Download("splits.mat", f"{_FOLDER}/indoor_seg_sup/splits.mat")),
     )
     published = 654 + 795
     probe: ClassVar = {"image": image_spec(48, 64)}

@@ -1,4 +1,4 @@
-"""Photographs that scikit-image and scikit-learn carry inside their wheels, for super-resolution by four."""
+"""Photographs that scikit-image and scikit-learn carry inside their wheels: made smaller by four, or with noise."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from model_zoo.utils.images import image_to_array, load_image
 
 #: How many times larger the target is than the input.
 SCALE = 4
+
+#: Standard deviation of the noise, of 255: the level that papers show most.
+SIGMA = 25
 
 #: Package, path in it and the first digits of the sha256. Chosen by eye before anything was trained: pictures that a
 #: camera took of the world. Left out are drawings, text, microscopy, the sky, blurred ones, and the right half of the
@@ -56,9 +59,8 @@ class PhotosDataset(BaseDataset):
     widens with the factor as it should.
     """
 
-    name: ClassVar[str] = "photos"
-    task: ClassVar[str] = "super-resolution"
-    bundled: ClassVar[bool] = True
+    name, task = "photos", "super-resolution"
+    bundled = True
     #: How many times larger the target is than the input.
     scale: ClassVar[int] = SCALE
 
@@ -98,6 +100,20 @@ class PhotosDataset(BaseDataset):
         return digest(self.name, self.split, _PHOTOS[self.split], _CROPS, self._height, self._width, pillow)
 
 
+class NoisyPhotosDataset(PhotosDataset):
+    """Crops of photographs with Gaussian noise, the crop without it as target: float32 [3, H, W] in 0..1.
+
+    The same places of the same photographs as `photos`, at full size. The noise of each sample is always the same.
+    """
+
+    name, task = "noisy_photos", "denoising"
+    scale: ClassVar[int] = 1
+
+    def spoil(self, crop: Image.Image, index: int) -> Image.Image:
+        """The crop with the noise of sample `index`."""
+        return with_noise(crop, index)
+
+
 @cache
 def photos(split: Split) -> tuple[Image.Image, ...]:
     """The photographs of a split as RGB; grey ones have three equal channels.
@@ -129,3 +145,9 @@ def enlarge(picture: np.ndarray) -> np.ndarray:
     size = (SCALE * picture.shape[2], SCALE * picture.shape[1])
     larger = np.stack([np.asarray(plane.resize(size, Image.Resampling.BICUBIC)) for plane in planes])
     return larger.clip(0, 1)
+
+
+def with_noise(photo: Image.Image, seed: int) -> Image.Image:
+    """A photograph with Gaussian noise, in 8 bits as a camera would store it."""
+    noise = np.random.RandomState(seed).normal(scale=SIGMA, size=(photo.height, photo.width, 3))
+    return Image.fromarray((np.asarray(photo) + noise).round().clip(0, 255).astype(np.uint8))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ _Integers = npt.NDArray[np.signedinteger[Any]]
 _Booleans = npt.NDArray[np.bool_]
 
 CLASSES = ("disc", "ring", "box", "triangle", "cross", "star")
+#: By value in the mask.
+MASK_CLASSES = ("ground", *CLASSES)
 
 #: Scenes in each split; `train` has as many as anyone asks for.
 COUNTS = {"calibration": 1000, "test": 400}
@@ -224,9 +226,8 @@ def square_size(spec: InputSpec, dataset: str) -> tuple[str, int]:
 class ScenesDataset(BaseDataset):
     """Scenes of the size of the model's input, with `Objects` as target: 1000 to calibrate, 400 to test."""
 
-    name: ClassVar[str] = "scenes"
-    task: ClassVar[str] = "object detection"
-    bundled: ClassVar[bool] = True
+    name, task = "scenes", "object detection"
+    bundled = True
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
         super().__init__(spec, split)
@@ -238,10 +239,22 @@ class ScenesDataset(BaseDataset):
     def __getitem__(self, index: int) -> Sample:
         scene = draw_scene(self.split, index, self._size)
         image = image_tensor(Image.fromarray(scene.picture), self.spec[self._input])
-        return Sample({self._input: image}, self._target(scene))
+        return Sample({self._input: image}, self.target(scene))
 
-    def _target(self, scene: Scene) -> Any:
+    def target(self, scene: Scene) -> Any:
+        """The right answer for a scene."""
         return Objects(scene.boxes, scene.classes, np.zeros(len(scene.classes), bool))
 
     def fingerprint(self) -> str:
         return digest(self.name, self.split, VERSION, self._size, COUNTS[self.split])
+
+
+class ScenesSegmentationDataset(ScenesDataset):
+    """Scenes of the size of the model's input, with a class index for each pixel as target: uint8 [H, W], see
+    `MASK_CLASSES`. 1000 are to calibrate, 400 to test.
+    """
+
+    name, task = "scenes_segmentation", "semantic segmentation"
+
+    def target(self, scene: Scene) -> np.ndarray:
+        return scene.mask

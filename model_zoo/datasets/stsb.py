@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 from model_zoo.base.annotation import Similarity
 from model_zoo.base.spec import Arrays, InputSpec, IoType, TensorSpec
 from model_zoo.datasets.base import MissingDataError, Sample, Split
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part, reading
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, reading
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.tokenizer import FileTokenizer, Tokenizer, padded
@@ -31,10 +31,9 @@ class StsbDataset(DownloadedDataset):
         tokenize: The model's tokenizer: sentences become numbers in a way of each model's own.
     """
 
-    name: ClassVar[str] = "stsb"
-    task: ClassVar[str] = "sentence similarity"
+    name, task = "stsb", "sentence similarity"
     group_size = 2
-    parts = (Part("train.tsv", _DOWNLOAD), Part("dev.tsv", _DOWNLOAD))
+    parts = (DatasetFile("train.tsv", _DOWNLOAD), DatasetFile("dev.tsv", _DOWNLOAD))
     published = 2 * (1500 + 5749)
     decodes = False
     probe: ClassVar = {"input_ids": TensorSpec((1, 8), "int32", IoType.TOKEN_IDS)}
@@ -62,15 +61,15 @@ class StsbDataset(DownloadedDataset):
 
     def index(self) -> list[tuple[str, Similarity]]:
         path = self._list()
-        found = []
+        samples = []
         with reading(path), path.open(newline="", encoding="utf-8") as file:
             for pair, row in enumerate(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)):
                 score = float(row["score"])
                 if not 0 <= score <= 5 or not row["sentence1"] or not row["sentence2"]:
                     raise UserError(f"{path}: pair {pair} has no sentence, or a score outside 0..5: {score}")
                 target = Similarity(pair, score)
-                found += [(row["sentence1"], target), (row["sentence2"], target)]
-        return found
+                samples += [(row["sentence1"], target), (row["sentence2"], target)]
+        return samples
 
     def files(self) -> list[Path]:
         return [self._list()]

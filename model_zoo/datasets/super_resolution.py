@@ -9,7 +9,7 @@ from PIL import Image
 
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample, split_files
-from model_zoo.datasets.downloaded import Download, DownloadedDataset, Part
+from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset
 from model_zoo.datasets.images import image_files, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import image_to_array, load_stored_image, opened_image
@@ -33,16 +33,16 @@ class SuperResolutionDataset(DownloadedDataset):
         raise NotImplementedError
 
     def index(self) -> list[Path]:
-        found = self.chosen()
+        pictures = self.chosen()
         sizes = []
-        for path in found:
+        for path in pictures:
             with opened_image(path) as image:
                 sizes.append(image.size)
         height, width = (min((size[axis] for size in sizes), default=0) // SCALE for axis in (1, 0))
-        if found and (height < self.height or width < self.width):
+        if pictures and (height < self.height or width < self.width):
             largest = f"at most {height} x {width} fits all"
             raise UserError(f"{self.name} is too small for inputs of {self.height} x {self.width}", largest)
-        return found
+        return pictures
 
     def files(self) -> list[Path]:
         return self.items
@@ -59,9 +59,9 @@ class SuperResolutionDataset(DownloadedDataset):
 class Set14Dataset(SuperResolutionDataset):
     """`<data>/set14/image_SRF_4/*_HR.png`. One of the 14 is for `calibration`: better calibrate on others."""
 
-    name: ClassVar[str] = "set14"
+    name = "set14"
     parts = (
-        Part(
+        DatasetFile(
             "image_SRF_4",
             Download("Set14_SR.zip", "https://uofi.box.com/shared/static/igsnfieh4lz68l926l8xbklwsnnk8we9.zip"),
             "*_SRF_4_HR.png",
@@ -77,13 +77,13 @@ class Set14Dataset(SuperResolutionDataset):
 class Bsd100Dataset(SuperResolutionDataset):
     """`<data>/bsd100/images/{train,test}/*.jpg` of BSDS300: its 100 test pictures, its 200 others for `calibration`."""
 
-    name: ClassVar[str] = "bsd100"
+    name = "bsd100"
     _DOWNLOAD: ClassVar = Download(
         "BSDS300-images.tgz",
         "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/bsds/BSDS300-images.tgz",
         "22 MB",
     )
-    parts = (Part("images/train", _DOWNLOAD), Part("images/test", _DOWNLOAD))
+    parts = (DatasetFile("images/train", _DOWNLOAD), DatasetFile("images/test", _DOWNLOAD))
     published = 300
 
     def chosen(self) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -97,18 +97,22 @@ class BaseEvaluator(ABC):
         self._batches: list[Arrays] = []
         self._count = 0
 
-    @abstractmethod
     def add(self, outputs: Arrays, target: Any) -> None:
         """Take one batch.
 
         Args:
             outputs: By output name, batch first.
-            target: One entry for each sample of the batch, or the single entry of a batch of one.
+            target: A list of one entry for each sample of the batch, or the single entry of a batch of one.
 
         Raises:
             UserError: The targets do not fit the model, e.g. a class that it does not have.
-            ModelZooError: The outputs are not what such a model gives, or not finite.
+            ModelZooError: The outputs are not those of such a model, or not finite.
         """
+        self._take(**self.records(outputs, list(target) if isinstance(target, (list, tuple)) else [target]))
+
+    @abstractmethod
+    def records(self, outputs: Arrays, targets: list[Any]) -> Arrays:
+        """The record of one batch, with the names and dtypes of `record`."""
 
     def __len__(self) -> int:
         """How many samples were taken."""
@@ -129,9 +133,9 @@ class BaseEvaluator(ABC):
             raise ModelZooError(f"{self.metric.name} needs at least one sample")
         return self._value(chosen)
 
-    @abstractmethod
     def _value(self, chosen: np.ndarray) -> float:
-        """The metric of at least one sample."""
+        """The metric of at least one sample; by default the mean of their own figures."""
+        return float(self.sample_values()[chosen].mean())
 
     @abstractmethod
     def sample_values(self) -> np.ndarray:
@@ -139,7 +143,7 @@ class BaseEvaluator(ABC):
 
     def state(self) -> Arrays:
         """What was collected, as arrays that an .npz can hold."""
-        return {"evaluator": np.array(type(self).__name__), **self._recorded()}
+        return {"evaluator": np.array(type(self).__name__), **self.recorded()}
 
     def restore(self, state: Arrays) -> None:
         """Add what another evaluator of this class collected.
@@ -151,7 +155,7 @@ class BaseEvaluator(ABC):
         if (other := str(arrays.pop("evaluator", "nothing known"))) != name:
             raise ModelZooError(f"a state of {other} is no state of {name}", "delete the stored state and start again")
         # Rows have the sizes of those already there, e.g. of classes; a state of no sample does not know them.
-        likes = self._recorded() if len(next(iter(arrays.values()), ())) else self.record
+        likes = self.recorded() if len(next(iter(arrays.values()), ())) else self.record
         if not (
             arrays.keys() == likes.keys()
             and all(_alike(arrays[key], like) for key, like in likes.items())
@@ -166,7 +170,7 @@ class BaseEvaluator(ABC):
             self._batches.append(arrays)
             self._count += rows
 
-    def _recorded(self) -> Arrays:
+    def recorded(self) -> Arrays:
         """The records of all samples, each an array over all batches."""
         if len(self._batches) > 1:
             self._batches = [{key: np.concatenate([batch[key] for batch in self._batches]) for key in self.record}]
@@ -179,7 +183,7 @@ class BaseEvaluator(ABC):
     @classmethod
     @abstractmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
-        """How far two places give the same answer, whatever the target: percent, float [B], one for each sample.
+        """How far two backends give the same answer, whatever the target: percent, float [B], one for each sample.
 
         Args:
             outputs: By output name, batch first.
@@ -203,7 +207,7 @@ class BaseEvaluator(ABC):
 
     @classmethod
     def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image | None:
-        """What a place answered for one sample, drawn over its input; None where that is no picture.
+        """The answer of a backend to one sample, drawn over its input; None if that is no picture.
 
         Args:
             picture: The sample's input as it is seen by the model.
@@ -225,3 +229,57 @@ def _alike(array: np.ndarray, like: np.ndarray) -> bool:
         and all(wanted in (0, size) for wanted, size in zip(like.shape[1:], array.shape[1:], strict=True))
         and bool(np.isfinite(array).all())
     )
+
+
+def one_output(outputs: Arrays, *axes: str, batch: int | None = None, before: int | None = None) -> np.ndarray:
+    """The output of a model that has but one.
+
+    Args:
+        axes: What its axes after the batch are, e.g. "classes", "height"; a number is its size, e.g. "4".
+        batch: How many samples it must hold.
+        before: How many samples went before, for the message.
+
+    Raises:
+        ModelZooError: There is another number of outputs, of dimensions, or of samples, or values are not finite.
+    """
+    if len(outputs) != 1:
+        raise ModelZooError(f"such a model has one output, got {', '.join(outputs) or 'none'}")
+    name = next(iter(outputs))
+    return named_output(outputs, name, *axes, batch=batch, before=before)
+
+
+def named_output(
+    outputs: Arrays, name: str, *axes: str, batch: int | None = None, before: int | None = None
+) -> np.ndarray:
+    """One of several outputs; as `one_output`.
+
+    Raises:
+        ModelZooError: There is no output of this name as well.
+    """
+    if name not in outputs:
+        raise ModelZooError(f"the outputs lack '{name}', got {', '.join(outputs) or 'none'}")
+    values = outputs[name]
+    wanted = f"[{', '.join([str(batch or 'batch'), *axes])}]"
+    if (
+        values.ndim != 1 + len(axes)
+        or values.size == 0
+        or batch not in (None, len(values))
+        or any(axis.isdigit() and int(axis) != size for axis, size in zip(axes, values.shape[1:], strict=True))
+    ):
+        raise ModelZooError(f"'{name}' must be {wanted}, got {list(values.shape)}")
+    if not np.isfinite(values).all():
+        where = "" if before is None else f" after {before} samples"
+        raise ModelZooError(f"'{name}' holds NaN or infinite values{where}")
+    return values
+
+
+def resized(planes: np.ndarray, size: tuple[int, ...], mode: Literal["bilinear", "nearest"] = "bilinear") -> np.ndarray:
+    """Planes [C, h, w] brought to [C, H, W], as float32; as they are where they have the size."""
+    if planes.shape[1:] == size:
+        return planes
+    from torch import from_numpy
+    from torch.nn.functional import interpolate
+
+    values = from_numpy(planes.astype(np.float32))[None]
+    planes_resized: np.ndarray = interpolate(values, size, mode=mode)[0].numpy()
+    return planes_resized

@@ -39,12 +39,12 @@ def interval(
         resamples: How many subsets to draw; None: what the evaluator can afford.
         confidence: 0..1.
     """
-    found = _percentiles(evaluator, evaluator.value, resamples, seed, confidence)
-    if found is None:
+    percentiles = _percentiles(evaluator, evaluator.value, resamples, seed, confidence)
+    if percentiles is None:
         return None
     metric, unseen = evaluator.metric, _unseen(evaluator, evaluator.sample_values(), confidence)
-    low, high = max(metric.low, found.low - unseen), min(metric.high, found.high + unseen)
-    return found._replace(low=low, high=high) if low < high else None
+    low, high = max(metric.low, percentiles.low - unseen), min(metric.high, percentiles.high + unseen)
+    return percentiles._replace(low=low, high=high) if low < high else None
 
 
 def drop_interval(
@@ -54,9 +54,9 @@ def drop_interval(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Interval | None:
-    """As `interval`, of the drop from a reference, e.g. torch, to another place; positive: the other one is worse.
+    """As `interval`, of the drop from a reference, e.g. torch, to another backend; positive: the other one is worse.
 
-    Both are scored on the same draws: what makes a sample hard does so in both places, so the drop is surer
+    Both are scored on the same draws: what makes a sample hard does so on both backends, so the drop is surer
     than either.
 
     Args:
@@ -71,12 +71,12 @@ def drop_interval(
     def drop(chosen: np.ndarray) -> float:
         return reference.metric.drop(reference.value(chosen), other.value(chosen))
 
-    found = _percentiles(reference, drop, resamples, seed, confidence)
-    if found is None:
+    percentiles = _percentiles(reference, drop, resamples, seed, confidence)
+    if percentiles is None:
         return None
     unseen = _unseen(reference, reference.sample_values() - other.sample_values(), confidence)
-    low, high = found.low - unseen, found.high + unseen
-    return found._replace(low=low, high=high) if low < high else None
+    low, high = percentiles.low - unseen, percentiles.high + unseen
+    return percentiles._replace(low=low, high=high) if low < high else None
 
 
 def samples_for(width: float, values: np.ndarray | None = None, spread: float = 50.0, confidence: float = 0.95) -> int:
@@ -84,7 +84,7 @@ def samples_for(width: float, values: np.ndarray | None = None, spread: float = 
 
     Args:
         width: From its low to its high end, in the unit of the metric.
-        values: Of a pilot: `sample_values` for an interval of the score; the differences between two places' for one
+        values: Of a pilot: `sample_values` for an interval of the score; the differences between two backends' for one
             of the drop. None: there was no pilot.
         spread: The standard deviation that is assumed without a pilot; 50 is the most that percentages can have.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric
-from model_zoo.evaluators.outputs import one_output
+from model_zoo.evaluators.base import BaseEvaluator, Metric, one_output
 from model_zoo.utils.errors import UserError
 
 
@@ -20,30 +18,30 @@ class ClassificationEvaluator(BaseEvaluator):
     #: How many classes the model ranks before the right one (0: it is right), and how many there are.
     record: ClassVar[Arrays] = {"ranks": np.zeros(0, np.int32), "classes": np.zeros(0, np.int32)}
 
-    def add(self, outputs: Arrays, target: int | Sequence[int]) -> None:
-        targets = np.atleast_1d(np.asarray(target, np.int64))
-        logits = one_output(outputs, "classes", batch=len(targets), before=len(self))
+    def records(self, outputs: Arrays, targets: list[int]) -> Arrays:
+        right = np.array(targets, np.int64)
+        logits = one_output(outputs, "classes", batch=len(right), before=len(self))
         classes = logits.shape[1]
-        wrong = targets[(targets < 0) | (targets >= classes)]
+        wrong = right[(right < 0) | (right >= classes)]
         if len(wrong):
             raise UserError(
                 f"the dataset has class {wrong[0]}, the model gives {classes} classes",
                 "evaluate it on the dataset it was trained for",
             )
-        own = np.take_along_axis(logits, targets[:, None], axis=1)
+        own = np.take_along_axis(logits, right[:, None], axis=1)
         # Among equals the first wins, as in argmax.
-        ties = (logits == own) & (np.arange(classes) < targets[:, None])
+        ties = (logits == own) & (np.arange(classes) < right[:, None])
         ranks = np.count_nonzero((logits > own) | ties, axis=1).astype(np.int32)
-        self._take(ranks=ranks, classes=np.full_like(ranks, classes))
+        return {"ranks": ranks, "classes": np.full_like(ranks, classes)}
 
     def _value(self, chosen: np.ndarray) -> float:
-        return 100.0 * float(np.mean(self._recorded()["ranks"][chosen] == 0))
+        return 100.0 * float(np.mean(self.recorded()["ranks"][chosen] == 0))
 
     def sample_values(self) -> np.ndarray:
-        return np.where(self._recorded()["ranks"] == 0, 100.0, 0.0)
+        return np.where(self.recorded()["ranks"] == 0, 100.0, 0.0)
 
     def details(self) -> dict[str, float]:
-        recorded = self._recorded()
+        recorded = self.recorded()
         if recorded["classes"].min() <= 5:
             return {}
         return {"top-5": 100.0 * float(np.mean(recorded["ranks"] < 5))}

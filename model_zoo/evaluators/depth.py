@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric
-from model_zoo.evaluators.outputs import one_output, resized
+from model_zoo.evaluators.base import BaseEvaluator, Metric, one_output, resized
 from model_zoo.utils.errors import UserError
 
 #: What a prediction is raised to at least, in metres, as in the usual scripts (Eigen et al., 2014): no depth is 0.
@@ -27,10 +25,9 @@ class DepthEvaluator(BaseEvaluator):
     metric: ClassVar[Metric] = Metric("AbsRel", "", 0.0, float("inf"), higher_is_better=False, max_drop=0.01)
     record: ClassVar[Arrays] = {"abs_rel": np.zeros(0, np.float64), "delta1": np.zeros(0, np.float64)}
 
-    def add(self, outputs: Arrays, target: np.ndarray | Sequence[np.ndarray]) -> None:
-        targets = [target] if isinstance(target, np.ndarray) and target.ndim == 2 else list(target)
+    def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         abs_rel, delta1 = [], []
-        for truth, found in zip(targets, _depths(outputs, len(targets)), strict=True):
+        for truth, predicted in zip(targets, _depths(outputs, len(targets)), strict=True):
             if truth.ndim != 2 or not np.isfinite(truth).all() or truth.min() < 0:
                 raise UserError(
                     "a depth target is metres [H, W], finite and not negative, 0 where nothing was measured"
@@ -39,24 +36,21 @@ class DepthEvaluator(BaseEvaluator):
             if not measured.any():
                 raise UserError("a depth target has no measured pixel", "leave this picture out of the dataset")
             metres = truth[measured].astype(np.float64)
-            values = resized(found[None], truth.shape)[0][measured].astype(np.float64)
+            values = resized(predicted[None], truth.shape)[0][measured].astype(np.float64)
             depth = np.maximum(self._to_metres(values, metres), MIN_DEPTH)
             abs_rel.append(float(np.mean(np.abs(depth - metres) / metres)))
             delta1.append(100.0 * float(np.mean(np.maximum(depth / metres, metres / depth) < 1.25)))
-        self._take(abs_rel=np.array(abs_rel), delta1=np.array(delta1))
+        return {"abs_rel": np.array(abs_rel), "delta1": np.array(delta1)}
 
     def _to_metres(self, values: np.ndarray, metres: np.ndarray) -> np.ndarray:
         """What the model gave for the measured pixels, float64 [N], in metres."""
         return values
 
-    def _value(self, chosen: np.ndarray) -> float:
-        return float(self._recorded()["abs_rel"][chosen].mean())
-
     def sample_values(self) -> np.ndarray:
-        return self._recorded()["abs_rel"]
+        return self.recorded()["abs_rel"]
 
     def details(self) -> dict[str, float]:
-        return {"delta1 (%)": float(self._recorded()["delta1"].mean())}
+        return {"delta1 (%)": float(self.recorded()["delta1"].mean())}
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from model_zoo.base.annotation import Objects
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
-from model_zoo.evaluators.outputs import named_output
+from model_zoo.evaluators.base import Metric, named_output
+from model_zoo.evaluators.coco import CocoEvaluator, Entries
 from model_zoo.utils.draw import Box, draw_boxes
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from model_zoo.evaluators.coco import CocoMatches
 
 #: How candidates are thinned out before they are scored: as YOLOv7 was measured. Loose, because precision is averaged
 #: over all thresholds of the score.
@@ -26,11 +24,11 @@ MIN_SCORE, MAX_OVERLAP, MAX_KEPT = 0.001, 0.65, 300
 #: What COCO scores of each class in a picture, best first.
 MAX_SCORED = 100
 
-#: What a person is shown, and what counts in the agreement of two places.
+#: What a drawing shows, and what counts in the agreement of two backends.
 SHOWN_SCORE = 0.25
 
 
-class DetectionEvaluator(BaseEvaluator):
+class DetectionEvaluator(CocoEvaluator):
     """COCO's mAP over overlaps 0.5, 0.55 .. 0.95 and all classes that occur, in percent (Lin et al., 2014).
 
     The model gives candidates before suppression: boxes [B, N, 4] as x1, y1, x2, y2 in pixels of its input, scores
@@ -38,47 +36,28 @@ class DetectionEvaluator(BaseEvaluator):
     """
 
     metric: ClassVar[Metric] = Metric("mAP@.5:.95", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
-    #: Truth: x1, y1, x2, y2, class, crowd. Found: x1, y1, x2, y2, class, score. Counts: of both, in each picture.
+    #: Truth: x1, y1, x2, y2, class, crowd. Results: x1, y1, x2, y2, class, score. Counts: of both, in each picture.
     record: ClassVar[Arrays] = {
         "counts": np.zeros((0, 2), np.int32),
         "truth": np.zeros((0, 6), np.float32),
-        "found": np.zeros((0, 6), np.float32),
+        "results": np.zeros((0, 6), np.float32),
     }
     resamples: ClassVar[int] = 200
+    kind, kept = "bbox", MAX_SCORED
+    detail: ClassVar[tuple[str, float | None]] = ("mAP@.5", 0.5)
 
-    #: The overlap that counts; None: the mean over all of COCO's.
-    overlap: ClassVar[float | None] = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._matches: tuple[int, CocoMatches] | None = None
-
-    def add(self, outputs: Arrays, target: Objects | Sequence[Objects]) -> None:
-        targets = [target] if isinstance(target, Objects) else list(target)
+    def records(self, outputs: Arrays, targets: list[Objects]) -> Arrays:
         truth = [_truth(objects) for objects in targets]
-        found = detections(outputs, batch=len(targets))
-        counts = np.array([[len(t), len(f)] for t, f in zip(truth, found, strict=True)], np.int32)
-        self._take(counts=counts, truth=np.concatenate(truth), found=np.concatenate(found))
+        results = detections(outputs, batch=len(targets))
+        counts = np.array([[len(t), len(f)] for t, f in zip(truth, results, strict=True)], np.int32)
+        return {"counts": counts, "truth": np.concatenate(truth), "results": np.concatenate(results)}
 
-    def _value(self, chosen: np.ndarray) -> float:
-        return self._matched().precision(chosen, self.overlap)
-
-    def sample_values(self) -> np.ndarray:
-        """The mAP of each picture alone; without objects, 100 less the score in percent of the surest box."""
-        recorded = self._recorded()
-        starts = np.cumsum(recorded["counts"][:, 1]) - recorded["counts"][:, 1]
-
-        def figure(picture: int) -> float:
-            try:
-                return self._value(np.array([picture]))
-            except UndefinedScoreError:
-                scores = recorded["found"][starts[picture] :][: recorded["counts"][picture, 1], 5]
-                return 100.0 * (1.0 - float(scores.max(initial=0.0)))
-
-        return np.array([figure(picture) for picture in range(len(self))])
-
-    def details(self) -> dict[str, float]:
-        return {"mAP@.5": self._matched().precision(np.arange(len(self)), 0.5)}
+    def empty_value(self, sample: int) -> float:
+        """100 less the score in percent of the surest box."""
+        recorded = self.recorded()
+        last = recorded["counts"][: sample + 1, 1].sum()
+        scores = recorded["results"][last - recorded["counts"][sample, 1] : last, 5]
+        return 100.0 * (1.0 - float(scores.max(initial=0.0)))
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
@@ -99,32 +78,25 @@ class DetectionEvaluator(BaseEvaluator):
 
     @classmethod
     def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image:
-        found = detections(outputs, SHOWN_SCORE, batch=1)[0]
-        return draw_boxes(picture, [_drawn(row, f"{int(row[4])} {row[5]:.2f}") for row in found])
+        results = detections(outputs, SHOWN_SCORE, batch=1)[0]
+        return draw_boxes(picture, [_drawn(row, f"{int(row[4])} {row[5]:.2f}") for row in results])
 
     @classmethod
     def draw_target(cls, picture: Image.Image, target: Objects) -> Image.Image:
         return draw_boxes(picture, [_drawn(row, f"{int(row[4])}{' crowd' * int(row[5])}") for row in _truth(target)])
 
-    def _matched(self) -> CocoMatches:
-        if self._matches is None or self._matches[0] != len(self):
-            from model_zoo.evaluators.coco import CocoMatches
-
-            recorded = self._recorded()
-            pictures = np.arange(len(self))
-            truth = [
-                {**_entry(picture, row), "iscrowd": int(row[5])}
-                for picture, row in zip(np.repeat(pictures, recorded["counts"][:, 0]), recorded["truth"], strict=True)
-            ]
-            found = [
-                {**_entry(picture, row), "score": float(row[5])}
-                for picture, row in zip(np.repeat(pictures, recorded["counts"][:, 1]), recorded["found"], strict=True)
-            ]
-            self._matches = len(self), CocoMatches(truth, found, len(self), "bbox", MAX_SCORED)
-        return self._matches[1]
+    def entries(self) -> tuple[Entries, Entries]:
+        recorded = self.recorded()
+        truth_of, result_of = (np.repeat(np.arange(len(self)), counts) for counts in recorded["counts"].T)
+        truth = zip(truth_of, recorded["truth"], strict=True)
+        results = zip(result_of, recorded["results"], strict=True)
+        return (
+            [{**_entry(picture, row), "iscrowd": int(row[5])} for picture, row in truth],
+            [{**_entry(picture, row), "score": float(row[5])} for picture, row in results],
+        )
 
     def _consistent(self, arrays: Arrays) -> bool:
-        counts, sizes = arrays["counts"], [len(arrays["truth"]), len(arrays["found"])]
+        counts, sizes = arrays["counts"], [len(arrays["truth"]), len(arrays["results"])]
         return bool((counts >= 0).all()) and counts.sum(axis=0).tolist() == sizes
 
 
@@ -132,10 +104,8 @@ class DetectionEvaluator50(DetectionEvaluator):
     """mAP at an overlap of 0.5, as Pascal VOC counts, with COCO's 101 points of recall; the rest is as in COCO's."""
 
     metric: ClassVar[Metric] = Metric("mAP@.5", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
-    overlap: ClassVar[float | None] = 0.5
-
-    def details(self) -> dict[str, float]:
-        return {"mAP@.5:.95": self._matched().precision(np.arange(len(self)))}
+    overlap = 0.5
+    detail: ClassVar[tuple[str, float | None]] = ("mAP@.5:.95", None)
 
 
 def detections(outputs: Arrays, min_score: float = MIN_SCORE, batch: int | None = None) -> list[np.ndarray]:
@@ -157,13 +127,13 @@ def detections(outputs: Arrays, min_score: float = MIN_SCORE, batch: int | None 
     classes = named_output(outputs, "class_idx", candidates, batch=len(boxes)).astype(np.int64)
     if classes.min() < 0:
         raise ModelZooError(f"'class_idx' holds {classes.min()}, classes count from 0")
-    found = []
+    results = []
     for box, score, index in zip(boxes, scores, classes, strict=True):
         use = (score >= min_score) & (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
         box, score, index = box[use], score[use], index[use]
         kept = batched_nms(from_numpy(box), from_numpy(score), from_numpy(index), MAX_OVERLAP).numpy()[:MAX_KEPT]
-        found.append(np.column_stack([box[kept], index[kept], score[kept]]).astype(np.float32))
-    return found
+        results.append(np.column_stack([box[kept], index[kept], score[kept]]).astype(np.float32))
+    return results
 
 
 def _truth(objects: Objects) -> np.ndarray:

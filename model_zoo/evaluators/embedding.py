@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.annotation import Similarity
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
-from model_zoo.evaluators.outputs import one_output
+from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError, one_output
 from model_zoo.utils.errors import ModelZooError, UserError
 
 
@@ -24,35 +22,34 @@ class EmbeddingEvaluator(BaseEvaluator):
     #: Embeddings have length 1.
     record: ClassVar[Arrays] = {
         "pair": np.zeros(0, np.int64),
-        "wanted": np.zeros(0, np.float64),
+        "likeness": np.zeros(0, np.float64),
         "embedding": np.zeros((0, 0), np.float32),
     }
     group_size: ClassVar[int] = 2
 
-    def add(self, outputs: Arrays, target: Similarity | Sequence[Similarity]) -> None:
-        targets = [target] if isinstance(target, Similarity) else list(target)
+    def records(self, outputs: Arrays, targets: list[Similarity]) -> Arrays:
         if not all(np.isfinite(similarity.score) for similarity in targets):
             raise UserError("the likeness of two sentences must be finite")
-        self._take(
-            pair=np.array([similarity.pair for similarity in targets], np.int64),
-            wanted=np.array([similarity.score for similarity in targets], np.float64),
-            embedding=_directions(outputs, len(targets)),
-        )
+        return {
+            "pair": np.array([similarity.pair for similarity in targets], np.int64),
+            "likeness": np.array([similarity.score for similarity in targets], np.float64),
+            "embedding": _directions(outputs, len(targets)),
+        }
 
     def _value(self, chosen: np.ndarray) -> float:
         from scipy.stats import spearmanr
 
-        found, wanted = self._pairs(chosen)
-        if len(found) < 2 or not np.ptp(found) or not np.ptp(wanted):
+        cosines, likeness = self._pairs(chosen)
+        if len(cosines) < 2 or not np.ptp(cosines) or not np.ptp(likeness):
             raise UndefinedScoreError("a rank correlation needs pairs of different likeness")
-        return 100.0 * float(spearmanr(found, wanted).statistic)
+        return 100.0 * float(spearmanr(cosines, likeness).statistic)
 
     def sample_values(self) -> np.ndarray:
         """100 less how far a pair's rank is from the right one, in percent of all ranks; for both sentences."""
         from scipy.stats import rankdata
 
-        found, wanted = self._pairs(np.arange(len(self)))
-        apart = np.abs(rankdata(found) - rankdata(wanted)) / max(len(found) - 1, 1)
+        cosines, likeness = self._pairs(np.arange(len(self)))
+        apart = np.abs(rankdata(cosines) - rankdata(likeness)) / max(len(cosines) - 1, 1)
         return np.repeat(100.0 * (1.0 - apart), self.group_size)
 
     @classmethod
@@ -62,11 +59,11 @@ class EmbeddingEvaluator(BaseEvaluator):
 
     def _pairs(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cosine similarity and likeness of each pair among these samples."""
-        recorded = self._recorded()
-        pair, wanted, embedding = (recorded[key][chosen] for key in self.record)
+        recorded = self.recorded()
+        pair, likeness, embedding = (recorded[key][chosen] for key in self.record)
         if len(chosen) % 2 or not np.array_equal(pair[::2], pair[1::2]):
             raise ModelZooError("the sentences of a pair do not stand side by side", "score whole pairs")
-        return np.sum(embedding[::2] * embedding[1::2], axis=1), wanted[::2]
+        return np.sum(embedding[::2] * embedding[1::2], axis=1), likeness[::2]
 
 
 def _directions(outputs: Arrays, batch: int | None = None) -> np.ndarray:

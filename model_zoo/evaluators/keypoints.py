@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from model_zoo.base.annotation import Keypoints
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
-from model_zoo.evaluators.outputs import named_output
+from model_zoo.evaluators.base import Metric, named_output
+from model_zoo.evaluators.coco import CocoEvaluator, Entries
 from model_zoo.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from model_zoo.evaluators.coco import CocoMatches
 
 #: COCO's, from the nose to the right ankle: its tolerances are known for these only.
 POINTS = 17
 
 
-class KeypointEvaluator(BaseEvaluator):
+class KeypointEvaluator(CocoEvaluator):
     """COCO's AP over OKS 0.5, 0.55 .. 0.95 in percent, of one person in each sample. Details: AP at 0.5.
 
     OKS, the similarity of keypoints, weighs each distance by the size of the person and COCO's 17 tolerances. A
@@ -29,21 +25,17 @@ class KeypointEvaluator(BaseEvaluator):
     """
 
     metric: ClassVar[Metric] = Metric("OKS AP", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
-    #: Truth: x, y, visible of each point. Found: x, y, score. Area: in square pixels.
+    #: Truth: x, y, visible of each point. Results: x, y, score. Area: in square pixels.
     record: ClassVar[Arrays] = {
         "truth": np.zeros((0, POINTS, 3), np.float32),
-        "found": np.zeros((0, POINTS, 3), np.float32),
+        "results": np.zeros((0, POINTS, 3), np.float32),
         "area": np.zeros(0, np.float32),
     }
     resamples: ClassVar[int] = 300
+    kind, kept, detail = "keypoints", 1, ("AP@.5", 0.5)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._matches: tuple[int, CocoMatches] | None = None
-
-    def add(self, outputs: Arrays, target: Keypoints | Sequence[Keypoints]) -> None:
-        targets = [target] if isinstance(target, Keypoints) else list(target)
-        found = _points(outputs, len(targets))
+    def records(self, outputs: Arrays, targets: list[Keypoints]) -> Arrays:
+        results = _points(outputs, len(targets))
         for person in targets:
             if person.points.shape != (POINTS, 2) or person.visible.shape != (POINTS,):
                 raise UserError(
@@ -54,24 +46,11 @@ class KeypointEvaluator(BaseEvaluator):
                 raise UserError("a person's visible keypoints must be finite and its area positive")
         truth = [np.where(p.visible[:, None], np.column_stack([p.points, p.visible]), 0) for p in targets]
         area = np.array([person.area for person in targets], np.float32)
-        self._take(truth=np.array(truth, np.float32), found=found, area=area)
+        return {"truth": np.array(truth, np.float32), "results": results, "area": area}
 
-    def _value(self, chosen: np.ndarray) -> float:
-        return self._matched().precision(chosen)
-
-    def sample_values(self) -> np.ndarray:
-        """The AP of each person alone: how many of the ten thresholds it passes; 100 where no point is visible."""
-
-        def figure(sample: int) -> float:
-            try:
-                return self._value(np.array([sample]))
-            except UndefinedScoreError:
-                return 100.0
-
-        return np.array([figure(sample) for sample in range(len(self))])
-
-    def details(self) -> dict[str, float]:
-        return {"AP@.5": self._matched().precision(np.arange(len(self)), 0.5)}
+    def empty_value(self, sample: int) -> float:
+        """No point is visible."""
+        return 100.0
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
@@ -80,36 +59,32 @@ class KeypointEvaluator(BaseEvaluator):
         size = np.ptp(theirs, axis=1).max(axis=1)
         return np.asarray(100.0 * np.mean(np.linalg.norm(ours - theirs, axis=2) <= 0.05 * size[:, None], axis=1))
 
-    def _matched(self) -> CocoMatches:
-        if self._matches is None or self._matches[0] != len(self):
-            from model_zoo.evaluators.coco import CocoMatches
-
-            recorded = self._recorded()
-            # COCO calls a visible point 2.
-            truth = [
-                {
-                    "image_id": sample,
-                    "category_id": 1,
-                    "keypoints": (points * (1, 1, 2)).ravel().tolist(),
-                    "num_keypoints": int(points[:, 2].sum()),
-                    "bbox": [0.0, 0.0, 0.0, 0.0],  # read for persons without a visible point only, which do not count
-                    "area": float(area),
-                    "iscrowd": 0,
-                }
-                for sample, (points, area) in enumerate(zip(recorded["truth"], recorded["area"], strict=True))
-            ]
-            found = [
-                {
-                    "image_id": sample,
-                    "category_id": 1,
-                    "keypoints": points.ravel().tolist(),
-                    "score": float(points[:, 2].mean()),
-                    "area": float(np.prod(np.ptp(points[:, :2], axis=0))),
-                }
-                for sample, points in enumerate(recorded["found"])
-            ]
-            self._matches = len(self), CocoMatches(truth, found, len(self), "keypoints", 1)
-        return self._matches[1]
+    def entries(self) -> tuple[Entries, Entries]:
+        recorded = self.recorded()
+        # COCO calls a visible point 2.
+        truth = [
+            {
+                "image_id": sample,
+                "category_id": 1,
+                "keypoints": (points * (1, 1, 2)).ravel().tolist(),
+                "num_keypoints": int(points[:, 2].sum()),
+                "bbox": [0.0, 0.0, 0.0, 0.0],  # read for persons without a visible point only, which do not count
+                "area": float(area),
+                "iscrowd": 0,
+            }
+            for sample, (points, area) in enumerate(zip(recorded["truth"], recorded["area"], strict=True))
+        ]
+        results = [
+            {
+                "image_id": sample,
+                "category_id": 1,
+                "keypoints": points.ravel().tolist(),
+                "score": float(points[:, 2].mean()),
+                "area": float(np.prod(np.ptp(points[:, :2], axis=0))),
+            }
+            for sample, points in enumerate(recorded["results"])
+        ]
+        return truth, results
 
 
 def _points(outputs: Arrays, batch: int | None = None) -> np.ndarray:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric
-from model_zoo.evaluators.outputs import one_output
+from model_zoo.evaluators.base import BaseEvaluator, Metric, one_output
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
@@ -30,34 +28,31 @@ class RestorationEvaluator(BaseEvaluator):
     metric: ClassVar[Metric] = Metric("PSNR", "dB", 0.0, 100.0, higher_is_better=True, max_drop=0.1)
     record: ClassVar[Arrays] = {"psnr": np.zeros(0, np.float32), "ssim": np.zeros(0, np.float32)}
 
-    def add(self, outputs: Arrays, target: np.ndarray | Sequence[np.ndarray]) -> None:
+    def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         from torch import from_numpy
         from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-        targets = np.stack([target] if isinstance(target, np.ndarray) and target.ndim == 3 else list(target))
-        pictures = _pictures(outputs, batch=len(targets))
-        if targets.shape != pictures.shape:
+        originals = np.stack(targets)
+        pictures = _pictures(outputs, batch=len(originals))
+        if originals.shape != pictures.shape:
             raise ModelZooError(
-                f"the model gives pictures {list(pictures.shape[1:])}, the targets are {list(targets.shape[1:])}",
+                f"the model gives pictures {list(pictures.shape[1:])}, the targets are {list(originals.shape[1:])}",
                 "is the dataset made for the scale of this model?",
             )
-        if not (targets.min() >= 0 and targets.max() <= 1):  # also refuses NaN
-            raise UserError(f"a target is RGB in 0..1, got {targets.min():g}..{targets.max():g}")
-        if min(targets.shape[2:]) < SSIM_WINDOW:
-            raise UserError(f"a target is at least {SSIM_WINDOW} pixels high and wide, got {list(targets.shape[2:])}")
-        found, truth = from_numpy(pictures), from_numpy(targets.astype(np.float32))
-        psnr = peak_signal_noise_ratio(found, truth, data_range=1.0, reduction="none", dim=(1, 2, 3)).numpy()
-        ssim = structural_similarity_index_measure(found, truth, data_range=1.0, reduction="none")
-        self._take(psnr=np.minimum(psnr, self.metric.high).reshape(-1), ssim=np.asarray(ssim).reshape(-1))
-
-    def _value(self, chosen: np.ndarray) -> float:
-        return float(self._recorded()["psnr"][chosen].mean(dtype=np.float64))
+        if not (originals.min() >= 0 and originals.max() <= 1):  # also refuses NaN
+            raise UserError(f"a target is RGB in 0..1, got {originals.min():g}..{originals.max():g}")
+        if min(originals.shape[2:]) < SSIM_WINDOW:
+            raise UserError(f"a target is at least {SSIM_WINDOW} pixels high and wide, got {list(originals.shape[2:])}")
+        restored, truth = from_numpy(pictures), from_numpy(originals.astype(np.float32))
+        psnr = peak_signal_noise_ratio(restored, truth, data_range=1.0, reduction="none", dim=(1, 2, 3)).numpy()
+        ssim = structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none")
+        return {"psnr": np.minimum(psnr, self.metric.high).reshape(-1), "ssim": np.asarray(ssim).reshape(-1)}
 
     def sample_values(self) -> np.ndarray:
-        return self._recorded()["psnr"].astype(np.float64)
+        return self.recorded()["psnr"].astype(np.float64)
 
     def details(self) -> dict[str, float]:
-        return {"SSIM": float(self._recorded()["ssim"].mean(dtype=np.float64))}
+        return {"SSIM": float(self.recorded()["ssim"].mean(dtype=np.float64))}
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from model_zoo.base.annotation import IGNORED
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError
-from model_zoo.evaluators.outputs import one_output, resized
+from model_zoo.evaluators.base import BaseEvaluator, Metric, UndefinedScoreError, one_output, resized
 from model_zoo.utils.draw import overlay_classes
 from model_zoo.utils.errors import ModelZooError, UserError
 
@@ -30,14 +28,13 @@ class SegmentationEvaluator(BaseEvaluator):
     #: Pixels of each class: right, in the target, predicted. All that a confusion matrix tells of mIoU, but smaller.
     record: ClassVar[Arrays] = {"pixels": np.zeros((0, 3, 0), np.int64)}
 
-    def add(self, outputs: Arrays, target: np.ndarray | Sequence[np.ndarray]) -> None:
+    def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         from torch import from_numpy
         from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-        targets = [target] if isinstance(target, np.ndarray) and target.ndim == 2 else list(target)
-        found, classes = _found(outputs, batch=len(targets))
+        predicted, classes = _predicted(outputs, batch=len(targets))
         pixels = []
-        for truth, one in zip(targets, found, strict=True):
+        for truth, one in zip(targets, predicted, strict=True):
             if truth.ndim != 2 or not np.issubdtype(truth.dtype, np.integer):
                 raise UserError(f"a segmentation target is integers [H, W], got {truth.dtype} {list(truth.shape)}")
             wrong = truth[((truth < 0) | (truth >= classes)) & (truth != IGNORED)]
@@ -54,33 +51,33 @@ class SegmentationEvaluator(BaseEvaluator):
                 validate_args=False,  # done above, with a clearer message
             ).numpy()
             pixels.append(np.stack([confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)]))
-        self._take(pixels=np.stack(pixels).astype(np.int64))
+        return {"pixels": np.stack(pixels).astype(np.int64)}
 
     def _value(self, chosen: np.ndarray) -> float:
-        value = float(_mean_iou(self._recorded()["pixels"][chosen].sum(axis=0)))
+        value = float(_mean_iou(self.recorded()["pixels"][chosen].sum(axis=0)))
         if np.isnan(value):
             raise UndefinedScoreError("the truth of these pictures holds no pixel that is scored")
         return value
 
     def sample_values(self) -> np.ndarray:
         """The mIoU of each picture alone; one without a pixel that is scored counts as perfect."""
-        values = _mean_iou(self._recorded()["pixels"])
+        values = _mean_iou(self.recorded()["pixels"])
         return np.where(np.isnan(values), 100.0, values)
 
     def details(self) -> dict[str, float]:
-        right, truth, _ = self._recorded()["pixels"].sum(axis=(0, 2))
+        right, truth, _ = self.recorded()["pixels"].sum(axis=(0, 2))
         return {"pixel accuracy": 100.0 * float(right / truth)}
 
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
         """The share of pixels that get the same class."""
-        both = zip(_found(outputs)[0], _found(reference)[0], strict=True)
+        both = zip(_predicted(outputs)[0], _predicted(reference)[0], strict=True)
         return np.array([100.0 * np.mean(_classes(a, b.shape[-2:]) == _classes(b, b.shape[-2:])) for a, b in both])
 
     @classmethod
     def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image:
-        found = _found(outputs, batch=1)[0][0]
-        return overlay_classes(picture, _classes(found, (picture.height, picture.width)), IGNORED)
+        predicted = _predicted(outputs, batch=1)[0][0]
+        return overlay_classes(picture, _classes(predicted, (picture.height, picture.width)), IGNORED)
 
     @classmethod
     def draw_target(cls, picture: Image.Image, target: np.ndarray) -> Image.Image:
@@ -101,21 +98,21 @@ def _mean_iou(pixels: np.ndarray) -> np.ndarray:
     return means
 
 
-def _found(outputs: Arrays, batch: int | None = None) -> tuple[np.ndarray, int]:
+def _predicted(outputs: Arrays, batch: int | None = None) -> tuple[np.ndarray, int]:
     """Logits [B, classes, H, W] or classes [B, H, W], and how many classes there can be."""
     if any(values.ndim == 3 for values in outputs.values()):
-        found = one_output(outputs, "height", "width", batch=batch)
-        if found.min() < 0 or found.max() >= IGNORED:
-            raise ModelZooError(f"classes are 0..{IGNORED - 1}, the model gives {found.min()}..{found.max()}")
-        return found, IGNORED
-    found = one_output(outputs, "classes", "height", "width", batch=batch)
-    if found.shape[1] > IGNORED:
-        raise ModelZooError(f"targets name at most {IGNORED} classes, the model gives {found.shape[1]}")
-    return found, found.shape[1]
+        predicted = one_output(outputs, "height", "width", batch=batch)
+        if predicted.min() < 0 or predicted.max() >= IGNORED:
+            raise ModelZooError(f"classes are 0..{IGNORED - 1}, the model gives {predicted.min()}..{predicted.max()}")
+        return predicted, IGNORED
+    predicted = one_output(outputs, "classes", "height", "width", batch=batch)
+    if predicted.shape[1] > IGNORED:
+        raise ModelZooError(f"targets name at most {IGNORED} classes, the model gives {predicted.shape[1]}")
+    return predicted, predicted.shape[1]
 
 
-def _classes(found: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _classes(predicted: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """int64 [H, W] of this size, of logits [classes, h, w] or classes [h, w]."""
-    if found.ndim == 3:
-        return np.asarray(resized(found, size).argmax(axis=0))
-    return np.asarray(resized(found[None], size, "nearest")[0].astype(np.int64))
+    if predicted.ndim == 3:
+        return np.asarray(resized(predicted, size).argmax(axis=0))
+    return np.asarray(resized(predicted[None], size, "nearest")[0].astype(np.int64))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -31,22 +30,21 @@ class SpeechEvaluator(BaseEvaluator):
             ModelZooError: The outputs are not the model's, or not finite.
         """
 
-    def add(self, outputs: Arrays, target: str | Sequence[str]) -> None:
-        targets = [target] if isinstance(target, str) else list(target)
+    def records(self, outputs: Arrays, targets: list[str]) -> Arrays:
         texts = self.decode(outputs)
         if len(texts) != len(targets):
             raise ModelZooError(f"the outputs hold {len(texts)} texts for {len(targets)} samples")
         counts = np.array([_word_errors(truth, text) for truth, text in zip(targets, texts, strict=True)], np.int32)
         if silent := [truth for truth, (_, words) in zip(targets, counts, strict=True) if not words]:
             raise UserError(f"the transcript {silent[0]!r} has no word", "leave this sample out of the dataset")
-        self._take(errors=counts[:, 0], words=counts[:, 1])
+        return {"errors": counts[:, 0], "words": counts[:, 1]}
 
     def _value(self, chosen: np.ndarray) -> float:
-        recorded = self._recorded()
+        recorded = self.recorded()
         return 100.0 * float(recorded["errors"][chosen].sum() / recorded["words"][chosen].sum())
 
     def sample_values(self) -> np.ndarray:
-        recorded = self._recorded()
+        recorded = self.recorded()
         return np.asarray(100.0 * recorded["errors"] / recorded["words"])
 
     @classmethod
@@ -67,14 +65,9 @@ def _word_errors(truth: str, text: str) -> tuple[int, int]:
     """How many words are wrong, and how many there are."""
     import jiwer
 
-    steps = [
-        jiwer.ToLowerCase(),
-        jiwer.RemovePunctuation(),  # type: ignore[no-untyped-call]
-        jiwer.RemoveMultipleSpaces(),
-        jiwer.Strip(),
-        jiwer.ReduceToListOfListOfWords(),
-    ]
-    plain = jiwer.Compose(steps)
-    found = jiwer.process_words(truth, text, plain, plain)
-    errors = found.substitutions + found.deletions + found.insertions
-    return errors, found.hits + found.substitutions + found.deletions
+    punctuation = jiwer.RemovePunctuation()  # type: ignore[no-untyped-call]
+    spaces, words = (jiwer.RemoveMultipleSpaces(), jiwer.Strip()), jiwer.ReduceToListOfListOfWords()
+    plain = jiwer.Compose([jiwer.ToLowerCase(), punctuation, *spaces, words])
+    counts = jiwer.process_words(truth, text, plain, plain)
+    errors = counts.substitutions + counts.deletions + counts.insertions
+    return errors, counts.hits + counts.substitutions + counts.deletions

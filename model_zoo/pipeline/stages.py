@@ -21,7 +21,7 @@ from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.search import Search
 from model_zoo.runtimes.base import read_samples, write_samples
-from model_zoo.sources.base import HoldsAssets, Network, Source
+from model_zoo.sources.base import CAPTURE_PACKAGES, HoldsAssets, Network, Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -47,7 +47,6 @@ _PERCENTILES = (50, 90, 99)
 #: Files of outputs, by the stage that writes them; those of the reference are in torch's layout.
 HOST_OUTPUTS, TORCH_OUTPUTS, HALF_OUTPUTS = "host.npz", "torch.npz", "half.npz"
 _REFERENCE_FILES = (TORCH_OUTPUTS, HALF_OUTPUTS)
-_CAPTURE_PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
 
 #: Wraps the work of a stage: takes its title and the work, gives the work's result.
 Reporter = Callable[[str, Callable[[], Entry]], Entry]
@@ -154,7 +153,7 @@ class ComponentBuild:
         """Stage: the captured file, in torch's layout."""
         form = self.support.capture_format
         file = f"captured.{form}"
-        key = [*self._source_key(), list(self.facts.output_names), form, installed_versions(*_CAPTURE_PACKAGES)]
+        key = [*self._source_key(), list(self.facts.output_names), form, installed_versions(*CAPTURE_PACKAGES)]
 
         def make(folder: Path) -> dict[str, Any]:
             self.network().capture(form, folder / file)

@@ -61,8 +61,8 @@ def autofill(model_id: str) -> bool:
         UserError: There is no such model, or its info.yaml is wrong.
     """
     details = dict(model_info(model_id).technical_details)
-    found = count(model_id)
-    if details | found == details:
+    counts = count(model_id)
+    if details | counts == details:
         return False
     path = model_folder(model_id) / "info.yaml"
     text = path.read_text(encoding="utf-8")
@@ -72,20 +72,20 @@ def autofill(model_id: str) -> bool:
     _, indent, offset = load_yaml_guess_indent(text)
     yaml.indent(mapping=2, sequence=indent or 2, offset=offset or 0)
     document = yaml.load(text)
-    document.setdefault("technical_details", {}).update(found)
+    document.setdefault("technical_details", {}).update(counts)
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yaml.dump(document, file)
     return True
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; gives the exit code."""
+    """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(description="Write parameters, MACs and size into info.yaml.")
     parser.add_argument("-m", "--model", metavar="ID", required=True, help="one model")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = sys.argv[1:] if argv is None else argv
-    arguments = parser.parse_args(given)
-    return guarded(lambda: _autofill(arguments.model), given)
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser.parse_args(argv)
+    return guarded(lambda: _autofill(args.model), argv)
 
 
 def _autofill(model_id: str) -> int:

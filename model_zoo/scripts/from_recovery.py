@@ -12,10 +12,10 @@ from typing import Any
 from model_zoo.base.spec import TensorSpec
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.workbench.recover.verify import check_source
+from model_zoo.workbench.recover.trial import check_source
 
-#: The templates of such a folder.
-TEMPLATES = "recovered"
+#: The template of model.py.
+TEMPLATE = "recovered"
 
 _AGAIN = "run `model-zoo recover FILE -o DIR` again"
 

@@ -1,4 +1,5 @@
-"""Start a model folder that already passes its generated tests; every file says what to replace.
+"""Start a model folder that already passes its tests: model.py and info.yaml, which say what to replace, and all that
+is generated from them.
 
 Example:
     python model_zoo/scripts/new_model.py my_model --task object_detection
@@ -6,7 +7,6 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import keyword
 import shutil
 import sys
@@ -17,12 +17,13 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[2])  # run by its path: the clone it lies in is meant
 
 from model_zoo.base.registry import VALID_ID, models_folder
+from model_zoo.commands.parser import command_parser
 from model_zoo.scripts import from_recovery, run_codegen
-from model_zoo.utils.console import guarded
+from model_zoo.utils.console import guarded, print_json
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
 
-#: By task: domain and use case for info.yaml. Each has a folder of templates.
+#: By task, which has a template of model.py: domain and use case for info.yaml.
 TASKS = {
     "image_classification": ("Computer Vision", "Image Classification"),
     "object_detection": ("Computer Vision", "Object Detection"),
@@ -69,20 +70,12 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
     }
     if recovery is not None:
         facts |= from_recovery.recovery_facts(recovery)
-    kind = task if recovery is None else from_recovery.TEMPLATES
-    templates = [
-        *(run_codegen.TEMPLATES / "new_model").glob("*.j2"),
-        *(run_codegen.TEMPLATES / "new_model" / kind).glob("*.j2"),
-    ]
+    templates = {"info.yaml": "info.yaml", "model.py": f"{task if recovery is None else from_recovery.TEMPLATE}.py"}
     try:
         with atomic_folder(folder, replace=False) as temporary:
-            for template in templates:
-                text = (
-                    run_codegen.environment()
-                    .get_template(str(template.relative_to(run_codegen.TEMPLATES)))
-                    .render(facts)
-                )
-                (temporary / template.stem).write_text(text, encoding="utf-8", newline="\n")
+            for name, template in templates.items():
+                text = run_codegen.environment().get_template(f"new_model/{template}.j2").render(facts)
+                (temporary / name).write_text(text, encoding="utf-8", newline="\n")
             if recovery is not None:
                 from_recovery.copy_files(recovery, temporary)
     except FileExistsError as error:  # another has just taken it
@@ -95,27 +88,23 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
     return folder
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command; gives the exit code."""
-    parser = argparse.ArgumentParser(description="Start a model folder that already passes its generated tests.")
-    parser.add_argument("id", help="lower snake case, e.g. my_model")
+def run(argv: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    parser = command_parser("new", "Start a model folder that already passes its tests.", "my_model")
+    parser.add_argument("model", help="lower snake case, e.g. my_model")
     parser.add_argument("--task", default="tensor", metavar="TASK", help=f"{', '.join(TASKS)} (default: %(default)s)")
     parser.add_argument("--from-recovery", type=Path, metavar="DIR", help="start from what `model-zoo recover` wrote")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = sys.argv[1:] if argv is None else argv
-    arguments = parser.parse_args(given)
-    return guarded(lambda: _new(arguments.id, arguments.task, arguments.from_recovery), given)
-
-
-def _new(model_id: str, task: str, recovery: Path | None) -> int:
-    folder = new_model(model_id, task, recovery)
-    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))}")
-    print("next: replace the network in model.py, the texts in info.yaml, the sample in demo.py; then")
-    print(f"  python model_zoo/scripts/run_codegen.py -m {model_id}")
-    print(f"  python model_zoo/scripts/autofill_info_yaml.py -m {model_id}")
-    print(f"  python -m pytest model_zoo/models/{model_id}")
+    args = parser.parse_args(argv)
+    folder = new_model(args.model, args.task, args.from_recovery)
+    if args.json:
+        print_json({"folder": str(folder), "files": sorted(path.name for path in folder.iterdir())})
+        return 0
+    print(f"written to {folder}/\nnext: replace the network in model.py and the texts in info.yaml; then")
+    print(f"  python model_zoo/scripts/run_codegen.py -m {args.model}")
+    print(f"  python model_zoo/scripts/autofill_info_yaml.py -m {args.model}")
+    print(f"  pytest {folder}\n  model-zoo export {args.model} --help")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(lambda: run(sys.argv[1:]), sys.argv[1:]))

@@ -8,6 +8,9 @@ from typing import Self
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import unknown_name
 
+#: What people write for `qnn_context_binary`, which is built unless they name another.
+DEFAULT_RUNTIME = "qnn"
+
 
 class TargetRuntime(StrEnum):
     """What executes the exported file. `qnn` is short for `qnn_context_binary`."""
@@ -28,6 +31,10 @@ class TargetRuntime(StrEnum):
         """
         name = text.strip().lower()
         try:
-            return cls(cls.QNN_CONTEXT_BINARY if name == "qnn" else name)
+            return cls(cls.QNN_CONTEXT_BINARY if name == DEFAULT_RUNTIME else name)
         except ValueError:
-            raise unknown_name("runtime", text, ["qnn", *cls], "model-zoo runtimes") from None
+            raise unknown_name("runtime", text, [DEFAULT_RUNTIME, *cls], "model-zoo runtimes") from None
+
+
+#: As people write the runtimes, the default first.
+RUNTIME_NAMES = (DEFAULT_RUNTIME, *(each.value for each in TargetRuntime if each != TargetRuntime.QNN_CONTEXT_BINARY))

@@ -95,9 +95,9 @@ def test_what_another_dataset_of_the_folder_needs_is_kept(data: Path, tmp_path: 
     assert len(load_dataset("coco", dataset_class("coco").probe, "test")) >= 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("number", "room"), [(errno.ENOSPC, True), (errno.EIO, False)])
-def test_only_a_full_disk_wants_more_room(
-    number: int, room: bool, data: Path, tmp_path: Path, miniature: Miniature, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("number", "full"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_only_a_full_disk_wants_more_space(
+    number: int, full: bool, data: Path, tmp_path: Path, miniature: Miniature, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(source: str, target: str) -> None:
         raise OSError(number, os.strerror(number), source)
@@ -107,7 +107,7 @@ def test_only_a_full_disk_wants_more_room(
     for files in ([given], [given / "annotations" / "instances_val2017.json"]):
         with pytest.raises(UserError, match=os.strerror(number)) as caught:
             configure("coco", files)
-        assert ("more room" in str(caught.value)) == room
+        assert ("more space" in str(caught.value)) == full
 
 
 def test_imagenet_is_sorted_into_its_classes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

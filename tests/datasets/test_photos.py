@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from model_zoo.base.spec import image_spec
+from model_zoo.datasets import load_dataset
 from model_zoo.datasets import photos as module
-from model_zoo.datasets.photos import PhotosDataset, enlarge, photos
+from model_zoo.datasets.photos import SIGMA, PhotosDataset, enlarge, photos
 from model_zoo.utils.errors import ModelZooError, UserError
 
 
@@ -50,3 +51,15 @@ def test_enlarge_keeps_what_is_smooth() -> None:
     larger = enlarge(np.tile(ramp, (3, 16, 1)))
     assert larger.shape == (3, 64, 64) and larger.dtype == np.float32
     assert np.abs(np.diff(larger[0, 32, 8:-8]) - (0.6 / 15 / 4)).max() < 1e-3
+
+
+def test_noise_is_on_the_input_alone_and_always_the_same() -> None:
+    spec = {"image": image_spec(96, 128)}
+    dataset = load_dataset("noisy_photos", spec, "test")
+    first, again, other = dataset[5], load_dataset("noisy_photos", spec, "test")[5], dataset[6]
+    assert first.target.shape == (3, 96, 128) and first.inputs["image"].shape == (1, 3, 96, 128)
+    assert np.array_equal(first.inputs["image"], again.inputs["image"])
+    noise, others = first.inputs["image"][0] - first.target, other.inputs["image"][0] - other.target
+    unclipped = (first.target > 0.4) & (first.target < 0.6)
+    assert abs(noise[unclipped].std() * 255 - SIGMA) < 1
+    assert np.abs(np.corrcoef(noise.ravel(), others.ravel())[0, 1]) < 0.02

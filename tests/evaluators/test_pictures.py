@@ -34,7 +34,7 @@ def test_miou_is_torchmetrics_own() -> None:
     for _ in range(3):
         outputs = draw.normal(size=(2, 6, 11, 13)).astype(np.float32)
         target = draw.choice([0, 1, 2, 3, 4, 255], (2, 11, 13)).astype(np.uint8)
-        evaluator.add({"logits": outputs}, target)
+        evaluator.add({"logits": outputs}, list(target))
         other.update(torch.from_numpy(outputs), torch.from_numpy(target.astype(np.int64)))
     assert evaluator.value() == pytest.approx(100 * float(other.compute().mean()))
 

@@ -142,7 +142,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[type[BaseM
         case.model_id = "net"
         test = getattr(case, name)
         needs = test.__code__.co_varnames[1 : test.__code__.co_argcount]
-        given = {"parts": lambda: contract.random_parts("net"), "tmp_path": lambda: tmp_path}
+        given = {"parts": lambda: contract.component_samples("net"), "tmp_path": lambda: tmp_path}
         test(**{need: given[need]() for need in needs})
 
     return ask

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ import yaml
 
 import model_zoo.models
 from model_zoo.base import registry
+from model_zoo.base.registry import model_ids, model_info
 from model_zoo.scripts import autofill_info_yaml, new_model, run_codegen
 from model_zoo.scripts.autofill_info_yaml import short
+from model_zoo.scripts.tasks import task_default
 from model_zoo.utils.errors import ModelZooError, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,8 +63,11 @@ def test_scaffolds_of_every_task_pass_their_generated_tests(tmp_path: Path) -> N
     run("-m", "ruff", "format", "--check", *folders)
     run("-m", "ruff", "check", *folders)
     for folder in folders:
-        own = [path for path in folder.iterdir() if path.is_file() and path.name not in run_codegen.GENERATED]
-        assert sum(path.read_text("utf-8").count("\n") for path in own) <= 200, folder.name
+        own = [
+            path for path in folder.iterdir() if path.is_file() and run_codegen.HEADER not in path.read_text("utf-8")
+        ]
+        assert sorted(path.name for path in own) == ["info.yaml", "model.py"], folder.name
+        assert sum(path.read_text("utf-8").count("\n") for path in own) <= 85, folder.name
 
 
 def _models_and_caches(folder: str, names: list[str]) -> list[str]:
@@ -128,14 +134,37 @@ def test_drift_is_shown_and_mended(net: Path, capsys: pytest.CaptureFixture[str]
     assert run_codegen.write("my_net") == []
 
 
-def test_doors_are_thin_and_evaluate_comes_with_its_datasets(net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_the_author_writes_in_place_of_the_default_is_kept(net: Path) -> None:
+    mine = 'class App:\n    """`App(model).predict(3)`."""\n\n    def predict(self, number): ...\n'
+    (net / "app.py").write_text(mine)
+    (net / "demo.py").write_text((net / "demo.py").read_text() + "# edited\n")
+    assert list(run_codegen.drift("my_net")) == ["README.md", "demo.py"], "a default that was edited is not kept"
+    assert run_codegen.write("my_net") == ["README.md", "demo.py"]
+    assert (net / "app.py").read_text() == mine and "print(app.predict(3))" in (net / "README.md").read_text()
+    (net / "app.py").unlink()
+    (net / "test.py").unlink()
+    assert run_codegen.write("my_net") == ["README.md", "app.py", "test.py"], "one that is gone is generated again"
+
+
+def test_every_default_exists() -> None:
+    tasks = {model_info(model_id).use_case for model_id in model_ids()} | {"a task without a default"}
+    for default in map(task_default, tasks):
+        for module, name in (("app", default.app), ("demo", default.demo)):
+            assert hasattr(import_module(f"model_zoo.models._shared.{default.package}.{module}"), name)
+        package, tests = default.testing
+        assert hasattr(import_module(f"model_zoo.models._shared.{package}.testing"), tests)
+
+
+def test_generated_commands_are_short_and_evaluate_comes_with_its_datasets(
+    net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model_class = registry.load_model_class("my_net")
     assert "evaluate.py" not in run_codegen.render("my_net")
     monkeypatch.setattr(model_class, "eval_datasets", staticmethod(lambda: ["digits"]))
     assert "evaluate.py" not in run_codegen.render("my_net")  # nothing scores it
     monkeypatch.setattr(model_class, "get_evaluator", classmethod(lambda cls: object))
     files = run_codegen.render("my_net")
-    assert set(files) == set(run_codegen.GENERATED)
+    assert set(files) == {*run_codegen.GENERATED, *run_codegen.DEFAULTS}
     for name, text in files.items():
         assert "enerated by model_zoo/scripts/run_codegen.py" in text
         if name.endswith(".py"):

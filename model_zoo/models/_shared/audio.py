@@ -33,9 +33,9 @@ def load_audio(source: AudioSource, rate: int = RATE) -> np.ndarray:
         UserError: It cannot be read, is empty, longer than an hour, or holds NaN or infinite values.
     """
     if isinstance(source, np.ndarray):
-        values, found, name = source, rate, "the array"
+        values, own_rate, name = source, rate, "the array"
     else:
-        (values, found), name = _read(Path(source).expanduser()), str(source)
+        (values, own_rate), name = _read(Path(source).expanduser()), str(source)
     if np.issubdtype(values.dtype, np.signedinteger):
         values = values / -float(np.iinfo(values.dtype).min)
     if not np.issubdtype(values.dtype, np.floating) or values.ndim not in (1, 2):
@@ -47,11 +47,11 @@ def load_audio(source: AudioSource, rate: int = RATE) -> np.ndarray:
         raise UserError(f"{name} holds no sound")
     if not np.isfinite(values).all():
         raise UserError(f"{name} holds NaN or infinite values")
-    if found != rate:
+    if own_rate != rate:
         from scipy.signal import resample_poly
 
-        common = gcd(found, rate)
-        values = resample_poly(values, rate // common, found // common)
+        common = gcd(own_rate, rate)
+        values = resample_poly(values, rate // common, own_rate // common)
     return np.clip(values, -1, 1).astype(np.float32)
 
 

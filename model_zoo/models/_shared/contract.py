@@ -30,13 +30,16 @@ SMALL_LENGTH = 16
 
 
 @dataclass(frozen=True)
-class Part:
+class ComponentSample:
     """One component with random weights, one small sample and what comes out of it."""
 
     component: BaseModel
     spec: InputSpec
     sample: Arrays
     outputs: Arrays
+
+
+Samples = dict[str, ComponentSample]
 
 
 class ModelContract:
@@ -53,9 +56,9 @@ class ModelContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def parts(cls) -> dict[str, Part]:
+    def parts(cls) -> Samples:
         """The components that have a source."""
-        return random_parts(cls.model_id)
+        return component_samples(cls.model_id)
 
     def test_yaml_files_are_valid(self) -> None:
         unknown = set(model_info(self.model_id).related_models) - set(model_ids())
@@ -69,41 +72,41 @@ class ModelContract:
         bare = [flag.name for flag in flags if not flag.help]
         assert not bare, f"arguments without a word in the docstring's Args: {bare}"
 
-    def test_interface_is_named(self, parts: dict[str, Part]) -> None:
+    def test_interface_is_named(self, parts: Samples) -> None:
         for part in parts.values():
             names = [*part.spec, *part.outputs]
             assert len(set(names)) == len(names), f"names are not unique: {names}"
             assert all(name.isidentifier() for name in names), f"names must be like Python's: {names}"
             assert list(part.outputs) == part.component.get_output_names()
 
-    def test_sample_fits_spec(self, parts: dict[str, Part]) -> None:
+    def test_sample_fits_spec(self, parts: Samples) -> None:
         for name, part in parts.items():
             check_arrays(part.sample, part.spec, f"sample of {name}")
 
-    def test_channel_last_names_exist(self, parts: dict[str, Part]) -> None:
+    def test_channel_last_names_exist(self, parts: Samples) -> None:
         for part in parts.values():
-            given = {name for name, tensor in part.spec.items() if len(tensor.shape) == 4}
-            made = {name for name, value in part.outputs.items() if value.ndim == 4}
-            assert set(part.component.get_channel_last_inputs()) <= given, "not an input with four dimensions"
-            assert set(part.component.get_channel_last_outputs()) <= made, "not an output with four dimensions"
+            inputs = {name for name, tensor in part.spec.items() if len(tensor.shape) == 4}
+            outputs = {name for name, value in part.outputs.items() if value.ndim == 4}
+            assert set(part.component.get_channel_last_inputs()) <= inputs, "not an input with four dimensions"
+            assert set(part.component.get_channel_last_outputs()) <= outputs, "not an output with four dimensions"
 
-    def test_outputs_are_finite(self, parts: dict[str, Part]) -> None:
+    def test_outputs_are_finite(self, parts: Samples) -> None:
         for part in parts.values():
             for name, value in part.outputs.items():
                 assert np.isfinite(value).all(), f"'{name}' holds NaN or infinite values"
 
-    def test_evaluation_mode_is_deterministic(self, parts: dict[str, Part]) -> None:
+    def test_evaluation_mode_is_deterministic(self, parts: Samples) -> None:
         for part in parts.values():
             assert not part.component.training, "from_pretrained must return the model in evaluation mode"
             assert_equal(part.outputs, run(part.component, part.sample), "a second run gives other outputs")
 
     @pytest.mark.slow
-    def test_random_weights_are_seeded(self, parts: dict[str, Part]) -> None:
-        for name, part in random_parts(self.model_id).items():
+    def test_random_weights_are_seeded(self, parts: Samples) -> None:
+        for name, part in component_samples(self.model_id).items():
             assert_equal(parts[name].outputs, part.outputs, "weights='random' gives other weights each time")
 
     @pytest.mark.slow
-    def test_own_weights_load_back(self, parts: dict[str, Part], tmp_path: Path) -> None:
+    def test_own_weights_load_back(self, parts: Samples, tmp_path: Path) -> None:
         model_class = load_model_class(self.model_id)
         if not issubclass(model_class, BaseModel):
             pytest.skip("the parts of a collection load their weights on their own")
@@ -118,7 +121,7 @@ class ModelContract:
         message = "from_pretrained(weights=PATH) with the model's own state dict gives other outputs"
         assert_equal(run(trained, part.sample), run(loaded, part.sample), message)
 
-    def test_app_answers_or_says_why_not(self, parts: dict[str, Part], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_app_answers_or_says_why_not(self, parts: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
         whole = parts[self.model_id].component if self.model_id in parts else load_random_model(self.model_id)
         for name, component in components_of(whole, self.model_id).items():
             if name in parts:  # as small as the sample
@@ -131,20 +134,20 @@ class ModelContract:
         check_odd_inputs(predict, names)
 
     def test_generated_files_are_in_step(self) -> None:
-        from model_zoo.scripts.run_codegen import drift  # a test stands above all rooms
+        from model_zoo.scripts.run_codegen import drift  # tests stand above all packages
 
         stale = list(drift(self.model_id))
         assert not stale, f"{stale}: run python model_zoo/scripts/run_codegen.py -m {self.model_id}"
 
 
-def random_parts(model_id: str) -> dict[str, Part]:
+def component_samples(model_id: str) -> Samples:
     """Run each component that has a source on one small sample."""
     parts = {}
     for name, component in components_of(load_random_model(model_id), model_id).items():
         if isinstance(component, BaseModel):
             spec = small_spec(component)
             sample = component.sample_inputs(spec)
-            parts[name] = Part(component, spec, sample, run(component, sample))
+            parts[name] = ComponentSample(component, spec, sample, run(component, sample))
     return parts
 
 
@@ -169,7 +172,7 @@ def run(component: BaseModel, sample: Arrays) -> Arrays:
     return run_torch(component, sample, component.get_output_names())
 
 
-def assert_equal(expected: Arrays, found: Arrays, message: str) -> None:
+def assert_equal(expected: Arrays, actual: Arrays, message: str) -> None:
     """Bit for bit."""
     for name, value in expected.items():
-        assert np.array_equal(value, found[name]), f"{message}: '{name}'"
+        assert np.array_equal(value, actual[name]), f"{message}: '{name}'"

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from model_zoo.base.collection import CollectionModel
 from model_zoo.base.flags import add_flags
 from model_zoo.base.registry import load_app_class, load_model_class
-from model_zoo.commands.options import CommandParser, model_flags_of
+from model_zoo.commands.options import model_flags_of
 from model_zoo.runtimes import load_compiled
-from model_zoo.utils.console import console, guarded, print_json, table
+from model_zoo.utils.console import CommandParser, console, guarded, print_json, table
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write, make_folder
 from model_zoo.utils.images import load_image
@@ -45,7 +45,7 @@ PICTURE = Medium("picture", "image", load_image)
 
 
 @dataclass(frozen=True)
-class Shown:
+class DemoResult:
     """What a demo shows of one picture, clip or whatever it runs on.
 
     Args:
@@ -61,7 +61,7 @@ class Shown:
 
 def image_demo(
     model_id: str,
-    show: Callable[[Any, Any, argparse.Namespace], Shown],
+    show: Callable[[Any, Any, argparse.Namespace], DemoResult],
     default: Callable[[], Any],
     argv: Sequence[str] | None = None,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
@@ -85,7 +85,7 @@ def image_demo(
 
 def _run(
     model_id: str,
-    show: Callable[[Any, Any, argparse.Namespace], Shown],
+    show: Callable[[Any, Any, argparse.Namespace], DemoResult],
     default: Callable[[], Any],
     argv: list[str],
     add_arguments: Callable[[argparse.ArgumentParser], None] | None,
@@ -95,18 +95,18 @@ def _run(
     parser.add_argument(f"--{medium.flag}", metavar="PATH", help=f"default: a {medium.name} that comes with the demo")
     if add_arguments:
         add_arguments(parser)
-    given = parser.parse_args(argv)
-    source = getattr(given, medium.flag)
+    args = parser.parse_args(argv)
+    source = getattr(args, medium.flag)
     loaded = medium.load(source if source is not None else default())
-    make_folder(given.output_dir)
-    model = demo_model(model_id, given)
-    shown = show(load_app_class(model_id)(model), loaded, given)
+    make_folder(args.output_dir)
+    model = demo_model(model_id, args)
+    result = show(load_app_class(model_id)(model), loaded, args)
     paths = {}
-    for name, picture in {"picture": shown.picture, **shown.more}.items():
-        paths[name] = given.output_dir / f"{model_id}{'' if name == 'picture' else f'_{name}'}.png"
+    for name, picture in {"picture": result.picture, **result.more}.items():
+        paths[name] = args.output_dir / f"{model_id}{'' if name == 'picture' else f'_{name}'}.png"
         with atomic_write(paths[name]) as temporary:
             picture.save(temporary, format="PNG")
-    _print(model_id, medium.name, shown.rows, paths, given.json)
+    _print(model_id, medium.name, result.rows, paths, args.json)
     return 0
 
 
@@ -127,36 +127,36 @@ def demo_parser(model_id: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def demo_model(model_id: str, given: argparse.Namespace, apart: Collection[str] = ()) -> Any:
+def demo_model(model_id: str, args: argparse.Namespace, apart: Collection[str] = ()) -> Any:
     """The model that the flags name, in torch or compiled.
 
     Args:
-        given: What `demo_parser` read.
+        args: Command line as `demo_parser` parses it.
         apart: Arguments of the model that a compiled file does not bring, such as its tokenizer.
 
     Raises:
         UserError: A compiled file was given with arguments that it does bring.
     """
     model_flags, _ = model_flags_of(model_id)
-    if given.compiled is None:
-        return load_model_class(model_id).from_pretrained(**{f.name: getattr(given, f.name) for f in model_flags})
+    if args.compiled is None:
+        return load_model_class(model_id).from_pretrained(**{f.name: getattr(args, f.name) for f in model_flags})
     brought = [flag for flag in model_flags if flag.name not in apart]
-    changed = [flag.option for flag in brought if getattr(given, flag.name) != flag.default]
+    changed = [flag.option for flag in brought if getattr(args, flag.name) != flag.default]
     if changed:
         raise UserError(f"--compiled brings its own weights: leave {', '.join(changed)} out")
     model_class = load_model_class(model_id)
     if issubclass(model_class, CollectionModel):
-        return {name: load_compiled(_part(given.compiled, model_id, name)) for name in model_class.component_classes}
-    return load_compiled(given.compiled)
+        return {name: load_compiled(_part(args.compiled, model_id, name)) for name in model_class.component_classes}
+    return load_compiled(args.compiled)
 
 
 def _part(folder: Path, model_id: str, name: str) -> Path:
     """The file of one component in the folder of an export."""
     files = [folder / f"{model_id}_{name}{suffix}" for suffix in (".bin", ".onnx", ".tflite")]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
+    path = next((file for file in files if file.is_file()), None)
+    if path is None:
         raise UserError(f"{folder} has no {' or '.join(file.name for file in files)}", "give the folder of an export")
-    return found
+    return path
 
 
 def _print(model_id: str, medium: str, rows: list[dict[str, Any]], paths: dict[str, Path], as_json: bool) -> None:
@@ -177,14 +177,14 @@ def _print(model_id: str, medium: str, rows: list[dict[str, Any]], paths: dict[s
 def draw_lines(picture: Image.Image, lines: Sequence[str]) -> Image.Image:
     """A copy of a picture with lines of text in its upper left corner; a small picture is enlarged first."""
     factor = max(1, _MIN_SHOWN // max(picture.size))
-    shown = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
-    draw = ImageDraw.Draw(shown, "RGBA")
-    font = ImageFont.load_default(min(64, max(12, shown.height // 24)))
+    canvas = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(canvas, "RGBA")
+    font = ImageFont.load_default(min(64, max(12, canvas.height // 24)))
     text = "\n".join(lines)
     left, top, right, bottom = draw.multiline_textbbox((8, 8), text, font=font)
     draw.rectangle((left - 4, top - 4, right + 4, bottom + 4), fill=(0, 0, 0, 160))
     draw.multiline_text((8, 8), text, font=font, fill="white")
-    return shown
+    return canvas
 
 
 def drawn_scene() -> Image.Image:

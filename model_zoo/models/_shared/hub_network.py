@@ -15,7 +15,7 @@ from transformers.core_model_loading import WeightRenaming, apply_renamings
 
 from model_zoo.base.weights import WeightsFile, resolve_weights
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
-from model_zoo.models._shared.random_weights import draw_vectors, seeded
+from model_zoo.models._shared.random_weights import randomize_vectors, seeded
 
 #: How TensorFlow called the two tensors of a layer normalisation, in checkpoints converted long ago.
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}
@@ -37,19 +37,19 @@ class HubNetwork:
         published: Owner and name on the Hugging Face hub.
         other_tasks: How tensors begin that the published checkpoint holds for other tasks.
         filename: Of the published checkpoint.
-        told: What settings a checkpoint tells of, such as the number of classes, from its tensors by name.
+        settings_of: Settings that follow from a checkpoint, such as the number of classes, by its tensors.
         computed: How tensors end that the network works out by itself; a checkpoint may leave them out.
         convert: From the published tensors to those of a network that was changed to fit the NPU.
     """
 
     model_id: str
-    build_network: Callable[[PreTrainedConfig], PreTrainedModel]
+    build_network: Callable[..., PreTrainedModel]
     config_class: type[PreTrainedConfig]
     settings: dict[str, Any]
     published: str
     other_tasks: tuple[str, ...] = ()
     filename: str = "model.safetensors"
-    told: Callable[[Mapping[str, torch.Tensor]], dict[str, Any]] = lambda _: {}
+    settings_of: Callable[[Mapping[str, torch.Tensor]], dict[str, Any]] = lambda _: {}
     computed: tuple[str, ...] = ()
     convert: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict
 
@@ -60,7 +60,9 @@ class HubNetwork:
             changed: Settings that differ from the published ones.
         """
         settings = {"attn_implementation": "eager"} | self.settings | changed
-        return self.build_network(self.config_class(**settings)).eval()
+        network = self.build_network(self.config_class(**settings))
+        network.train(False)
+        return network
 
     def load(self, weights: str) -> tuple[PreTrainedModel, Path | None]:
         """The network with the weights that a user asks for.
@@ -78,13 +80,15 @@ class HubNetwork:
         path = resolve_weights(weights, self.model_id, {"HUB": WeightsFile(url, None, self.filename)}, "HUB")
         state = {} if path is None else read_state_dict(path)
         with seeded():
-            network = self.build(**self.told({name.removeprefix("network."): each for name, each in state.items()}))
+            network = self.build(
+                **self.settings_of({name.removeprefix("network."): each for name, each in state.items()})
+            )
             if path is None:
-                draw_vectors(network)
+                randomize_vectors(network)
         if path is not None:
             own = {name: value for name, value in network.state_dict().items() if name.endswith(self.computed)}
-            given = self.convert(fitting(state, network, self.other_tasks))
-            load_strict(network, own | given, str(path))
+            converted = self.convert(fitting(state, network, self.other_tasks))
+            load_strict(network, own | converted, str(path))
         return network, path
 
     @contextmanager
@@ -111,7 +115,7 @@ def fitting(
         state: As published, or as our own classes write it: with `network.` before each name.
         other_tasks: How tensors begin that this network has no use for.
     """
-    found, own = {}, network.state_dict().keys()
+    fitted, own = {}, network.state_dict().keys()
     renamings = [each for each in get_model_conversion_mapping(network) if isinstance(each, WeightRenaming)]
     for name, tensor in state.items():
         name = name.removeprefix("network.")
@@ -120,12 +124,12 @@ def fitting(
             name = name.removesuffix(old) + new if name.endswith(old) else name
         unused = name.endswith(_UNUSED) and name not in own
         if not unused and not name.startswith(other_tasks):
-            found[name] = tensor
+            fitted[name] = tensor
     # One tensor under two names is published once.
     for name, source in (network.all_tied_weights_keys or {}).items():
-        if name not in found and source in found:
-            found[name] = found[source]
-    return found
+        if name not in fitted and source in fitted:
+            fitted[name] = fitted[source]
+    return fitted
 
 
 def _reduced(settings: Mapping[str, Any], most: Mapping[str, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -17,7 +17,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import tokenizer_beside
 
 
-class Part(BaseModel):
+class HubPart(BaseModel):
     """A part of a network of transformers that is compiled on its own. Subclasses name the network in `hub`.
 
     Args:
@@ -31,7 +31,7 @@ class Part(BaseModel):
         self.take(network)
 
     @abstractmethod
-    def take(self, network: nn.Module) -> None:
+    def take(self, network: Any) -> None:
         """Keep what is needed of the whole network."""
 
     @classmethod
@@ -63,7 +63,8 @@ class HubCollection(CollectionModel):
         if tokenizer is not None and not Path(tokenizer).exists():
             raise UserError(f"there is no tokenizer {tokenizer}", "give a tokenizer.json")
         network, path = cls.hub.load(weights)
-        whole = cls({name: part(network).eval() for name, part in cls.component_classes.items()})
+        parts: dict[str, Any] = dict(cls.component_classes)
+        whole = cls({name: part(network).eval() for name, part in parts.items()})
         whole.tokenizer = tokenizer or (cls.find_tokenizer(path) if path else None)
         return whole
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import ClassVar
@@ -12,23 +11,23 @@ import pytest
 import torch
 from PIL import Image
 
-from model_zoo.base.registry import load_app_class, load_model_class
+from model_zoo.base.registry import load_app_class
 from model_zoo.datasets.photos import photos, shrink
 from model_zoo.models._shared.published import PublishedModel
 from model_zoo.models._shared.restoration.app import RestorationApp
 from model_zoo.models._shared.super_resolution.app import SuperResolutionApp
+from model_zoo.models._shared.testing import ModelTests
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import image_to_array
 
 
-class PictureToPictureTests:
+class PictureToPictureTests(ModelTests):
     """Subclass with what is known of the model and its published file."""
 
-    model_id: ClassVar[str]
     #: How many times larger the result is.
     scale: ClassVar[int]
     #: Size of the picture that the demo saves of one of 40 x 30.
-    shown: ClassVar[tuple[int, int]]
+    demo_size: ClassVar[tuple[int, int]]
     #: Tensors of the published file: how many, and the shapes of some.
     tensors: ClassVar[int]
     shapes: ClassVar[dict[str, tuple[int, ...]]]
@@ -37,15 +36,9 @@ class PictureToPictureTests:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def model(cls) -> PublishedModel:
-        """With random weights."""
-        return load_model_class(cls.model_id).from_pretrained(weights="random")
-
-    @pytest.fixture(scope="class")
-    @classmethod
     def app(cls, model: PublishedModel) -> RestorationApp | SuperResolutionApp:
         """The app over it, with tiles of 64 x 64."""
-        app = load_app_class(cls.model_id)(model)
+        app: RestorationApp | SuperResolutionApp = load_app_class(cls.model_id)(model)
         app.height = app.width = 64
         return app
 
@@ -54,13 +47,13 @@ class PictureToPictureTests:
         crops = [shrink(photo).crop((0, 0, 32, 48)) for photo in photos("test")]
         pictures = torch.from_numpy(np.concatenate([image_to_array(crop) for crop in crops]))
         with torch.inference_mode():
-            made = model(pictures)
-        assert made.shape == (3, 3, self.scale * 48, self.scale * 32)
-        assert made.min() >= 0 and made.max() <= 1
-        assert (made[0] - made[1]).abs().mean() > 0.01
-        assert ((made > 0) & (made < 1)).float().mean() > 0.3
+            outputs = model(pictures)
+        assert outputs.shape == (3, 3, self.scale * 48, self.scale * 32)
+        assert outputs.min() >= 0 and outputs.max() <= 1
+        assert (outputs[0] - outputs[1]).abs().mean() > 0.01
+        assert ((outputs > 0) & (outputs < 1)).float().mean() > 0.3
         repeated = pictures.repeat_interleave(self.scale, dim=2).repeat_interleave(self.scale, dim=3)
-        assert (made - repeated).abs().mean() > 0.001
+        assert (outputs - repeated).abs().mean() > 0.001
 
     def test_names_are_those_of_the_published_file(self, model: PublishedModel, tmp_path: Path) -> None:
         """Written by data-parallel training, as such files are."""
@@ -78,8 +71,8 @@ class PictureToPictureTests:
 
     def test_published_file_is_not_downloaded_unchecked(self) -> None:
         with pytest.raises(UserError, match=r"nobody publishes its checksum|cannot be downloaded") as caught:
-            load_model_class(self.model_id).from_pretrained()
-        assert load_model_class(self.model_id).published.filename in str(caught.value)
+            self.model_class().from_pretrained()
+        assert self.model_class().published.filename in str(caught.value)
 
     def test_tiles_leave_no_seam(self, model: PublishedModel, app: RestorationApp | SuperResolutionApp) -> None:
         """The same as in one piece, where the picture's own border is not in sight."""
@@ -94,8 +87,8 @@ class PictureToPictureTests:
     def test_pictures_of_any_kind_and_size(
         self, app: RestorationApp | SuperResolutionApp, mode: str, size: tuple[int, int]
     ) -> None:
-        made = app.predict(Image.new(mode, size))
-        assert made.mode == "RGB" and made.size == (self.scale * size[0], self.scale * size[1])
+        outputs = app.predict(Image.new(mode, size))
+        assert outputs.mode == "RGB" and outputs.size == (self.scale * size[0], self.scale * size[1])
 
     @pytest.mark.trace
     def test_trace(self, model: PublishedModel) -> None:
@@ -106,8 +99,6 @@ class PictureToPictureTests:
 
     def test_demo(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         shrink(photos("test")[0]).crop((0, 0, 40, 30)).save(tmp_path / "small.png")
-        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
-        flags = ["--weights", "random", "--image", str(tmp_path / "small.png"), "--output-dir", str(tmp_path), "--json"]
-        assert main(flags) == 0
+        assert self.run_demo("--image", tmp_path / "small.png", "--output-dir", tmp_path, "--json") == 0
         printed = json.loads(capsys.readouterr().out)
-        assert printed["found"] and Image.open(printed["picture"]).size == self.shown
+        assert printed["found"] and Image.open(printed["picture"]).size == self.demo_size

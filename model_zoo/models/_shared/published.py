@@ -10,7 +10,7 @@ import torch
 from model_zoo.base.model import BaseModel
 from model_zoo.base.weights import DEFAULT, WeightsFile, resolve_weights
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
-from model_zoo.models._shared.random_weights import draw_switched_off, estimate_batch_norm, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import estimate_batch_norm, randomize_zeros, seeded, varied_pictures
 
 
 class PublishedModel(BaseModel):
@@ -30,14 +30,14 @@ class PublishedModel(BaseModel):
         with seeded():
             model = cls().eval()
             if path is None:
-                model.draw()
+                model.randomize()
         if path is not None:
             load_strict(model, cls.as_deployed(read_state_dict(path)), str(path))
         return model
 
-    def draw(self) -> None:
+    def randomize(self) -> None:
         """Turn fresh weights into random ones that keep activations alive."""
-        draw_switched_off(self)
+        randomize_zeros(self)
         estimate_batch_norm(self, varied_pictures(4, 64))
 
     @classmethod

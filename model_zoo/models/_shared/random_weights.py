@@ -17,7 +17,7 @@ def seeded(seed: int = 0) -> Iterator[None]:
         yield
 
 
-def draw_switched_off(model: nn.Module) -> None:
+def randomize_zeros(model: nn.Module) -> None:
     """Draw the weights that training starts at zero or next to it: heads of transformers, scales of residual branches.
 
     Without them the outputs are all equal, or whole branches count for nothing, and a check of numerics sees neither.
@@ -28,7 +28,7 @@ def draw_switched_off(model: nn.Module) -> None:
                 parameter.normal_(std=0.1)
 
 
-def draw_kept_variance(model: nn.Module, slope: float) -> None:
+def randomize_convolutions(model: nn.Module, slope: float) -> None:
     """Draw the weights of a plain stack of convolutions so that it neither dies out nor grows (He et al., 2015).
 
     Args:
@@ -53,7 +53,7 @@ def damp_branches(model: nn.Module, blocks: tuple[type[nn.Module], ...]) -> None
             last.weight.mul_(0.25)
 
 
-def draw_vectors(model: nn.Module, std: float = 0.02) -> None:
+def randomize_vectors(model: nn.Module, std: float = 0.02) -> None:
     """Move every bias and every scale of a normalisation off the value that all of them start at.
 
     Tensors that are equal are stored once in an ONNX file, so that the bias of a linear layer and that of a
@@ -95,5 +95,6 @@ def estimate_batch_norm(model: nn.Module, *inputs: torch.Tensor) -> None:
         model(*inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
-        layer.num_batches_tracked.zero_()
+        if layer.num_batches_tracked is not None:
+            layer.num_batches_tracked.zero_()
     model.train(was_training)

@@ -39,7 +39,10 @@ def reference_files(folder: Path) -> dict[str, WeightsFile]:
 
 def held_out_score(model: BaseModel) -> Score:
     """The score in torch over the whole test split of the model's first dataset."""
-    evaluator = model.get_evaluator()()
+    evaluator_class = model.get_evaluator()
+    if evaluator_class is None:
+        raise ModelZooError("the model has no evaluator")
+    evaluator = evaluator_class()
     dataset = load_dataset(model.eval_datasets()[0], model.input_spec(), "test")
     for index in range(len(dataset)):
         sample = dataset[index]

@@ -25,7 +25,8 @@ class Rounding(nn.Module):
         most = 2 ** (self.bits[int(torch.randint(len(self.bits), ()))] - 1) - 1
         others = [axis for axis in range(weight.ndim) if axis != self.axis]
         step = weight.detach().abs().amax(others, keepdim=True).clamp(min=1e-8) / most
-        return weight + ((weight / step).round() * step - weight).detach()
+        rounded: torch.Tensor = weight + ((weight / step).round() * step - weight).detach()
+        return rounded
 
 
 @contextmanager

@@ -41,17 +41,17 @@ def rows_demo(
     def run() -> int:
         parser = demo_parser(model_id, description)
         add_arguments(parser)
-        given = parser.parse_args(arguments)
-        make_folder(given.output_dir)
-        model = demo_model(model_id, given, apart=("tokenizer", "weights") if beside else ("tokenizer",))
-        more = beside(given.weights) if beside and given.compiled else {}
-        app, note = app_of(model_id, model, given, more)
-        rows = list(find(app, given))
+        args = parser.parse_args(arguments)
+        make_folder(args.output_dir)
+        model = demo_model(model_id, args, apart=("tokenizer", "weights") if beside else ("tokenizer",))
+        more = beside(args.weights) if beside and args.compiled else {}
+        app, note = app_of(model_id, model, args, more)
+        rows = list(find(app, args))
         report = {"model": model_id, "found": rows, **({"note": note} if note else {})}
-        path = given.output_dir / f"{model_id}.json"
+        path = args.output_dir / f"{model_id}.json"
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        if given.json:
+        if args.json:
             print_json(report | {"saved": str(path)})
             return 0
         cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
@@ -64,7 +64,7 @@ def rows_demo(
     return guarded(run, arguments)
 
 
-def app_of(model_id: str, model: Any, given: argparse.Namespace, more: Mapping[str, Any]) -> tuple[Any, str | None]:
+def app_of(model_id: str, model: Any, args: argparse.Namespace, more: Mapping[str, Any]) -> tuple[Any, str | None]:
     """The app, with the tokenizer that is known; with numbered words where none is and the weights are random anyway.
 
     Args:
@@ -74,10 +74,10 @@ def app_of(model_id: str, model: Any, given: argparse.Namespace, more: Mapping[s
         The app, and what to say of the tokenizer.
     """
     app_class = load_app_class(model_id)
-    if not hasattr(given, "tokenizer"):
+    if not hasattr(args, "tokenizer"):
         return app_class(model, **more), None
-    known = given.tokenizer or getattr(model, "tokenizer_path", lambda: None)()
-    if known or given.compiled or given.weights != "random":
+    known = args.tokenizer or getattr(model, "tokenizer_path", lambda: None)()
+    if known or args.compiled or args.weights != "random":
         return app_class(model, known, **more), None
     parts = model.components.values() if isinstance(model, CollectionModel) else [model]
     ids = next(spec["input_ids"] for part in reversed(list(parts)) if "input_ids" in (spec := part.input_spec()))

@@ -8,5 +8,5 @@ from model_zoo.base.spec import InputSpec
 def known_spec(model: object) -> InputSpec | None:
     """The input spec of a model of the zoo or of a compiled one; None for other callables, which have none."""
     spec = getattr(model, "input_spec", None)
-    found: InputSpec | None = spec() if callable(spec) else spec
-    return found or None
+    known: InputSpec | None = spec() if callable(spec) else spec
+    return known or None

@@ -41,9 +41,9 @@ def in_tiles(
     result = np.empty((height * scale, width * scale, 3), np.uint8)
     for top in range(0, height, inner_height):
         for left in range(0, width, inner_width):
-            place = result[top * scale : (top + inner_height) * scale, left * scale : (left + inner_width) * scale]
+            target = result[top * scale : (top + inner_height) * scale, left * scale : (left + inner_width) * scale]
             tile = _tile(model, pixels[:, :, top : top + size[0], left : left + size[1]], margin * scale, scale)
-            place[:] = tile[: place.shape[0], : place.shape[1]]
+            target[:] = tile[: target.shape[0], : target.shape[1]]
     return Image.fromarray(result)
 
 
@@ -53,8 +53,8 @@ def _tile(model: Callable[[torch.Tensor], torch.Tensor], tile: np.ndarray, edge:
         output = model(torch.from_numpy(np.ascontiguousarray(tile)))
     wanted = (1, 3, tile.shape[2] * scale, tile.shape[3] * scale)
     if not isinstance(output, torch.Tensor) or output.shape != wanted:
-        found = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ModelZooError(f"the model should give pictures {list(wanted)}, this one gave {found}")
+        shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelZooError(f"the model should give pictures {list(wanted)}, this one gave {shape}")
     if not bool(torch.isfinite(output).all()):
         raise ModelZooError("the model gave pixels that are NaN or infinite")
     inner = output[0, :, edge : wanted[2] - edge, edge : wanted[3] - edge].float().clamp(0, 1)

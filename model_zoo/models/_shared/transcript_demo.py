@@ -16,7 +16,7 @@ def transcript_demo(
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None,
     hear: Callable[[Any, AudioSource, argparse.Namespace], str] = lambda app, audio, _: app.predict(audio),
 ) -> int:
-    """Write down speech; gives the exit status.
+    """Write down speech; returns the exit status.
 
     Args:
         argv: Default: the command line's.
@@ -28,7 +28,7 @@ def transcript_demo(
         parser.add_argument("--audio", metavar="PATH", help="a .wav or .flac file; default: a hum that holds no words")
         add_arguments(parser)
 
-    def find(app: Any, given: argparse.Namespace) -> list[dict[str, str]]:
-        return [{"transcript": hear(app, given.audio if given.audio is not None else hum(), given)}]
+    def find(app: Any, args: argparse.Namespace) -> list[dict[str, str]]:
+        return [{"transcript": hear(app, args.audio if args.audio is not None else hum(), args)}]
 
     return rows_demo(model_id, "Write down what is said.", flags, find, argv)

@@ -11,7 +11,7 @@ from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.models._shared.depth.model import DepthModel
 from model_zoo.models._shared.hub_network import HubNetwork
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD, Normalize
-from model_zoo.models._shared.random_weights import draw_kept_variance, seeded
+from model_zoo.models._shared.random_weights import randomize_convolutions, seeded
 
 _PATCH = 14
 
@@ -87,5 +87,5 @@ class Model(DepthModel):
 def draw_decoder(network: DepthAnythingForDepthEstimation) -> None:
     """Draw a decoder that keeps activations alive, and whose last rectifier lets something through."""
     for part in (network.neck, network.head):
-        draw_kept_variance(part, slope=0)
+        randomize_convolutions(part, slope=0)
     torch.nn.init.ones_(network.head.conv3.bias)

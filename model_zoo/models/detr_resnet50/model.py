@@ -25,7 +25,7 @@ from model_zoo.models._shared.object_detection.model import (
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
 
 
-def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _settings_of(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """How many classes a checkpoint has; one more is for "nothing here"."""
     weight = state.get("class_labels_classifier.weight")
     return {} if weight is None or len(weight) < 2 else {"num_labels": len(weight) - 1}
@@ -49,7 +49,7 @@ HUB = HubNetwork(
         "attn_implementation": {"": "eager", "backbone_config": "sdpa"},
     },
     published="facebook/detr-resnet-50",
-    told=_told,
+    settings_of=_settings_of,
 )
 
 
@@ -110,16 +110,16 @@ class Model(ObjectDetector):
         places = inner.position_embedding(features.shape, features.device, features.dtype).flatten(2).transpose(1, 2)
         memory = inner.encoder(inputs_embeds=tokens, spatial_position_embeddings=places).last_hidden_state
         queries = inner.query_position_embeddings.weight.repeat(len(image), 1, 1)
-        found = inner.decoder(
+        decoded = inner.decoder(
             inputs_embeds=torch.zeros_like(queries),
             object_queries_position_embeddings=queries,
             spatial_position_embeddings=places,
             encoder_hidden_states=memory,
         ).last_hidden_state
-        scores = self.network.class_labels_classifier(found).softmax(2)
+        scores = self.network.class_labels_classifier(decoded).softmax(2)
         classes = used_classes(scores) if scores.shape[2] == COCO_IDS + 1 else scores[..., :-1]
         height, width = image.shape[2:]
-        boxes = corners(self.network.bbox_predictor(found).sigmoid())
+        boxes = corners(self.network.bbox_predictor(decoded).sigmoid())
         return boxes * torch.tensor([width, height, width, height]), *best_class(classes)
 
     @staticmethod

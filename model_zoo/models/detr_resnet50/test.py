@@ -13,7 +13,7 @@ from transformers.models.timm_backbone import modeling_timm_backbone
 
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from model_zoo.models._shared.object_detection.testing import ObjectDetectorTests
-from model_zoo.models._shared.random_weights import draw_vectors, seeded
+from model_zoo.models._shared.random_weights import randomize_vectors, seeded
 from model_zoo.models.detr_resnet50.model import HUB, Model
 
 
@@ -38,7 +38,7 @@ class TestModel(ObjectDetectorTests):
         """With its own classes, and with the names that the published file has."""
         with seeded(2):
             network = HUB.build(num_labels=5)
-            draw_vectors(network)
+            randomize_vectors(network)
             for name, tensor in network.named_buffers():
                 if name.endswith("running_var"):
                     tensor.uniform_(0.5, 2)

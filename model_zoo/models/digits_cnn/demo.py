@@ -11,11 +11,11 @@ import sys
 import numpy as np
 
 from model_zoo.datasets.digits import digits
-from model_zoo.models._shared.classifier_demo import classifier_demo
+from model_zoo.models._shared.imagenet_classifier.demo import classifier_demo
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return classifier_demo("digits_cnn", argv, default_image=held_out_digit)
 
 

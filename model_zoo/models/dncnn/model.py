@@ -7,7 +7,7 @@ from torch import nn
 
 from model_zoo.base.spec import InputSpec
 from model_zoo.base.weights import WeightsFile
-from model_zoo.models._shared.random_weights import draw_kept_variance
+from model_zoo.models._shared.random_weights import randomize_convolutions
 from model_zoo.models._shared.restoration.model import RestorationModel
 
 CHANNELS, LAYERS = 64, 20
@@ -37,9 +37,9 @@ class Model(RestorationModel):
         """One tile: 128 x 128 is quick on the NPU emulator, and the network takes any size."""
         return super().get_input_spec(batch_size, height, width)
 
-    def draw(self) -> None:
+    def randomize(self) -> None:
         """What is taken for noise is small, as it is after training."""
-        draw_kept_variance(self, slope=0)
+        randomize_convolutions(self, slope=0)
         self.model[-1].weight.data *= 0.1
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

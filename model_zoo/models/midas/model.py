@@ -57,9 +57,9 @@ class Model(PublishedModel, DepthModel):
             nn.ReLU(),
         )
 
-    def draw(self) -> None:
+    def randomize(self) -> None:
         """The last rectifier must let something through."""
-        super().draw()
+        super().randomize()
         nn.init.ones_(self.scratch["output_conv"][4].bias)
 
     @staticmethod

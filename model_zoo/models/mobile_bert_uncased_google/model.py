@@ -45,7 +45,7 @@ class Model(TextModel):
             Scores of words [B, T, 30522].
         """
         mask = additive(attention_mask, self.network.dtype)
-        found = self.network.mobilebert(input_ids=input_ids, attention_mask=mask, return_dict=False)[0]
+        hidden = self.network.mobilebert(input_ids=input_ids, attention_mask=mask, return_dict=False)[0]
         head = self.network.cls.predictions
-        found, rest = head.transform(found).tensor_split([head.decoder.in_features], dim=-1)
-        return head.decoder(found) + rest @ head.dense.weight
+        hidden, rest = head.transform(hidden).tensor_split([head.decoder.in_features], dim=-1)
+        return head.decoder(hidden) + rest @ head.dense.weight

@@ -10,7 +10,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec, image_spec
 from model_zoo.models._shared.hub_network import HubNetwork
-from model_zoo.models._shared.hub_parts import HubCollection, Part
+from model_zoo.models._shared.hub_parts import HubCollection, HubPart
 from model_zoo.models._shared.imagenet_classifier.model import Normalize
 from model_zoo.models._shared.text.model import MASKED
 
@@ -33,7 +33,7 @@ HUB = HubNetwork(
 )
 
 
-class ImageEncoder(Part):
+class ImageEncoder(HubPart):
     """A picture to a vector of length 1."""
 
     hub = HUB
@@ -61,7 +61,7 @@ class ImageEncoder(Part):
         return ["image"]
 
 
-class TextEncoder(Part):
+class TextEncoder(HubPart):
     """A text to a vector of length 1."""
 
     hub = HUB

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 from PIL import Image, ImageDraw
 
-from model_zoo.models._shared.demo import Medium, Shown, draw_lines, image_demo
+from model_zoo.models._shared.demo import DemoResult, Medium, draw_lines, image_demo
 from model_zoo.models.pointnet.app import App
 from model_zoo.models.pointnet.clouds import load_cloud, unit_ball
 
@@ -23,7 +23,7 @@ _SIZE, _SHOWN = 480, 4096
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return image_demo("pointnet", _show, drawn_table, argv, _add_arguments, CLOUD)
 
 
@@ -40,10 +40,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, default=5, help="how many labels to show (default: %(default)s)")
 
 
-def _show(app: App, cloud: np.ndarray, given: argparse.Namespace) -> Shown:
-    predictions = app.predict(cloud, given.top_k)
+def _show(app: App, cloud: np.ndarray, args: argparse.Namespace) -> DemoResult:
+    predictions = app.predict(cloud, args.top_k)
     lines = [f"{found.label}  {found.probability:.1%}" for found in predictions]
-    return Shown(draw_lines(_view(cloud), lines), [found.to_json() for found in predictions])
+    return DemoResult(draw_lines(_view(cloud), lines), [prediction.to_json() for prediction in predictions])
 
 
 def _view(cloud: np.ndarray) -> Image.Image:

@@ -7,7 +7,7 @@ from torch import nn
 
 from model_zoo.base.weights import WeightsFile
 from model_zoo.models._shared.published import PublishedModel
-from model_zoo.models._shared.random_weights import draw_kept_variance
+from model_zoo.models._shared.random_weights import randomize_convolutions
 from model_zoo.models._shared.super_resolution.model import SuperResolutionModel
 
 CHANNELS, LAYERS = 64, 32
@@ -39,9 +39,9 @@ class Model(PublishedModel, SuperResolutionModel):
         self.body = nn.Sequential(*body, nn.Conv2d(CHANNELS, 48, 3, padding=1))
         self.upsampler = nn.PixelShuffle(4)
 
-    def draw(self) -> None:
+    def randomize(self) -> None:
         """What is added to the repeated pixels is small, as it is after training."""
-        draw_kept_variance(self, _SLOPE)
+        randomize_convolutions(self, _SLOPE)
         self.body[-1].weight.data *= 0.1
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

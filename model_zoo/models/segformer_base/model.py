@@ -21,7 +21,7 @@ from model_zoo.utils.errors import UserError
 MIN_SIZE = 32
 
 
-def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _settings_of(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """How many classes a checkpoint has."""
     bias = state.get("decode_head.classifier.bias")
     return {} if bias is None or not len(bias) else {"num_labels": len(bias)}
@@ -34,7 +34,7 @@ HUB = HubNetwork(
     SegformerConfig,
     {"num_labels": len(ade20k_labels())},
     published="nvidia/segformer-b0-finetuned-ade-512-512",
-    told=_told,
+    settings_of=_settings_of,
 )
 
 

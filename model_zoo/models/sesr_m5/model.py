@@ -54,7 +54,7 @@ class Model(PublishedModel, SuperResolutionModel):
                 collapsed[f"{block}.conv_expand.bias"] = bias
         return collapsed
 
-    def draw(self) -> None:
+    def randomize(self) -> None:
         """Residual blocks pass their input on, as those of a checkpoint do."""
         for layer in [block.conv_expand for block in self.residual_block]:
             layer.weight.data += nn.init.dirac_(torch.empty_like(layer.weight))

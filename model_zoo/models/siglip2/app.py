@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from model_zoo.base.collection import CollectionModel
-from model_zoo.models._shared.zero_shot.app import Network, ZeroShotApp
+from model_zoo.models._shared.zero_shot.app import NetworkCall, ZeroShotApp
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.tokenizer import Tokenizer
@@ -29,7 +29,7 @@ class App(ZeroShotApp):
     @checked()
     def __init__(
         self,
-        model: CollectionModel | Mapping[str, Network],
+        model: CollectionModel | Mapping[str, NetworkCall],
         tokenizer: Tokenizer | Path | str | None = None,
         scale: float | None = None,
         bias: float | None = None,

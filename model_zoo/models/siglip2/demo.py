@@ -15,7 +15,7 @@ from model_zoo.models.siglip2.model import TextEncoder
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return zero_shot_demo("siglip2", argv, _scale_and_bias)
 
 

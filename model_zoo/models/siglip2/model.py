@@ -10,7 +10,7 @@ from transformers import SiglipConfig, SiglipModel
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec, image_spec
 from model_zoo.models._shared.hub_network import HubNetwork
-from model_zoo.models._shared.hub_parts import HubCollection, Part
+from model_zoo.models._shared.hub_parts import HubCollection, HubPart
 
 #: Tokens of a text, as published.
 TOKENS = 64
@@ -28,7 +28,7 @@ HUB = HubNetwork(
 )
 
 
-class ImageEncoder(Part):
+class ImageEncoder(HubPart):
     """A picture to a vector of length 1."""
 
     hub = HUB
@@ -54,7 +54,7 @@ class ImageEncoder(Part):
         return ["image"]
 
 
-class TextEncoder(Part):
+class TextEncoder(HubPart):
     """A text to a vector of length 1.
 
     `scale` and `bias` turn the product of two vectors into the logit that they belong together.

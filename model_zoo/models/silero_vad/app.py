@@ -85,12 +85,12 @@ class App:
         filled = np.zeros(CONTEXT + steps * STEP, np.float32)
         filled[CONTEXT : CONTEXT + len(audio)] = audio
         state = torch.zeros(1, STATE), torch.zeros(1, STATE)
-        found = np.zeros(steps, np.float32)
+        probabilities = np.zeros(steps, np.float32)
         for number in range(steps):
             heard = torch.from_numpy(filled[None, number * STEP : (number + 1) * STEP + CONTEXT].copy())
             with torch.inference_mode():
                 speech, *state = self.model(heard, *state)
-            found[number] = float(speech.reshape(()))
-        if not np.isfinite(found).all():
+            probabilities[number] = float(speech.reshape(()))
+        if not np.isfinite(probabilities).all():
             raise ModelZooError("the model gave NaN or infinite values")
-        return found
+        return probabilities

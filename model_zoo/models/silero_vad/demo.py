@@ -16,7 +16,7 @@ from model_zoo.models.silero_vad.app import App
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return rows_demo("silero_vad", "Find speech in a recording.", _flags, _find, argv)
 
 
@@ -25,9 +25,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, default=0.5, help="how probable (default: %(default)s)")
 
 
-def _find(app: App, given: argparse.Namespace) -> list[dict[str, Any]]:
-    found = app.predict(given.audio if given.audio is not None else hum(), given.threshold)
-    return [speech.to_json() for speech in found]
+def _find(app: App, args: argparse.Namespace) -> list[dict[str, Any]]:
+    speech_spans = app.predict(args.audio if args.audio is not None else hum(), args.threshold)
+    return [speech.to_json() for speech in speech_spans]
 
 
 if __name__ == "__main__":

@@ -115,8 +115,8 @@ def _packaged() -> WeightsFile:
 
 def _packaged_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Those of the ONNX file in the package, by the names of this network."""
-    found = {}
+    renamed = {}
     for name, tensor in open_checkpoint(path).load().items():
         layer = next(layer for layer in _RENAMED if name.startswith(layer))
-        found[name.replace(layer, _RENAMED[layer])] = tensor
-    return found
+        renamed[name.replace(layer, _RENAMED[layer])] = tensor
+    return renamed

@@ -77,11 +77,11 @@ class Model(ObjectDetector):
             N counts six feature maps, in each its rows, its columns, and six default boxes.
         """
         maps = list(self.network.backbone(self.normalize(image)).values())
-        found = self.network.head(maps)
+        outputs = self.network.head(maps)
         anchors = self.network.anchor_generator(ImageList(image, [tuple(image.shape[2:])]), maps)[0]
-        scores = found["cls_logits"].softmax(2)
+        scores = outputs["cls_logits"].softmax(2)
         classes = used_classes(scores) if scores.shape[2] == COCO_IDS else scores[..., 1:]
-        return _decoded(found["bbox_regression"], anchors, self.network), *best_class(classes)
+        return _decoded(outputs["bbox_regression"], anchors, self.network), *best_class(classes)
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 320, width: int = 320) -> InputSpec:

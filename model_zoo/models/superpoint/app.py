@@ -87,9 +87,9 @@ class App:
         places = torch.stack([x, y], 1).float()
         # Pixels count from their middle; cells cover the whole picture.
         grid = (2 * places + 1) / places.new_tensor([self.width, self.height]) - 1
-        found = grid_sample(descriptors, grid[None, None], align_corners=False, padding_mode="border")[0, :, 0].T
+        sampled = grid_sample(descriptors, grid[None, None], align_corners=False, padding_mode="border")[0, :, 0].T
         original = (places - places.new_tensor([left, top]) + 0.5) / scale - 0.5
-        return Points(original.numpy(), heatmap[0, 0, y, x].numpy(), normalize(found, dim=1).numpy())
+        return Points(original.numpy(), heatmap[0, 0, y, x].numpy(), normalize(sampled, dim=1).numpy())
 
     def _apart(self, y: np.ndarray, x: np.ndarray) -> list[int]:
         """Which of the points, the surest first, have no surer one beside them."""

@@ -16,7 +16,7 @@ from model_zoo.models.trocr.app import App
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return rows_demo("trocr", "Read a line of printed text.", _flags, _find, argv)
 
 
@@ -31,8 +31,8 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="PATH", help="one line of text; default: a drawn one")
 
 
-def _find(app: App, given: argparse.Namespace) -> list[dict[str, str]]:
-    return [{"text": app.predict(given.image if given.image is not None else drawn_line())}]
+def _find(app: App, args: argparse.Namespace) -> list[dict[str, str]]:
+    return [{"text": app.predict(args.image if args.image is not None else drawn_line())}]
 
 
 if __name__ == "__main__":

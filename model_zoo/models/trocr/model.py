@@ -12,7 +12,7 @@ from model_zoo.base.spec import InputSpec, image_spec
 from model_zoo.models._shared.hub_network import HubNetwork
 from model_zoo.models._shared.hub_parts import HubCollection
 from model_zoo.models._shared.imagenet_classifier.model import Normalize
-from model_zoo.models._shared.seq2seq.model import Decoder, Encoder
+from model_zoo.models._shared.seq2seq.model import Seq2SeqDecoder, Seq2SeqEncoder
 
 #: Height and width of a picture, whatever the proportions of the line were, and its features: patches and two marks.
 SIZE, FEATURES = 384, 24 * 24 + 2
@@ -45,7 +45,7 @@ HUB = HubNetwork(
 )
 
 
-class TextImageEncoder(Encoder):
+class TextImageEncoder(Seq2SeqEncoder):
     """Looks at a line of text with 12 layers of 384 units."""
 
     hub = HUB
@@ -68,7 +68,7 @@ class TextImageEncoder(Encoder):
         return ["image"]
 
 
-class TextDecoder(Decoder):
+class TextDecoder(Seq2SeqDecoder):
     """Writes what is there, a token at a time, with 6 layers of 256 units."""
 
     hub = HUB

@@ -15,7 +15,7 @@ from model_zoo.models._shared.segmentation.demo import segmentation_demo
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return segmentation_demo("unet_segmentation", argv, held_out_scene)
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from model_zoo.base.weights import resolve_weights
 from model_zoo.checkpoints.state_dict import load_strict, read_state_dict
-from model_zoo.datasets.scenes_segmentation import MASK_CLASSES
+from model_zoo.datasets.scenes import MASK_CLASSES
 from model_zoo.models._shared.random_weights import estimate_batch_norm, seeded, varied_pictures
 from model_zoo.models._shared.reference import REFERENCE, WEIGHTS, reference_files
 from model_zoo.models._shared.segmentation.model import SegmentationModel

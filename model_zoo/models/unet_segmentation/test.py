@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from model_zoo.datasets import load_dataset
-from model_zoo.datasets.scenes_segmentation import MASK_CLASSES
+from model_zoo.datasets.scenes import MASK_CLASSES
 from model_zoo.models.unet_segmentation import demo
 from model_zoo.models.unet_segmentation.app import App
 from model_zoo.models.unet_segmentation.model import Model

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from model_zoo.datasets.scenes import COUNTS, draw_scene
-from model_zoo.datasets.scenes_segmentation import MASK_CLASSES
+from model_zoo.datasets.scenes import COUNTS, MASK_CLASSES, draw_scene
 from model_zoo.models._shared.random_weights import seeded
 from model_zoo.models._shared.reference import held_out_score, write_reference
 from model_zoo.models._shared.rounding import rounded_weights

@@ -18,7 +18,7 @@ from model_zoo.models._shared.video_classifier.model import VideoClassifier, cli
 FRAMES, SIZE = 16, 224
 
 
-def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _settings_of(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """How many classes a checkpoint has."""
     weight = state.get("classifier.weight")
     return {} if weight is None or not len(weight) else {"num_labels": len(weight)}
@@ -41,7 +41,7 @@ HUB = HubNetwork(
         "use_mean_pooling": True,
     },
     published="MCG-NJU/videomae-base-finetuned-kinetics",
-    told=_told,
+    settings_of=_settings_of,
 )
 
 

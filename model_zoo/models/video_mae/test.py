@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torchvision.transforms.v2.functional import normalize
 
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD
-from model_zoo.models._shared.random_weights import draw_vectors, seeded
+from model_zoo.models._shared.random_weights import randomize_vectors, seeded
 from model_zoo.models._shared.video_classifier.model import varied_clips
 from model_zoo.models.video_mae.demo import main
 from model_zoo.models.video_mae.model import HUB, Model
@@ -35,7 +35,7 @@ def test_own_checkpoint_gives_what_transformers_gives(clip: torch.Tensor, tmp_pa
     """With its own classes, and with the names that the published file has."""
     with seeded(2):
         network = HUB.build(num_labels=5)
-        draw_vectors(network)
+        randomize_vectors(network)
     state = network.state_dict()
     for new, old in (("attention.query.bias", "attention.q_bias"), ("attention.value.bias", "attention.v_bias")):
         state = {name.replace(new, old): tensor.contiguous() for name, tensor in state.items()}

@@ -14,7 +14,7 @@ from model_zoo.commands.export import export_command
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return export_command("vitpose", argv)
 
 

@@ -20,7 +20,7 @@ from model_zoo.models._shared.pose.decode import keypoints_of
 HEIGHT, WIDTH = 256, 192
 
 
-def _told(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+def _settings_of(state: Mapping[str, torch.Tensor]) -> dict[str, Any]:
     """How wide and how deep the backbone of a checkpoint is; heads are 64 wide."""
     places = state.get("backbone.embeddings.position_embeddings")
     if places is None or places.ndim != 3 or places.shape[2] < 64:
@@ -46,7 +46,7 @@ HUB = HubNetwork(
     VitPoseConfig,
     {"backbone_config": _backbone(768, 12), "num_labels": POINTS, "scale_factor": 4, "use_simple_decoder": True},
     published="usyd-community/vitpose-base-simple",
-    told=_told,
+    settings_of=_settings_of,
 )
 
 

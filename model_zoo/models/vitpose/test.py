@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD
 from model_zoo.models._shared.pose.decode import keypoints_of
-from model_zoo.models._shared.random_weights import draw_vectors, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import randomize_vectors, seeded, varied_pictures
 from model_zoo.models.vitpose.app import App
 from model_zoo.models.vitpose.demo import main
 from model_zoo.models.vitpose.model import HUB, Model, _backbone
@@ -52,7 +52,7 @@ def test_checkpoint_gives_the_peaks_of_what_transformers_gives(pictures: torch.T
     """A narrow one: the file tells how wide and deep it is."""
     with seeded(2):
         network = HUB.build(backbone_config=_backbone(128, 2))
-        draw_vectors(network)
+        randomize_vectors(network)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     save_file(state, tmp_path / "own.safetensors")
     model = Model.from_pretrained(str(tmp_path / "own.safetensors"))

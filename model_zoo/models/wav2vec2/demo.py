@@ -12,7 +12,7 @@ from model_zoo.models._shared.transcript_demo import transcript_demo
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run with these arguments, by default those of the command line; gives the exit code."""
+    """Run with these arguments, by default those of the command line; returns the exit code."""
     return transcript_demo("wav2vec2", argv)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,8 @@ _LENGTH = 1024
 _TOKENS = 16
 
 
-class NoInputError(Exception):
-    """Nothing says what the model takes."""
+#: Why a model has no example.
+NO_INPUT = "nothing says what forward takes: give the class an example_input_array"
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,11 @@ def takes_containers(model: torch.nn.Module) -> bool:
     )
 
 
-def example_for(library: str, name: str, model: torch.nn.Module, device: str) -> Example:
-    """The arguments to try a model with.
+def example_for(library: str, name: str, model: torch.nn.Module, device: str) -> Example | None:
+    """The arguments to try a model with; None if nothing says what it takes.
 
     Args:
         device: "meta" for shapes alone.
-
-    Raises:
-        NoInputError: Nothing says what it takes.
     """
     import torch
     from torch.utils import _pytree as pytree
@@ -67,8 +65,8 @@ def example_for(library: str, name: str, model: torch.nn.Module, device: str) ->
     elif library == "timm":
         config: Any = model.pretrained_cfg
         shapes, source = [(1, *config["input_size"])], "its pretrained_cfg"
-    elif (given := getattr(model, "example_input_array", None)) is not None:
-        arguments = given if isinstance(given, tuple) else (given,)
+    elif (own := getattr(model, "example_input_array", None)) is not None:
+        arguments = own if isinstance(own, tuple) else (own,)
         moved: tuple[Any, ...] = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), arguments)
         return Example(moved, "its example_input_array")
     else:
@@ -82,7 +80,7 @@ def example_for(library: str, name: str, model: torch.nn.Module, device: str) ->
             else torch.zeros(shape, dtype=dtype, device=device)
         )
 
-    return Example(tuple(zeros(shape) for shape in shapes), source)
+    return Example(tuple(zeros(shape) for shape in shapes), source) if shapes else None
 
 
 def _torchvision(name: str, model: torch.nn.Module) -> tuple[list[Any], str]:
@@ -114,24 +112,20 @@ def _first_layer(model: torch.nn.Module) -> tuple[list[tuple[int, ...]], str]:
     """A shape that the first layer of a user's model takes: a guess, and said to be one."""
     from torch import nn
 
+    shapes: dict[type[nn.Module], Callable[[Any], tuple[int, ...]]] = {
+        nn.Conv1d: lambda layer: (1, layer.in_channels, _LENGTH),
+        nn.Conv2d: lambda layer: (1, layer.in_channels, _SIDE, _SIDE),
+        nn.Conv3d: lambda layer: (1, layer.in_channels, _FRAMES, _SIDE // 2, _SIDE // 2),
+        nn.Linear: lambda layer: (1, layer.in_features),
+        nn.Embedding: lambda layer: (1, _TOKENS),
+    }
     needed = [p for p in inspect.signature(model.forward).parameters.values() if p.default is p.empty]
-    if len(needed) != 1 or takes_containers(model):
-        raise NoInputError("nothing says what forward takes: give the class an example_input_array")
-    for layer in model.modules():
-        shape: tuple[int, ...] | None = None
-        if isinstance(layer, nn.Conv1d):
-            shape = (1, layer.in_channels, _LENGTH)
-        elif isinstance(layer, nn.Conv2d):
-            shape = (1, layer.in_channels, _SIDE, _SIDE)
-        elif isinstance(layer, nn.Conv3d):
-            shape = (1, layer.in_channels, _FRAMES, _SIDE // 2, _SIDE // 2)
-        elif isinstance(layer, nn.Linear):
-            shape = (1, layer.in_features)
-        elif isinstance(layer, nn.Embedding):
-            shape = (1, _TOKENS)
-        if shape:
-            return [shape], f"assumed from its first layer, {type(layer).__name__}"
-    raise NoInputError("nothing says what forward takes: give the class an example_input_array")
+    if len(needed) == 1 and not takes_containers(model):
+        for layer in model.modules():
+            for kind, shape in shapes.items():
+                if isinstance(layer, kind):
+                    return [shape(layer)], f"assumed from its first layer, {type(layer).__name__}"
+    return [], ""
 
 
 def _describe(value: Any) -> str:

@@ -8,7 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from model_zoo.workbench.discover.verdict import Reason, Stage, Verdict
+from model_zoo.workbench.discover.verdict import Reason, StageVerdict
 
 _LONGEST = 300
 _PYTHON = Path(traceback.__file__).parent
@@ -38,7 +38,7 @@ def _text(host: object) -> str:
     return host.decode(errors="replace") if isinstance(host, bytes) else str(host)
 
 
-def failure(error: BaseException, seconds: float, containers: bool) -> Verdict:
+def failure(error: BaseException, containers: bool = False) -> StageVerdict:
     """The verdict that an exception means.
 
     Args:
@@ -51,23 +51,20 @@ def failure(error: BaseException, seconds: float, containers: bool) -> Verdict:
     if isinstance(error, NotImplementedError | TypeError) or type(error).__module__.startswith("torch.fx"):
         root = error
     message = _one_line(root)
-    return Verdict(seconds, _reason(root, message, containers), message, _where(error) or _where(root))
+    reason = _reason(root, message, containers)
+    return StageVerdict(reason=reason, message=message, where=_where(error) or _where(root))
 
 
 def _reason(error: BaseException, message: str, containers: bool) -> Reason:
-    if isinstance(error, NetworkRefusedError):
-        return Reason.NETWORK
-    if isinstance(error, ImportError):
-        return Reason.PACKAGE
-    if isinstance(error, MemoryError):
-        return Reason.MEMORY
+    kinds = {NetworkRefusedError: Reason.NETWORK, ImportError: Reason.PACKAGE, MemoryError: Reason.MEMORY}
+    if known := next((reason for kind, reason in kinds.items() if isinstance(error, kind)), None):
+        return known
     if "cannot be iterated" in message and containers:
         return Reason.CONTAINERS
     if any(text in message or text in type(error).__name__ for text in _BRANCHES):
         return Reason.CONTROL_FLOW
-    if "Proxy" in message or "symbolic tracing" in message or "symbolically traced" in message:
-        return Reason.NON_TENSOR
-    return Reason.OTHER
+    untraced = any(text in message for text in ("Proxy", "symbolic tracing", "symbolically traced"))
+    return Reason.NON_TENSOR if untraced else Reason.OTHER
 
 
 def _one_line(error: BaseException) -> str:
@@ -104,7 +101,7 @@ def _short(file: str) -> str:
     return "/".join(parts[parts.index("site-packages") + 1 :] if "site-packages" in parts else parts[-2:])
 
 
-def child_failure(message: str, seconds: float) -> Verdict:
+def child_failure(message: str, seconds: float = 0.0) -> StageVerdict:
     """The verdict on a model in whose child process something broke, from what `utils.jobs` says."""
     text = message.split(": ", 1)[-1]
     if "ran longer than" in text:
@@ -113,9 +110,4 @@ def child_failure(message: str, seconds: float) -> Verdict:
         reason = Reason.MEMORY
     else:
         reason, text = Reason.CRASH, text if "killed" in text else f"the child process ended itself: {text}"
-    return Verdict(seconds, reason, text)
-
-
-def not_tried(stage: Stage) -> Verdict:
-    """The verdict on a stage that starts from one that failed."""
-    return Verdict(0.0, Reason.EARLIER, f"not tried: {stage.label} failed")
+    return StageVerdict(seconds=seconds, reason=reason, message=text)

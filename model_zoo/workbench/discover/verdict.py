@@ -1,15 +1,21 @@
-"""What is found out about a model: one verdict for each stage on its way to the NPU."""
+"""What discover finds out: the models of a library, and a verdict for each stage on a model's way to the NPU."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, computed_field
 
-class Stage(StrEnum):
-    """Steps on the way to the NPU. FX and torch.export start from the module itself, the others from the one before."""
+from model_zoo.utils.hashing import sha256_file
+
+#: What the stage onnx leaves in the work directory of its child process, and the stage npu starts from.
+ONNX_FILE = "model.onnx"
+
+
+class SurveyStage(StrEnum):
+    """A step on the way to the NPU. FX and torch.export start from the module, the others from the step before."""
 
     FX = "fx"
     EXPORT = "export"
@@ -19,21 +25,16 @@ class Stage(StrEnum):
     @property
     def label(self) -> str:
         """What a model that passes is called."""
-        return {
-            Stage.FX: "FX-traceable",
-            Stage.EXPORT: "torch.export",
-            Stage.ONNX: "ONNX",
-            Stage.NPU: "whole on NPU",
-        }[self]
+        return {"fx": "FX-traceable", "export": "torch.export", "onnx": "ONNX", "npu": "whole on NPU"}[self]
 
     @property
-    def needs(self) -> Stage | None:
+    def needs(self) -> SurveyStage | None:
         """The stage without which this one cannot be tried."""
-        return {Stage.ONNX: Stage.EXPORT, Stage.NPU: Stage.ONNX}.get(self)
+        return {SurveyStage.ONNX: SurveyStage.EXPORT, SurveyStage.NPU: SurveyStage.ONNX}.get(self)
 
-    def up_to(self) -> list[Stage]:
+    def up_to(self) -> list[SurveyStage]:
         """The stages that a depth of this name runs."""
-        stages = list(Stage)
+        stages = list(SurveyStage)
         return stages[: stages.index(self) + 1]
 
 
@@ -56,8 +57,7 @@ class Reason(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True)
-class Verdict:
+class StageVerdict(BaseModel, frozen=True):
     """What came out of one stage.
 
     Args:
@@ -68,12 +68,13 @@ class Verdict:
         facts: What else was measured, e.g. shapes of outputs or nodes on the NPU; JSON values.
     """
 
-    seconds: float
+    seconds: float = 0.0
     reason: Reason | None = None
     message: str = ""
     where: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = {}
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
         """Whether the model passes."""
@@ -84,19 +85,15 @@ class Verdict:
         """Whether trying again on the same machine would give the same, as far as one can know."""
         return self.reason not in (Reason.PACKAGE, Reason.NETWORK)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"ok": self.ok, **asdict(self)}
 
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Verdict:
-        """Read back what `to_json` gave."""
-        reason = Reason(fields["reason"]) if fields["reason"] else None
-        return cls(float(fields["seconds"]), reason, str(fields["message"]), str(fields["where"]), fields["facts"])
+class Attempt(BaseModel, frozen=True):
+    """One stage of one model: the input it was tried with, and why that one; and the verdict."""
+
+    input: str = ""
+    verdict: StageVerdict
 
 
-@dataclass(frozen=True)
-class Candidate:
+class ListedModel(BaseModel, frozen=True):
     """A model of a library.
 
     Args:
@@ -113,29 +110,53 @@ class Candidate:
     family: str
 
 
-@dataclass(frozen=True)
-class Finding:
+class Listing(BaseModel, frozen=True):
+    """The models of a library.
+
+    Args:
+        left_out: What else might be a model, and why it is not built, by name.
+        sources: Digests of the Python files behind a user's module, by path.
+    """
+
+    models: list[ListedModel]
+    left_out: dict[str, str] = {}
+    sources: dict[str, str] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether every source is as it was."""
+        return all(Path(p).is_file() and sha256_file(Path(p)) == sha256 for p, sha256 in self.sources.items())
+
+
+class ModelFinding(ListedModel, frozen=True):
     """Everything found out about one model.
 
     Args:
-        input: What it was given, and why that.
+        input: What it was tried with, and why that.
     """
 
-    candidate: Candidate
     input: str
-    verdicts: Mapping[Stage, Verdict]
+    stages: dict[SurveyStage, StageVerdict]
 
     @property
     def ok(self) -> bool:
         """Whether it passes every stage that was run."""
-        return all(verdict.ok for verdict in self.verdicts.values())
+        return all(verdict.ok for verdict in self.stages.values())
 
     @property
     def deepest_ok(self) -> bool:
         """Whether it passes the last stage that was run."""
-        return list(self.verdicts.values())[-1].ok
+        return list(self.stages.values())[-1].ok
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        stages = {str(stage): verdict.to_json() for stage, verdict in self.verdicts.items()}
-        return {**asdict(self.candidate), "input": self.input, "stages": stages}
+
+class SurveyReport(BaseModel, frozen=True):
+    """What `model-zoo discover --json` prints."""
+
+    library: str
+    depth: SurveyStage
+    chipset: str | None
+    time_limit_s: float = 0.0
+    versions: dict[str, str] = {}
+    models: list[ModelFinding]
+    skipped: list[str] = []
+    left_out: dict[str, str] = {}

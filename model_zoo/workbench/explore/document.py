@@ -1,18 +1,28 @@
-"""A report before it is a page: sections of sentences, tables and charts, each with the fields it rests on."""
+"""A report as sentences, tables and charts, each with the fields of the record that it rests on."""
 
 from __future__ import annotations
 
-import json
-import re
-import string
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar, cast, overload
 
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.workbench.explore.records import RecordPart
 
-_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+#: Fields that are in no table: the figures of the histogram, and what is of no interest.
+_UNTABLED = ("version", "milliseconds")
+#: Names of fields where a reader needs another.
+_LABELS = {
+    **{"judgements": "target", "inputs": "input", "outputs": "output", "layers": "layer", "checks": "chipset"},
+    **{"low": "least", "high": "largest", "finite": "all finite", "place": "measured on"},
+}
+_MARKS = {
+    **dict.fromkeys(("met", "whole", "installed"), "good"),
+    **dict.fromkeys(("missed", "in parts", "failed", "missing", "conflict"), "bad"),
+}
+_P = TypeVar("_P", bound=RecordPart)
+_Q = TypeVar("_Q", bound=RecordPart)
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class Sentence:
     """One sentence.
 
     Args:
-        references: Fields that it is made from, "run.json: latency.p50_ms".
+        references: Fields that it is made from, e.g. "run.json: latency.p50_ms".
     """
 
     text: str
@@ -32,7 +42,7 @@ class Cell:
     """A cell of a table.
 
     Args:
-        mark: "good", "bad" or "": how a page colours it.
+        mark: Colour on a page: "good", "bad" or "".
     """
 
     text: str
@@ -40,7 +50,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table.
 
     Args:
@@ -56,21 +66,21 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it.
+    """A heading with its sentences, tables and charts.
 
     Args:
-        charts: Inline SVG; shown on the page only.
+        charts: Inline SVG, which only a page shows.
     """
 
     heading: str
     sentences: Sequence[Sentence] = ()
-    tables: Sequence[Table] = ()
+    tables: Sequence[ReportTable] = ()
     charts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Card:
-    """A figure to see first."""
+    """A figure at the top of a report."""
 
     label: str
     value: Sentence
@@ -88,93 +98,102 @@ class Document:
     sections: Sequence[Section]
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """The records of an exploration as plain JSON, by file name.
+class _FieldReader:
+    """Stands for a part of the record and notes which of its fields are read."""
+
+    def __init__(self, part: RecordPart, references: dict[str, str]) -> None:
+        self._part, self._references = part, references
+
+    def __getattr__(self, name: str) -> Any:
+        self._references[self._part.reference(name)] = name
+        return getattr(self._part, name)
+
+
+@overload
+def say(write: Callable[[_P], str], part: _P, /) -> Sentence: ...
+@overload
+def say(write: Callable[[_P, _Q], str], part: _P, other: _Q, /) -> Sentence: ...
+def say(write: Callable[..., str], *parts: RecordPart) -> Sentence:
+    """Make a sentence from parts of the record; its references are the fields that are read for it.
 
     Args:
-        files: What is there; a record that is missing was never made.
+        write: Function of the parts to the text. It must hold no figure of its own.
     """
-
-    files: Mapping[str, Any] = field(default_factory=dict)
-
-    def has(self, reference: str) -> bool:
-        """Whether a field is there and says something: not null, not empty, not false."""
-        try:
-            value = self.value(reference)
-        except KeyError:
-            return False
-        return value not in (None, "", False) and value != [] and value != {}
-
-    def value(self, reference: str) -> Any:
-        """The value of a field, e.g. "npu.json: checks[0].chipset".
-
-        Raises:
-            KeyError: There is no such field.
-        """
-        file, _, path = reference.partition(": ")
-        value = self.files[file]
-        for name, index in _STEP.findall(path):
-            try:
-                value = value[int(index)] if index else value[name]
-            except (TypeError, IndexError) as error:
-                raise KeyError(reference) from error
-        return value
-
-    def get(self, reference: str, default: Any = None) -> Any:
-        """The value of a field, or the default where there is none."""
-        try:
-            return self.value(reference)
-        except KeyError:
-            return default
-
-    def say(self, template: str, **fields: str) -> Sentence:
-        """A sentence made from fields.
-
-        Args:
-            template: With a {name} for each field; it holds no figure of its own.
-            fields: References by name.
-
-        Raises:
-            KeyError: A field is missing.
-        """
-        shown = {name: show(self.value(reference)) for name, reference in fields.items()}
-        used = {name for _, name, _, _ in string.Formatter().parse(template) if name}
-        if used != set(fields):
-            raise ValueError(f"'{template}' names {used}, but is given {set(fields)}")
-        return Sentence(template.format(**shown), tuple(fields.values()))
+    references: dict[str, str] = {}
+    return Sentence(write(*(_FieldReader(part, references) for part in parts)), tuple(references))
 
 
-def read_outputs(folder: Path) -> Outputs:
-    """All records of a folder outputs/.
+def say_each(write: Callable[[_R], str], read: Callable[[_P], Iterable[_R]], part: _P) -> Iterator[Sentence]:
+    """Make a sentence of each item of one field.
 
-    Raises:
-        ModelZooError: A file in it is damaged.
+    Args:
+        write: Function of an item to the text.
+        read: Function of the part to the items.
     """
-    files = {}
-    for file in sorted(folder.glob("*.json")):
-        try:
-            files[file.name] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ModelZooError(f"{file} is damaged: {error}", "delete it and use --resume") from error
-    return Outputs(files)
+    references: dict[str, str] = {}
+    for index, item in enumerate(read(cast(_P, _FieldReader(part, references)))):
+        yield Sentence(write(item), tuple(f"{reference}[{index}]" for reference in references))
 
 
-def show(value: Any) -> str:
-    """A value as a report writes it: numbers as they are, with commas between thousands."""
+def part_tables(part: RecordPart) -> Iterator[ReportTable]:
+    """Make tables of all figures in a part of the record: of its own fields, then of the parts in it."""
+    rows: list[tuple[Cell, Cell]] = []
+    tables: list[ReportTable] = []
+    for name, value in part:
+        if isinstance(value, RecordPart):
+            tables += part_tables(value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], RecordPart):
+            tables.append(_row_table(name, value, part))
+        elif name not in _UNTABLED:
+            rows.append((Cell(_label(name)), to_cell(value)))
+    return iter([ReportTable(("field", "value"), tuple(rows), part.reference("").rstrip(": ."), ()), *tables])
+
+
+def row_table(read: Callable[[_P], Sequence[RecordPart]], part: _P) -> Iterator[ReportTable]:
+    """Make a table with a row for each item of one field, if there are any.
+
+    Args:
+        read: Function of the part to the items.
+    """
+    names: dict[str, str] = {}
+    if items := read(cast(_P, _FieldReader(part, names))):
+        yield _row_table(next(iter(names.values())), items, part)
+
+
+def _row_table(name: str, items: Sequence[RecordPart], part: RecordPart) -> ReportTable:
+    fields = list(type(items[0]).model_fields)
+    columns = tuple(map(_label, (name, *fields[1:])))  # the first column tells what the rows are
+    values = [[value for _, value in item] for item in items]
+    are_numbers = [
+        all(type(value) in (int, float, type(None)) for value in column) for column in zip(*values, strict=True)
+    ]
+    numbers = tuple(column for column, is_number in zip(columns, are_numbers, strict=True) if is_number)
+    return ReportTable(columns, tuple(tuple(map(to_cell, row)) for row in values), part.reference(name), numbers)
+
+
+def _label(field: str) -> str:
+    return _LABELS.get(field) or field.replace("_", " ")
+
+
+def to_cell(value: object) -> Cell:
+    """Make a cell of a value, with the colour of a good or a bad state."""
+    return Cell(show(value) or "-", _MARKS.get(value, "") if isinstance(value, StrEnum) else "")
+
+
+def show(value: object) -> str:
+    """Write a value as reports do: numbers with commas between thousands, None as "-"."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{value:,}"
     if isinstance(value, str):
         return value.rstrip(".")
+    if isinstance(value, RecordPart):
+        return ", ".join(show(each) for _, each in value)
+    if isinstance(value, tuple) and value and isinstance(value[0], int):  # a shape
+        return str(list(value))
     if isinstance(value, list | tuple):
         return ", ".join(map(show, value))
     if isinstance(value, dict):
         return ", ".join(f"{key} {show(each)}" for key, each in value.items())
     return "-" if value is None else str(value)
-
-
-def shape(sizes: Sequence[int]) -> str:
-    """A shape as torch writes it, without commas in thousands."""
-    return f"[{', '.join(map(str, sizes))}]"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,87 +17,82 @@ from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.explore.records import Environment
 
-KINDS = ("pixi", "uv", "venv", "conda", "plain")
 _PACKAGES = ("torch", "torchvision", "timm", "transformers", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True)
-class Found:
-    """An environment.
+class PythonEnvironment:
+    """A Python environment.
 
     Args:
-        kind: One of `KINDS`.
+        kind: "pixi", "uv", "venv", "conda" or "plain".
         root: Folder that holds it, or the project that declares it.
-        prefixes: Where its Python may be installed.
     """
 
     kind: str
     root: Path
-    prefixes: tuple[Path, ...]
 
     def runs(self, prefix: Path) -> bool:
-        """Whether the Python installed there is of this environment."""
-        return any(prefix == own or own in prefix.parents for own in self.prefixes)
+        """Whether the Python that is installed in a folder is of this environment."""
+        return prefix.is_relative_to((self.root / ".pixi" if self.kind == "pixi" else self.root).resolve())
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.root})"
 
 
-def find_environments(project: Path, variables: Mapping[str, str]) -> list[Found]:
-    """Every environment that the project folder or the shell names.
-
-    Args:
-        variables: Of the shell.
-    """
-    found = []
+def find_environments(project: Path, variables: Mapping[str, str]) -> list[PythonEnvironment]:
+    """Find every environment that the project folder or the variables of the shell name."""
+    environments = []
     if (project / "pixi.toml").is_file() or _has_pixi_table(project / "pyproject.toml"):
-        found.append(Found("pixi", project, ((project / ".pixi").resolve(),)))
-    venv = project / ".venv"
-    if (venv / "pyvenv.cfg").is_file():
-        kind = "uv" if (project / "uv.lock").is_file() else "venv"
-        found.append(Found(kind, venv, (venv.resolve(),)))
-    active = variables.get("VIRTUAL_ENV")
-    if active and Path(active).resolve() != venv.resolve() and (Path(active) / "pyvenv.cfg").is_file():
-        found.append(Found("venv", Path(active), (Path(active).resolve(),)))
+        environments.append(PythonEnvironment("pixi", project))
+    kind = "uv" if (project / "uv.lock").is_file() else "venv"
+    venvs = {(project / ".venv").resolve(): PythonEnvironment(kind, project / ".venv")}
+    if active := variables.get("VIRTUAL_ENV"):
+        venvs.setdefault(Path(active).resolve(), PythonEnvironment("venv", Path(active)))
+    environments += [each for each in venvs.values() if (each.root / "pyvenv.cfg").is_file()]
     conda = variables.get("CONDA_PREFIX")
     if conda and ".pixi" not in Path(conda).parts:
-        found.append(Found("conda", Path(conda), (Path(conda).resolve(),)))
-    return found
+        environments.append(PythonEnvironment("conda", Path(conda)))
+    return environments
 
 
-def choose_environment(found: list[Found], asked: str | None, prefix: Path) -> Found:
-    """The environment to take as current: the one asked for, else the one that runs this, else the only one.
+def choose_environment(environments: list[PythonEnvironment], asked: str | None, prefix: Path) -> PythonEnvironment:
+    """Take as current the environment asked for, else the one that runs this, else the only one.
 
     Args:
-        prefix: Where the running Python is installed.
+        asked: A kind.
+        prefix: Folder that the running Python is installed in.
 
     Raises:
         UserError: There is none of the kind asked for, or Pixi and a virtual environment both are there, or several
             others and this runs in none of them.
     """
-    plain = Found("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix, (prefix,))
-    kinds = [each.kind for each in found]
-    listed = " and ".join(f"{each.kind} ({each.root})" for each in found)
+    plain = PythonEnvironment("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix)
+    listed = " and ".join(map(str, environments))
     if asked is not None:
-        chosen = [each for each in [*found, plain] if each.kind == asked]
-        if not chosen:
+        of_kind = [each for each in [*environments, plain] if each.kind == asked]
+        if not of_kind:
             raise UserError(f"there is no {asked} environment here", f"found: {listed or 'none'}; leave it out")
-        return next((each for each in chosen if each.runs(prefix)), chosen[0])
-    running = [each for each in found if each.runs(prefix)]
-    if len(found) > 1 and ("pixi" in kinds or not running):
-        options = " or ".join(f"--environment {kind}" for kind in dict.fromkeys(kinds))
+        return next((each for each in of_kind if each.runs(prefix)), of_kind[0])
+    running = [each for each in environments if each.runs(prefix)]
+    kinds = dict.fromkeys(each.kind for each in environments)
+    if len(environments) > 1 and ("pixi" in kinds or not running):
+        options = " or ".join(f"--environment {kind}" for kind in kinds)
         raise UserError(f"which environment is current? here are {listed}", f"give {options}")
-    if running:
-        return running[0]
-    return found[0] if found else plain
+    return (running or environments or [plain])[0]
 
 
-def describe_environment(found: list[Found], chosen: Found, prefix: Path) -> Environment:
-    """What is there: Python, packages, processor, memory, accelerators."""
+def describe_environment(
+    environments: list[PythonEnvironment], current: PythonEnvironment, prefix: Path
+) -> Environment:
+    """Describe Python, packages, processor, memory and accelerators."""
     import psutil
 
     return Environment(
-        kind=chosen.kind,
-        root=str(chosen.root),
-        candidates=tuple(f"{each.kind}: {each.root}" for each in found),
-        is_running=chosen.runs(prefix),
+        kind=current.kind,
+        root=str(current.root),
+        candidates=tuple(f"{each.kind}: {each.root}" for each in environments),
+        is_running=current.runs(prefix),
         python=sys.executable,
         python_version=platform.python_version(),
         platform=platform.platform(terse=True),
@@ -107,24 +104,19 @@ def describe_environment(found: list[Found], chosen: Found, prefix: Path) -> Env
     )
 
 
-def _accelerators() -> list[str]:
-    """What torch could use, asked of the drivers' own tools: importing torch takes seconds."""
-    import shutil
-    import subprocess
-
-    found = []
+def _accelerators() -> Iterator[str]:
+    """Ask the drivers' own tools what torch could use: importing torch takes seconds."""
     if tool := shutil.which("nvidia-smi"):
         query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
         try:
-            asked = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-            found += [f"CUDA: {line.strip()}" for line in asked.stdout.splitlines() if line.strip()]
+            answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+            yield from (f"CUDA: {line.strip()}" for line in answer.stdout.splitlines() if line.strip())
         except (OSError, subprocess.SubprocessError) as error:
-            found.append(f"CUDA: nvidia-smi does not answer ({type(error).__name__})")
+            yield f"CUDA: nvidia-smi does not answer ({type(error).__name__})"
     if Path("/dev/kfd").exists():
-        found.append("ROCm: /dev/kfd")
+        yield "ROCm: /dev/kfd"
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        found.append("MPS: Apple GPU")
-    return found
+        yield "MPS: Apple GPU"
 
 
 def _has_pixi_table(pyproject: Path) -> bool:

@@ -1,27 +1,29 @@
-"""What running a model showed: figures, and what was made of them. See `records` for what comes before."""
+"""The figures of an exploration, and its whole record.
+
+Figures are kept in the unit and the rounding in which they are shown. MB are 10^6 bytes, times are of this machine.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import ClassVar
 
+import numpy as np
+
 from model_zoo.workbench.explore.records import (
     Environment,
+    ExploreRequest,
+    ExploreState,
     Identity,
-    Part,
-    Record,
-    Request,
+    RecordPart,
     Requirements,
-    State,
+    StepRecord,
 )
 
 
-class Tensor(Part):
-    """A tensor as it went in or came out.
-
-    Args:
-        low, high: Least and largest finite value; None where there is none.
-    """
+class TensorStats(RecordPart):
+    """An observed input or output tensor, with its least and largest finite value."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,17 +33,23 @@ class Tensor(Part):
     finite: bool
 
 
-class Inputs(Record):
-    """What the model was run on; kept in the folder inputs/.
+def tensor_stats(name: str, value: np.ndarray) -> TensorStats:
+    """Describe a tensor that was observed."""
+    numbers = value[np.isfinite(value)] if value.dtype.kind in "fc" else value
+    low, high = (float(f"{end:.6g}") for end in (numbers.min(), numbers.max())) if numbers.size else (None, None)
+    finite = bool(numbers.size == value.size)
+    return TensorStats(name=name, shape=value.shape, dtype=value.dtype.name, low=low, high=high, finite=finite)
+
+
+class RunInputs(StepRecord):
+    """What the model was run on.
 
     Args:
-        kept: The .npz in the workspace.
-        origin: Where the values come from: files, or how they were drawn.
+        kept: Path of the .npz in the workspace.
+        origin: Files, or how noise was sampled.
         real: Whether they are data, not noise.
-        shapes_from: What told names, shapes and dtypes.
-        preparation: What was done to the files.
         chosen: Sizes that the model leaves open, as taken here.
-        passed_over: Files that were found and do not fit, with the reason.
+        passed_over: Files that do not fit, with the reason.
     """
 
     file: ClassVar[str] = "inputs.json"
@@ -49,15 +57,15 @@ class Inputs(Record):
     origin: str
     real: bool
     samples: int
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[TensorStats, ...]
     shapes_from: str
     preparation: str
     chosen: dict[str, int]
     passed_over: tuple[str, ...]
 
 
-class Cold(Part):
-    """Milliseconds of a run from nothing: start of the process, imports, loading, the first forward pass."""
+class ColdStart(RecordPart):
+    """Milliseconds from the start of a process to the first output."""
 
     process_ms: float
     import_ms: float
@@ -66,12 +74,8 @@ class Cold(Part):
     total_ms: float
 
 
-class Latency(Part):
-    """Milliseconds of single forward passes after warm-up, at batch 1 of the model.
-
-    Args:
-        spread: p99 over p50.
-    """
+class LatencyFigures(RecordPart):
+    """Milliseconds of single forward passes after warm-up; the spread is p99 over p50."""
 
     runs: int
     p50_ms: float
@@ -85,8 +89,8 @@ class Latency(Part):
     milliseconds: tuple[float, ...]
 
 
-class Batch(Part):
-    """Throughput at one batch size; the reason where the model does not take it."""
+class BatchFigures(RecordPart):
+    """Throughput at one batch size, or why the model does not take it."""
 
     batch: int
     p50_ms: float | None
@@ -94,15 +98,8 @@ class Batch(Part):
     problem: str | None
 
 
-class Memory(Part):
-    """Resident memory of the process.
-
-    Args:
-        imported_mb: Before the model was loaded.
-        peak_mb: The most it ever took, with imports.
-        model_mb: The difference.
-        accelerator_peak_mb: Allocated by torch on the accelerator; None where there is none.
-    """
+class MemoryFigures(RecordPart):
+    """Resident memory of the process: before the model was loaded, at its peak, and the difference."""
 
     imported_mb: float
     peak_mb: float
@@ -110,22 +107,21 @@ class Memory(Part):
     accelerator_peak_mb: float | None
 
 
-class Failure(Part):
+class RunFailure(RecordPart):
     """Why the model did not run."""
 
     step: str
     message: str
 
 
-class Run(Record):
-    """What running it showed. Everything after a failure is None.
+class ModelRun(StepRecord):
+    """Measurements of the running model. Everything after a failure is None.
 
     Args:
-        place: Processor that the figures are of.
-        estimate_s: What all runs were estimated to take, before they were started.
-        load: Mean number of other runnable processes in the minute before; None where the system does not tell.
+        place: Processor that was measured.
+        load: Mean number of other runnable processes in the minute before, if the system tells.
         is_busy: Whether they take more than half of the cores, so that times are too long.
-        runs_asked: As on the command line; fewer are done where they would take too long.
+        estimate_s: Seconds that all runs were estimated to take.
     """
 
     file: ClassVar[str] = "run.json"
@@ -134,31 +130,24 @@ class Run(Record):
     place: str
     threads: int | None
     parameters: int | None
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    outputs_repeat: bool | None
-    cold: Cold | None
-    latency: Latency | None
-    load: float | None
-    is_busy: bool
-    estimate_s: float | None
+    inputs: tuple[TensorStats, ...] = ()
+    outputs: tuple[TensorStats, ...] = ()
+    outputs_repeat: bool | None = None
+    cold: ColdStart | None = None
+    latency: LatencyFigures | None = None
+    load: float | None = None
+    is_busy: bool = False
+    estimate_s: float | None = None
     runs_asked: int
-    batches: tuple[Batch, ...]
-    best_samples_per_s: float | None
-    best_batch: int | None
-    memory: Memory | None
-    failure: Failure | None
+    batches: tuple[BatchFigures, ...] = ()
+    best_samples_per_s: float | None = None
+    best_batch: int | None = None
+    memory: MemoryFigures | None = None
+    failure: RunFailure | None = None
 
 
-class Layer(Part):
-    """One layer or operator.
-
-    Args:
-        ms: Mean time in a forward pass; None where it was not seen running.
-        share: Percent of the time of all layers.
-        macs: Multiply-accumulates; None where they cannot be counted.
-        mmacs: Millions of them.
-    """
+class LayerCost(RecordPart):
+    """Mean time, percent of the time of all layers, and multiply-accumulates of a layer or operator, if known."""
 
     name: str
     kind: str
@@ -169,57 +158,50 @@ class Layer(Part):
     parameters: int
 
 
-class Layers(Record):
-    """Where time and work go.
+class LayerCosts(StepRecord):
+    """Time and work layer by layer, and multiply-accumulates of the whole model.
 
     Args:
-        how: The way of measuring.
-        macs: Of the whole model; None where they cannot be counted.
-        counted: What the MACs are of.
-        problem: Why there are no layers.
+        how: Method of measurement.
+        counted: Operators that multiply-accumulates are counted of.
     """
 
     file: ClassVar[str] = "layers.json"
-    how: str
-    runs: int
-    layers: tuple[Layer, ...]
-    macs: int | None
-    gmacs: float | None
-    counted: str
-    problem: str | None
+    how: str = ""
+    runs: int = 0
+    layers: tuple[LayerCost, ...] = ()
+    macs: int | None = None
+    gmacs: float | None = None
+    counted: str = ""
+    problem: str | None = None
 
 
-class Verdict(StrEnum):
-    """Of a target."""
+class TargetVerdict(StrEnum):
+    """Whether a target is met."""
 
     MET = "met"
     MISSED = "missed"
     NOT_MEASURED = "not measured"
 
 
-class Judgement(Part):
-    """One target and what became of it.
-
-    Args:
-        place: Where the figure was measured.
-        reason: Why there is none.
-    """
+class TargetOutcome(RecordPart):
+    """One target with its figure, or the reason why there is none."""
 
     target: str
     wanted: str
-    found: int | float | str | None
+    found: int | float | str | None = None
     unit: str
-    verdict: Verdict
-    place: str
-    reason: str | None
+    verdict: TargetVerdict
+    place: str = ""
+    reason: str | None = None
 
 
-class Judgements(Record):
-    """The targets of the user's file, judged."""
+class TargetOutcomes(StepRecord):
+    """The targets of the user's file with their figures."""
 
     file: ClassVar[str] = "targets.json"
     source: str
-    judgements: tuple[Judgement, ...]
+    judgements: tuple[TargetOutcome, ...]
     met: int
     missed: int
     not_measured: int
@@ -234,7 +216,7 @@ class Fit(StrEnum):
     FAILED = "failed"
 
 
-class OnCpu(Part):
+class CpuNode(RecordPart):
     """A node that would not run on the NPU."""
 
     node: str
@@ -242,59 +224,71 @@ class OnCpu(Part):
     reason: str
 
 
-class Npu(Part):
-    """One chipset at one precision.
-
-    Args:
-        generation: Of the Hexagon NPU, e.g. "v75".
-        on_cpu: Nodes that would run on the CPU.
-        reason: Why nothing could be compiled.
-    """
+class NpuCheck(RecordPart):
+    """One chipset, with the generation of its NPU, at one precision."""
 
     chipset: str
     generation: str
     precision: str
     fit: Fit
-    npu_nodes: int | None
-    nodes: int | None
-    on_cpu: tuple[OnCpu, ...]
-    reason: str | None
+    npu_nodes: int | None = None
+    nodes: int | None = None
+    on_cpu: tuple[CpuNode, ...] = ()
+    reason: str | None = None
 
 
-class Group(Part):
+class NpuGroup(RecordPart):
     """Chipsets that are alike at one precision, each with the generation of its NPU."""
 
     precision: str
     chipsets: tuple[str, ...]
 
 
-class Npus(Record):
-    """On which NPUs the whole graph fits, as the QNN compiler says on this machine.
-
-    Args:
-        calibration: What set the ranges of the quantized graph.
-        problem: Why nothing was checked.
-    """
+class NpuChecks(StepRecord):
+    """NPUs that take the whole graph, as the QNN compiler says on this machine."""
 
     file: ClassVar[str] = "npu.json"
     compiler: str
     calibration: str
-    checks: tuple[Npu, ...]
-    whole: tuple[Group, ...]
-    not_whole: tuple[Group, ...]
-    problem: str | None
+    checks: tuple[NpuCheck, ...] = ()
+    whole: tuple[NpuGroup, ...] = ()
+    not_whole: tuple[NpuGroup, ...] = ()
+    problem: str | None = None
 
 
-#: In the order of the steps.
-RECORDS: tuple[type[Record], ...] = (
-    Request,
-    State,
+class ExplorationRecord(RecordPart):
+    """All steps of an exploration; None for a step that was not done."""
+
+    request: ExploreRequest
+    state: ExploreState
+    identity: Identity | None = None
+    environment: Environment | None = None
+    requirements: Requirements | None = None
+    inputs: RunInputs | None = None
+    run: ModelRun | None = None
+    layers: LayerCosts | None = None
+    npu: NpuChecks | None = None
+    targets: TargetOutcomes | None = None
+
+    def model_post_init(self, context: object) -> None:
+        """Tell every part where it stands in outputs/."""
+        for step in self.steps():
+            step.set_references(f"{step.file}: ")
+
+    def steps(self) -> Iterator[StepRecord]:
+        """The steps that are done, in their order."""
+        return (step for _, step in self if isinstance(step, StepRecord))
+
+
+STEPS: tuple[type[StepRecord], ...] = (
+    ExploreRequest,
+    ExploreState,
     Identity,
     Environment,
     Requirements,
-    Inputs,
-    Run,
-    Layers,
-    Judgements,
-    Npus,
+    RunInputs,
+    ModelRun,
+    LayerCosts,
+    NpuChecks,
+    TargetOutcomes,
 )

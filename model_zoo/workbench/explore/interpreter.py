@@ -9,71 +9,72 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.text import printable
 from model_zoo.workbench.explore.kernel_checks import Check, check_for
 from model_zoo.workbench.explore.operators import NUMBERS
-from model_zoo.workbench.explore.program import Description, Node, Value
-from model_zoo.workbench.explore.program_values import Constant
+from model_zoo.workbench.explore.program import Description, ProgramNode, ProgramValue, TorchConstant
 
 #: Python types of the arguments of an operator, by the type that its schema names.
 _TYPES: dict[str, tuple[type, ...]] = {
-    "Tensor": (Value, int, float),  # torch makes tensors of numbers
-    "int": (int, Value),
-    "float": (int, float, Value),
-    "number": (int, float, Value),
+    "Tensor": (ProgramValue, int, float),  # torch makes tensors of numbers
+    "int": (int, ProgramValue),
+    "float": (int, float, ProgramValue),
+    "number": (int, float, ProgramValue),
     "bool": (bool,),
     "str": (str,),
     "ScalarType": (torch.dtype,),
     "Layout": (torch.layout,),
     "MemoryFormat": (torch.memory_format,),
-    "Device": (Value,),
+    "Device": (ProgramValue,),
 }
 #: Stands for the device that the inputs are on.
-_DEVICE = Value(-1)
+_DEVICE = ProgramValue(-1)
 
 
 @dataclass(frozen=True)
-class Label:
-    """A step of a graph as reports show it.
+class StepLabel:
+    """A step of a graph for reports, with its index, its operator and the names of the module's tensors it takes."""
 
-    Args:
-        place: In the graph.
-        kind: The operator.
-        stored: Names of the module's tensors that it takes.
-    """
-
-    place: int
+    index: int
     name: str
     kind: str
-    stored: tuple[str, ...]
+    tensors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Step:
-    """A call of an operator, ready to be made.
+class ProgramStep:
+    """A call of an operator.
 
     Args:
-        results: As those of `Node`.
+        arguments: Arguments by name, or in order for arithmetic on sizes.
+        results: Results of the `ProgramNode`.
         finished: Numbers of values that no later step uses.
-        check: Whether the arguments belong together, where torch does not see to that.
-        names: Of the arguments.
+        check: Check that the arguments belong together, where torch does not see to that.
     """
 
-    label: Label
+    label: StepLabel
     function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    arguments: dict[str, Any]
     results: list[Any]
     finished: tuple[int, ...]
     check: Check | None
-    names: tuple[str, ...]
+
+    def call(self, values: Mapping[int, Any], observe: StepObserver) -> Any:
+        """Make the call, shown to an observer."""
+        arguments = {name: _filled(each, values) for name, each in self.arguments.items()}
+        if self.check and not self.check(arguments):
+            raise ModelZooError(f"{self.label.name}: the tensors given to {self.label.kind} do not fit together")
+        if isinstance(self.function, torch._ops.OpOverload):
+            return observe(self.label, partial(self.function, **arguments))
+        return observe(self.label, partial(self.function, *arguments.values()))
 
 
 #: Makes the call of a step, and may look at it.
-Watch = Callable[[Label, Callable[[], Any]], Any]
+StepObserver = Callable[[StepLabel, Callable[[], Any]], Any]
 
 
 class Program(torch.nn.Module):
@@ -90,11 +91,11 @@ class Program(torch.nn.Module):
     def __init__(self, description: Description, tensors: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
         self._description = description
-        self._stored = {stored.value.number: f"p{place}" for place, stored in enumerate(description.stored)}
+        self._stored = {stored.value.number: f"p{index}" for index, stored in enumerate(description.stored)}
         self._keep(tensors)
         finished = _last_uses(description)
         self._steps = [
-            _step(place, node, self._stored, finished[place]) for place, node in enumerate(description.nodes)
+            _step(index, node, self._stored, finished[index]) for index, node in enumerate(description.nodes)
         ]
 
     def _keep(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -118,20 +119,15 @@ class Program(torch.nn.Module):
         """
         return self.run(tensors, lambda label, call: call())
 
-    def run(self, tensors: Sequence[torch.Tensor], watch: Watch) -> Any:
-        """The same, with somebody to look at each step."""
+    def run(self, tensors: Sequence[torch.Tensor], observe: StepObserver) -> Any:
+        """Run all steps, each shown to an observer."""
         check_inputs(self._description, tensors)
         values: dict[int, Any] = {number: getattr(self, name) for number, name in self._stored.items()}
         values[_DEVICE.number] = tensors[0].device if tensors else torch.device("cpu")
         for (_, value), tensor in zip(self._description.inputs, tensors, strict=True):
             values[value.number] = tensor
         for step in self._steps:
-            args = [_filled(each, values) for each in step.args]
-            kwargs = {name: _filled(each, values) for name, each in step.kwargs.items()}
-            if step.check and not step.check(dict(zip(step.names, [*args, *kwargs.values()], strict=True))):
-                raise ModelZooError(f"{step.label.name}: the tensors given to {step.label.kind} do not fit together")
-            given = watch(step.label, partial(step.function, *args, **kwargs))
-            _keep_results(step.results, given, values)
+            _keep_results(step.results, step.call(values, observe), values)
             for number in step.finished:
                 del values[number]
         for target, value in self._description.changed:
@@ -148,16 +144,16 @@ def check_inputs(description: Description, tensors: Sequence[torch.Tensor]) -> N
     if len(tensors) != len(description.inputs):
         raise ModelZooError(f"the program takes {len(description.inputs)} inputs, not {len(tensors)}")
     sizes: dict[str, int] = {}
-    for port, tensor in zip(description.ports, tensors, strict=True):
-        fits = len(tensor.shape) == len(port.shape) and str(tensor.dtype) == f"torch.{port.dtype}"
-        for wanted, size in zip(port.shape, tensor.shape, strict=False):
+    for declared, tensor in zip(description.model_inputs, tensors, strict=True):
+        fits = len(tensor.shape) == len(declared.shape) and str(tensor.dtype) == f"torch.{declared.dtype}"
+        for wanted, size in zip(declared.shape, tensor.shape, strict=False):
             own = sizes.setdefault(wanted, size) if isinstance(wanted, str) else wanted
             least, most = description.ranges.get(str(wanted), (0, None))
             fits = fits and size == own and size >= least and (most is None or size <= most)
         if not fits:
-            given = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-            takes = f"{port.dtype}[{', '.join(map(str, port.shape))}]"
-            raise ModelZooError(f"input '{port.name}' is {given}, the program takes {takes}")
+            actual = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+            takes = f"{declared.dtype}[{', '.join(map(str, declared.shape))}]"
+            raise ModelZooError(f"input '{declared.name}' is {actual}, the program takes {takes}")
 
 
 def load_program(file: Path, description: Description) -> Program:
@@ -173,56 +169,41 @@ def load_program(file: Path, description: Description) -> Program:
     return Program(description, tensors)
 
 
-def _step(place: int, node: Node, stored: Mapping[int, str], finished: tuple[int, ...]) -> Step:
-    arguments = {key: _own(value) for key, value in node.arguments.items()}
-    if node.operator in NUMBERS:
-        function: Callable[..., Any] = NUMBERS[node.operator]
-        check: Check | None = None
-        names: tuple[str, ...] = ()
-        args, kwargs = tuple(arguments.values()), dict[str, Any]()
-    else:
-        function = overload = _overload(node.operator)
-        args, kwargs = _ordered(overload, arguments)
-        check = check_for(node.operator)
-        names = (*(argument.name for argument in overload._schema.arguments[: len(args)]), *kwargs)
+def _step(index: int, node: ProgramNode, stored: Mapping[int, str], finished: tuple[int, ...]) -> ProgramStep:
+    arguments = tree_map_only(TorchConstant, _torch_constant, node.arguments)
+    is_on_sizes = node.operator in NUMBERS
+    function = NUMBERS[node.operator] if is_on_sizes else _overload(node.operator, arguments)
     used = tuple(dict.fromkeys(stored[n] for n in _numbers(node.arguments) if n in stored))
     kind = node.operator.removeprefix("aten.").removesuffix(".default")
-    label = Label(place, node.shown, kind, used)
-    return Step(label, function, args, kwargs, node.results, finished, check, names)
+    label = StepLabel(index, node.name, kind, used)
+    return ProgramStep(
+        label, function, arguments, node.results, finished, None if is_on_sizes else check_for(node.operator)
+    )
 
 
 def _last_uses(description: Description) -> list[tuple[int, ...]]:
     """For each node, the values that nothing uses after it."""
-    waiting = [stored.value.number for stored in description.stored]
-    waiting += _numbers([description.outputs, list(map(list, description.changed))])
-    seen = set(waiting)
+    seen = {stored.value.number for stored in description.stored}
+    seen.update(_numbers([description.outputs, description.changed]))
     finished: list[tuple[int, ...]] = []
     for node in reversed(description.nodes):
-        new = [n for n in dict.fromkeys(_numbers([node.arguments, node.results])) if n not in seen]
-        seen.update(new)
+        new = set(_numbers([node.arguments, node.results])) - seen
+        seen |= new
         finished.append(tuple(new))
     return finished[::-1]
 
 
 def _numbers(value: Any) -> list[int]:
     """Every value in an argument, also in lists and dictionaries."""
-    if isinstance(value, Value):
-        return [value.number]
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [number for each in inner for number in _numbers(each)]
+    return [leaf.number for leaf in tree_leaves(value) if isinstance(leaf, ProgramValue)]
 
 
-def _own(value: Any) -> Any:
-    """An argument with what torch itself has for dtypes and formats."""
-    if isinstance(value, list):
-        return [_own(each) for each in value]
-    if isinstance(value, Constant):
-        return _DEVICE if value.kind == "device" else getattr(torch, value.name)
-    return value
+def _torch_constant(constant: TorchConstant) -> Any:
+    return _DEVICE if constant.name == "cpu" else getattr(torch, constant.name)
 
 
 def _filled(value: Any, values: Mapping[int, Any]) -> Any:
-    if isinstance(value, Value):
+    if isinstance(value, ProgramValue):
         return values[value.number]
     if isinstance(value, list):
         return [_filled(each, values) for each in value]
@@ -231,22 +212,23 @@ def _filled(value: Any, values: Mapping[int, Any]) -> Any:
     return value
 
 
-def _keep_results(results: list[Any], given: Any, values: dict[int, Any]) -> None:
+def _keep_results(results: list[Any], outputs: Any, values: dict[int, Any]) -> None:
     """An operator of one result gives it, of several a tuple; one that gives a list has one result, a list."""
-    if len(results) == 1 and isinstance(results[0], Value):
-        values[results[0].number] = given
+    if len(results) == 1 and isinstance(results[0], ProgramValue):
+        values[results[0].number] = outputs
         return
     flat = results[0] if len(results) == 1 else results
-    for result, value in zip(flat or (), given if flat else (), strict=True):
+    for result, value in zip(flat or (), outputs if flat else (), strict=True):
         if result is not None:
             values[result.number] = value
 
 
-def _overload(name: str) -> torch._ops.OpOverload:
-    """An operator by a name that `operators` allows.
+def _overload(name: str, arguments: dict[str, Any]) -> torch._ops.OpOverload:
+    """Find an operator by a name that `operators` allows, and check the arguments that it is called with.
 
     Raises:
-        ModelZooError: torch has it not, or it gives something else than tensors, or writes into an argument.
+        ModelZooError: torch has it not, it gives something else than tensors, it writes into an argument, or the
+            arguments are not those of its schema.
     """
     _, base, form = name.split(".")
     packet = getattr(torch.ops.aten, base, None)
@@ -257,26 +239,12 @@ def _overload(name: str) -> torch._ops.OpOverload:
     gives_tensors = all(str(each.real_type) in ("Tensor", "List[Tensor]") for each in schema.returns)
     if not (gives_tensors or base.startswith("sym_")) or any(argument.is_out for argument in schema.arguments):
         raise ModelZooError(f"the program uses {name}, which is not arithmetic on tensors")
-    return overload
-
-
-def _ordered(overload: torch._ops.OpOverload, arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments.
-
-    Raises:
-        ModelZooError: They are not those of the schema.
-    """
-    schema = overload._schema
     unknown = arguments.keys() - {argument.name for argument in schema.arguments}
     missing = [a.name for a in schema.arguments if a.name not in arguments and not a.has_default_value()]
     wrong = [a.name for a in schema.arguments if a.name in arguments and not _is(str(a.real_type), arguments[a.name])]
     if unknown or missing or wrong:
         raise ModelZooError(f"the program calls {overload} with other arguments than it takes")
-    names = [argument.name for argument in schema.arguments if not argument.kwarg_only]
-    first_left_out = next((place for place, name in enumerate(names) if name not in arguments), len(names))
-    positional = names[:first_left_out]
-    rest = {name: value for name, value in arguments.items() if name not in positional}
-    return tuple(arguments[name] for name in positional), rest
+    return overload
 
 
 def _is(kind: str, value: Any) -> bool:

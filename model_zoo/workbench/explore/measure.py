@@ -1,4 +1,4 @@
-"""Run the model in a child process and measure it: cold, warm, in batches, layer by layer."""
+"""Run a model in a child process and measure it: cold, warm, in batches, layer by layer."""
 
 from __future__ import annotations
 
@@ -8,63 +8,77 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
-from model_zoo.workbench.explore.figures import Batch, Cold, Failure, Latency, Layers, Memory, Run, Tensor
-from model_zoo.workbench.explore.subject import Port
-from model_zoo.workbench.explore.worker import observe
+from model_zoo.workbench.explore.figures import (
+    BatchFigures,
+    ColdStart,
+    LatencyFigures,
+    LayerCosts,
+    MemoryFigures,
+    ModelRun,
+    RunFailure,
+    tensor_stats,
+)
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs
+from model_zoo.workbench.explore.measure_worker import LoadedFacts
 
-_WORKER = "model_zoo.workbench.explore.worker"
-#: All warm runs together take no longer than about this; a slow model is run less often, and the record says so.
-WARM_BUDGET_S = 60.0
-_BATCHES = (1, 2, 4, 8)
+_WORKER = "model_zoo.workbench.explore.measure_worker"
+#: Seconds that all warm runs together may take; a slow model is run less often, and the record says so.
+_WARM_BUDGET_S = 60.0
+_BATCHES = (2, 4, 8)
 _BATCH_RUNS, _BATCH_BUDGET_S = 10, 10.0
 #: Forward passes beside the warm ones: warm-up, batches (15 samples in each round), layers.
 _OTHER_RUNS = 60
 
 
 @dataclass
-class Measurement:
-    """A model in a child process.
+class ModelProcess:
+    """A model in a child process, which the first request starts.
 
     Args:
-        job: What the child loads; see `worker.serve`.
-        place: Processor that times are of: CPU, or the name of the accelerator.
-        limits: Of each request.
-        ask_about: Shown what is estimated before it is started.
+        job: What the child loads; see `measure_worker.serve`.
+        samples: File of the samples for the child.
+        place: Processor that is measured: the CPU, or the name of the accelerator.
+        limits: Limits of each request.
     """
 
     job: dict[str, Any]
     work_dir: Path
+    samples: Path
     place: str
     limits: Limits
-    ask_about: Callable[[str], None]
-    loaded: dict[str, Any] = field(default_factory=dict)
+    facts: LoadedFacts = field(default_factory=LoadedFacts)
     _worker: Worker | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """End the child."""
         if self._worker:
             self._worker.close()
 
     def ask(self, step: str, **request: Any) -> dict[str, Any]:
-        """One request; the child is started by the first.
+        """Send one request.
 
         Raises:
-            ChildFailedError: It failed, crashed or ran past its limit.
+            ChildFailedError: The child failed, crashed or ran past its limit.
         """
         if self._worker is None:
             self.job["started"] = time.time()
-            what = Path(self.job["file"]).name
-            self._worker = Worker(_WORKER, self.job, self.work_dir, self.limits, what)
-        return self._worker.ask({"step": step, **request})
+            self._worker = Worker(_WORKER, self.job, self.work_dir, self.limits, Path(self.job["file"]).name)
+        return self._worker.ask({"step": step, "samples": str(self.samples), **request})
+
+    def load(self) -> None:
+        """Load the model."""
+        self.facts = LoadedFacts.model_validate(self.ask("load"))
+
+    def guess_inputs(self) -> DeclaredInputs:
+        """Find inputs that the forward pass takes, where nothing declares them."""
+        return DeclaredInputs.model_validate(self.ask("guess"))
 
     @property
     def log(self) -> str:
@@ -72,122 +86,93 @@ class Measurement:
         file = self.work_dir / "log.txt"
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
-    def load(self) -> list[Port] | None:
-        """Start the child and load the model; gives the inputs it declares."""
-        self.loaded = self.ask("load")
-        ports = self.loaded["ports"]
-        return None if ports is None else [Port.from_json(port) for port in ports]
-
-    def guess(self) -> tuple[list[Port], str]:
-        """Inputs that the forward pass takes, where nothing declares them, and how they were found."""
-        found = self.ask("guess")
-        return [Port.from_json(port) for port in found["ports"]], found["why"]
-
-    def run(self, samples: Sequence[Arrays], kept: Path, runs: int) -> tuple[Run, Layers]:
-        """Everything that is measured. A failure ends it and is part of the record.
-
-        Args:
-            kept: Where the samples are for the child.
-        """
-        write_samples(kept, samples)
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anything of this runs
-        found: dict[str, Any] = {
-            "load": None if load is None else round(load, 2),
-            "is_busy": load is not None and load > (os.cpu_count() or 1) / 2,
-            "latency": None,
-            "batches": (),
-            "best_batch": None,
-            "best_samples_per_s": None,
-            "failure": None,
-            "estimate_s": None,
-            "outputs": (),
-            "outputs_repeat": None,
-            "cold": None,
-            "memory": None,
-        }
-        layers = no_layers("the model did not run")
-        step = "first forward pass"
-        try:
-            first = self.ask("first", samples=str(kept))
-            found |= self._cold(first)
-            per_run = first["second_ms"] / 1000
-            budget = min(WARM_BUDGET_S, self.limits.seconds / 2)
-            found["estimate_s"] = round(min(per_run * runs, budget) + per_run * _OTHER_RUNS, 1)
-            self.ask_about(f"{runs} warm runs, batches and layers: about {found['estimate_s']:.0f} s")
-            step = "warm runs"
-            warm = self.ask("warm", samples=str(kept), runs=runs, seconds=budget)
-            found["latency"] = summarise(warm["milliseconds"])
-            step = "batches"
-            found["batches"] = tuple(self._batches(samples[0], kept, found["latency"]))
-            works = [batch for batch in found["batches"] if batch.samples_per_s is not None]
-            best = max(works, key=lambda batch: batch.samples_per_s or 0.0)
-            found |= {"best_batch": best.batch, "best_samples_per_s": best.samples_per_s}
-            found["memory"] = self._memory(warm)
-            step = "layers"
-            layers = self._layers(kept, runs)
-        except ChildFailedError as error:
-            found["failure"] = Failure(step=step, message=error.message)
-        return self._record(samples, found, runs), layers
-
-    def _record(self, samples: Sequence[Arrays], found: dict[str, Any], runs: int) -> Run:
-        return Run(
-            runtime=self.loaded["runtime"],
-            device=self.loaded["device"],
-            place=self.place,
-            threads=self.loaded["threads"],
-            parameters=self.loaded["parameters"],
-            inputs=tuple(observe(name, value) for name, value in samples[0].items()),
-            runs_asked=runs,
-            **found,
-        )
-
-    def _cold(self, first: dict[str, Any]) -> dict[str, Any]:
-        parts = {key: round(self.loaded[key], 1) for key in ("process_ms", "import_ms", "load_ms")}
-        parts["first_ms"] = round(first["first_ms"], 1)
-        return {
-            "cold": Cold(**parts, total_ms=round(sum(parts.values()), 1)),
-            "outputs": tuple(Tensor.model_validate(each) for each in first["outputs"]),
-            "outputs_repeat": first["repeat"],
-            "memory": self._memory(first),
-        }
-
-    def _memory(self, answer: dict[str, Any]) -> Memory:
-        imported, peak = self.loaded["imported_mb"], answer["peak_mb"]
-        return Memory(
-            imported_mb=imported,
-            peak_mb=peak,
-            model_mb=round(peak - imported, 1),
-            accelerator_peak_mb=answer["accelerator_peak_mb"],
-        )
-
-    def _batches(self, sample: Arrays, kept: Path, single: Latency) -> list[Batch]:
-        """Throughput with more samples at once, as far as the model takes them."""
-        rows = {value.shape[0] if value.ndim else 0 for value in sample.values()}
-        own = rows.pop() if len(rows) == 1 else 0
-        found = [_batch(own or 1, single.p50_ms)]
-        if own != 1:
-            return found
-        for batch in _BATCHES[1:]:
-            asked = {"batch": batch, "runs": _BATCH_RUNS, "seconds": _BATCH_BUDGET_S}
-            answer = self.ask("batch", samples=str(kept), **asked)
-            if answer["problem"]:
-                found.append(Batch(batch=batch, p50_ms=None, samples_per_s=None, problem=answer["problem"]))
-                return found
-            found.append(_batch(batch, float(np.median(answer["milliseconds"]))))
-        return found
-
-    def _layers(self, kept: Path, runs: int) -> Layers:
-        """By a child that may die of it: the figures before are kept then."""
-        try:
-            return Layers.model_validate(self.ask("layers", samples=str(kept), runs=runs)["layers"])
-        except ChildFailedError as error:
-            return no_layers(error.message)
+    def new_run(self, runs: int, **figures: Any) -> ModelRun:
+        """Describe a run with the figures that are known."""
+        described = {name: getattr(self.facts, name) for name in ("runtime", "device", "threads", "parameters")}
+        return ModelRun(**described, place=self.place, runs_asked=runs, **figures)
 
 
-def summarise(milliseconds: Sequence[float]) -> Latency:
-    """Percentiles of single runs."""
+def measure(
+    process: ModelProcess, samples: Sequence[Arrays], runs: int, tell: Callable[[str], None]
+) -> tuple[ModelRun, LayerCosts]:
+    """Measure everything. A failure ends it and is part of the record.
+
+    Args:
+        tell: Callback for what is estimated before it is started.
+    """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anything of this runs
+    figures: dict[str, Any] = {
+        "inputs": tuple(tensor_stats(name, value) for name, value in samples[0].items()),
+        "load": None if load is None else round(load, 2),
+        "is_busy": load is not None and load > (os.cpu_count() or 1) / 2,
+    }
+    write_samples(process.samples, samples)
+    step = "first forward pass"
+    try:
+        first = process.ask("first")
+        figures |= _first_figures(process.facts, first)
+        per_run, budget = first["second_ms"] / 1000, min(_WARM_BUDGET_S, process.limits.seconds / 2)
+        figures["estimate_s"] = round(min(per_run * runs, budget) + per_run * _OTHER_RUNS, 1)
+        tell(f"{runs} warm runs, batches and layers: about {figures['estimate_s']:.0f} s")
+        step = "warm runs"
+        warm = process.ask("warm", runs=runs, seconds=budget)
+        figures |= {"latency": summarise(warm["milliseconds"]), "memory": _memory(process.facts, warm)}
+        step = "batches"
+        figures["batches"] = batches = _batches(process, samples[0], figures["latency"].p50_ms)
+        best = max(batches, key=lambda batch: batch.samples_per_s or 0.0)
+        figures |= {"best_batch": best.batch, "best_samples_per_s": best.samples_per_s}
+    except ChildFailedError as error:
+        failure = RunFailure(step=step, message=error.message)
+        return process.new_run(runs, **figures, failure=failure), LayerCosts(problem="the model did not run")
+    try:
+        layers = LayerCosts.model_validate(process.ask("layers", runs=runs)["layers"])
+    except ChildFailedError as error:
+        layers = LayerCosts(problem=error.message)
+    return process.new_run(runs, **figures), layers
+
+
+def _first_figures(facts: LoadedFacts, first: dict[str, Any]) -> dict[str, Any]:
+    parts = {"process": facts.process_ms, "import": facts.import_ms, "load": facts.load_ms, "first": first["first_ms"]}
+    rounded = {f"{name}_ms": round(ms, 1) for name, ms in parts.items()}
+    return {
+        "cold": ColdStart(**rounded, total_ms=round(sum(rounded.values()), 1)),
+        "outputs": first["outputs"],
+        "outputs_repeat": first["repeat"],
+        "memory": _memory(facts, first),
+    }
+
+
+def _memory(facts: LoadedFacts, answer: dict[str, Any]) -> MemoryFigures:
+    return MemoryFigures(
+        imported_mb=facts.imported_mb,
+        peak_mb=answer["peak_mb"],
+        model_mb=round(answer["peak_mb"] - facts.imported_mb, 1),
+        accelerator_peak_mb=answer["accelerator_peak_mb"],
+    )
+
+
+def _batches(process: ModelProcess, sample: Arrays, single_ms: float) -> tuple[BatchFigures, ...]:
+    """Measure throughput with more samples at once, as far as the model takes them."""
+    rows = {value.shape[0] if value.ndim else 0 for value in sample.values()}
+    own = rows.pop() if len(rows) == 1 else 0
+    figures = [_batch(own or 1, single_ms)]
+    for batch in _BATCHES if own == 1 else ():
+        answer = process.ask("batch", batch=batch, runs=_BATCH_RUNS, seconds=_BATCH_BUDGET_S)
+        if answer["problem"]:
+            figures.append(BatchFigures(batch=batch, p50_ms=None, samples_per_s=None, problem=answer["problem"]))
+            break
+        figures.append(_batch(batch, float(np.median(answer["milliseconds"]))))
+    return tuple(figures)
+
+
+def _batch(batch: int, ms: float) -> BatchFigures:
+    return BatchFigures(batch=batch, p50_ms=round(ms, 3), samples_per_s=round(batch / ms * 1000, 1), problem=None)
+
+
+def summarise(milliseconds: Sequence[float]) -> LatencyFigures:
+    """Compute the percentiles of single runs."""
     p50, p90, p99 = (float(value) for value in np.percentile(milliseconds, (50, 90, 99)))
-    return Latency(
+    return LatencyFigures(
         runs=len(milliseconds),
         p50_ms=round(p50, 3),
         p90_ms=round(p90, 3),
@@ -199,12 +184,3 @@ def summarise(milliseconds: Sequence[float]) -> Latency:
         spread=round(p99 / p50, 2),
         milliseconds=tuple(round(value, 4) for value in milliseconds),
     )
-
-
-def no_layers(problem: str) -> Layers:
-    """The record where nothing was seen of single layers."""
-    return Layers(how="", runs=0, layers=(), macs=None, gmacs=None, counted="", problem=problem)
-
-
-def _batch(batch: int, ms: float) -> Batch:
-    return Batch(batch=batch, p50_ms=round(ms, 3), samples_per_s=round(batch / ms * 1000, 1), problem=None)

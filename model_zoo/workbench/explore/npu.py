@@ -1,171 +1,192 @@
-"""On which NPUs the whole graph fits: exported to ONNX, lowered, and given to the QNN compiler of each chipset."""
+"""NPUs that take the whole graph: the model is exported for each of them, and nothing of it is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
-from model_zoo.base.spec import Arrays
+from model_zoo.base.info import CodeGen
+from model_zoo.base.spec import Arrays, TensorSpec
+from model_zoo.pipeline.cache import StageCache, open_cache
+from model_zoo.pipeline.export import run_plan
+from model_zoo.pipeline.options import ExportOptions
+from model_zoo.pipeline.plan import make_plan
+from model_zoo.pipeline.result import ExportResult, TargetResult
+from model_zoo.pipeline.samples import SampleSet
+from model_zoo.runtimes.base import read_samples
+from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import FIRST_HTP, Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
-from model_zoo.toolchains.base import CompileRequest, LoweringRequest, Toolchain
 from model_zoo.toolchains.local.placement import NotWholeError
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
-from model_zoo.workbench.explore.figures import Fit, Group, Npu, Npus, OnCpu
+from model_zoo.utils.hashing import sha256_file
+from model_zoo.workbench.explore.figures import CpuNode, Fit, NpuCheck, NpuChecks, NpuGroup
 
+RUNTIME = TargetRuntime.QNN_CONTEXT_BINARY
+PRECISIONS = (Precision.FLOAT, Precision.W8A8)
 #: Generations of the NPU that are checked unless chipsets are named.
 _GENERATIONS = (68, 73, 75, 79, 81)
 _MOST_LISTED = 50
 
-PRECISIONS = (Precision.FLOAT, Precision.W8A8)
+
+class ExploredSource:
+    """A model that the child process captured: its `Source`, and the `Network` of its only component.
+
+    Args:
+        samples: Inputs, which calibrate a quantized export.
+        real: Whether they are data, not noise.
+        folder: Folder for model.onnx, and for outputs.npz with the outputs of the first sample.
+    """
+
+    name = "explored"
+    arguments: Mapping[str, Any] = {}
+    input_arguments: Mapping[str, Any] = {}
+    code: Mapping[str, tuple[str, ...]] = {"reference": (), "capture": ()}
+    limits = CodeGen(supported_precisions=tuple(Precision))
+
+    def __init__(self, samples: Sequence[Arrays], real: bool, folder: Path) -> None:
+        self._samples, self._real = samples, real
+        self.onnx, self.outputs = folder / "model.onnx", folder / "outputs.npz"
+
+    @cached_property
+    def key(self) -> str:
+        return sha256_file(self.onnx)
+
+    def facts(self) -> dict[str, ComponentFacts]:
+        spec = {name: TensorSpec(value.shape, value.dtype.name) for name, value in self._samples[0].items()}
+        (outputs,) = read_samples(self.outputs)
+        return {self.name: ComponentFacts(inputs=spec, output_names=tuple(outputs))}
+
+    def load(self, component: str, facts: ComponentFacts) -> ExploredSource:
+        return self
+
+    def sample(self) -> tuple[Arrays, bool]:
+        return self._samples[0], self._real
+
+    def run(self, samples: Sequence[Arrays], half: bool = False) -> list[Arrays]:
+        if half:
+            raise ModelZooError("an explored model runs in its own precision only")
+        return read_samples(self.outputs)
+
+    def capture(self, form: str, path: Path) -> None:
+        shutil.copyfile(self.onnx, path)
+
+    def evaluator(self) -> None:
+        return None
+
+    def export(self, precision: Precision, chips: Sequence[Chipset], cache: StageCache) -> ExportResult:
+        """Export the model for chipsets; nothing is run on the emulator."""
+        options = ExportOptions(
+            runtime=RUNTIME,
+            chipset=[chip.name for chip in chips],
+            precision=precision,
+            calibration_data="random",
+            skip_profiling=True,
+            skip_inferencing=True,
+            output_dir=self.onnx.parent / "build",
+        )
+        plan = make_plan(self, options, find_toolchain(), cache)
+        if precision.is_quantized:  # a file of calibration data could not hold inputs of different first sizes
+            pairs = [(sample, None) for sample in self._samples]
+            samples = SampleSet("samples of the exploration", self._real, len(pairs), self.key, lambda: iter(pairs))
+            plan = replace(plan, calibration={self.name: samples})
+        return run_plan(plan, options, cache)
 
 
 def representatives() -> list[Chipset]:
-    """One chipset of each generation: a phone's, with a known VTCM where there is one."""
+    """Return one chipset of each generation: a phone's, with a known VTCM if there is one."""
     known = [chip for chip in chipsets().values() if chip.htp >= FIRST_HTP]
-    found = []
-    for generation in _GENERATIONS:
-        same = [chip for chip in known if chip.htp == generation]
-        found += sorted(same, key=lambda chip: (chip.world != "Mobile", chip.vtcm_assumed))[:1]
-    return found
+    ordered = sorted(known, key=lambda chip: (chip.world != "Mobile", chip.vtcm_assumed))
+    return [next(chip for chip in ordered if chip.htp == generation) for generation in _GENERATIONS]
 
 
 def check_npus(
-    write_onnx: Callable[[Path], None],
     samples: Sequence[Arrays],
     real: bool,
-    wanted: Sequence[tuple[Chipset, Precision]],
-    outputs: Sequence[str],
+    pairs: Sequence[tuple[Chipset, Precision]],
+    capture: Callable[[ExploredSource], None],
     tell: Callable[[str], None],
-) -> Npus:
-    """Compile the graph for each chipset and precision; nothing that is compiled is kept.
+) -> NpuChecks:
+    """Export the model for each chipset and precision; nothing that is compiled is kept.
 
     Args:
-        write_onnx: Writes the model as ONNX of static shapes; raises ModelZooError if it has no such form.
-        samples: Calibrate the quantized graph.
-        real: Whether these are data.
-        tell: Shown what is under way.
+        capture: Writes the model as ONNX of static shapes, and its outputs; raises ModelZooError if it cannot.
+        tell: Callback for what is under way.
     """
-    toolchain = find_toolchain()
-    calibration = f"{len(samples)} {'real' if real else 'synthetic'} sample(s)"
     compiler = ""
-    checks: list[Npu] = []
+    calibration = f"{len(samples)} {'real' if real else 'synthetic'} sample(s)"
+    checks: list[NpuCheck] = []
     try:
-        versions = toolchain.versions(TargetRuntime.QNN_CONTEXT_BINARY)
+        versions = find_toolchain().versions(RUNTIME)
         compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
-        with work_folder() as folder:
+        with work_folder() as folder, open_cache(use_cache=False) as cache:
+            source = ExploredSource(samples, real, folder)
             tell("export to ONNX")
-            write_onnx(folder / "captured.onnx")
-            for precision in dict.fromkeys(precision for _, precision in wanted):
-                chips = [chip for chip, each in wanted if each is precision]
+            capture(source)
+            for precision in dict.fromkeys(precision for _, precision in pairs):
+                chips = [chip for chip, each in pairs if each is precision]
                 tell(f"{precision} for {len(chips)} chipset(s)")
-                checks += _check_precision(toolchain, folder, precision, chips, samples, outputs)
+                checks += check_chipsets(partial(source.export, cache=cache), precision, chips)
     except ModelZooError as error:
-        return Npus(
-            compiler=compiler, calibration=calibration, checks=(), whole=(), not_whole=(), problem=error.message
-        )
-    return Npus(
+        return NpuChecks(compiler=compiler, calibration=calibration, problem=error.message)
+    return NpuChecks(
         compiler=compiler,
         calibration=calibration,
         checks=tuple(checks),
-        whole=_grouped(checks, Fit.WHOLE),
-        not_whole=_grouped(checks, Fit.PARTS),
-        problem=None,
+        whole=_grouped(check for check in checks if check.fit is Fit.WHOLE),
+        not_whole=_grouped(check for check in checks if check.fit is Fit.PARTS),
     )
 
 
-def _grouped(checks: Sequence[Npu], fit: Fit) -> tuple[Group, ...]:
-    by_precision: dict[str, list[str]] = {}
+def _grouped(checks: Iterable[NpuCheck]) -> tuple[NpuGroup, ...]:
+    chips: dict[str, list[str]] = {}
     for check in checks:
-        if check.fit is fit:
-            name = f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})"
-            by_precision.setdefault(check.precision, []).append(name)
-    return tuple(Group(precision=name, chipsets=tuple(chips)) for name, chips in by_precision.items())
+        chips.setdefault(check.precision, []).append(f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})")
+    return tuple(NpuGroup(precision=precision, chipsets=tuple(names)) for precision, names in chips.items())
 
 
-def _check_precision(
-    toolchain: Toolchain,
-    folder: Path,
-    precision: Precision,
-    chips: Sequence[Chipset],
-    samples: Sequence[Arrays],
-    outputs: Sequence[str],
-) -> list[Npu]:
-    possible = [chip for chip in chips if _impossible(chip, precision) is None]
-    lowered: Path | None = None
-    reason = ""
-    if possible:
-        request = LoweringRequest(
-            source=folder / "captured.onnx",
-            runtime=TargetRuntime.QNN_CONTEXT_BINARY,
-            precision=precision,
-            input_names=list(samples[0]),
-            output_names=list(outputs),
-            calibration=lambda: samples,
-            mixed_percentage=30.0,
-            component=f"lowered_{precision}",
-        )
-        try:
-            lowered = folder / toolchain.lower(request, folder).file
-        except ModelZooError as error:
-            reason = error.message
-    found = []
-    for chip in chips:
-        impossible = _impossible(chip, precision)
-        if impossible is not None:
-            found.append(_npu(chip, precision, Fit.NO, reason=impossible))
-        elif lowered is None:
-            found.append(_npu(chip, precision, Fit.FAILED, reason=reason))
-        else:
-            found.append(_compile(toolchain, folder, lowered, chip, precision))
-    return found
-
-
-def _compile(toolchain: Toolchain, folder: Path, lowered: Path, chip: Chipset, precision: Precision) -> Npu:
-    request = CompileRequest(
-        lowered, TargetRuntime.QNN_CONTEXT_BINARY, precision, chip, None, f"{chip.name}-{precision}"
-    )
+def check_chipsets(
+    export: Callable[[Precision, Sequence[Chipset]], ExportResult], precision: Precision, chips: Sequence[Chipset]
+) -> list[NpuCheck]:
+    """Export for all chipsets that the project builds for."""
+    support = find_toolchain().support(RUNTIME)
+    reasons = {chip: support.unsupported_reason(precision, chip) for chip in chips}
+    possible = [chip for chip, reason in reasons.items() if reason is None]
+    results: dict[Chipset | None, TargetResult] = {}
+    failure = ""
     try:
-        compiled = toolchain.compile(request, folder)
-    except NotWholeError as error:
-        placed = error.placement
+        results = {target.chipset: target for target in export(precision, possible).targets} if possible else {}
+    except ModelZooError as error:
+        failure = error.message
+    return [_check(chip, precision, reasons[chip], results.get(chip), failure) for chip in chips]
+
+
+def _check(
+    chip: Chipset, precision: Precision, unsupported: str | None, result: TargetResult | None, failure: str
+) -> NpuCheck:
+    check = NpuCheck(chipset=chip.name, generation=chip.npu, precision=str(precision), fit=Fit.FAILED, reason=failure)
+    if unsupported:
+        return check.model_copy(update={"fit": Fit.NO, "reason": unsupported})
+    if result is None:
+        return check
+    if isinstance(result.error, NotWholeError):
+        placed = result.error.placement
         nodes = tuple(
-            OnCpu(node=each.node or "unnamed", operator=each.op_type, reason=each.reason)
+            CpuNode(node=each.node or "unnamed", operator=each.op_type, reason=each.reason)
             for each in placed.fallbacks[:_MOST_LISTED]
         )
-        return _npu(chip, precision, Fit.PARTS, placed.npu_nodes, placed.nodes, nodes)
-    except ModelZooError as error:
-        return _npu(chip, precision, Fit.FAILED, reason=error.message)
-    return _npu(chip, precision, Fit.WHOLE, compiled.npu_nodes, compiled.nodes)
-
-
-def _impossible(chip: Chipset, precision: Precision) -> str | None:
-    if not chip.has_htp:
-        return f"QNN does not compile for a Hexagon v{chip.htp}"
-    if not precision.is_quantized and not chip.fp16:
-        return "its NPU has no half precision"
-    return None
-
-
-def _npu(
-    chip: Chipset,
-    precision: Precision,
-    fit: Fit,
-    npu_nodes: int | None = None,
-    nodes: int | None = None,
-    on_cpu: tuple[OnCpu, ...] = (),
-    reason: str | None = None,
-) -> Npu:
-    return Npu(
-        chipset=chip.name,
-        generation=chip.npu,
-        precision=str(precision),
-        fit=fit,
-        npu_nodes=npu_nodes,
-        nodes=nodes,
-        on_cpu=on_cpu,
-        reason=reason,
-    )
+        counts = {"npu_nodes": placed.npu_nodes, "nodes": placed.nodes}
+        return check.model_copy(update={"fit": Fit.PARTS, "reason": None, "on_cpu": nodes, **counts})
+    if result.error:
+        return check.model_copy(update={"reason": result.error.message})
+    figures: dict[str, Any] = {"fit": Fit.WHOLE, "reason": None}
+    if compiled := result.components[0].compiled:
+        figures |= {"npu_nodes": compiled.npu_nodes, "nodes": compiled.nodes}
+    return check.model_copy(update=figures)

@@ -63,9 +63,8 @@ _TARGET = re.compile(r"torch\.ops\.(aten\.(\w+)\.\w+)", re.ASCII)
 NUMBERS: dict[str, Callable[..., Any]] = {
     **{
         f"_operator.{name}": getattr(operator, name)
-        for name in ("add", "sub", "mul", "floordiv", "truediv", "mod", "neg")
+        for name in ["add", "sub", "mul", "floordiv", "truediv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge"]
     },
-    **{f"_operator.{name}": getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
     **{"math.ceil": math.ceil, "math.floor": math.floor, "math.trunc": math.trunc},
     **{"torch.sym_max": max, "torch.sym_min": min, "torch.sym_float": float, "torch.sym_not": operator.not_},
 }
@@ -90,5 +89,5 @@ def operator_name(target: str) -> str | None:
     """
     if target in NUMBERS:
         return target
-    found = _TARGET.fullmatch(target)
-    return found[1] if found and (found[2] in _NAMES or found[2].removesuffix("_") in _NAMES) else None
+    match = _TARGET.fullmatch(target)
+    return match[1] if match and (match[2] in _NAMES or match[2].removesuffix("_") in _NAMES) else None

@@ -1,7 +1,4 @@
-"""What an exploration found, step by step: each record is one `outputs/*.json`, and all that reports are made from.
-
-Figures are kept in the unit and the rounding in which they are shown. MB are 10^6 bytes, times are of this machine.
-"""
+"""The record of an exploration: each step leaves one file in outputs/. See `figures` for what was measured."""
 
 from __future__ import annotations
 
@@ -11,25 +8,36 @@ from typing import Any, ClassVar, Literal
 import pydantic
 
 
-class Part(pydantic.BaseModel):
-    """A piece of a record. Unknown fields are errors."""
+class RecordPart(pydantic.BaseModel):
+    """A part of the record. Unknown fields are errors."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    _prefix: str = pydantic.PrivateAttr("")
+
+    def reference(self, field: str) -> str:
+        """The name of a field in a report, e.g. "run.json: latency.p50_ms"."""
+        return f"{self._prefix}{field}"
+
+    def set_references(self, prefix: str) -> None:
+        """Say where this part and those in it stand in outputs/."""
+        self._prefix = prefix
+        for name, value in self:
+            if isinstance(value, RecordPart):
+                value.set_references(f"{prefix}{name}.")
+            for index, each in enumerate(value if isinstance(value, tuple) else ()):
+                if isinstance(each, RecordPart):
+                    each.set_references(f"{prefix}{name}[{index}].")
 
 
-class Record(Part):
-    """One file of the folder outputs/.
-
-    Args:
-        version: Of the layout of the file.
-    """
+class StepRecord(RecordPart):
+    """What one step of an exploration leaves in outputs/."""
 
     file: ClassVar[str]
     version: Literal[1] = 1
 
 
-class Request(Record):
-    """What was asked for: everything that shapes the result. Paths are absolute."""
+class ExploreRequest(StepRecord):
+    """What the user asked for. Paths are absolute."""
 
     file: ClassVar[str] = "request.json"
     model: str
@@ -48,7 +56,7 @@ class Request(Record):
 
 
 class Outcome(StrEnum):
-    """How far an exploration came."""
+    """How an exploration ended."""
 
     UNFINISHED = "unfinished"
     FINISHED = "finished"
@@ -56,15 +64,8 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class State(Record):
-    """Where an exploration stands.
-
-    Args:
-        done: Steps whose record is whole.
-        reason: Why it stopped or failed.
-        started: UTC.
-        resume: The command that goes on.
-    """
+class ExploreState(StepRecord):
+    """How far an exploration came, and the command that goes on; the time is in UTC."""
 
     file: ClassVar[str] = "state.json"
     outcome: Outcome
@@ -74,25 +75,21 @@ class State(Record):
     resume: str
 
 
-class Said(Part):
-    """Something that a file or a name says.
-
-    Args:
-        where: Which file or name.
-    """
+class Claim(RecordPart):
+    """What a file or a name says about the model."""
 
     text: str
     where: str
 
 
-class Identity(Record):
-    """What the file is.
+class Identity(StepRecord):
+    """What the model file is.
 
     Args:
-        parameters: Elements of all tensors of the file; None where its format does not tell.
+        parameters: Elements of all tensors; None if the format does not tell.
         names: Guesses at model or family, the best founded first.
         origin: Claimed sources; nothing was fetched to check them.
-        choices: What a recovery could not settle and assumed, in words.
+        choices: Assumptions of a recovery.
         problems: What is damaged, missing or was refused.
     """
 
@@ -103,8 +100,8 @@ class Identity(Record):
     sha256: str
     tensors: int | None
     parameters: int | None
-    names: tuple[Said, ...]
-    origin: tuple[Said, ...]
+    names: tuple[Claim, ...]
+    origin: tuple[Claim, ...]
     config: dict[str, Any]
     code: str | None
     recovered: str | None
@@ -112,15 +109,12 @@ class Identity(Record):
     problems: tuple[str, ...]
 
 
-class Environment(Record):
-    """Where it runs.
+class Environment(StepRecord):
+    """Where the model runs.
 
     Args:
-        kind: Of the environment taken as current.
-        root: Its folder.
-        candidates: Everything that was found, as "kind: folder".
-        is_running: Whether this program runs in it.
-        accelerators: Names, with their memory.
+        candidates: All environments, as "kind: folder".
+        is_running: Whether this program runs in the one taken as current.
     """
 
     file: ClassVar[str] = "environment.json"
@@ -138,19 +132,19 @@ class Environment(Record):
     packages: dict[str, str]
 
 
-class Status(StrEnum):
-    """Of a required package in the Python that runs this."""
+class PackageStatus(StrEnum):
+    """Whether a required package is installed."""
 
     INSTALLED = "installed"
     MISSING = "missing"
     CONFLICT = "conflict"
 
 
-class Requirement(Part):
-    """One package.
+class Requirement(RecordPart):
+    """One required package.
 
     Args:
-        specifier: Version constraint, e.g. ">=2.0"; empty where none is stated.
+        specifier: Version constraint, e.g. ">=2.0"; empty if none is stated.
         needed: Whether a run waits for it: not of extras, tests or imports that the code can do without.
         where: Who asks for it.
     """
@@ -158,25 +152,25 @@ class Requirement(Part):
     package: str
     specifier: str
     installed: str | None
-    status: Status
+    status: PackageStatus
     needed: bool
     where: tuple[str, ...]
 
 
-class Option(Part):
-    """A way to install what is missing. Nothing was installed."""
+class InstallCommand(RecordPart):
+    """A way to install what is missing; it was not run."""
 
     environment: str
     what: str
     command: str
 
 
-class Requirements(Record):
-    """Which packages the run needs, and which of them are absent."""
+class Requirements(StepRecord):
+    """Packages that the run needs."""
 
     file: ClassVar[str] = "requirements.json"
     requirements: tuple[Requirement, ...]
     missing: tuple[str, ...]
     conflicts: tuple[str, ...]
-    options: tuple[Option, ...]
+    options: tuple[InstallCommand, ...]
     skipped: tuple[str, ...]

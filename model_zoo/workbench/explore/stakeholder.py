@@ -1,352 +1,253 @@
-"""The stakeholder report: what the model is, how it does, where it fits, what speaks against it, what to do next.
-
-Every sentence is made from fields of the records and names them; nothing is said that no field says.
-"""
+"""The stakeholder report: what the model is, how fast it is, where it fits, its risks, and what to do next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
-from model_zoo.workbench.explore.document import Card, Cell, Document, Outputs, Section, Sentence, Table
-from model_zoo.workbench.explore.experiment import (
-    figure_cards,
-    latency_chart,
-    layer_charts,
-    lead,
-    target_table,
-    tensor_table,
+from model_zoo.workbench.explore.document import (
+    Card,
+    Document,
+    ReportTable,
+    Section,
+    Sentence,
+    row_table,
+    say,
+    say_each,
+    show,
+    to_cell,
 )
+from model_zoo.workbench.explore.experiment import figure_cards, latency_chart, layer_charts, lead
+from model_zoo.workbench.explore.figures import (
+    CpuNode,
+    ExplorationRecord,
+    LayerCosts,
+    ModelRun,
+    NpuCheck,
+    NpuChecks,
+    RunInputs,
+    TargetOutcomes,
+    TargetVerdict,
+)
+from model_zoo.workbench.explore.records import Environment
 
 #: p99 over p50 from which times are called uneven.
 _UNEVEN = 2.0
 _MOST_NODES = 8
 
 
-def stakeholder_report(outputs: Outputs) -> Document:
-    """The report for those who decide."""
+def stakeholder_report(record: ExplorationRecord) -> Document:
+    """Make the report for those who decide."""
+    run, npu, targets = record.run, record.npu, record.targets
+    outcomes = row_table(lambda t: t.judgements, targets) if targets else ()
     sections = [
-        Section("What it is", list(_what(outputs))),
-        Section("What it takes and gives", list(_interface(outputs)), list(_interface_tables(outputs))),
-        Section("How fast it is on this machine", list(_speed(outputs)), (), list(_speed_charts(outputs))),
-        Section("Where it fits on the NPU", list(_npu(outputs)), list(_npu_table(outputs))),
-        Section("Targets", list(_targets(outputs)), [table] if (table := target_table(outputs)) else []),
-        Section("Risks", list(_risks(outputs))),
-        Section("Recommendation", list(_recommendation(outputs))),
+        Section("What it is", list(_what(record))),
+        Section("What it takes and gives", list(_interface(record)), list(_tensor_tables(run))),
+        Section("How fast it is on this machine", list(_speed(record)), (), list(_speed_charts(run, record.layers))),
+        Section("Where it fits on the NPU", list(_npu(npu)), list(_npu_table(npu))),
+        Section("Targets", list(_targets(targets)), list(outcomes)),
+        Section("Risks", list(_risks(record))),
+        Section("Recommendation", list(_recommendation(record))),
     ]
     return Document(
-        title=f"{outputs.value('request.json: name')}: what was found",
+        title=f"{record.request.name}: what was found",
         kind="Made from the records of the exploration; each sentence names the fields that it rests on.",
-        lead=lead(outputs),
-        cards=[*figure_cards(outputs), *_npu_card(outputs)],
+        lead=lead(record),
+        cards=[*figure_cards(record), *_npu_cards(npu)],
         sections=[each for each in sections if each.sentences or each.tables or each.charts],
     )
 
 
-def _what(outputs: Outputs) -> Iterator[Sentence]:
-    if "identity.json" not in outputs.files:
+def _what(record: ExplorationRecord) -> Iterator[Sentence]:
+    identity = record.identity
+    if identity is None:
         return
-    yield outputs.say(
-        "The file {path} is in the format {kind} and takes {size} MB.",
-        path="identity.json: path",
-        kind="identity.json: format",
-        size="identity.json: size_mb",
-    )
-    if outputs.has("identity.json: names[0].text"):
-        yield outputs.say(
-            "It goes by the name {name}, as said by the {where}.",
-            name="identity.json: names[0].text",
-            where="identity.json: names[0].where",
-        )
-    for reference in ("run.json: parameters", "identity.json: parameters"):
-        if outputs.has(reference):
-            yield outputs.say("It has {count} parameters.", count=reference)
-            break
-    for index in range(len(outputs.value("identity.json: origin"))):
-        yield outputs.say(
-            "Its source is claimed to be {claim} ({where}); nothing was fetched to check that.",
-            claim=f"identity.json: origin[{index}].text",
-            where=f"identity.json: origin[{index}].where",
-        )
-    if outputs.has("identity.json: code"):
-        yield outputs.say("Its code is {code}.", code="identity.json: code")
+    yield say(lambda i: f"The file {i.path} is in the format {i.format} and takes {i.size_mb:,} MB.", identity)
+    for name in identity.names[:1]:
+        yield say(lambda n: f"It goes by the name {show(n.text)}, as said by the {n.where}.", name)
+    if record.run and record.run.parameters:
+        yield say(lambda run: f"It has {run.parameters:,} parameters.", record.run)
+    elif identity.parameters:
+        yield say(lambda i: f"It has {i.parameters:,} parameters.", identity)
+    for origin in identity.origin:
+        yield say(lambda o: f"It is claimed to be from {show(o.text)} ({o.where}), which was not checked.", origin)
+    if identity.code:
+        yield say(lambda i: f"Its code is {i.code}.", identity)
 
 
-def _interface(outputs: Outputs) -> Iterator[Sentence]:
-    if "inputs.json" not in outputs.files:
+def _interface(record: ExplorationRecord) -> Iterator[Sentence]:
+    inputs = record.inputs
+    if inputs is None:
         return
-    yield outputs.say("What it takes is known from {told}.", told="inputs.json: shapes_from")
-    if outputs.has("inputs.json: real"):
-        yield outputs.say("It was run on real inputs, {origin}.", origin="inputs.json: origin")
-        yield outputs.say("How these were prepared: {how}.", how="inputs.json: preparation")
+    yield say(lambda i: f"What it takes is known from {show(i.shapes_from)}.", inputs)
+    if inputs.real:
+        yield say(lambda i: f"It was run on real inputs, {show(i.origin)}.", inputs)
+        yield say(lambda i: f"How these were prepared: {show(i.preparation)}.", inputs)
     else:
-        yield outputs.say("There were no real inputs; what it was run on is {origin}.", origin="inputs.json: origin")
-    if outputs.has("inputs.json: chosen"):
-        yield outputs.say("Sizes that it leaves open were taken as {sizes}.", sizes="inputs.json: chosen")
+        yield say(lambda i: f"There were no real inputs; what it was run on is {show(i.origin)}.", inputs)
+    if inputs.chosen:
+        yield say(lambda i: f"Sizes that it leaves open were taken as {show(i.chosen)}.", inputs)
 
 
-def _interface_tables(outputs: Outputs) -> Iterator[Table]:
-    for side, what in (("inputs", "input"), ("outputs", "output")):
-        rows = outputs.get(f"run.json: {side}")
-        if rows:
-            yield tensor_table(rows, f"run.json: {side}", what)
+def _tensor_tables(run: ModelRun | None) -> Iterator[ReportTable]:
+    if run:
+        yield from row_table(lambda run: run.inputs, run)
+        yield from row_table(lambda run: run.outputs, run)
 
 
-def _speed(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("run.json: latency"):
-        yield outputs.say(
-            "On {place}, one forward pass takes {median} ms in the median and {slow} ms at the ninetieth percentile, "
-            "over {runs} runs.",
-            place="run.json: place",
-            median="run.json: latency.p50_ms",
-            slow="run.json: latency.p90_ms",
-            runs="run.json: latency.runs",
+def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
+    run, layers = record.run, record.layers
+    if run and run.latency:
+        yield say(lambda r, t: f"One forward pass on {r.place} takes {t.p50_ms:,} ms (median).", run, run.latency)
+        yield say(lambda t: f"The ninetieth percentile of {t.runs:,} runs is {t.p90_ms:,} ms.", run.latency)
+        yield say(lambda r: f"It ran in {r.runtime} on the device {r.device}, {r.threads} threads an operator.", run)
+    if run and run.cold:
+        yield say(
+            lambda c: f"From process start to first output: {c.total_ms:,} ms, loading {c.load_ms:,} ms.", run.cold
         )
-        yield outputs.say(
-            "That was measured in {runtime} on the device {device}, with {threads} threads for each operator.",
-            runtime="run.json: runtime",
-            device="run.json: device",
-            threads="run.json: threads",
-        )
-    if outputs.has("run.json: cold"):
-        yield outputs.say(
-            "From the start of a process to the first answer it takes {total} ms, of which {load} ms go into loading "
-            "the model.",
-            total="run.json: cold.total_ms",
-            load="run.json: cold.load_ms",
-        )
-    if outputs.has("run.json: best_samples_per_s"):
-        yield outputs.say(
-            "The best throughput is {rate} samples a second, at batch {batch}.",
-            rate="run.json: best_samples_per_s",
-            batch="run.json: best_batch",
-        )
-    if outputs.has("run.json: memory"):
-        yield outputs.say(
-            "The process takes {peak} MB at most, {model} MB of them for the model and its run.",
-            peak="run.json: memory.peak_mb",
-            model="run.json: memory.model_mb",
-        )
-    if outputs.has("layers.json: macs"):
-        yield outputs.say("A forward pass does {macs} billion multiply-accumulates.", macs="layers.json: gmacs")
-    index = _slowest(outputs)
-    if index is not None:
-        yield outputs.say(
-            "The slowest layer is {name} ({kind}), with {share} percent of the time of all layers.",
-            name=f"layers.json: layers[{index}].name",
-            kind=f"layers.json: layers[{index}].kind",
-            share=f"layers.json: layers[{index}].share",
-        )
+    if run and run.best_samples_per_s:
+        yield say(lambda r: f"The best throughput is {r.best_samples_per_s:,} samples/s, at batch {r.best_batch}.", run)
+    if run and run.memory:
+        yield say(lambda m: f"The process takes at most {m.peak_mb:,} MB, {m.model_mb:,} MB for the model.", run.memory)
+    if layers and layers.macs:
+        yield say(lambda all_: f"A forward pass does {all_.gmacs:,} billion multiply-accumulates.", layers)
+    if timed := [layer for layer in layers.layers if layer.ms] if layers else []:
+        slowest = max(timed, key=lambda layer: layer.ms or 0.0)
+        yield say(lambda s: f"The slowest layer, {s.name} ({s.kind}), takes {s.share} percent of the time.", slowest)
 
 
-def _slowest(outputs: Outputs) -> int | None:
-    timed = [(each["ms"], index) for index, each in enumerate(outputs.get("layers.json: layers", [])) if each["ms"]]
-    return max(timed)[1] if timed else None
+def _speed_charts(run: ModelRun | None, layers: LayerCosts | None) -> Iterator[str]:
+    if run and run.latency:
+        yield latency_chart(run.latency)
+    if layers:
+        yield from islice(layer_charts(layers.layers), 1)
 
 
-def _speed_charts(outputs: Outputs) -> Iterator[str]:
-    if outputs.has("run.json: latency"):
-        yield latency_chart(outputs)
-    yield from layer_charts(outputs.get("layers.json: layers", []))[:1]
-
-
-def _npu(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("npu.json: problem"):
-        yield outputs.say("Whether it fits on an NPU was not checked: {problem}.", problem="npu.json: problem")
+def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
+    if npu is None:
         return
-    said_of = {
-        "whole": "In {precision}, the whole graph fits on the NPU of {chipsets}.",
-        "not_whole": "In {precision}, only parts of the graph fit on the NPU of {chipsets}.",
-    }
-    for key, template in said_of.items():
-        for index in range(len(outputs.get(f"npu.json: {key}", []))):
-            group = f"npu.json: {key}[{index}]"
-            yield outputs.say(template, precision=f"{group}.precision", chipsets=f"{group}.chipsets")
-    if outputs.has("npu.json: checks"):
-        yield outputs.say(
-            "The compiler said so on this machine ({compiler}); the quantized graph was calibrated with {calibration}.",
-            compiler="npu.json: compiler",
-            calibration="npu.json: calibration",
-        )
-    said = set[tuple[str, str]]()
-    for number, check in enumerate(outputs.get("npu.json: checks", [])):
-        for place, node in enumerate(check["on_cpu"]):
-            if (node["node"], node["reason"]) in said or len(said) == _MOST_NODES:
-                continue
-            said.add((node["node"], node["reason"]))
-            yield outputs.say(
-                "{chipset} would run the node {node} ({operator}) on the CPU in {precision}: {reason}.",
-                chipset=f"npu.json: checks[{number}].chipset",
-                node=f"npu.json: checks[{number}].on_cpu[{place}].node",
-                operator=f"npu.json: checks[{number}].on_cpu[{place}].operator",
-                precision=f"npu.json: checks[{number}].precision",
-                reason=f"npu.json: checks[{number}].on_cpu[{place}].reason",
-            )
+    if npu.problem:
+        yield say(lambda n: f"Whether it fits on an NPU was not checked: {show(n.problem)}.", npu)
+    for group in npu.whole:
+        yield say(lambda g: f"In {g.precision}, the whole graph fits on the NPU of {show(g.chipsets)}.", group)
+    for group in npu.not_whole:
+        yield say(lambda g: f"In {g.precision}, only parts of the graph fit on the NPU of {show(g.chipsets)}.", group)
+    if npu.checks:
+        yield say(lambda n: f"So says the compiler on this machine ({n.compiler}).", npu)
+        yield say(lambda n: f"The quantized graph was calibrated with {n.calibration}.", npu)
+    seen = set[tuple[str, str]]()
+    for check, node in ((each, node) for each in npu.checks for node in each.on_cpu):
+        if (node.node, node.reason) not in seen and len(seen) < _MOST_NODES:
+            seen.add((node.node, node.reason))
+            yield say(_cpu_node, check, node)
 
 
-def _npu_table(outputs: Outputs) -> Iterator[Table]:
+def _cpu_node(check: NpuCheck, node: CpuNode) -> str:
+    where = f"{check.chipset} would run the node {node.node} ({node.operator}) on the CPU in {check.precision}"
+    return f"{where}: {show(node.reason)}."
+
+
+def _npu_table(npu: NpuChecks | None) -> Iterator[ReportTable]:
     """Chipsets down, precisions across."""
-    checks = outputs.get("npu.json: checks")
-    if not checks:
+    if npu and npu.checks:
+        precisions = list(dict.fromkeys(check.precision for check in npu.checks))
+        fits = {(check.chipset, check.precision): check.fit for check in npu.checks}
+        rows = {}
+        for check in npu.checks:
+            row = (fits.get((check.chipset, precision), "not checked") for precision in precisions)
+            rows[check.chipset] = tuple(map(to_cell, (check.chipset.removeprefix("qualcomm-"), check.generation, *row)))
+        yield ReportTable(("chipset", "NPU", *precisions), tuple(rows.values()), npu.reference("checks"))
+
+
+def _npu_cards(npu: NpuChecks | None) -> Iterator[Card]:
+    for group in npu.whole if npu else ():
+        yield Card(f"whole on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), "good")
+    for group in npu.not_whole if npu else ():
+        yield Card(f"in parts on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), "bad")
+
+
+def _targets(targets: TargetOutcomes | None) -> Iterator[Sentence]:
+    if targets:
+        yield say(
+            lambda t: f"Targets of {t.source}: {t.met} met, {t.missed} missed, {t.not_measured} not measured.", targets
+        )
+
+
+def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
+    identity, needs, run = record.identity, record.requirements, record.run
+    if run and run.failure:
+        yield say(lambda failure: f"It does not run: {failure.step}: {show(failure.message)}.", run.failure)
+    if needs and needs.missing:
+        yield say(lambda n: f"Packages are missing here: {show(n.missing)}.", needs)
+    if needs and needs.conflicts:
+        yield say(lambda n: f"Other versions are installed than its code asks for: {show(n.conflicts)}.", needs)
+    for output in run.outputs if run else ():
+        if not output.finite:
+            yield say(lambda o: f"Output {o.name} has NaN or infinite values (all finite: {show(o.finite)}).", output)
+    if run and run.outputs_repeat is False:
+        yield say(lambda r: f"The same input gave other outputs again (repeated: {show(r.outputs_repeat)}).", run)
+    yield from _input_risks(record.inputs)
+    if identity:
+        yield from say_each(lambda choice: f"Assumed in its recovery: {show(choice)}.", lambda i: i.choices, identity)
+        yield from say_each(lambda problem: f"About the file: {show(problem)}.", lambda i: i.problems, identity)
+    yield from _time_risks(run, record.environment)
+    if identity and not identity.origin:
+        yield say(lambda i: f"Nothing says where the file comes from; its sha256 is {i.sha256}.", identity)
+
+
+def _input_risks(inputs: RunInputs | None) -> Iterator[Sentence]:
+    if inputs and not inputs.real:
+        yield say(
+            lambda i: f"Its outputs mean nothing: its inputs are {show(i.origin)} (real: {show(i.real)}).", inputs
+        )
+    if inputs and inputs.shapes_from.startswith("a trial"):
+        yield say(lambda i: f"Nothing declares its inputs; what runs was found by {show(i.shapes_from)}.", inputs)
+    if inputs and inputs.preparation.startswith("pictures"):
+        yield say(
+            lambda i: f"How it wants its pictures prepared is not known; done was: {show(i.preparation)}.", inputs
+        )
+
+
+def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterator[Sentence]:
+    if run and run.is_busy and environment:
+        busy = "The machine was busy, so times are too long"
+        yield say(lambda r, e: f"{busy} ({show(r.is_busy)}): {r.load} processes on {e.cores} cores.", run, environment)
+    if run and run.latency and run.latency.spread >= _UNEVEN:
+        yield say(lambda t: f"Times are uneven: the slowest percent takes {t.spread:,} times the median.", run.latency)
+    if environment and not environment.is_running:
+        yield say(
+            lambda e: f"{e.python} ran it, which is not of the current environment, {e.kind} in {e.root}.", environment
+        )
+    if run and run.latency:
+        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone or another computer.", run)
+
+
+def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
+    needs, run, identity, inputs = record.requirements, record.run, record.identity, record.inputs
+    if needs and needs.missing and run is None:
+        yield say(lambda o: f"Install what is missing, e.g. by `{o.command}`.", needs.options[0])
+        yield say(lambda state: f"Then go on with `{state.resume}`.", record.state)
         return
-    precisions = list(dict.fromkeys(check["precision"] for check in checks))
-    by_chipset: dict[tuple[str, str], dict[str, str]] = {}
-    for check in checks:
-        by_chipset.setdefault((check["chipset"], check["generation"]), {})[check["precision"]] = check["fit"]
-    marks = {"whole": "good", "in parts": "bad", "failed": "bad"}
-    rows = tuple(
-        (
-            Cell(chipset.removeprefix("qualcomm-")),
-            Cell(generation),
-            *(Cell(fits.get(each, "not checked"), marks.get(fits.get(each, ""), "")) for each in precisions),
-        )
-        for (chipset, generation), fits in by_chipset.items()
-    )
-    yield Table(("chipset", "NPU", *precisions), rows, "npu.json: checks")
-
-
-def _npu_card(outputs: Outputs) -> Iterator[Card]:
-    for key, label, mark in (("whole", "whole on the NPU", "good"), ("not_whole", "in parts on the NPU", "bad")):
-        for index, group in enumerate(outputs.get(f"npu.json: {key}", [])):
-            value = outputs.say("{chipsets}", chipsets=f"npu.json: {key}[{index}].chipsets")
-            yield Card(f"{label}, {group['precision']}", value, mark)
-
-
-def _targets(outputs: Outputs) -> Iterator[Sentence]:
-    if "targets.json" in outputs.files:
-        yield outputs.say(
-            "Of the targets in {file}, {met} are met, {missed} are missed and {unknown} were not measured.",
-            file="targets.json: source",
-            met="targets.json: met",
-            missed="targets.json: missed",
-            unknown="targets.json: not_measured",
-        )
-
-
-def _risks(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("run.json: failure"):
-        yield outputs.say(
-            "It does not run: {step}: {message}.", step="run.json: failure.step", message="run.json: failure.message"
-        )
-    if outputs.has("requirements.json: missing"):
-        yield outputs.say("Packages are missing here: {names}.", names="requirements.json: missing")
-    if outputs.has("requirements.json: conflicts"):
-        yield outputs.say(
-            "Other versions are installed than its code asks for: {names}.", names="requirements.json: conflicts"
-        )
-    for index, output in enumerate(outputs.get("run.json: outputs", [])):
-        if not output["finite"]:
-            yield outputs.say(
-                "Its output {name} holds NaN or infinite values, so its weights or its input are broken "
-                "(all finite: {finite}).",
-                name=f"run.json: outputs[{index}].name",
-                finite=f"run.json: outputs[{index}].finite",
-            )
-    if outputs.get("run.json: outputs_repeat") is False:
-        yield outputs.say(
-            "The same input gave other outputs the second time (repeated: {repeat}).", repeat="run.json: outputs_repeat"
-        )
-    yield from _input_risks(outputs)
-    for index in range(len(outputs.get("identity.json: choices", []))):
-        yield outputs.say(
-            "Its code was recovered and this was assumed: {choice}.", choice=f"identity.json: choices[{index}]"
-        )
-    for index in range(len(outputs.get("identity.json: problems", []))):
-        yield outputs.say("About the file: {problem}.", problem=f"identity.json: problems[{index}]")
-    if outputs.has("run.json: is_busy"):
-        yield outputs.say(
-            "This machine was busy, with {load} other processes running on {cores} cores (busy: {busy}): times are "
-            "longer than on one that is idle.",
-            load="run.json: load",
-            cores="environment.json: cores",
-            busy="run.json: is_busy",
-        )
-    if outputs.get("run.json: latency.spread", 0) >= _UNEVEN:
-        yield outputs.say(
-            "Times are uneven: the slowest percent takes {spread} times the median.", spread="run.json: latency.spread"
-        )
-    if outputs.get("environment.json: is_running") is False:
-        yield outputs.say(
-            "It was run by {python}, which is not the environment taken as current, {kind} in {root}.",
-            python="environment.json: python",
-            kind="environment.json: kind",
-            root="environment.json: root",
-        )
-    if outputs.has("run.json: latency"):
-        yield outputs.say(
-            "All times are of {place}: they say nothing about a phone, a car or another computer.",
-            place="run.json: place",
-        )
-    if "identity.json" in outputs.files and not outputs.has("identity.json: origin"):
-        yield outputs.say(
-            "Nothing says where the file comes from; it is known only by its sha256 {sha256}.",
-            sha256="identity.json: sha256",
-        )
-
-
-def _input_risks(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.get("inputs.json: real") is False:
-        yield outputs.say(
-            "Its outputs mean nothing, because its inputs are {origin} (real: {real}).",
-            origin="inputs.json: origin",
-            real="inputs.json: real",
-        )
-    if str(outputs.get("inputs.json: shapes_from", "")).startswith("a trial"):
-        yield outputs.say(
-            "Nothing declares the shape of its input; it is no more than one that runs, from {told}.",
-            told="inputs.json: shapes_from",
-        )
-    if outputs.get("inputs.json: preparation", "").startswith("pictures"):
-        yield outputs.say(
-            "How the model wants its pictures prepared is not known; done was: {how}.", how="inputs.json: preparation"
-        )
-
-
-def _recommendation(outputs: Outputs) -> Iterator[Sentence]:
-    if outputs.has("requirements.json: missing") and "run.json" not in outputs.files:
-        yield outputs.say(
-            "Install what is missing, e.g. by `{command}`, then go on with `{resume}`.",
-            command="requirements.json: options[0].command",
-            resume="state.json: resume",
-        )
+    if run and run.failure:
+        yield say(lambda f: f"Do not plan with this file before it runs: {show(f.message)}.", run.failure)
         return
-    if outputs.has("run.json: failure"):
-        yield outputs.say("Do not plan with this file before it runs: {message}.", message="run.json: failure.message")
+    if identity and run and not all(output.finite for output in run.outputs):
+        yield say(lambda i: f"Get the file again before anything else: sha256 {i.sha256}.", identity)
         return
-    if any(not output["finite"] for output in outputs.get("run.json: outputs", [])):
-        yield outputs.say("Get the file again before anything else: sha256 {sha256}.", sha256="identity.json: sha256")
-        return
-    if outputs.has("npu.json: whole"):
-        yield outputs.say(
-            "Go on with {precision} for {chipset}: export it there, and compare its outputs with those of this machine "
-            "on real inputs.",
-            precision="npu.json: whole[0].precision",
-            chipset="npu.json: whole[0].chipsets[0]",
-        )
-    elif outputs.has("npu.json: not_whole"):
-        index = next(i for i, check in enumerate(outputs.value("npu.json: checks")) if check["on_cpu"])
-        yield outputs.say(
-            "Rewrite the node {node} ({operator}) first: {reason}.",
-            node=f"npu.json: checks[{index}].on_cpu[0].node",
-            operator=f"npu.json: checks[{index}].on_cpu[0].operator",
-            reason=f"npu.json: checks[{index}].on_cpu[0].reason",
-        )
-    elif outputs.has("npu.json: problem"):
-        yield outputs.say(
-            "For the NPU, bring it into a form that can be checked: {problem}.", problem="npu.json: problem"
-        )
-    if outputs.get("inputs.json: real") is False:
-        yield outputs.say(
-            "Run it again with real inputs by --input before its outputs are trusted (real: {real}).",
-            real="inputs.json: real",
-        )
-    if outputs.get("targets.json: missed", 0):
-        index = next(
-            i for i, each in enumerate(outputs.value("targets.json: judgements")) if each["verdict"] == "missed"
-        )
-        yield outputs.say(
-            "The first target that is missed is {target}: wanted {wanted}, found {found} {unit}.",
-            target=f"targets.json: judgements[{index}].target",
-            wanted=f"targets.json: judgements[{index}].wanted",
-            found=f"targets.json: judgements[{index}].found",
-            unit=f"targets.json: judgements[{index}].unit",
-        )
+    yield from _next_on_npu(record.npu)
+    if inputs and not inputs.real:
+        yield say(lambda i: f"Run it again with real inputs by --input (real: {show(i.real)}).", inputs)
+    outcomes = record.targets.judgements if record.targets else ()
+    for outcome in [each for each in outcomes if each.verdict is TargetVerdict.MISSED][:1]:
+        yield say(lambda o: f"Missed first: {o.target}, wanted {o.wanted}, found {show(o.found)} {o.unit}.", outcome)
+
+
+def _next_on_npu(npu: NpuChecks | None) -> Iterator[Sentence]:
+    if npu and npu.whole:
+        compare = "compare its outputs with those of this machine on real inputs"
+        yield say(lambda g: f"Export it in {g.precision} for {g.chipsets[0]}, and {compare}.", npu.whole[0])
+    elif npu and npu.not_whole:
+        node = next(check.on_cpu[0] for check in npu.checks if check.on_cpu)
+        yield say(lambda n: f"Rewrite the node {n.node} ({n.operator}) first: {show(n.reason)}.", node)
+    elif npu and npu.problem:
+        yield say(lambda n: f"For the NPU, bring it into a form that can be checked: {show(n.problem)}.", npu)

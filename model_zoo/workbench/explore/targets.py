@@ -1,34 +1,38 @@
-"""The user's targets: read from a YAML file, judged by what was measured here."""
+"""The user's targets: read from a YAML file, and compared with what was measured here."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
 import yaml
 
-from model_zoo.base.info import ChipsetName, PrecisionName
+from model_zoo.base.info import ChipsetName, PrecisionName, Schema
 from model_zoo.targets.precision import Precision
-from model_zoo.utils.errors import UserError
+from model_zoo.utils.errors import UserError, first_line, nearest
 from model_zoo.utils.paths import is_plain_file
-from model_zoo.workbench.explore.figures import Fit, Judgement, Judgements, Layers, Npus, Run, Verdict
+from model_zoo.workbench.explore.figures import (
+    Fit,
+    LayerCosts,
+    ModelRun,
+    NpuChecks,
+    TargetOutcome,
+    TargetOutcomes,
+    TargetVerdict,
+)
 from model_zoo.workbench.explore.records import Identity
 
-EXAMPLE = "latency_ms: {p50: 20, p90: 30}"
+_EXAMPLE = "latency_ms: {p50: 20, p90: 30}"
 _MAX_BYTES = 2**16
 
 Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
-class _Strict(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-
-class LatencyTarget(_Strict):
+class LatencyTarget(Schema):
     """At most this many milliseconds for one forward pass.
 
     Args:
@@ -42,14 +46,14 @@ class LatencyTarget(_Strict):
     device: str | None = None
 
 
-class NpuTarget(_Strict):
+class NpuTarget(Schema):
     """The whole graph runs on the NPU of a chipset."""
 
     chipset: ChipsetName
     precision: PrecisionName = Precision.W8A8
 
 
-class Targets(_Strict):
+class Targets(Schema):
     """What a targets.yaml may say.
 
     Args:
@@ -60,14 +64,14 @@ class Targets(_Strict):
         quality: Least scores by metric; never measured here, because a score needs labelled data.
     """
 
-    latency_ms: list[LatencyTarget] = []
+    latency_ms: tuple[LatencyTarget, ...] = ()
     throughput: Positive | None = None
     memory_mb: Positive | None = None
     parameters: Positive | None = None
     macs: Positive | None = None
     size_mb: Positive | None = None
-    npu: list[NpuTarget] = []
-    quality: dict[str, float] = {}
+    npu: tuple[NpuTarget, ...] = ()
+    quality: Mapping[str, float] = {}
 
     @pydantic.field_validator("latency_ms", "npu", mode="before")
     @classmethod
@@ -81,142 +85,147 @@ def read_targets(file: Path) -> Targets:
     Raises:
         UserError: With file and line: it is missing, no YAML, or says something that is no target.
     """
+    example = f"a file such as: {_EXAMPLE}"
     try:
         if file.exists() and not is_plain_file(file):
-            raise UserError(
-                f"--targets {file}: targets are names with values, and this is empty or no plain file",
-                f"a file such as: {EXAMPLE}",
-            )
+            problem = "targets are names with values, and this is empty or no plain file"
+            raise UserError(f"--targets {file}: {problem}", example)
         if file.stat().st_size > _MAX_BYTES:
             raise UserError(f"{file} is too large for a list of targets: {file.stat().st_size} bytes")
         text = file.read_text(encoding="utf-8")
-        value = yaml.safe_load(text)
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        value, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:
-        raise UserError(f"--targets {file}: {error.strerror}", f"a file such as: {EXAMPLE}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise UserError(f"--targets {file}: {error.strerror}", example) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{file}:{mark.line + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{where}: no YAML: {problem}") from error
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise UserError(f"{file}{f':{mark.line + 1}' if mark else ''}: no YAML: {problem}") from error
     if not isinstance(value, dict) or not value:
-        raise UserError(f"{file}:1: targets are names with values", f"such as: {EXAMPLE}")
+        raise UserError(f"{file}:1: targets are names with values", f"such as: {_EXAMPLE}")
     try:
         return Targets.model_validate(value)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
-        path = [part for part in first["loc"] if not isinstance(part, int) or isinstance(tree, yaml.MappingNode)]
-        where = f"{file}:{_line(tree, path)}"
-        name = ".".join(map(str, path))
+        where = f"{file}:{_line(tree, first['loc'])}"
+        name = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{where}: unknown key '{path[-1]}'", _nearest(path)) from error
+            raise UserError(f"{where}: unknown key '{first['loc'][-1]}'", _nearest(first["loc"])) from error
         raise UserError(f"{where}: {name}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-def _nearest(path: list[Any]) -> str:
-    kinds: dict[str, type[_Strict]] = {"latency_ms": LatencyTarget, "npu": NpuTarget}
-    valid = list((kinds.get(str(path[0]), Targets) if len(path) > 1 else Targets).model_fields)
-    near = difflib.get_close_matches(str(path[-1]), valid, n=1, cutoff=0.4)
-    return (f"did you mean {near[0]}? " if near else "") + f"valid: {', '.join(valid)}"
+def _nearest(path: Sequence[int | str]) -> str:
+    inner: dict[str, type[Schema]] = {"latency_ms": LatencyTarget, "npu": NpuTarget}
+    kind = inner.get(str(path[0]), Targets) if len(path) > 1 else Targets
+    near = nearest(str(path[-1]), kind.model_fields, most=1)
+    return (f"did you mean {near[0]}? " if near else "") + f"valid: {', '.join(kind.model_fields)}"
 
 
-def _line(node: Any, path: list[Any]) -> int:
-    """The line of the deepest part of the path that is in the file."""
-    line: int = node.start_mark.line + 1
+def _line(node: Any, path: Sequence[int | str]) -> int:
+    """Find the line of the deepest part of the path that is in the file."""
+    line: int = node.start_mark.line
     for part in path:
+        inner: Any = None
         if isinstance(node, yaml.MappingNode):
-            pair = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if pair is None:
-                continue  # an index where one item is written without a list
-            line, node = pair[0].start_mark.line + 1, pair[1]
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, inner = key.start_mark.line, value
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
+            inner = node.value[part]
+            line = inner.start_mark.line
+        node = inner or node  # an index leads nowhere if one item is written without a list
+    return line + 1
 
 
-def judge(
-    targets: Targets, source: Path, identity: Identity, run: Run | None, layers: Layers | None, npus: Npus | None
-) -> Judgements:
-    """Hold each target against its figure. A time of this machine never judges a target for a device."""
-    found = (
+def compare(
+    targets: Targets,
+    source: str,
+    identity: Identity,
+    run: ModelRun | None,
+    layers: LayerCosts | None,
+    npus: NpuChecks | None,
+) -> TargetOutcomes:
+    """Compare each target with its figure. A time of this machine never decides a target for a device."""
+    outcomes = (
         *_latencies(targets, run),
-        *_figures(targets, identity, run, layers),
-        *_npus(targets, npus),
+        *_limits(targets, identity, run, layers),
+        *(_npu(target, npus) for target in targets.npu),
         *(
-            _unmeasured(f"quality {name}", f"at least {value:g}", "", "a score needs labelled data")
+            _outcome(f"quality {name}", f"at least {value:g}", "", None, reason="a score needs labelled data")
             for name, value in targets.quality.items()
         ),
     )
-    counts = {verdict: sum(each.verdict is verdict for each in found) for verdict in Verdict}
-    return Judgements(
-        source=str(source),
-        judgements=found,
-        met=counts[Verdict.MET],
-        missed=counts[Verdict.MISSED],
-        not_measured=counts[Verdict.NOT_MEASURED],
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    return TargetOutcomes(
+        source=source,
+        judgements=outcomes,
+        met=counts[TargetVerdict.MET],
+        missed=counts[TargetVerdict.MISSED],
+        not_measured=counts[TargetVerdict.NOT_MEASURED],
     )
 
 
-def _latencies(targets: Targets, run: Run | None) -> Iterator[Judgement]:
-    latency = run.latency if run else None
+def _latencies(targets: Targets, run: ModelRun | None) -> Iterator[TargetOutcome]:
     for target in targets.latency_ms:
-        for name in ("p50", "p90", "p99", "max"):
-            limit = getattr(target, name)
-            if limit is None:
+        for name, limit in target:
+            if not isinstance(limit, float):
                 continue
-            wanted, what = f"at most {limit:,.15g} ms", f"latency {name}"
+            title, wanted = f"latency {name}", f"at most {limit:,.15g} ms"
             if target.device is not None:
                 reason = f"not measured here: {target.device} is another machine"
-                yield _unmeasured(f"{what} on {target.device}", wanted, "ms", reason)
-            elif run is None or latency is None:
-                yield _unmeasured(what, wanted, "ms", "the model did not run")
+                yield _outcome(f"{title} on {target.device}", wanted, "ms", None, reason=reason)
+            elif run is None or run.latency is None:
+                yield _outcome(title, wanted, "ms", None, reason="the model did not run")
             else:
-                value = getattr(latency, f"{name}_ms")
-                yield _judged(what, wanted, value, "ms", value <= limit, run.place)
+                ms: float = getattr(run.latency, f"{name}_ms")
+                yield _outcome(title, wanted, "ms", ms, ms <= limit, run.place)
 
 
-def _figures(targets: Targets, identity: Identity, run: Run | None, layers: Layers | None) -> Iterator[Judgement]:
+def _limits(
+    targets: Targets, identity: Identity, run: ModelRun | None, layers: LayerCosts | None
+) -> Iterator[TargetOutcome]:
     place = run.place if run else ""
     memory = run.memory.model_mb if run and run.memory else None
     parameters = (run.parameters if run else None) or identity.parameters
-    rows = [
-        ("throughput", targets.throughput, run.best_samples_per_s if run else None, "samples/s", place),
+    rate = run.best_samples_per_s if run else None
+    for name, limit, figure, unit, where in (
+        ("throughput", targets.throughput, rate, "samples/s", place),
         ("memory_mb", targets.memory_mb, memory, "MB", place),
         ("parameters", targets.parameters, parameters, "", "the file"),
         ("macs", targets.macs, layers.macs if layers else None, "", "counted while it ran"),
         ("size_mb", targets.size_mb, identity.size_mb, "MB", "the file"),
-    ]
-    for name, limit, value, unit, where in rows:
+    ):
         if limit is None:
             continue
-        least = name == "throughput"
-        wanted = f"{'at least' if least else 'at most'} {limit:,.15g}{f' {unit}' if unit else ''}"
-        if value is None or not math.isfinite(value):
-            yield _unmeasured(name, wanted, unit, "there is no figure")
+        is_least = name == "throughput"
+        wanted = f"{'at least' if is_least else 'at most'} {limit:,.15g} {unit}".strip()
+        if figure is None or not math.isfinite(figure):
+            yield _outcome(name, wanted, unit, None, reason="there is no figure")
         else:
-            yield _judged(name, wanted, value, unit, value >= limit if least else value <= limit, where)
+            yield _outcome(name, wanted, unit, figure, figure >= limit if is_least else figure <= limit, where)
 
 
-def _npus(targets: Targets, npus: Npus | None) -> Iterator[Judgement]:
-    for target in targets.npu:
-        what = f"npu {target.chipset} {target.precision}"
-        checks = npus.checks if npus else ()
-        check = next((c for c in checks if (c.chipset, c.precision) == (target.chipset, target.precision)), None)
-        if check is None or check.fit is Fit.FAILED:
-            reason = check.reason if check else (npus.problem if npus else None) or "it was not checked"
-            yield _unmeasured(what, "whole graph", "", reason or "it was not checked")
-        else:
-            place = f"{npus.compiler if npus else ''}, on this machine"
-            yield _judged(what, "whole graph", str(check.fit), "", check.fit is Fit.WHOLE, place)
+def _npu(target: NpuTarget, npus: NpuChecks | None) -> TargetOutcome:
+    title, unchecked = f"npu {target.chipset} {target.precision}", "it was not checked"
+    pairs = {(check.chipset, check.precision): check for check in (npus.checks if npus else ())}
+    check = pairs.get((target.chipset, target.precision))
+    if npus is None or check is None:
+        return _outcome(title, "whole graph", "", None, reason=(npus.problem if npus else None) or unchecked)
+    if check.fit is Fit.FAILED:
+        return _outcome(title, "whole graph", "", None, reason=check.reason or unchecked)
+    place = f"{npus.compiler}, on this machine"
+    return _outcome(title, "whole graph", "", str(check.fit), check.fit is Fit.WHOLE, place)
 
 
-def _judged(target: str, wanted: str, found: int | float | str, unit: str, met: bool, place: str) -> Judgement:
-    verdict = Verdict.MET if met else Verdict.MISSED
-    return Judgement(target=target, wanted=wanted, found=found, unit=unit, verdict=verdict, place=place, reason=None)
-
-
-def _unmeasured(target: str, wanted: str, unit: str, reason: str) -> Judgement:
-    return Judgement(
-        target=target, wanted=wanted, found=None, unit=unit, verdict=Verdict.NOT_MEASURED, place="", reason=reason
+def _outcome(
+    target: str,
+    wanted: str,
+    unit: str,
+    figure: float | str | None,
+    met: bool = False,
+    place: str = "",
+    reason: str | None = None,
+) -> TargetOutcome:
+    verdict = TargetVerdict.MET if met else TargetVerdict.MISSED if figure is not None else TargetVerdict.NOT_MEASURED
+    return TargetOutcome(
+        target=target, wanted=wanted, found=figure, unit=unit, verdict=verdict, place=place, reason=reason
     )

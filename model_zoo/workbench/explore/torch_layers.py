@@ -12,154 +12,126 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model_zoo.workbench.explore.figures import Layers
-from model_zoo.workbench.explore.interpreter import Label, Program, Watch
-from model_zoo.workbench.explore.subject import shared_layers
+from model_zoo.workbench.explore.figures import LayerCosts
+from model_zoo.workbench.explore.interpreter import Program, StepLabel, StepObserver
+from model_zoo.workbench.explore.loaded_model import layer_cost, layer_costs
 
 _COUNTED = "matrix products, convolutions and attention, half of the operations that torch counts"
 _WARM_UP = 2
 
 
-def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: int, device: str) -> Layers:
-    """Time each module that has none inside, by hooks around its forward; work is counted in a run of its own."""
+def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: int, device: str) -> LayerCosts:
+    """Time each innermost module by hooks around its forward, and count its work in a run of its own."""
     leaves = {name: each for name, each in module.named_modules() if not any(each.children())}
-    times: dict[str, float] = defaultdict(float)
+    times: dict[str, float] = {}  # in the order of the first calls
     started: dict[str, float] = {}
-    order: list[str] = []
 
-    def before(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            _wait(device)
-            started[name] = time.perf_counter()
+    def before(name: str, *_: Any) -> None:
+        _synchronize(device)
+        started[name] = time.perf_counter()
 
-        return hook
-
-    def after(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            _wait(device)
-            if name not in times:
-                order.append(name)
-            times[name] += time.perf_counter() - started[name]
-
-        return hook
+    def after(name: str, *_: Any) -> None:
+        _synchronize(device)
+        times[name] = times.get(name, 0.0) + time.perf_counter() - started[name]
 
     with torch.inference_mode():
         for _ in range(_WARM_UP):
             module(*inputs)
         handles: list[Any] = []
         for name, leaf in leaves.items():
-            handles += [leaf.register_forward_pre_hook(before(name)), leaf.register_forward_hook(after(name))]
+            handles.append(leaf.register_forward_pre_hook(partial(before, name)))
+            handles.append(leaf.register_forward_hook(partial(after, name)))
         for _ in range(runs):
             module(*inputs)
         for handle in handles:
             handle.remove()
     macs = _macs_by_module(module, inputs)
-    prefix = type(module).__name__
-    found: list[tuple[str, str, float | None, int | None, int]] = []
-    for name in [*order, *(name for name in leaves if name not in times)]:
+    root = type(module).__name__
+    costs = []
+    for name in {**times, **leaves}:
         leaf = leaves[name]
         parameters = sum(parameter.numel() for parameter in leaf.parameters())
         if name in times or parameters:
             ms = times[name] / runs * 1000 if name in times else None
-            found.append((name or prefix, type(leaf).__name__, ms, macs.get(f"{prefix}.{name}", 0), parameters))
-    seen = sum(parameters for _, _, _, _, parameters in found)
-    rest = sum(parameter.numel() for parameter in module.parameters()) - seen
+            costs.append(layer_cost(name or root, type(leaf).__name__, ms, macs.get(f"{root}.{name}", 0), parameters))
+    rest = sum(parameter.numel() for parameter in module.parameters()) - sum(cost.parameters for cost in costs)
     if rest > 0:
-        found.append(("(outside of these)", prefix, None, None, rest))
-    return _layers("hooks around each innermost module", runs, found, macs.get("Global", 0))
+        costs.append(layer_cost("(outside of these)", root, None, None, rest))
+    return layer_costs("hooks around each innermost module", runs, costs, macs.get("Global", 0), _COUNTED)
 
 
-def measure_graph(module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str) -> Layers:
+def measure_graph(
+    module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str
+) -> LayerCosts:
     """Time each operator of a traced graph by running it node by node."""
-    watched = module.run if isinstance(module, Program) else partial(_run_graph, module)
-    watch = _Watch({name: parameter.numel() for name, parameter in module.named_parameters()}, device)
+    run: Any = (
+        module.run
+        if isinstance(module, Program)
+        else lambda tensors, observe: _Interpreter(module, observe).run(*tensors)
+    )
+    seconds: dict[StepLabel, float] = defaultdict(float)
+    macs: dict[StepLabel, int] = {}
+
+    def measure_time(label: StepLabel, call: Callable[[], Any]) -> Any:
+        _synchronize(device)
+        started = time.perf_counter()
+        value = call()
+        _synchronize(device)
+        seconds[label] += time.perf_counter() - started
+        return value
+
+    def count_macs(label: StepLabel, call: Callable[[], Any]) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            value = call()
+        macs[label] = counter.get_total_flops() // 2
+        return value
+
     with torch.inference_mode():
         for _ in range(_WARM_UP):
             module(*inputs)
         for _ in range(runs):
-            watched(inputs, watch.time)
-        watched(inputs, watch.count)
-    found: list[tuple[str, str, float | None, int | None, int]] = []
-    for label, seconds in watch.seconds.items():
-        ms, macs = seconds / runs * 1000, watch.macs[label]
-        found.append((label.name, label.kind, ms, macs, watch.parameters[label]))
-    return _layers("an interpreter that runs the graph node by node", runs, found, sum(watch.macs.values()))
-
-
-def _run_graph(module: torch.fx.GraphModule, inputs: list[torch.Tensor], watch: Watch) -> None:
-    _WatchedInterpreter(module, watch).run(*inputs)
-
-
-def _layers(how: str, runs: int, found: list[Any], macs: int) -> Layers:
-    return Layers(
-        how=how,
-        runs=runs,
-        layers=shared_layers(found),
-        macs=macs,
-        gmacs=round(macs / 1e9, 4),
-        counted=_COUNTED,
-        problem=None,
-    )
+            run(inputs, measure_time)
+        run(inputs, count_macs)
+    left = {name: parameter.numel() for name, parameter in module.named_parameters()}  # each counts at its first use
+    costs = [
+        layer_cost(
+            label.name,
+            label.kind,
+            seconds[label] / runs * 1000,
+            macs[label],
+            sum(left.pop(name, 0) for name in label.tensors),
+        )
+        for label in macs
+    ]
+    return layer_costs("an interpreter that runs the graph node by node", runs, costs, sum(macs.values()), _COUNTED)
 
 
 def _macs_by_module(module: torch.nn.Module, inputs: list[torch.Tensor]) -> dict[str, int]:
-    """By the path that starts with the class of the module; all of them under "Global"."""
+    """Count by the path that starts with the class of the module; all of them are under "Global"."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(*inputs)
     counts = counter.get_flop_counts()
     return {name: sum(by_operator.values()) // 2 for name, by_operator in counts.items()}
 
 
-class _Watch:
-    """What is seen of the steps of a graph.
+class _Interpreter(torch.fx.Interpreter):
+    """Runs a graph of torch's own and shows each call to an observer."""
 
-    Args:
-        left: Elements of the parameters; each counts where it is used first.
-    """
-
-    def __init__(self, left: dict[str, int], device: str) -> None:
-        self.seconds: dict[Label, float] = defaultdict(float)
-        self.macs: dict[Label, int] = {}
-        self.parameters: dict[Label, int] = {}
-        self._left, self._device = left, device
-
-    def time(self, label: Label, call: Callable[[], Any]) -> Any:
-        """Make the call, timed."""
-        _wait(self._device)
-        started = time.perf_counter()
-        value = call()
-        _wait(self._device)
-        self.seconds[label] += time.perf_counter() - started
-        return value
-
-    def count(self, label: Label, call: Callable[[], Any]) -> Any:
-        """Make the call and count its work."""
-        with FlopCounterMode(display=False) as counter:
-            value = call()
-        self.macs[label] = counter.get_total_flops() // 2
-        self.parameters[label] = sum(self._left.pop(name, 0) for name in label.stored)
-        return value
-
-
-class _WatchedInterpreter(torch.fx.Interpreter):
-    """Shows each call of a graph of torch's own."""
-
-    def __init__(self, module: torch.fx.GraphModule, watch: Watch) -> None:
+    def __init__(self, module: torch.fx.GraphModule, observe: StepObserver) -> None:
         super().__init__(module)
-        self._watch = watch
-        self._places = {node: place for place, node in enumerate(module.graph.nodes)}
+        self._observe = observe
+        self._indices = {node: index for index, node in enumerate(module.graph.nodes)}
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        """Run a node, watched if it computes."""
         if not n.op.startswith("call_") or n.target is operator.getitem:
             return super().run_node(n)
         kind = str(n.target).removeprefix("aten.").removesuffix(".default")
-        stored = tuple(str(source.target) for source in n.all_input_nodes if source.op == "get_attr")
-        return self._watch(Label(self._places[n], n.name, kind, stored), partial(super().run_node, n))
+        tensors = tuple(str(source.target) for source in n.all_input_nodes if source.op == "get_attr")
+        return self._observe(StepLabel(self._indices[n], n.name, kind, tensors), partial(super().run_node, n))
 
 
-def _wait(device: str) -> None:
-    """Until the accelerator has done all that it was given."""
+def _synchronize(device: str) -> None:
+    """Wait until the accelerator has done all that it was given."""
     if device == "cuda":
         torch.cuda.synchronize()
     elif device == "mps":

@@ -1,11 +1,17 @@
-"""What a recovery is: a readable module that loads the checkpoint, and the choices that no shape could settle."""
+"""Values of a recovery: drafts of a module, the choices that no shape could settle, and what verification said."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
+
+from pydantic import BaseModel
+
+from model_zoo.checkpoints.contents import Contents
 
 
 class SettledBy(StrEnum):
@@ -34,6 +40,11 @@ class Choice:
     alternatives: tuple[Any, ...]
     settled_by: SettledBy
     meaning: str
+
+
+def literal(value: object) -> str:
+    """The value of a choice as Python text, strings in double quotes."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 @dataclass(frozen=True)
@@ -79,3 +90,203 @@ class Draft:
     def is_exact(self) -> bool:
         """Whether module and checkpoint hold the same tensors."""
         return not self.missing and not self.unused
+
+
+class FoundBy(StrEnum):
+    """How a draft came about."""
+
+    NAME = "name"
+    STRUCTURE = "structure"
+
+
+@dataclass(frozen=True)
+class RankedDraft:
+    """A draft, and how well it fits.
+
+    Args:
+        score: Values that checkpoint and module share, as a share of the values that either has.
+        constructors: The constructor call, by alternative of the choice `architecture`.
+    """
+
+    draft: Draft
+    found_by: FoundBy
+    score: float
+    constructors: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SearchedLibrary:
+    """What was asked of one library.
+
+    Args:
+        architectures: Compared; 0 if it was not searched.
+        note: Why not, or what could not be compared.
+    """
+
+    library: str
+    version: str | None
+    architectures: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RankedDrafts:
+    """Every draft, best first, where it was looked for, and what else there is to say."""
+
+    drafts: Sequence[RankedDraft]
+    searched: Sequence[SearchedLibrary] = ()
+    notes: Sequence[str] = ()
+
+
+class Estimate(BaseModel, frozen=True):
+    """What is known before the first forward pass.
+
+    Args:
+        parameters: Of the module.
+        multiply_adds: Of one sample; None where the module does not run without memory.
+        at_least_seconds: One sample at the speed of a matrix product on this host CPU; None likewise.
+        weights_bytes: Size of weights.safetensors.
+    """
+
+    parameters: int
+    multiply_adds: int | None
+    at_least_seconds: float | None
+    weights_bytes: int
+
+
+class OutputTensor(BaseModel, frozen=True):
+    """One output of the forward pass."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Verification(BaseModel, frozen=True):
+    """What was tried, on the host CPU. A step that was not reached is None.
+
+    Args:
+        loads: Whether `load_state_dict` took the weights: strictly for an exact draft, else all that were recovered.
+        problem: What failed, in one line; None if nothing did.
+        estimate: Made before the forward pass.
+        finite: Whether every value of every output is.
+        reload_equal: Whether a second module with the saved weights gives the same outputs, bit for bit.
+        seconds: Median of one sample after the first.
+        first_seconds: The first one.
+        peak_memory_bytes: Of the whole child process, torch and two modules included.
+        threads: Of torch.
+    """
+
+    loads: bool
+    problem: str | None = None
+    estimate: Estimate | None = None
+    outputs: tuple[OutputTensor, ...] | None = None
+    finite: bool | None = None
+    reload_equal: bool | None = None
+    seconds: float | None = None
+    first_seconds: float | None = None
+    runs: int | None = None
+    peak_memory_bytes: int | None = None
+    threads: int | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the module loads, runs, gives finite values, and gives them again after it was saved."""
+        return self.loads and self.problem is None and bool(self.finite) and bool(self.reload_equal)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A draft that was written to a folder, loaded and run.
+
+    Args:
+        ranked: With its choices settled.
+        settled: What an input and its output said of the choices.
+        reproduced: Whether the module gives that output; None where there is none.
+    """
+
+    ranked: RankedDraft
+    verification: Verification
+    weights_sha256: str
+    settled: str | None
+    reproduced: bool | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the module runs, and gives the output that is known of it."""
+        return self.verification.passed and self.reproduced is not False
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Everything that is known in the end.
+
+    Args:
+        attempts: What verification said of the drafts that were tried before, by title.
+    """
+
+    contents: Contents
+    sha256: str | None
+    candidates: RankedDrafts
+    chosen: Tried
+    attempts: Mapping[str, str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything of the checkpoint is in a module that passed every test."""
+        return self.chosen.ranked.draft.is_exact and self.chosen.passed
+
+    def to_json(self) -> dict[str, Any]:
+        """What recovery.json holds."""
+        contents, chosen, draft = self.contents, self.chosen, self.chosen.ranked.draft
+        return {
+            "checkpoint": {
+                "path": str(contents.path),
+                "sha256": self.sha256,
+                "nbytes": contents.nbytes,
+                "format": str(contents.format),
+                "state_dict": contents.main,
+                "problems": list(contents.problems),
+            },
+            "model": {
+                "title": draft.title,
+                "constructor": draft.constructor,
+                "found_by": str(chosen.ranked.found_by),
+                "exact": draft.is_exact,
+                "whole": self.is_whole,
+                "score": chosen.ranked.score,
+            },
+            "choices": [{**asdict(choice), "settled_by": str(choice.settled_by)} for choice in draft.choices],
+            "settled": chosen.settled,
+            "not_recovered": {"missing": list(draft.missing), "unused": list(draft.unused)},
+            "inputs": [asdict(example) for example in draft.inputs],
+            "tensors": dict(draft.tensors),
+            "weights": {"file": "weights.safetensors", "sha256": chosen.weights_sha256},
+            "verification": {
+                "measured_on": host(),
+                "passed": chosen.verification.passed,
+                **chosen.verification.model_dump(),
+            },
+            "failed_attempts": dict(self.attempts),
+            "candidates": [_candidate_json(each) for each in self.candidates.drafts],
+            "searched": [asdict(each) for each in self.candidates.searched],
+            "notes": list(self.candidates.notes),
+        }
+
+
+def _candidate_json(candidate: RankedDraft) -> dict[str, Any]:
+    draft = candidate.draft
+    return {
+        "title": draft.title,
+        "found_by": str(candidate.found_by),
+        "score": candidate.score,
+        "exact": draft.is_exact,
+        "missing": len(draft.missing),
+        "unused": len(draft.unused),
+        "constructors": dict(candidate.constructors) or {draft.title: draft.constructor},
+    }
+
+
+def host() -> str:
+    """Where everything was measured."""
+    return f"host CPU ({platform.machine()})"

@@ -15,8 +15,8 @@ import pytest
 from model_zoo.cli import main
 from model_zoo.scripts import discover_models
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.workbench.discover.state import Listing, State
-from model_zoo.workbench.discover.verdict import Reason, Stage, Verdict
+from model_zoo.workbench.discover.survey import SurveyCache
+from model_zoo.workbench.discover.verdict import Attempt, Listing, Reason, StageVerdict, SurveyStage
 
 EXPECTED = {
     "Fine": None,
@@ -151,16 +151,16 @@ def test_check_tells_what_no_longer_holds(
 def test_changed_source_is_tested_again(answer: dict[str, Any], tmp_path: Path, cache: Path) -> None:
     source = tmp_path / "net.py"
     source.write_text("a = 1")
-    state = State("net.py", [1])
-    state.start(Listing([], {}, {str(source): sha256_file(source)}))
-    state.keep("A", Stage.FX, "", 5.0, "input", Verdict(5.0, Reason.TIME))
-    state.keep("B", Stage.FX, "", 5.0, "input", Verdict(0.1, Reason.PACKAGE))
-    state = State("net.py", [1])
-    assert state.find("A", Stage.FX, "", 5.0) and not state.find("A", Stage.FX, "", 6.0)
-    assert state.find("B", Stage.FX, "", 5.0) is None
+    kept = SurveyCache("net.py", "", 5.0, [1])
+    kept.start(Listing(models=[], sources={str(source): sha256_file(source)}))
+    kept.keep("A", SurveyStage.FX, Attempt(verdict=StageVerdict(seconds=5.0, reason=Reason.TIME)))
+    kept.keep("B", SurveyStage.FX, Attempt(verdict=StageVerdict(reason=Reason.PACKAGE)))
+    kept = SurveyCache("net.py", "", 5.0, [1])
+    assert kept.find("A", SurveyStage.FX) and not SurveyCache("net.py", "", 6.0, [1]).find("A", SurveyStage.FX)
+    assert kept.find("B", SurveyStage.FX) is None
     source.write_text("a = 2")
-    state = State("net.py", [1])
-    assert state.listing is None and state.find("A", Stage.FX, "", 5.0) is None
+    kept = SurveyCache("net.py", "", 5.0, [1])
+    assert kept.listing is None and kept.find("A", SurveyStage.FX) is None
 
 
 def test_a_name_is_no_file_of_the_working_directory(

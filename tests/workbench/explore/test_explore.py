@@ -15,9 +15,9 @@ from model_zoo.cli import main
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore import recovered
-from model_zoo.workbench.explore.figures import RECORDS, Npus, Run
-from model_zoo.workbench.explore.identify import code_beside, find_source
-from model_zoo.workbench.explore.records import Request
+from model_zoo.workbench.explore.figures import STEPS, ModelRun, NpuChecks
+from model_zoo.workbench.explore.model_file import code_beside, find_source
+from model_zoo.workbench.explore.records import ExploreRequest
 from model_zoo.workbench.explore.workspace import FOLDERS, Workspace, open_workspace
 
 MODEL = """
@@ -47,17 +47,17 @@ def _read(workspace: Path, name: str) -> dict:
 
 def test_a_whole_exploration_leaves_every_record(explored: Path) -> None:
     assert all((explored / folder).is_dir() for folder in FOLDERS)
-    for kind in RECORDS:
+    for kind in STEPS:
         kind.model_validate_json((explored / "outputs" / kind.file).read_bytes())
     assert _read(explored, "state.json")["outcome"] == "finished"
-    run = Run.model_validate(_read(explored, "run.json"))
+    run = ModelRun.model_validate(_read(explored, "run.json"))
     assert run.latency and run.latency.runs == 12 and run.latency.p50_ms <= run.latency.p90_ms <= run.latency.p99_ms
     assert run.cold and run.cold.total_ms > run.cold.first_ms > 0
     assert [(tensor.name, tensor.shape) for tensor in run.outputs] == [("features", (1, 8, 16, 16))]
     layers = _read(explored, "layers.json")
     assert layers["macs"] == 8 * 3 * 9 * 16 * 16  # the convolution, counted by hand
     assert run.parameters == 8 * 3 * 9
-    npus = Npus.model_validate(_read(explored, "npu.json"))
+    npus = NpuChecks.model_validate(_read(explored, "npu.json"))
     fits = {(check.generation, check.precision): str(check.fit) for check in npus.checks}
     assert fits == {
         ("v68", "float"): "not possible",
@@ -179,7 +179,7 @@ def test_an_exported_program_is_explored_as_data(tmp_path: Path, explore: Explor
 
 def test_a_resumed_workspace_leads_nowhere_else(tmp_path: Path, explored: Path) -> None:
     shutil.copytree(explored, tmp_path / "w")
-    request = Request.model_validate_json((explored / "outputs/request.json").read_bytes())
+    request = ExploreRequest.model_validate_json((explored / "outputs/request.json").read_bytes())
     open_workspace(tmp_path / "w", request)
     (tmp_path / "w/logs/run.txt").unlink(missing_ok=True)
     (tmp_path / "w/logs/run.txt").symlink_to(tmp_path / "elsewhere")

@@ -14,8 +14,8 @@ from torch import nn
 
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.workbench.explore.interpreter import load_program
+from model_zoo.workbench.explore.loaded_torch import flatten
 from model_zoo.workbench.explore.program import read_program
-from model_zoo.workbench.explore.subject_torch import flatten
 
 
 class _Picture(nn.Module):

@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from model_zoo.workbench.explore.document import Document, Outputs, Sentence, read_outputs, show
+from model_zoo.workbench.explore.document import Document, Sentence, say, show
 from model_zoo.workbench.explore.experiment import experiment_report
+from model_zoo.workbench.explore.figures import ExplorationRecord
 from model_zoo.workbench.explore.render import render_reports, to_html, to_markdown
 from model_zoo.workbench.explore.stakeholder import stakeholder_report
+from model_zoo.workbench.explore.workspace import Workspace
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def _sentences(document: Document) -> list[Sentence]:
@@ -26,48 +29,63 @@ def _sentences(document: Document) -> list[Sentence]:
     ]
 
 
+def _value(record: ExplorationRecord, reference: str) -> Any:
+    """What outputs/ holds under a reference, e.g. "npu.json: checks[0].chipset"."""
+    file, _, path = reference.partition(": ")
+    value = record.model_dump(mode="json")[file.removesuffix(".json")]
+    for name, index in _STEP.findall(path):
+        value = value[int(index)] if index else value[name]
+    return value
+
+
 def _leaves(value: Any) -> list[Any]:
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return [value] if inner is None else [leaf for each in inner for leaf in _leaves(each)]
 
 
-def _check_backed(document: Document, outputs: Outputs) -> None:
+def _check_backed(document: Document, record: ExplorationRecord) -> None:
     """Every reference resolves, and no figure is in a sentence that is not in its fields."""
     for sentence in _sentences(document):
         assert sentence.references, sentence
         left = sentence.text
-        values = [leaf for reference in sentence.references for leaf in _leaves(outputs.value(reference))]
+        values = [leaf for reference in sentence.references for leaf in _leaves(_value(record, reference))]
         for text in sorted({show(value) for value in values}, key=len, reverse=True):
             left = left.replace(text, "")
         assert not _NUMBER.findall(left), f"{sentence.text!r} says a figure that its fields do not: {left!r}"
     for section in document.sections:
         for table in section.tables:
-            file, _, path = table.reference.partition(": ")
-            assert outputs.value(table.reference) if path else outputs.files[file]
+            assert _value(record, table.reference)
 
 
 @pytest.mark.parametrize("make", [experiment_report, stakeholder_report])
 def test_every_sentence_is_backed(explored: Path, make: Any) -> None:
-    outputs = read_outputs(explored / "outputs")
-    document = make(outputs)
+    record = Workspace(explored).record()
+    document = make(record)
     assert len(_sentences(document)) > 5
-    _check_backed(document, outputs)
+    _check_backed(document, record)
 
 
 def test_the_check_finds_a_figure_that_is_made_up(explored: Path) -> None:
-    outputs = read_outputs(explored / "outputs")
+    record = Workspace(explored).record()
     lie = Sentence("It takes 17 ms.", ("state.json: outcome",))
     with pytest.raises(AssertionError, match="17"):
-        _check_backed(Document("t", "k", lie, (), ()), outputs)
-    with pytest.raises(KeyError):
-        outputs.say("It takes {time} ms.", time="run.json: latency.p51_ms")
+        _check_backed(Document("t", "k", lie, (), ()), record)
+
+
+def test_a_sentence_names_the_fields_that_were_read_for_it(explored: Path) -> None:
+    run = Workspace(explored).record().run
+    assert run and run.latency
+    sentence = say(lambda r, latency: f"{r.place}: {latency.p50_ms}", run, run.latency)
+    assert sentence == Sentence(f"{run.place}: {run.latency.p50_ms}", ("run.json: place", "run.json: latency.p50_ms"))
+    with pytest.raises(AttributeError):
+        say(lambda latency: f"{latency.p51_ms}", run.latency)
 
 
 def test_only_the_records_are_read(explored: Path, tmp_path: Path) -> None:
-    before = render_reports(explored / "outputs")
+    before = render_reports(Workspace(explored))
     (tmp_path / "alone").mkdir()
     shutil.copytree(explored / "outputs", tmp_path / "alone/outputs")
-    assert render_reports(tmp_path / "alone/outputs") == before
+    assert render_reports(Workspace(tmp_path / "alone")) == before
     assert {name: (explored / "reports" / name).read_text() for name in before} == before
 
 
@@ -75,13 +93,13 @@ def test_any_part_of_the_records_makes_a_report(explored: Path, tmp_path: Path) 
     shutil.copytree(explored / "outputs", tmp_path / "outputs")
     for name in ("npu.json", "targets.json", "layers.json", "run.json", "inputs.json", "requirements.json"):
         (tmp_path / "outputs" / name).unlink()
-        outputs = read_outputs(tmp_path / "outputs")
+        record = Workspace(tmp_path).record()
         for make in (experiment_report, stakeholder_report):
-            _check_backed(make(outputs), outputs)
+            _check_backed(make(record), record)
 
 
 def test_what_matters_is_said(explored: Path) -> None:
-    text = to_markdown(stakeholder_report(read_outputs(explored / "outputs")))
+    text = to_markdown(stakeholder_report(Workspace(explored).record()))
     for said in (
         "the\\_erf (Erf) on the CPU",
         "https://github.com/someone/net",
@@ -102,7 +120,7 @@ def test_names_from_a_file_are_no_markup(explored: Path, tmp_path: Path) -> None
     run = json.loads(file.read_text())
     run["outputs"][0] |= {"name": "<script>alert(1)</script>|*x* [y](javascript:z) [1](x)", "finite": False}
     file.write_text(json.dumps(run))
-    report = stakeholder_report(read_outputs(tmp_path / "outputs"))
+    report = stakeholder_report(Workspace(tmp_path).record())
     page, text = to_html(report), to_markdown(report)
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "<script" not in text and "\\|\\*x\\*" in text

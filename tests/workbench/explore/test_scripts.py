@@ -9,25 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from model_zoo.workbench.explore.door import _parser
-from model_zoo.workbench.explore.records import Request
-from model_zoo.workbench.explore.scripts import command_line, write_scripts
-from model_zoo.workbench.explore.workspace import Workspace, new_workspace
+from model_zoo.workbench.explore.command import command_parser
+from model_zoo.workbench.explore.records import ExploreRequest
+from model_zoo.workbench.explore.workspace import Workspace, command_line, new_workspace, write_scripts
 
 HOSTILE = """--trust"; touch ran; $(touch ran) `touch ran` 'x' -o"""
 
 
-def _workspace(folder: Path) -> tuple[Workspace, Request]:
+def _workspace(folder: Path) -> tuple[Workspace, ExploreRequest]:
     text = {"model": f"/{HOSTILE}", "name": HOSTILE, "source": HOSTILE, "targets": HOSTILE, "origin": HOSTILE}
     several = {"inputs": (HOSTILE,), "chipsets": (), "without": (HOSTILE,)}
     numbers = {"device": "cpu", "runs": 3, "environment": None, "trust": False, "timeout_s": 60.0}
-    request = Request(**text, **several, **numbers)
+    request = ExploreRequest(**text, **several, **numbers)
     return new_workspace(folder / "out", request), request
 
 
 def test_the_command_of_a_request_means_the_same_request(tmp_path: Path) -> None:
     _, request = _workspace(tmp_path)
-    given = _parser().parse_args(command_line(request)[1:])
+    given = command_parser().parse_args(command_line(request)[1:])
     assert (str(given.file), given.name, str(given.source)) == (request.model, request.name, request.source)
     assert (given.input, given.without, given.trust) == ([Path(HOSTILE)], [HOSTILE], False)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from model_zoo.utils.errors import UserError
-from model_zoo.workbench.explore.figures import Run, Verdict
+from model_zoo.workbench.explore.figures import ModelRun, TargetVerdict
 from model_zoo.workbench.explore.measure import summarise
 from model_zoo.workbench.explore.records import Identity
-from model_zoo.workbench.explore.targets import Targets, judge, read_targets
+from model_zoo.workbench.explore.targets import Targets, compare, read_targets
 
 IDENTITY = Identity(
     path="/m.onnx", format="ONNX", size_mb=5.0, sha256="0" * 64, tensors=3, parameters=1000, names=(), origin=(),
     config={}, code=None, recovered=None, choices=(), problems=(),
 )  # fmt: skip
-RUN = Run(
+RUN = ModelRun(
     runtime="ONNX Runtime", device="cpu", place="a CPU", threads=2, parameters=1000, inputs=(), outputs=(),
     outputs_repeat=True, cold=None, latency=summarise([10.0, 11.0, 12.0]), load=0.0, is_busy=False, estimate_s=1.0,
     runs_asked=3, batches=(), best_samples_per_s=90.0, best_batch=1, memory=None, failure=None,
@@ -53,24 +53,24 @@ def test_each_target_is_met_missed_or_not_measured(tmp_path: Path) -> None:
         "latency_ms: [{p50: 11, p90: 11}, {p50: 100, device: sm8650}]\nthroughput: 100\nparameters: 1000\n"
         "macs: 5\nnpu: {chipset: sm8650}\nquality: {top1: 0.7}\n"
     )
-    judged = judge(read_targets(file), file, IDENTITY, RUN, None, None)
-    verdicts = {each.target: each.verdict for each in judged.judgements}
+    outcomes = compare(read_targets(file), str(file), IDENTITY, RUN, None, None)
+    verdicts = {each.target: each.verdict for each in outcomes.judgements}
     assert verdicts == {
-        "latency p50": Verdict.MET,
-        "latency p90": Verdict.MISSED,
-        "latency p50 on sm8650": Verdict.NOT_MEASURED,
-        "throughput": Verdict.MISSED,
-        "parameters": Verdict.MET,
-        "macs": Verdict.NOT_MEASURED,
-        "npu qualcomm-snapdragon-8gen3 w8a8": Verdict.NOT_MEASURED,
-        "quality top1": Verdict.NOT_MEASURED,
+        "latency p50": TargetVerdict.MET,
+        "latency p90": TargetVerdict.MISSED,
+        "latency p50 on sm8650": TargetVerdict.NOT_MEASURED,
+        "throughput": TargetVerdict.MISSED,
+        "parameters": TargetVerdict.MET,
+        "macs": TargetVerdict.NOT_MEASURED,
+        "npu qualcomm-snapdragon-8gen3 w8a8": TargetVerdict.NOT_MEASURED,
+        "quality top1": TargetVerdict.NOT_MEASURED,
     }
-    assert (judged.met, judged.missed, judged.not_measured) == (2, 2, 4)
-    assert all(each.place for each in judged.judgements if each.verdict is not Verdict.NOT_MEASURED)
-    assert all(each.reason for each in judged.judgements if each.verdict is Verdict.NOT_MEASURED)
+    assert (outcomes.met, outcomes.missed, outcomes.not_measured) == (2, 2, 4)
+    assert all(each.place for each in outcomes.judgements if each.verdict is not TargetVerdict.NOT_MEASURED)
+    assert all(each.reason for each in outcomes.judgements if each.verdict is TargetVerdict.NOT_MEASURED)
 
 
 def test_a_device_is_never_judged_by_times_of_this_machine() -> None:
     targets = Targets.model_validate({"latency_ms": {"p50": 1e9, "device": "sm8650"}})
-    (judgement,) = judge(targets, Path("t.yaml"), IDENTITY, RUN, None, None).judgements
-    assert judgement.verdict is Verdict.NOT_MEASURED and judgement.found is None
+    (judgement,) = compare(targets, "t.yaml", IDENTITY, RUN, None, None).judgements
+    assert judgement.verdict is TargetVerdict.NOT_MEASURED and judgement.found is None

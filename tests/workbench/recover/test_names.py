@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,14 @@ import torch
 from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import ChildFailedError
-from model_zoo.workbench.recover.names import build, index, search
-from model_zoo.workbench.recover.names.architecture import Architecture, Option, SizedBy
+from model_zoo.workbench import warm_children
+from model_zoo.workbench.recover.names import architecture_index, named_search
+from model_zoo.workbench.recover.names.architecture import Architecture, FailedArchitecture, SizeArgument, SizedBy
+from model_zoo.workbench.recover.names.architecture_index import arrange
 from model_zoo.workbench.recover.names.describe import describe
-from model_zoo.workbench.recover.names.libraries import library
-from model_zoo.workbench.recover.names.match import Match, find_matches
-from model_zoo.workbench.recover.names.source import draft
+from model_zoo.workbench.recover.names.libraries import find_library
+from model_zoo.workbench.recover.names.matching import ArchitectureMatch, find_matches
+from model_zoo.workbench.recover.names.named_search import draft
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
 
 Shapes = dict[str, tuple[int, ...]]
@@ -36,19 +37,27 @@ def shapes(blocks: int = 4, width: int = 8, classes: int = 10) -> Shapes:
 
 
 def net(name: str = "net", where: str = "timm", **sizes: int) -> Architecture:
-    classes = Option("num_classes", 10, (SizedBy("fc.weight", 0, 1, 0), SizedBy("fc.bias", 0, 1, 0)))
-    channels = Option("in_chans", 3, (SizedBy("stem.weight", 1, 1, 0),))
+    classes = SizeArgument("num_classes", 10, (SizedBy("fc.weight", 0, 1, 0), SizedBy("fc.bias", 0, 1, 0)))
+    channels = SizeArgument("in_chans", 3, (SizedBy("stem.weight", 1, 1, 0),))
     tensors = shapes(**sizes)
     inputs = (ExampleInput("x", (1, 3, 32, 32)),)
-    return Architecture(where, name, f"{where}.make", (repr(name),), {}, "", tensors, (classes, channels), inputs)
+    return Architecture(
+        library=where,
+        name=name,
+        function=f"{where}.make",
+        arguments=(repr(name),),
+        tensors=tensors,
+        options=(classes, channels),
+        inputs=inputs,
+    )
 
 
 def infos(found: Shapes, prefix: str = "") -> dict[str, TensorInfo]:
     return {prefix + name: TensorInfo(shape, "float32", 4) for name, shape in found.items()}
 
 
-def best(tensors: dict[str, TensorInfo], *known: Architecture) -> Match:
-    return find_matches(tensors, [index.arrange("timm", known or [net(), net("wide", width=9)], {})])[0]
+def best(tensors: dict[str, TensorInfo], *known: Architecture) -> ArchitectureMatch:
+    return find_matches(tensors, [arrange("timm", known or [net(), net("wide", width=9)])])[0]
 
 
 def without(found: Shapes, start: str) -> Shapes:
@@ -102,16 +111,16 @@ def test_a_part_that_is_missing_is_named() -> None:
     assert set(match.missing) == {f"blocks.3.{name}" for name in ("conv.weight", "norm.weight", "norm.bias")} | {
         "blocks.3.norm.running_mean"
     }
-    assert not find_matches(infos({"a.weight": (3, 3)}), [index.arrange("timm", [net()], {})])
+    assert not find_matches(infos({"a.weight": (3, 3)}), [arrange("timm", [net()])])
 
 
 def test_equal_constructors_are_a_choice_that_is_said_to_be_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = {
-        "torchvision": index.arrange("torchvision", [net("resnet_b", "torchvision"), net("res", "torchvision")], {}),
-        "timm": index.arrange("timm", [net("a", "timm")], {}),
+        "torchvision": arrange("torchvision", [net("resnet_b", "torchvision"), net("res", "torchvision")]),
+        "timm": arrange("timm", [net("a", "timm")]),
     }
-    monkeypatch.setattr(search, "load_index", kept.get)
-    found = search.search(infos(shapes(classes=5)), None, list(kept), lambda name: pytest.fail(name))
+    monkeypatch.setattr(named_search, "load_index", kept.get)
+    found = named_search.search_by_name(infos(shapes(classes=5)), None, list(kept), lambda name: pytest.fail(name))
     (choice,) = found.drafts[0].draft.choices
     assert choice.alternatives == ("torchvision res", "torchvision resnet_b", "timm a")
     assert (choice.value, choice.settled_by) == ("torchvision res", SettledBy.ASSUMED)
@@ -120,9 +129,9 @@ def test_equal_constructors_are_a_choice_that_is_said_to_be_assumed(monkeypatch:
 
 
 def test_an_exact_match_spares_the_slower_libraries_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {"torchvision": index.arrange("torchvision", [net("res", "torchvision")], {})}
-    monkeypatch.setattr(search, "load_index", kept.get)
-    found = search.search(infos(shapes()), None, ["torchvision", "timm"], lambda name: pytest.fail(name))
+    kept = {"torchvision": arrange("torchvision", [net("res", "torchvision")])}
+    monkeypatch.setattr(named_search, "load_index", kept.get)
+    found = named_search.search_by_name(infos(shapes()), None, ["torchvision", "timm"], lambda name: pytest.fail(name))
     assert [(each.library, each.architectures) for each in found.searched] == [("torchvision", 1), ("timm", 0)]
     assert "--library timm" in found.searched[1].note
 
@@ -139,17 +148,17 @@ def test_hostile_names_cost_little_and_never_reach_the_source() -> None:
 
 def test_an_index_is_kept_and_a_damaged_one_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path))
-    path = index.index_path("torchvision")
+    path = architecture_index.index_path("torchvision")
     path.parent.mkdir()
     made = [net(), net("wide", width=9)]
-    index.arrange("torchvision", made, {"odd": "why"}).save(path)
-    read = index.load_index("torchvision")
+    arrange("torchvision", [*made, FailedArchitecture(name="odd", failure="why")]).save(path)
+    read = architecture_index.load_index("torchvision")
     assert read is not None
     assert [read.architecture(number) for number in range(len(read))] == made
     assert read.failures == {"odd": "why"}
     for damaged in (path.read_bytes()[:2000], b"", b"text"):
         path.write_bytes(damaged)
-        assert index.load_index("torchvision") is None
+        assert architecture_index.load_index("torchvision") is None
 
 
 class FakeWorker:
@@ -160,16 +169,10 @@ class FakeWorker:
     def __init__(self, stop: Callable[[], bool]) -> None:
         self._stop = stop
 
-    def __enter__(self) -> FakeWorker:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
     def close(self) -> None:
         pass
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         if not request:
             return {"names": ["a", "killer", "b"]}
         if self._stop():
@@ -177,7 +180,7 @@ class FakeWorker:
         self.asked.append(request["name"])
         if request["name"] == "killer":
             raise ChildFailedError("killed by SIGSEGV")
-        return net(request["name"]).to_json()
+        return net(request["name"]).model_dump(mode="json")
 
 
 def test_a_stopped_build_goes_on_and_a_model_that_kills_its_process_is_a_failure(
@@ -185,16 +188,16 @@ def test_a_stopped_build_goes_on_and_a_model_that_kills_its_process_is_a_failure
 ) -> None:
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path))
     FakeWorker.asked.clear()
-    monkeypatch.setattr(build, "_start", lambda *given: FakeWorker(lambda: FakeWorker.asked == ["a"]))
+    monkeypatch.setattr(warm_children, "Worker", lambda *_: FakeWorker(lambda: FakeWorker.asked == ["a"]))
     with pytest.raises(KeyboardInterrupt):
-        build.ensure_index("torchvision", lambda done, total: None)
-    assert index.load_index("torchvision") is None
+        architecture_index.ensure_index("torchvision", lambda done, total: None)
+    assert architecture_index.load_index("torchvision") is None
     (part,) = (tmp_path / "architectures").glob("*.part.jsonl")
     with part.open("a") as file:
         file.write('{"name": "b", "tens')  # the machine went down while it wrote
-    monkeypatch.setattr(build, "_start", lambda *given: FakeWorker(lambda: False))
+    monkeypatch.setattr(warm_children, "Worker", lambda *_: FakeWorker(lambda: False))
     told: list[tuple[int, int]] = []
-    made = build.ensure_index("torchvision", lambda *counts: told.append(counts))
+    made = architecture_index.ensure_index("torchvision", lambda *counts: told.append(counts))
     assert FakeWorker.asked == ["a", "killer", "b"]
     assert (len(made), made.failures, told[-1]) == (2, {"killer": "killed by SIGSEGV"}, (3, 3))
     assert not part.exists()
@@ -202,8 +205,8 @@ def test_a_stopped_build_goes_on_and_a_model_that_kills_its_process_is_a_failure
 
 def test_torchvision_is_described_and_written_back() -> None:
     with torch.device("meta"):
-        made = describe(library("torchvision"), "torchvision", "shufflenet_v2_x0_5")
-    json.dumps(made.to_json())
+        made = describe(find_library("torchvision"), "shufflenet_v2_x0_5")
+    assert Architecture.model_validate_json(made.model_dump_json()) == made
     assert [(option.name, option.default) for option in made.options] == [("num_classes", 1000)]
     given = {**made.tensors, "fc.weight": (4, 1024), "fc.bias": (4,)}
     found = draft(best(infos(given), made))
@@ -215,7 +218,7 @@ def test_torchvision_is_described_and_written_back() -> None:
 
 
 def test_a_configuration_builds_classes_of_transformers_only(tmp_path: Path) -> None:
-    from model_zoo.workbench.recover.names.config import run
+    from model_zoo.workbench.recover.names.describe import run
 
     tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 9}
     hostile = {
@@ -226,9 +229,10 @@ def test_a_configuration_builds_classes_of_transformers_only(tmp_path: Path) -> 
     }
     names = ["BertModel", "os.system", "PreTrainedModel", "AutoModel", "BertForMaskedLM"]
     found = run({"config": {"model_type": "bert", "architectures": names, **tiny, **hostile}}, tmp_path)
-    (made,) = found["architectures"]
-    assert set(found["failures"]) == {"os.system", "PreTrainedModel", "AutoModel"}
-    text = draft(best(infos(made_shapes(made)), Architecture.from_json(made))).source
+    (made,) = [Architecture(**each) for each in found["architectures"] if "failure" not in each]
+    failures = {each["name"] for each in found["architectures"] if "failure" in each}
+    assert failures == {"os.system", "PreTrainedModel", "AutoModel"}
+    text = draft(best(infos(made.tensors), made)).source
     assert "evil" not in text
     scope: dict[str, Any] = {}
     exec(text, scope)
@@ -251,18 +255,14 @@ def test_a_configuration_opens_no_file(tmp_path: Path) -> None:
         },
         **{"somewhere": "hf-hub:someone/net", "_attn_implementation_internal": "someone/kernels"},
     }
-    job, module = {"config": config}, "model_zoo.workbench.recover.names.config"
+    job, module = {"config": config}, "model_zoo.workbench.recover.names.describe"
     found = run_child(module, job, tmp_path, Limits(seconds=300), "build").value
     (made,) = found["architectures"]
     assert not any(text in str(made["arguments"]) for text in ("weights.pth", "someone", "cache_dir", "../x"))
     assert not (tmp_path / "ran").exists()
 
 
-def made_shapes(made: dict[str, Any]) -> Shapes:
-    return {name: tuple(shape) for name, shape in made["tensors"].items()}
-
-
 def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index, "version", lambda library: None)
+    monkeypatch.setattr(architecture_index, "version", lambda library: None)
     with pytest.raises(ModelZooError, match="timm is not installed"):
-        index.index_path("timm")
+        architecture_index.index_path("timm")

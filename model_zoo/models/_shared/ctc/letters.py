@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.evaluators.outputs import one_output
+from model_zoo.evaluators.base import one_output
 from model_zoo.evaluators.speech import SpeechEvaluator
 from model_zoo.utils.errors import ModelZooError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -62,7 +62,8 @@ class CtcModel(BaseModel):
         centred = audio - audio.mean(dim=-1, keepdim=True)
         # As published: what the network hears has a variance of 1.
         loudness = (centred.square().mean(dim=-1, keepdim=True) + 1e-7).rsqrt()
-        return self.network(centred * loudness, return_dict=False)[0]
+        scores: torch.Tensor = self.network(centred * loudness, return_dict=False)[0]
+        return scores
 
     @staticmethod
     def get_input_spec(seconds: int = SECONDS) -> InputSpec:
@@ -123,8 +124,10 @@ class FoldedConv(nn.Conv1d):
     def forward(self, sound: torch.Tensor) -> torch.Tensor:
         """[B, 1, N] to [B, channels, N / stride - 1]."""
         step = self.stride[0]
-        strides = sound[:, 0, : sound.shape[2] // step * step].unflatten(1, (-1, step)).transpose(1, 2)
-        return nn.functional.conv1d(strides, self.weight[:, 0].unflatten(1, (2, step)).transpose(1, 2), self.bias)
+        whole: Any = sound[:, 0, : sound.shape[2] // step * step]
+        kernel: Any = self.weight[:, 0]
+        strides, weight = (each.unflatten(1, (-1, step)).transpose(1, 2) for each in (whole, kernel))
+        return nn.functional.conv1d(strides, weight, self.bias)
 
 
 def plain_weight(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

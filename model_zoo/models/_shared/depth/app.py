@@ -52,8 +52,8 @@ class DepthApp:
             depth = self.model(torch.from_numpy(image_to_array(canvas)))
         wanted = (1, 1, self.height, self.width)
         if not isinstance(depth, torch.Tensor) or depth.shape != wanted:
-            found = list(depth.shape) if isinstance(depth, torch.Tensor) else type(depth).__name__
-            raise ModelZooError(f"a depth model gives {list(wanted)}, this model gave {found}")
+            shape = list(depth.shape) if isinstance(depth, torch.Tensor) else type(depth).__name__
+            raise ModelZooError(f"a depth model gives {list(wanted)}, this model gave {shape}")
         if not bool(torch.isfinite(depth).all()):
             raise ModelZooError("the model gave NaN or infinite depths")
         height, width = (max(1, round(side * scale)) for side in (picture.height, picture.width))

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from model_zoo.base.registry import load_app_class, load_model_class
+from model_zoo.base.registry import load_app_class
 from model_zoo.datasets.photos import photos
 from model_zoo.models._shared.contract import small_spec
 from model_zoo.models._shared.random_weights import seeded, varied_pictures
+from model_zoo.models._shared.testing import ModelTests
 from model_zoo.utils.errors import ModelZooError
 
 
-class DepthTests:
+class DepthTests(ModelTests):
     """Subclass with a `model_id`."""
-
-    model_id: ClassVar[str]
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def model(cls) -> Any:
-        """With random weights."""
-        return load_model_class(cls.model_id).from_pretrained(weights="random")
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -63,8 +55,7 @@ class DepthTests:
             torch.testing.assert_close(traced(pictures[1:]), model(pictures[1:]), rtol=1e-4, atol=1e-4)
 
     def test_demo(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
-        assert main(["--weights", "random", "--output-dir", str(tmp_path), "--json"]) == 0
+        assert self.run_demo("--output-dir", tmp_path, "--json") == 0
         printed = json.loads(capsys.readouterr().out)
         assert Image.open(printed["picture"]).size == photos("test")[1].size
         assert printed["found"][0]["inverse depth"] > printed["found"][1]["inverse depth"]

@@ -21,8 +21,8 @@ from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.models._shared.imagenet_classifier.labels import imagenet_labels
 from model_zoo.models._shared.random_weights import (
     damp_branches,
-    draw_switched_off,
     estimate_batch_norm,
+    randomize_zeros,
     seeded,
     varied_pictures,
 )
@@ -77,7 +77,7 @@ class ImagenetClassifier(BaseModel):
             return cls(read_network(cls.builder, path, cls.left_out, cls.deployed, cls.renamed)).eval()
         with seeded():
             model = cls(cls.deployed(cls.builder())).eval()
-            draw_switched_off(model)
+            randomize_zeros(model)
             damp_branches(model, cls.damped)
             estimate_batch_norm(model, varied_pictures(8, cls.estimated_at))
         return model
@@ -111,7 +111,8 @@ class ImagenetClassifier(BaseModel):
         Returns:
             Logits [B, classes].
         """
-        return self.network(self.normalize(image))
+        logits: torch.Tensor = self.network(self.normalize(image))
+        return logits
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, height: int = 224, width: int = 224) -> InputSpec:
@@ -174,6 +175,9 @@ class Normalize(nn.Module):
     Args:
         axes: How many there are behind the channels: 2 for pictures, 3 for clips.
     """
+
+    scale: torch.Tensor
+    shift: torch.Tensor
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], axes: int = 2) -> None:
         super().__init__()
@@ -239,7 +243,7 @@ def class_count(network: nn.Module) -> int:
     return len(_head(network)[1].weight)
 
 
-def _head(network: nn.Module) -> tuple[str, nn.Module]:
+def _head(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
     """The layer that gives the logits, by name: the last one; in SqueezeNet a convolution."""
     return [(n, m) for n, m in network.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))][-1]
 

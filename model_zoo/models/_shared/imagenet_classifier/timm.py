@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import timm
 from timm.utils.model import reparameterize_model
@@ -24,24 +24,26 @@ class TimmClassifier(ImagenetClassifier):
     pretrained: ClassVar[str]
 
     @classmethod
-    def builder(cls, **arguments: int) -> nn.Module:
+    def builder(cls, **arguments: Any) -> nn.Module:
         """The network with fresh weights."""
-        return timm.create_model(cls.pretrained, **arguments)
+        network: nn.Module = timm.create_model(cls.pretrained, **arguments)
+        return network
 
     @classmethod
     def checkpoints(cls) -> tuple[dict[str, WeightsFile], str]:
         """One, by its tag. Nobody publishes its checksum."""
-        config = timm.get_pretrained_cfg(cls.pretrained)
+        config: Any = timm.get_pretrained_cfg(cls.pretrained)
         url = f"https://huggingface.co/{config.hf_hub_id}/resolve/main/model.safetensors"
         return {config.tag: WeightsFile(url, None, f"{cls.pretrained}.safetensors")}, config.tag
 
     @classmethod
     def mean_and_std(cls) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Of R, G and B in 0..1, as the network was trained with."""
-        config = timm.get_pretrained_cfg(cls.pretrained)
+        config: Any = timm.get_pretrained_cfg(cls.pretrained)
         return config.mean, config.std
 
     @staticmethod
     def deployed(network: nn.Module) -> nn.Module:
         """With everything merged that timm can merge."""
-        return reparameterize_model(network)
+        merged: nn.Module = reparameterize_model(network)
+        return merged

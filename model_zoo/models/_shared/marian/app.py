@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -10,7 +12,7 @@ from model_zoo.models._shared.seq2seq.app import EncoderDecoderApp
 from model_zoo.models._shared.seq2seq.decode import Steps, greedy, spec_of
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.tokenizer import padded
+from model_zoo.utils.tokenizer import Tokenizer, padded
 
 #: In the vocabulary of 58101 pieces: the end mark, and the padding that every translation begins with.
 _END, _PAD = 0, 58100
@@ -24,7 +26,10 @@ class TranslationApp(EncoderDecoderApp):
         tokenizer: A tokenizer, or the folder of its files; default: the one beside the model's weights.
     """
 
-    read_tokenizer = MarianTokenizer
+    @staticmethod
+    def read_tokenizer(path: Path) -> Tokenizer:
+        """Read the files of a folder."""
+        return MarianTokenizer(path)
 
     @checked()
     def predict(self, text: str) -> str:

@@ -58,8 +58,8 @@ class MarianTokenizer:
     def text(self, ids: list[int]) -> str:
         """What ids of the other language say together, without marks."""
         pieces = [self.word(token) for token in ids if token not in (self.end_id, self._unknown, self.pad_id)]
-        found: str = self._target.decode(pieces)
-        return found
+        text: str = self._target.decode(pieces)
+        return text
 
 
 def marian_folder(weights: Path) -> Path | None:

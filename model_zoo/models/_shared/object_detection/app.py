@@ -98,11 +98,11 @@ class ObjectDetectionApp:
         boxes, scores, classes = boxes[strong], scores[strong], classes[strong]
         kept = batched_nms(boxes, scores, classes, self.iou_threshold)
         boxes = clip_boxes_to_image(undo_letterbox(boxes[kept], scale, padding), (picture.height, picture.width))
-        found = zip(boxes.tolist(), scores[kept].tolist(), classes[kept].tolist(), strict=True)
+        candidates = zip(boxes.tolist(), scores[kept].tolist(), classes[kept].tolist(), strict=True)
         # A box that lay wholly in the padding has no area left.
         return [
             Detection(self._label(index), score, (x1, y1, x2, y2), index)
-            for (x1, y1, x2, y2), score, index in found
+            for (x1, y1, x2, y2), score, index in candidates
             if x2 > x1 and y2 > y1
         ][:MAX_DETECTIONS]
 

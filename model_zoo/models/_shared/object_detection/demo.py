@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from model_zoo.models._shared.demo import Shown, drawn_scene, image_demo
+from model_zoo.models._shared.demo import DemoResult, drawn_scene, image_demo
 from model_zoo.models._shared.object_detection.app import ObjectDetectionApp
 
 
 def detection_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run the demo; gives the exit status."""
+    """Run the demo; returns the exit status."""
     return image_demo(model_id, _show, drawn_scene, argv, _add_arguments)
 
 
@@ -28,10 +28,10 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _show(app: ObjectDetectionApp, picture: Image.Image, given: argparse.Namespace) -> Shown:
-    app = type(app)(app.model, score_threshold=given.score_threshold, iou_threshold=given.iou_threshold)
+def _show(app: ObjectDetectionApp, picture: Image.Image, args: argparse.Namespace) -> DemoResult:
+    app = type(app)(app.model, score_threshold=args.score_threshold, iou_threshold=args.iou_threshold)
     detections = app.predict(picture)
-    rows = [found.to_json() for found in detections]
+    rows = [detection.to_json() for detection in detections]
     for row in rows:
         row["box"] = [round(corner, 1) for corner in row["box"]]
-    return Shown(app.draw(picture, detections), rows)
+    return DemoResult(app.draw(picture, detections), rows)

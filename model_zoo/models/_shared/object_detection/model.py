@@ -55,15 +55,18 @@ class ObjectDetector(BaseModel):
         names = coco_labels()
         return names if self.num_classes == len(names) else None
 
-    def eval_datasets(self) -> list[str]:
+    @staticmethod
+    def eval_datasets() -> list[str]:
         """COCO's validation pictures."""
         return ["coco"]
 
-    def calibration_dataset_name(self) -> str:
+    @staticmethod
+    def calibration_dataset_name() -> str:
         """A part of the same pictures."""
-        return self.eval_datasets()[0]
+        return "coco"
 
-    def get_evaluator(self) -> type[DetectionEvaluator]:
+    @classmethod
+    def get_evaluator(cls) -> type[DetectionEvaluator]:
         """mAP over IoU thresholds as COCO has it."""
         return DetectionEvaluator
 

@@ -91,7 +91,8 @@ class PoseApp:
         if not (np.isfinite(points).all() and np.isfinite(scores).all()):
             raise ModelZooError("the model gave NaN or infinite values")
         # The middle of a pixel is where its number says, on both sides.
-        return Pose((points + 0.5) * np.float32(scale) + np.float32((left - 0.5, top - 0.5)), scores)
+        corner = np.array((left - 0.5, top - 0.5), np.float32)
+        return Pose((points + 0.5) * np.float32(scale) + corner, scores)
 
     def draw(self, image: ImageSource, pose: Pose, threshold: float = 0.3) -> Image.Image:
         """A copy of a picture with joints and bones on it.

@@ -23,9 +23,9 @@ def keypoints_of(heatmaps: torch.Tensor, height: int, width: int) -> tuple[torch
     column = _one_hot(heatmaps.amax(2))
     along = (row[:, :, None] @ heatmaps)[:, :, 0]  # the row through the highest cell
     across = (heatmaps @ column[..., None])[..., 0]
-    places = torch.stack([_peak(along, column), _peak(across, row)], 2)
+    coordinates = torch.stack([_peak(along, column), _peak(across, row)], 2)
     cells = torch.tensor([(width - 1) / (heatmaps.shape[3] - 1), (height - 1) / (heatmaps.shape[2] - 1)])
-    return places * cells.to(places), heatmaps.amax((2, 3))
+    return coordinates * cells.to(coordinates), heatmaps.amax((2, 3))
 
 
 def _one_hot(values: torch.Tensor) -> torch.Tensor:
@@ -37,14 +37,14 @@ def _one_hot(values: torch.Tensor) -> torch.Tensor:
 def _peak(values: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
     """Where a parabola through the largest of values [B, K, n] and its two neighbours is highest, [B, K].
 
-    At an edge, where one neighbour is missing, it is the place of the largest.
+    At an edge, where one neighbour is missing, it is the coordinate of the largest.
 
     Args:
         at: [B, K, n]: 1 where the largest is.
     """
-    places = torch.arange(values.shape[2], device=values.device).to(values)
+    coordinates = torch.arange(values.shape[2], device=values.device).to(values)
     zero = torch.zeros_like(at[..., :1])
     before, after = (torch.cat(parts, 2) for parts in ((at[..., 1:], zero), (zero, at[..., :-1])))
     left, middle, right = ((values * each).sum(2) for each in (before, at, after))
     bend = (2 * middle - left - right).clamp(min=1e-3)
-    return (at * places).sum(2) + ((right - left) * 0.5 / bend).clamp(-0.5, 0.5) * at[..., 1:-1].sum(2)
+    return (at * coordinates).sum(2) + ((right - left) * 0.5 / bend).clamp(-0.5, 0.5) * at[..., 1:-1].sum(2)

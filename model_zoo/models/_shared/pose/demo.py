@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from model_zoo.models._shared.demo import Shown, image_demo
+from model_zoo.models._shared.demo import DemoResult, image_demo
 from model_zoo.models._shared.pose.app import KEYPOINTS, PoseApp
 
 
 def pose_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run the demo; gives the exit status."""
+    """Run the demo; returns the exit status."""
     return image_demo(model_id, _show, drawn_person, argv, _add_arguments)
 
 
@@ -38,8 +38,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _show(app: PoseApp, picture: Image.Image, given: argparse.Namespace) -> Shown:
-    pose = app.predict(picture, tuple(given.box) if given.box else None)
-    found = zip(KEYPOINTS, pose.keypoints.tolist(), pose.scores.tolist(), strict=True)
-    rows = [{"joint": name, "x": round(x, 1), "y": round(y, 1), "score": score} for name, (x, y), score in found]
-    return Shown(app.draw(picture, pose), rows)
+def _show(app: PoseApp, picture: Image.Image, args: argparse.Namespace) -> DemoResult:
+    pose = app.predict(picture, tuple(args.box) if args.box else None)
+    joints = zip(KEYPOINTS, pose.keypoints.tolist(), pose.scores.tolist(), strict=True)
+    rows = [{"joint": name, "x": round(x, 1), "y": round(y, 1), "score": score} for name, (x, y), score in joints]
+    return DemoResult(app.draw(picture, pose), rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 
@@ -18,13 +17,11 @@ class RestorationTests(PictureToPictureTests):
     """Subclass with what is known of the published file."""
 
     scale = 1
-    shown = (80, 30)  # both side by side
+    demo_size = (80, 30)  # both side by side
 
     def test_demo_saves_the_restored_picture_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         photos("test")[0].crop((0, 0, 40, 30)).save(tmp_path / "small.png")
-        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
-        flags = ["--weights", "random", "--image", str(tmp_path / "small.png"), "--output-dir", str(tmp_path), "--json"]
-        assert main(flags) == 0
+        assert self.run_demo("--image", tmp_path / "small.png", "--output-dir", tmp_path, "--json") == 0
         printed = json.loads(capsys.readouterr().out)
         both, restored = (np.asarray(Image.open(printed[name])) for name in ("picture", "restored"))
         assert restored.shape == (30, 40, 3) and np.array_equal(restored, both[:, 40:])

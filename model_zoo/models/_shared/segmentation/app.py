@@ -75,28 +75,28 @@ class SegmentationApp:
             raise UserError(f"{len(labels)} labels were given, the model has {full.shape[1]} classes")
         return Segmentation(full[0].argmax(dim=0).int().numpy(), labels)
 
-    def draw(self, image: ImageSource, found: Segmentation) -> Image.Image:
+    def draw(self, image: ImageSource, segmentation: Segmentation) -> Image.Image:
         """A copy of a picture with a colour for each class over it, and a legend of those that occur.
 
         Args:
             image: The one that was given to `predict`.
         """
-        drawn = overlay_classes(load_image(image), found.mask, ignored=-1)
+        drawn = overlay_classes(load_image(image), segmentation.mask, ignored=-1)
         draw = ImageDraw.Draw(drawn)
         height = max(10, min(drawn.size) // 24)
         font = ImageFont.load_default(height)
-        for row, index in enumerate(found.shares()):
+        for row, index in enumerate(segmentation.shares()):
             top = row * (height + 4)
-            width = int(draw.textlength(found.labels[index], font=font))
+            width = int(draw.textlength(segmentation.labels[index], font=font))
             draw.rectangle((0, top, width + 8, top + height + 4), fill=colour(index))
-            draw.text((4, top), found.labels[index], fill="black", font=font)
+            draw.text((4, top), segmentation.labels[index], fill="black", font=font)
         return drawn
 
     def _checked(self, logits: object) -> torch.Tensor:
         size = (self.height, self.width)
         if not isinstance(logits, torch.Tensor) or logits.ndim != 4 or len(logits) != 1 or logits.shape[2:] != size:
-            found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-            raise ModelZooError(f"a segmentation model gives logits [1, classes, {size[0]}, {size[1]}], not {found}")
+            shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+            raise ModelZooError(f"a segmentation model gives logits [1, classes, {size[0]}, {size[1]}], not {shape}")
         if not bool(torch.isfinite(logits).all()):
             raise ModelZooError("the model gave NaN or infinite logits")
         return logits.float()

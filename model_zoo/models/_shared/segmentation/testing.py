@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,23 +12,17 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms.v2.functional import normalize
 
-from model_zoo.base.registry import load_app_class, load_model_class
+from model_zoo.base.registry import load_app_class
 from model_zoo.models._shared.imagenet_classifier.model import IMAGENET_MEAN, IMAGENET_STD
-from model_zoo.models._shared.random_weights import draw_switched_off, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import randomize_zeros, seeded, varied_pictures
+from model_zoo.models._shared.testing import ModelTests
 from model_zoo.utils.errors import UserError
 
 
-class SegmentationTests:
+class SegmentationTests(ModelTests):
     """Subclass with a `model_id`."""
 
-    model_id: ClassVar[str]
     classes: ClassVar[int] = 21
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def model(cls) -> Any:
-        """With random weights."""
-        return load_model_class(cls.model_id).from_pretrained(weights="random")
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -40,11 +33,13 @@ class SegmentationTests:
 
     def library_network(self, classes: int) -> nn.Module:
         """The library's own network, as it is trained: with a second head where there is one."""
-        return load_model_class(self.model_id).builder(num_classes=classes, aux_loss=True)
+        network: nn.Module = self.model_class().builder(num_classes=classes, aux_loss=True)
+        return network
 
     def library_logits(self, network: nn.Module, normalized: torch.Tensor) -> torch.Tensor:
         """Logits of the input's size."""
-        return network(normalized)["out"]
+        logits: torch.Tensor = network(normalized)["out"]
+        return logits
 
     def published_state(self, network: nn.Module) -> dict[str, torch.Tensor]:
         """As the publisher writes it."""
@@ -61,18 +56,18 @@ class SegmentationTests:
         """With its own number of classes."""
         with seeded(2):
             network = self.library_network(3).eval()
-            draw_switched_off(network)
+            randomize_zeros(network)
         state = self.published_state(network)
         path = tmp_path / "own.pth"
         torch.save(state, path)
-        model_class = load_model_class(self.model_id)
+        model_class = self.model_class()
         model = model_class.from_pretrained(weights=str(path))
         with torch.inference_mode():
             expected = self.library_logits(network, normalize(pictures, list(IMAGENET_MEAN), list(IMAGENET_STD)))
             torch.testing.assert_close(model(pictures), expected, rtol=1e-4, atol=1e-4)
         assert model.num_classes == 3 and model.labels() is None
-        found = load_app_class(self.model_id)(model).predict(Image.new("L", (50, 9)))
-        assert found.mask.shape == (9, 50) and found.labels == ("class 0", "class 1", "class 2")
+        segmentation = load_app_class(self.model_id)(model).predict(Image.new("L", (50, 9)))
+        assert segmentation.mask.shape == (9, 50) and segmentation.labels == ("class 0", "class 1", "class 2")
         torch.save({**state, "extra.weight": torch.ones(2)}, path)
         with pytest.raises(UserError, match=r"1 extra: extra\.weight"):
             model_class.from_pretrained(weights=str(path))
@@ -84,8 +79,7 @@ class SegmentationTests:
             torch.testing.assert_close(traced(pictures[1:]), model(pictures[1:]), rtol=1e-4, atol=1e-4)
 
     def test_demo(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
-        assert main(["--weights", "random", "--output-dir", str(tmp_path), "--json"]) == 0
+        assert self.run_demo("--output-dir", tmp_path, "--json") == 0
         printed = json.loads(capsys.readouterr().out)
         assert Image.open(printed["picture"]).size == (480, 360)
         assert sum(row["share"] for row in printed["found"]) == pytest.approx(1)

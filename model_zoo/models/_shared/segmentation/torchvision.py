@@ -18,7 +18,7 @@ from model_zoo.models._shared.imagenet_classifier.model import (
     published_files,
     read_network,
 )
-from model_zoo.models._shared.random_weights import draw_switched_off, estimate_batch_norm, seeded, varied_pictures
+from model_zoo.models._shared.random_weights import estimate_batch_norm, randomize_zeros, seeded, varied_pictures
 from model_zoo.models._shared.segmentation.model import SegmentationModel
 
 
@@ -56,7 +56,7 @@ class TorchvisionSegmentation(SegmentationModel):
             return cls(read_network(cls.builder, path, (r"aux_classifier\.",))).eval()
         with seeded():
             model = cls(cls.builder()).eval()
-            draw_switched_off(model)
+            randomize_zeros(model)
             estimate_batch_norm(model, varied_pictures(4, 96))
         return model
 
@@ -74,7 +74,8 @@ class TorchvisionSegmentation(SegmentationModel):
         Returns:
             Logits [B, classes, H, W].
         """
-        return self.network(self.normalize(image))["out"]
+        logits: torch.Tensor = self.network(self.normalize(image))["out"]
+        return logits
 
     def labels(self) -> list[str] | None:
         """The names of Pascal VOC, the background first; None for a user's own classes."""

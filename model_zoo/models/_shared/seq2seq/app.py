@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from model_zoo.base.collection import CollectionModel
-from model_zoo.models._shared.seq2seq.decode import Network, parts_of
+from model_zoo.models._shared.seq2seq.decode import NetworkCall, parts_of
 from model_zoo.models._shared.text.words import TokenizingApp
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ class EncoderDecoderApp(TokenizingApp):
 
     @checked()
     def __init__(
-        self, model: CollectionModel | Mapping[str, Network], tokenizer: Tokenizer | Path | str | None = None
+        self, model: CollectionModel | Mapping[str, NetworkCall], tokenizer: Tokenizer | Path | str | None = None
     ) -> None:
         self.encoder, self.decoder = parts_of(model)
         super().__init__(model, tokenizer, self.decoder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import EncoderDecoderCache
@@ -50,8 +51,8 @@ class FixedCache(EncoderDecoderCache):
     """
 
     def __init__(self, past: Sequence[KeysValues], encoded: Sequence[KeysValues]) -> None:
-        self.self_attention_cache = _Shifted(past)
-        self.cross_attention_cache = _Given(encoded)
+        self.self_attention_cache: Any = _Shifted(past)
+        self.cross_attention_cache: Any = _Given(encoded)
         self.is_updated = dict.fromkeys(range(len(past)), True)
 
     def tensors(self) -> list[torch.Tensor]:

@@ -13,22 +13,22 @@ from model_zoo.base.spec import InputSpec
 from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import ModelZooError, UserError
 
-Network = Callable[..., Any]
+NetworkCall = Callable[..., Any]
 
 
-def parts_of(model: CollectionModel | Mapping[str, Network]) -> tuple[Network, Network]:
+def parts_of(model: CollectionModel | Mapping[str, NetworkCall]) -> tuple[NetworkCall, NetworkCall]:
     """Encoder and decoder of a model of the zoo, or of what `load_compiled` gave for each.
 
     Raises:
         UserError: One is missing.
     """
-    parts = model.components if isinstance(model, CollectionModel) else model
+    parts: Any = model.components if isinstance(model, CollectionModel) else model
     if not isinstance(parts, Mapping) or {"encoder", "decoder"} - set(parts):
         raise UserError("such a model has two parts", 'give {"encoder": …, "decoder": …}')
     return parts["encoder"], parts["decoder"]
 
 
-def spec_of(network: Network) -> InputSpec:
+def spec_of(network: NetworkCall) -> InputSpec:
     """The input spec of a model of the zoo or a compiled one.
 
     Raises:
@@ -44,13 +44,13 @@ class Steps:
     """One answer under way: feeds tokens to a decoder and keeps its cache.
 
     Args:
-        decoder: See `seq2seq.model.Decoder`.
+        decoder: See `seq2seq.model.Seq2SeqDecoder`.
         encoded: What the encoder gave.
         source_mask: int32 [1, T], 1 for tokens of the encoder that are no padding; for decoders that take it.
     """
 
     def __init__(
-        self, decoder: Network, encoded: Sequence[torch.Tensor], source_mask: torch.Tensor | None = None
+        self, decoder: NetworkCall, encoded: Sequence[torch.Tensor], source_mask: torch.Tensor | None = None
     ) -> None:
         spec = spec_of(decoder)
         self._decoder = decoder
@@ -60,7 +60,7 @@ class Steps:
         self._count = 0
 
     @property
-    def room(self) -> int:
+    def remaining(self) -> int:
         """How many more tokens it can take."""
         return self._mask.shape[1] - self._count
 
@@ -80,7 +80,8 @@ class Steps:
         self._count += 1
         if not bool(torch.isfinite(logits).all()):
             raise ModelZooError("the decoder gave NaN or infinite scores")
-        return logits[0].float().numpy()
+        scores: np.ndarray = logits[0].float().numpy()
+        return scores
 
 
 def greedy(
@@ -105,6 +106,6 @@ def greedy(
         if best == end or len(answer) == limit:
             return answer
         answer.append(best)
-        if not steps.room:
+        if not steps.remaining:
             return answer
         scores = steps.feed(best)

@@ -6,18 +6,18 @@ The encoder works out the keys and values that every layer of the decoder needs 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from model_zoo.base.spec import InputSpec, IoType, TensorSpec
-from model_zoo.models._shared.hub_parts import Part
+from model_zoo.models._shared.hub_parts import HubPart
 from model_zoo.models._shared.seq2seq.cache import FixedCache, cache_names, cache_spec, pairs
 from model_zoo.models._shared.text.model import additive
 
 
-class Encoder(Part):
+class Seq2SeqEncoder(HubPart):
     """What comes first; it ends in the keys and values for each layer of the decoder."""
 
     #: What makes keys and values of the features, in turn, for one layer of the decoder after another.
@@ -26,12 +26,12 @@ class Encoder(Part):
 
     def project_for(self, layers: nn.ModuleList) -> None:
         """Take from the decoder's layers what reads the encoder, and nothing else."""
-        attentions = [layer.encoder_attn for layer in layers]
+        attentions: list[Any] = [layer.encoder_attn for layer in layers]
         self.heads = attentions[0].num_heads
         self.projections = nn.ModuleList(linear for each in attentions for linear in (each.k_proj, each.v_proj))
 
     @abstractmethod
-    def encode(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def encode(self, *inputs: Any) -> torch.Tensor:
         """Features, float32 [B, T, size]."""
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -39,12 +39,12 @@ class Encoder(Part):
         features = self.encode(*inputs)
         return tuple(linear(features).unflatten(-1, (self.heads, -1)).transpose(1, 2) for linear in self.projections)
 
-    def get_output_names(self) -> list[str]:
+    def get_output_names(self) -> list[str]:  # type: ignore[override]  # one for each layer of the instance
         """Names of the outputs, in order."""
         return cache_names("encoded", len(self.projections) // 2)
 
 
-class Decoder(Part):
+class Seq2SeqDecoder(HubPart):
     """One step: a token in, scores for the next token and the cache out."""
 
     #: Whether the encoder's tokens may be padding.
@@ -65,7 +65,7 @@ class Decoder(Part):
 
     @abstractmethod
     def embed(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """A token at its place, float32 [B, 1, size]."""
+        """The embedding of a token at a position, float32 [B, 1, size]."""
 
     @abstractmethod
     def score(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ class Decoder(Part):
 
         Args:
             input_ids: int32 [B, 1].
-            position: Its place in the answer from 0, int32 [1].
+            position: Position in the answer from 0, int32 [1].
             attention_mask: int32 [B, past + 1]: 1 for tokens there are, the newest last.
             cached: With padding in the encoder int32 [B, T], 1 for what is none; then keys and values of past tokens
                 by layer, then those of the encoder.
@@ -94,13 +94,13 @@ class Decoder(Part):
         source_mask = additive(cached[0], hidden.dtype) if self.masked else None
         for layer in self.layers:
             # Any tensor in the place of the encoder's features says that there is an encoder; its cache is used.
-            found = layer(hidden, mask, hidden, encoder_attention_mask=source_mask, past_key_values=cache)
-            hidden = found if isinstance(found, torch.Tensor) else found[0]
+            outputs = layer(hidden, mask, hidden, encoder_attention_mask=source_mask, past_key_values=cache)
+            hidden = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
         return self.score(hidden)[:, 0], *cache.tensors()
 
-    def get_input_spec(self) -> InputSpec:
-        """A token, its place, what is seen, and the cache."""
-        attention = self.layers[0].self_attn
+    def get_input_spec(self) -> InputSpec:  # type: ignore[override]  # shapes are those of the instance
+        """A token, its position, the mask, and the cache."""
+        attention: Any = self.layers[0].self_attn
         shape, count = (1, attention.num_heads, self.past, attention.head_dim), len(self.layers)
         masked = {"source_mask": TensorSpec((1, self.source()), "int32", value_range=(0, 1))} if self.masked else {}
         return {
@@ -112,6 +112,6 @@ class Decoder(Part):
             **cache_spec("encoded", count, (*shape[:2], self.source(), shape[3])),
         }
 
-    def get_output_names(self) -> list[str]:
+    def get_output_names(self) -> list[str]:  # type: ignore[override]  # one for each layer of the instance
         """Names of the outputs, in order."""
         return ["logits", *cache_names("present", len(self.layers))]

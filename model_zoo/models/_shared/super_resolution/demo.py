@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from PIL import Image
 
 from model_zoo.datasets.photos import photos, shrink
-from model_zoo.models._shared.demo import Shown, image_demo
+from model_zoo.models._shared.demo import DemoResult, image_demo
 from model_zoo.models._shared.super_resolution.app import SuperResolutionApp
 
 
 def super_resolution_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run the demo; gives the exit status."""
+    """Run the demo; returns the exit status."""
     return image_demo(model_id, _show, held_out_photo, argv)
 
 
@@ -22,7 +22,7 @@ def held_out_photo() -> Image.Image:
     return shrink(photos("test")[0])
 
 
-def _show(app: SuperResolutionApp, picture: Image.Image, given: argparse.Namespace) -> Shown:
+def _show(app: SuperResolutionApp, picture: Image.Image, args: argparse.Namespace) -> DemoResult:
     enlarged = app.predict(picture)
     sizes = {name: f"{image.width} x {image.height}" for name, image in (("given", picture), ("enlarged", enlarged))}
-    return Shown(enlarged, [sizes])
+    return DemoResult(enlarged, [sizes])

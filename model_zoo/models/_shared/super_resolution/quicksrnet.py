@@ -33,11 +33,13 @@ class Anchor(nn.Module):
         with torch.no_grad():
             self.net.weight.zero_()
             repeat_channels(self.net)
-            nn.init.zeros_(self.net.bias)
+            if self.net.bias is not None:
+                nn.init.zeros_(self.net.bias)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """[B, 3, H, W] to [B, 48, H, W]."""
-        return self.net(image)
+        repeated: torch.Tensor = self.net(image)
+        return repeated
 
 
 def repeat_channels(layer: nn.Conv2d) -> None:
@@ -88,4 +90,5 @@ class QuickSRNet(PublishedModel, SuperResolutionModel):
         pixels = self.conv_last(self.cnn(image))
         if self.anchored:
             pixels = pixels + self.anchor(image)
-        return self.depth_to_space(self.clip_output(pixels))
+        enlarged: torch.Tensor = self.depth_to_space(self.clip_output(pixels))
+        return enlarged

@@ -9,4 +9,4 @@ class SuperResolutionTests(PictureToPictureTests):
     """Subclass with what is known of the published file."""
 
     scale = 4
-    shown = (160, 120)
+    demo_size = (160, 120)

@@ -16,11 +16,11 @@ from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.tokenizer import Tokenizer, padded
 
-Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+NetworkCall = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Finding:
+class TextAnswer:
     """One answer of a text app."""
 
     def to_json(self) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Match(Finding):
+class SentenceMatch(TextAnswer):
     """A sentence and the cosine of its embedding with the query's, -1..1."""
 
     sentence: str
@@ -37,7 +37,7 @@ class Match(Finding):
 
 
 @dataclass(frozen=True)
-class Filling(Finding):
+class Filling(TextAnswer):
     """A word for a gap and how probable it is, 0..1; gaps count from 1."""
 
     gap: int
@@ -47,7 +47,7 @@ class Filling(Finding):
 
 
 @dataclass(frozen=True)
-class Suspicion(Finding):
+class Suspicion(TextAnswer):
     """A token of a text and how probable it is that it was put in place of another, 0..1."""
 
     token: str
@@ -64,7 +64,7 @@ class TextApp(TokenizingApp):
     """
 
     @checked()
-    def __init__(self, model: Network, tokenizer: Tokenizer | Path | str | None = None) -> None:
+    def __init__(self, model: NetworkCall, tokenizer: Tokenizer | Path | str | None = None) -> None:
         super().__init__(model, tokenizer)
         self.length = token_count(model, "input_ids", 128)
 
@@ -99,7 +99,7 @@ class SimilarityApp(TextApp):
         return self.run(text, last_axes=1)[1]
 
     @checked()
-    def predict(self, query: str, sentences: Sequence[str]) -> list[Match]:
+    def predict(self, query: str, sentences: Sequence[str]) -> list[SentenceMatch]:
         """All sentences, the nearest to the query first.
 
         Raises:
@@ -107,9 +107,9 @@ class SimilarityApp(TextApp):
         """
         if isinstance(sentences, str) or not sentences:
             raise UserError("give a list of sentences to compare with")
-        wanted = self.embed(query)
-        found = [Match(sentence, float(self.embed(sentence) @ wanted)) for sentence in sentences]
-        return sorted(found, key=lambda match: -match.similarity)
+        query_vector = self.embed(query)
+        matches = [SentenceMatch(sentence, float(self.embed(sentence) @ query_vector)) for sentence in sentences]
+        return sorted(matches, key=lambda match: -match.similarity)
 
 
 class MaskedWordApp(TextApp):
@@ -133,12 +133,12 @@ class MaskedWordApp(TextApp):
         gaps = [position for position, token in enumerate(ids) if token == mask]
         if mask is None or not gaps:
             raise UserError("the text has no gap to fill", "write [MASK] where a word is missing")
-        found = []
+        fillings = []
         for number, position in enumerate(gaps, 1):
             best = torch.from_numpy(logits[position]).softmax(0).topk(min(top_k, logits.shape[1]))
             pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-            found += [Filling(number, self.tokenizer.word(index), value, index) for value, index in pairs]
-        return found
+            fillings += [Filling(number, self.tokenizer.word(index), value, index) for value, index in pairs]
+        return fillings
 
 
 class ReplacedTokenApp(TextApp):
@@ -148,11 +148,11 @@ class ReplacedTokenApp(TextApp):
     def predict(self, text: str) -> list[Suspicion]:
         """Each token and the probability that it was replaced, in the order of the text, without the marks around."""
         ids, scores = self.run(text, last_axes=1)
-        found = 1 / (1 + np.exp(-scores[: len(ids)].astype(np.float64)))
+        probabilities = 1 / (1 + np.exp(-scores[: len(ids)].astype(np.float64)))
         marks = self.tokenizer.ids("")
         return [
             Suspicion(self.tokenizer.word(token), float(probability), at)
-            for at, (token, probability) in enumerate(zip(ids, found, strict=True))
+            for at, (token, probability) in enumerate(zip(ids, probabilities, strict=True))
             if token not in marks
         ]
 

@@ -57,7 +57,8 @@ class TextModel(BaseModel):
             attention_mask: int32 [B, T], 1 for text and 0 for padding.
         """
         mask = additive(attention_mask, self.network.dtype)
-        return self.network(input_ids=input_ids, attention_mask=mask, return_dict=False)[0]
+        outputs: tuple[torch.Tensor, ...] = self.network(input_ids=input_ids, attention_mask=mask, return_dict=False)
+        return outputs[0]
 
     @classmethod
     def get_input_spec(cls, batch_size: int = 1, sequence_length: int = 128) -> InputSpec:

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from model_zoo.base.registry import load_model_class
 from model_zoo.models._shared.random_weights import seeded
+from model_zoo.models._shared.testing import ModelTests
 from model_zoo.models._shared.text.model import TextModel
 from model_zoo.utils.errors import UserError
 
 _TOKENS = 16
 
 
-class TextModelTests:
+class TextModelTests(ModelTests):
     """Subclass with a `model_id`."""
-
-    model_id: ClassVar[str]
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def two_layers(cls) -> Iterator[None]:
         """All that is asked here is true of two layers or of none."""
-        with load_model_class(cls.model_id).reduced():
+        with cls.model_class().reduced():
             yield
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def model(cls) -> TextModel:
-        """The model with random weights."""
-        return load_model_class(cls.model_id).from_pretrained(weights="random")
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -86,7 +76,8 @@ class TextModelTests:
 
     def expected(self, network: torch.nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """What transformers gives."""
-        return network(input_ids=ids, attention_mask=mask).logits
+        logits: torch.Tensor = network(input_ids=ids, attention_mask=mask).logits
+        return logits
 
     @pytest.mark.trace
     def test_trace(self, model: TextModel, text: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -97,13 +88,12 @@ class TextModelTests:
 
     def test_demo(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path / "cache"))
-        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
-        flags = ["--output-dir", str(tmp_path), "--json"]
-        assert main(["--weights", "random", *flags]) == 0
+        flags = ["--output-dir", tmp_path, "--json"]
+        assert self.run_demo(*flags) == 0
         printed = json.loads(capsys.readouterr().out)
         assert printed["found"] and "mean nothing" in printed["note"]
         assert json.loads(Path(printed["saved"]).read_text())["found"] == printed["found"]
-        assert main(["--weights", "random", *flags, "--text", "word " * 200]) == 2
+        assert self.run_demo(*flags, "--text", "word " * 200) == 2
         assert "the model takes 128" in capsys.readouterr().err
 
     def test_a_tokenizer_of_another_model_is_refused(
@@ -111,8 +101,7 @@ class TextModelTests:
     ) -> None:
         known = model.hub.settings["vocab_size"]
         path = write_tokenizer(tmp_path / "tokenizer.json", " ".join(f"w{number}" for number in range(known)))
-        main = importlib.import_module(f"model_zoo.models.{self.model_id}.demo").main
-        assert main(["--weights", "random", "--tokenizer", str(path), "--output-dir", str(tmp_path)]) == 2
+        assert self.run_demo("--tokenizer", path, "--output-dir", tmp_path) == 2
         message = f"{path} has {known + 5} tokens, the model {known}; give the one that the weights were trained with"
         assert message in capsys.readouterr().err
 

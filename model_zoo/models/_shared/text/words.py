@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from model_zoo.models._shared.specs import known_spec
 from model_zoo.utils.errors import UserError
@@ -25,13 +24,15 @@ class TokenizingApp:
         reader: The part of the model that takes `input_ids`; default: the model.
     """
 
-    #: From the path to the tokenizer.
-    read_tokenizer: ClassVar[Callable[[Path], Tokenizer]] = FileTokenizer
-
     def __init__(self, model: Any, tokenizer: Tokenizer | Path | str | None = None, reader: Any = None) -> None:
         self.model = model
         self._given = tokenizer
         self._reader = model if reader is None else reader
+
+    @staticmethod
+    def read_tokenizer(path: Path) -> Tokenizer:
+        """Read the tokenizer of a file; override where a model has another format."""
+        return FileTokenizer(path)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -41,21 +42,21 @@ class TokenizingApp:
             UserError: None was given, and there is none beside the weights, or its file is damaged, or one of a
                 larger vocabulary than the model's.
         """
-        given = self._given
-        if given is None:
-            given = getattr(self.model, "tokenizer_path", lambda: None)()
-        if given is None:
+        source = self._given
+        if source is None:
+            source = getattr(self.model, "tokenizer_path", lambda: None)()
+        if source is None:
             hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
             raise UserError("text needs the tokenizer that the weights were trained with", hint)
-        found = self.read_tokenizer(Path(given)) if isinstance(given, (str, Path)) else given
+        tokenizer = self.read_tokenizer(Path(source)) if isinstance(source, (str, Path)) else source
         ids = (known_spec(self._reader) or {}).get("input_ids")
-        if ids is not None and ids.value_range is not None and found.size > ids.value_range[1] + 1:
+        if ids is not None and ids.value_range is not None and tokenizer.size > ids.value_range[1] + 1:
             raise UserError(
-                f"{given if found is not given else 'the tokenizer'} has {found.size} tokens, the model "
+                f"{source if tokenizer is not source else 'the tokenizer'} has {tokenizer.size} tokens, the model "
                 f"{ids.value_range[1] + 1:.0f}",
                 "give the one that the weights were trained with: --tokenizer PATH",
             )
-        return found
+        return tokenizer
 
 
 class NumberedWords:

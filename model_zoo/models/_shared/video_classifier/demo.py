@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from model_zoo.models._shared.demo import Medium, Shown, draw_lines, image_demo
+from model_zoo.models._shared.demo import DemoResult, Medium, draw_lines, image_demo
 from model_zoo.models._shared.video_classifier.app import VideoClassifierApp
 from model_zoo.models._shared.video_classifier.clips import load_clip, spread
 
@@ -18,7 +18,7 @@ _SHOWN, _HEIGHT = 4, 240
 
 
 def video_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run the demo; gives the exit status."""
+    """Run the demo; returns the exit status."""
     return image_demo(model_id, _show, drawn_clip, argv, _add_arguments, CLIP)
 
 
@@ -39,13 +39,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, default=5, help="how many labels to show (default: %(default)s)")
 
 
-def _show(app: VideoClassifierApp, clip: list[Image.Image], given: argparse.Namespace) -> Shown:
-    predictions = app.predict(clip, given.top_k)
-    shown = [frame.resize((max(1, frame.width * _HEIGHT // frame.height), _HEIGHT)) for frame in spread(clip, _SHOWN)]
-    strip = Image.new("RGB", (sum(frame.width for frame in shown), _HEIGHT))
+def _show(app: VideoClassifierApp, clip: list[Image.Image], args: argparse.Namespace) -> DemoResult:
+    predictions = app.predict(clip, args.top_k)
+    thumbnails = [
+        frame.resize((max(1, frame.width * _HEIGHT // frame.height), _HEIGHT)) for frame in spread(clip, _SHOWN)
+    ]
+    strip = Image.new("RGB", (sum(frame.width for frame in thumbnails), _HEIGHT))
     left = 0
-    for frame in shown:
+    for frame in thumbnails:
         strip.paste(frame, (left, 0))
         left += frame.width
-    lines = [f"{found.label}  {found.probability:.1%}" for found in predictions]
-    return Shown(draw_lines(strip, lines), [found.to_json() for found in predictions])
+    lines = [f"{prediction.label}  {prediction.probability:.1%}" for prediction in predictions]
+    return DemoResult(draw_lines(strip, lines), [prediction.to_json() for prediction in predictions])

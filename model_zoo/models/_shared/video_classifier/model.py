@@ -108,7 +108,8 @@ class TorchvisionVideoClassifier(VideoClassifier):
         Returns:
             Logits [B, classes].
         """
-        return self.network(self.normalize(video))
+        logits: torch.Tensor = self.network(self.normalize(video))
+        return logits
 
     @staticmethod
     def get_input_spec(batch_size: int = 1, frames: int = 16, height: int = 112, width: int = 112) -> InputSpec:
@@ -129,7 +130,7 @@ class TorchvisionVideoClassifier(VideoClassifier):
 
 
 def clip_spec(batch_size: int, frames: int, height: int, width: int) -> TensorSpec:
-    """The house convention for a clip: RGB, float32 in 0..1, [batch, 3, frames, height, width]."""
+    """A clip as all models of the zoo take it: RGB, float32 in 0..1, [batch, 3, frames, height, width]."""
     return TensorSpec((batch_size, 3, frames, height, width), value_range=(0.0, 1.0))
 
 

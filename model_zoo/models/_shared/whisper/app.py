@@ -60,7 +60,7 @@ class WhisperApp(EncoderDecoderApp):
         first = steps.feed(_START).astype(np.float64)
         if np.exp(first[_NO_SPEECH] - first.max()) / np.exp(first - first.max()).sum() > _NO_SPEECH_PROBABILITY:
             return []
-        limit = min(_LIMIT, steps.room - 3)
+        limit = min(_LIMIT, steps.remaining - 3)
         return greedy(steps, (language, _TRANSCRIBE, _NO_TIMES), END, _forbid, limit)
 
 

@@ -11,12 +11,12 @@ from model_zoo.models._shared.whisper.app import WhisperApp
 
 
 def whisper_demo(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Write down speech; gives the exit status."""
+    """Write down speech; returns the exit status."""
 
     def flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--language", default="en", help="that is spoken, e.g. de or german (default: %(default)s)")
 
-    def hear(app: WhisperApp, audio: AudioSource, given: argparse.Namespace) -> str:
-        return app.predict(audio, given.language)
+    def hear(app: WhisperApp, audio: AudioSource, args: argparse.Namespace) -> str:
+        return app.predict(audio, args.language)
 
     return transcript_demo(model_id, argv, flags, hear)

@@ -27,9 +27,9 @@ def language_mark(language: str) -> int:
         UserError: Whisper does not know it.
     """
     names = languages()
-    for place, pair in enumerate(names.items()):
+    for number, pair in enumerate(names.items()):
         if language.lower() in pair:
-            return _FIRST + place
+            return _FIRST + number
     near = nearest(language, [*names.values(), *names], most=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise UserError(f"Whisper does not know the language '{language}'", f"{hint}languages: {', '.join(names)}")

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.models._shared.hub_network import HubNetwork
-from model_zoo.models._shared.seq2seq.model import Decoder, Encoder
+from model_zoo.models._shared.seq2seq.model import Seq2SeqDecoder, Seq2SeqEncoder
 
 #: Frames of a spectrogram of 30 s; the encoder gives one feature for two of them.
 FRAMES = 3000
 
 
-class WhisperEncoder(Encoder):
+class WhisperEncoder(Seq2SeqEncoder):
     """Listens to 30 s of speech."""
 
-    def take(self, network: nn.Module) -> None:
+    network: Any
+
+    def take(self, network: Any) -> None:
         self.network = network.model.encoder
         self.project_for(network.model.decoder.layers)
 
     def encode(self, mel: torch.Tensor) -> torch.Tensor:
-        return self.network(mel).last_hidden_state
+        features: torch.Tensor = self.network(mel).last_hidden_state
+        return features
 
     @classmethod
     def get_input_spec(cls) -> InputSpec:
@@ -30,30 +34,34 @@ class WhisperEncoder(Encoder):
         return {"mel": TensorSpec((1, cls.hub.settings["num_mel_bins"], FRAMES), value_range=(-1.5, 1.5))}
 
 
-class WhisperDecoder(Decoder):
+class WhisperDecoder(Seq2SeqDecoder):
     """Writes down what was heard, a token at a time."""
 
     past = 223
+    network: Any
+    head: Any
 
-    def take(self, network: nn.Module) -> None:
+    def take(self, network: Any) -> None:
         self.network = network.model.decoder
         self.layers = self.network.layers
         self.head = network.proj_out
 
     @classmethod
     def vocabulary(cls) -> int:
-        return cls.hub.settings["vocab_size"]
+        return int(cls.hub.settings["vocab_size"])
 
     @classmethod
     def source(cls) -> int:
         return FRAMES // 2
 
     def embed(self, input_ids: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        place = torch.nn.functional.embedding(position, self.network.embed_positions.weight)
-        return self.network.embed_tokens(input_ids) + place
+        positions = torch.nn.functional.embedding(position, self.network.embed_positions.weight)
+        embedded: torch.Tensor = self.network.embed_tokens(input_ids) + positions
+        return embedded
 
     def score(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.head(self.network.layer_norm(hidden))
+        scores: torch.Tensor = self.head(self.network.layer_norm(hidden))
+        return scores
 
 
 def whisper(model_id: str, published: str, width: int, heads: int, layers: int) -> HubNetwork:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image, ImageOps
@@ -18,7 +18,7 @@ from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.images import ImageSource, image_to_array, load_image
 from model_zoo.utils.tokenizer import Tokenizer, padded
 
-Network = Callable[..., torch.Tensor]
+NetworkCall = Callable[..., torch.Tensor]
 
 
 class ZeroShotApp(TokenizingApp):
@@ -32,23 +32,24 @@ class ZeroShotApp(TokenizingApp):
 
     #: Whether a picture is squeezed into the input's shape; if not, its shorter side is scaled to fit, the middle kept.
     squeezed: ClassVar[bool] = False
-    #: Whether the text encoder is told which tokens are padding.
+    #: Whether the text encoder takes a mask of the tokens that are no padding.
     masked: ClassVar[bool] = True
     lower_case: ClassVar[bool] = False
 
     @checked()
     def __init__(
         self,
-        model: CollectionModel | Mapping[str, Network],
+        model: CollectionModel | Mapping[str, NetworkCall],
         tokenizer: Tokenizer | Path | str | None = None,
         scale: float = 100.0,
     ) -> None:
-        parts = model.components if isinstance(model, CollectionModel) else model
+        parts: Any = model.components if isinstance(model, CollectionModel) else model
         if not isinstance(parts, Mapping) or {"image_encoder", "text_encoder"} - set(parts):
             raise UserError("such a model has two parts", 'give {"image_encoder": …, "text_encoder": …}')
         super().__init__(model, tokenizer, parts["text_encoder"])
         self.scale = scale
-        self.image_encoder, self.text_encoder = parts["image_encoder"], parts["text_encoder"]
+        self.image_encoder: NetworkCall = parts["image_encoder"]
+        self.text_encoder: NetworkCall = parts["text_encoder"]
         self.length = token_count(self.text_encoder, "input_ids", 77)
 
     @checked()
@@ -64,8 +65,8 @@ class ZeroShotApp(TokenizingApp):
         picture = self.embed_image(image)
         cosines = torch.stack([self.embed_text(text) @ picture for text in texts])
         pairs = zip(texts, self.probabilities(cosines).tolist(), strict=True)
-        found = [Prediction(text, probability, at) for at, (text, probability) in enumerate(pairs)]
-        return sorted(found, key=lambda prediction: -prediction.probability)
+        predictions = [Prediction(text, probability, at) for at, (text, probability) in enumerate(pairs)]
+        return sorted(predictions, key=lambda prediction: -prediction.probability)
 
     def probabilities(self, cosines: torch.Tensor) -> torch.Tensor:
         """From the cosine of each text [N] with the picture: here, that the text is the one of all that fits."""
@@ -92,9 +93,9 @@ class ZeroShotApp(TokenizingApp):
         return self._vector(self.text_encoder, *inputs[: 1 + self.masked])
 
     @staticmethod
-    def _vector(network: Network, *inputs: torch.Tensor) -> torch.Tensor:
+    def _vector(network: NetworkCall, *inputs: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            found = network(*inputs)
-        if found.ndim != 2 or len(found) != 1 or not bool(torch.isfinite(found).all()):
-            raise ModelZooError(f"an encoder gave {list(found.shape)}, expected finite [1, size]")
-        return found[0].float()
+            vectors = network(*inputs)
+        if vectors.ndim != 2 or len(vectors) != 1 or not bool(torch.isfinite(vectors).all()):
+            raise ModelZooError(f"an encoder gave {list(vectors.shape)}, expected finite [1, size]")
+        return vectors[0].float()

@@ -1,16 +1,26 @@
-"""One architecture of a library: how to construct it, what tensors it has, and which of them its arguments change."""
+"""One architecture of a library: how to construct it, what tensors it has, and the hashes that it is found by."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel
 
 from model_zoo.workbench.recover.recovery import ExampleInput
+
+#: Hashes of names, or of names and shapes.
+Hashes = npt.NDArray[np.uint64]
 
 #: In the order of the search, from the quickest index to the slowest; it is also the order of preference where several
 #: constructors give the same tensors.
 LIBRARIES = ("torchvision", "zoo", "transformers", "timm")
+
+#: Batch normalisation counts its batches. Old files and frozen layers lack the counter, and inference never reads it.
+COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class SizedBy:
 
 
 @dataclass(frozen=True)
-class Option:
+class SizeArgument:
     """An argument of the constructor that changes shapes and no names, e.g. the number of classes.
 
     Args:
@@ -37,8 +47,7 @@ class Option:
     sizes: tuple[SizedBy, ...]
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(BaseModel, frozen=True):
     """What one constructor gives.
 
     Args:
@@ -54,43 +63,41 @@ class Architecture:
     library: str
     name: str
     function: str
-    arguments: tuple[str, ...]
-    keywords: Mapping[str, str]
-    root: str
-    tensors: Mapping[str, tuple[int, ...]]
-    options: tuple[Option, ...]
-    inputs: tuple[ExampleInput, ...]
+    arguments: tuple[str, ...] = ()
+    keywords: dict[str, str] = {}
+    root: str = ""
+    tensors: dict[str, tuple[int, ...]]
+    options: tuple[SizeArgument, ...] = ()
+    inputs: tuple[ExampleInput, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """JSON values that `from_json` reads."""
-        return {
-            "library": self.library,
-            "name": self.name,
-            "function": self.function,
-            "arguments": list(self.arguments),
-            "keywords": dict(self.keywords),
-            "root": self.root,
-            "tensors": {name: list(shape) for name, shape in self.tensors.items()},
-            "options": [
-                [o.name, o.default, [[s.tensor, s.dimension, s.slope, s.intercept] for s in o.sizes]]
-                for o in self.options
-            ],
-            "inputs": [[i.name, list(i.shape), i.dtype, i.high] for i in self.inputs],
-        }
 
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave."""
-        return cls(
-            library=value["library"],
-            name=value["name"],
-            function=value["function"],
-            arguments=tuple(value["arguments"]),
-            keywords=value["keywords"],
-            root=value["root"],
-            tensors={name: tuple(shape) for name, shape in value["tensors"].items()},
-            options=tuple(
-                Option(n, default, tuple(SizedBy(*s) for s in sizes)) for n, default, sizes in value["options"]
-            ),
-            inputs=tuple(ExampleInput(n, tuple(shape), dtype, high) for n, shape, dtype, high in value["inputs"]),
-        )
+class FailedArchitecture(BaseModel, frozen=True):
+    """One that could not be built, and why."""
+
+    name: str
+    failure: str
+
+
+def is_counter(name: str) -> bool:
+    """Whether a tensor only counts batches, and so is no part of a signature."""
+    return name.rpartition(".")[2] == COUNTER
+
+
+def tensor_hashes(shapes: Mapping[str, Sequence[int]]) -> Hashes:
+    """One hash a tensor, of its name and its shape."""
+    return key_hashes(f"{name}\0{','.join(map(str, shape))}" for name, shape in shapes.items())
+
+
+def common_root(names: Iterable[str]) -> list[str]:
+    """The modules that all of these tensors lie in, from the outermost on."""
+    root, *others = (name.split(".")[:-1] for name in names)
+    for other in others:
+        same = [a == b for a, b in zip(root, other, strict=False)]
+        root = root[: [*same, False].index(False)]
+    return root
+
+
+def key_hashes(texts: Iterable[str]) -> Hashes:
+    """One 64-bit hash a name: a checkpoint is compared with thousands of architectures at once."""
+    content = b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+    return np.frombuffer(content, dtype=np.uint64)

@@ -14,10 +14,55 @@ import torch
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 
+_COMMON = (
+    "albert audio-spectrogram-transformer bart beit bert bit blenderbot bloom camembert clip convbert convnext "
+    "convnextv2 cvt data2vec-text data2vec-vision deberta deberta-v2 deit depth_anything detr dinov2 distilbert dpt "
+    "electra ernie esm falcon funnel gemma gemma2 glpn gpt2 gpt_neo gpt_neox hiera hubert layoutlm led levit llama "
+    "longformer marian mbart mistral mobilebert mobilenet_v1 mobilenet_v2 mobilevit mobilevitv2 modernbert mpnet mpt "
+    "opt pegasus phi poolformer pvt qwen2 qwen3 regnet rembert resnet roberta roformer segformer siglip squeezebert "
+    "swin swinv2 t5 table-transformer timesformer upernet videomae vit vit_mae wav2vec2 wavlm whisper xlm-roberta "
+    "xlnet yolos"
+)
 
-class Library(ABC):
+#: Model types that are indexed, with every head that transformers has for them.
+COMMON = frozenset(_COMMON.split())
+
+_BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
+
+
+def _gpt2(width: int, layers: int, heads: int) -> dict[str, int]:
+    return {"n_embd": width, "n_layer": layers, "n_head": heads}
+
+
+def _t5(width: int, hidden: int, layers: int, heads: int) -> dict[str, int]:
+    return {"d_model": width, "d_kv": 64, "d_ff": hidden, "num_layers": layers, "num_heads": heads}
+
+
+#: Published sizes other than the default one, by model type: they change the names, so each is an architecture.
+SIZES: dict[str, dict[str, dict[str, int]]] = {
+    "bert": {"large": _BERT_LARGE},
+    "roberta": {"base-514": _ROBERTA, "large-514": _ROBERTA | _BERT_LARGE},
+    "xlm-roberta": {"base-514": _ROBERTA | {"vocab_size": 250002}},
+    "gpt2": {"medium": _gpt2(1024, 24, 16), "large": _gpt2(1280, 36, 20), "xl": _gpt2(1600, 48, 25)},
+    "t5": {"base": _t5(768, 3072, 12, 12), "large": _t5(1024, 4096, 24, 16)},
+    "vit": {"large": _BERT_LARGE},
+    "whisper": {
+        "base": {
+            "d_model": 512,
+            **{f"{side}_layers": 6 for side in ("encoder", "decoder")},
+            **{f"{side}_attention_heads": 8 for side in ("encoder", "decoder")},
+            **{f"{side}_ffn_dim": 2048 for side in ("encoder", "decoder")},
+        },
+    },
+}
+
+
+class KnownLibrary(ABC):
     """What the index asks of a library."""
 
+    #: One of `architecture.LIBRARIES`.
+    name: ClassVar[str]
     #: Arguments that may change shapes.
     options: ClassVar[tuple[str, ...]] = ()
 
@@ -34,81 +79,69 @@ class Library(ABC):
         return None
 
     @abstractmethod
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        """The constructor, its positional arguments and its keyword arguments, as they are written in Python."""
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        """`function`, `arguments` and `keywords` of the `Architecture`."""
 
     @abstractmethod
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
         """What the forward pass takes."""
 
 
-class Torchvision(Library):
+class Torchvision(KnownLibrary):
     """All of torchvision.models; detectors without weights for their backbones, quantized models in float."""
 
-    options = ("num_classes",)
+    name, options = "torchvision", ("num_classes",)
 
     #: What takes another number of pixels than its family.
     _LARGE_PICTURES = ("inception_v3", "quantized_inception_v3")
     _LARGE_VIDEOS = ("mvit", "swin3d", "s3d")
 
-    def names(self) -> list[str]:
-        from torchvision.models import list_models
+    def __init__(self) -> None:
+        from torchvision import models
 
-        names: list[str] = list_models()
-        return names
+        self._models = models
+
+    def names(self) -> list[str]:
+        return list(self._models.list_models())
 
     def build(self, name: str, options: Mapping[str, int]) -> torch.nn.Module:
-        from torchvision.models import get_model
-
-        return get_model(name, **self._offline(name), **options)  # type: ignore[no-any-return]
+        return self._models.get_model(name, **self._offline(name), **options)  # type: ignore[no-any-return]
 
     def default(self, name: str, model: torch.nn.Module, option: str) -> int | None:
-        from torchvision.models import get_model_weights
-
-        weights = get_model_weights(name)
+        weights = self._models.get_model_weights(name)
         categories = next(iter(weights)).meta.get("categories") if len(weights) else None
         return len(categories) if categories else None
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        from torchvision.models import get_model_builder
-
-        builder = get_model_builder(name)
-        kind = self._kind(name)
-        room = f"torchvision.models.{kind}." if kind else "torchvision.models."
-        return room + builder.__name__, [], {key: repr(value) for key, value in self._offline(name).items()}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        package = ".".join(filter(None, ("torchvision.models", self._kind(name))))
+        function = f"{package}.{self._models.get_model_builder(name).__name__}"
+        return {"function": function, "keywords": {key: repr(value) for key, value in self._offline(name).items()}}
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
         parameters = list(inspect.signature(model.forward).parameters)
         kind = self._kind(name)
         if kind == "optical_flow":
             return [ExampleInput(parameter, (1, 3, 128, 128)) for parameter in parameters[:2]]
-        pixels = 299 if name in self._LARGE_PICTURES else 224
-        shape: tuple[int, ...] = (1, 3, pixels, pixels)
         if kind == "video":
             pixels = 224 if name.startswith(self._LARGE_VIDEOS) else 112
-            shape = (1, 3, 16, pixels, pixels)
-        return [ExampleInput(parameters[0], shape)]
+            return [ExampleInput(parameters[0], (1, 3, 16, pixels, pixels))]
+        pixels = 299 if name in self._LARGE_PICTURES else 224
+        return [ExampleInput(parameters[0], (1, 3, pixels, pixels))]
 
-    @staticmethod
-    def _kind(name: str) -> str:
-        from torchvision.models import get_model_builder
+    def _kind(self, name: str) -> str:
+        module = self._models.get_model_builder(name).__module__.split(".")[2]
+        return module if module in ("detection", "segmentation", "video", "quantization", "optical_flow") else ""
 
-        room = get_model_builder(name).__module__.split(".")[2]
-        return room if room in ("detection", "segmentation", "video", "quantization", "optical_flow") else ""
-
-    @staticmethod
-    def _offline(name: str) -> dict[str, Any]:
-        from torchvision.models import get_model_builder
-
-        arguments = inspect.signature(get_model_builder(name)).parameters
+    def _offline(self, name: str) -> dict[str, Any]:
+        parameters = inspect.signature(self._models.get_model_builder(name)).parameters
         known: dict[str, Any] = {"weights": None, "weights_backbone": None, "quantize": False}
-        return {key: value for key, value in known.items() if key in arguments}
+        return {key: value for key, value in known.items() if key in parameters}
 
 
-class Timm(Library):
+class Timm(KnownLibrary):
     """All architectures of timm."""
 
-    options = ("num_classes", "in_chans")
+    name, options = "timm", ("num_classes", "in_chans")
 
     def names(self) -> list[str]:
         import timm
@@ -121,53 +154,55 @@ class Timm(Library):
         return timm.create_model(name, pretrained=False, **dict[str, Any](options))
 
     def default(self, name: str, model: torch.nn.Module, option: str) -> int | None:
-        config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-        return getattr(model, "num_classes", None) if option == "num_classes" else config["input_size"][0]
+        return getattr(model, "num_classes", None) if option == "num_classes" else self._input_size(model)[0]
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        return "timm.create_model", [repr(name)], {"pretrained": "False"}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        return {"function": "timm.create_model", "arguments": (repr(name),), "keywords": {"pretrained": "False"}}
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
-        config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
         (first, *_) = inspect.signature(model.forward).parameters
-        return [ExampleInput(first, (1, *config["input_size"]))]
+        return [ExampleInput(first, (1, *self._input_size(model)))]
+
+    @staticmethod
+    def _input_size(model: torch.nn.Module) -> tuple[int, ...]:
+        return tuple(model.pretrained_cfg["input_size"])  # type: ignore[index]
 
 
-class Transformers(Library):
-    """Common model types of transformers with their default configuration, and each with all of its heads."""
+class Transformers(KnownLibrary):
+    """Common model types of transformers with their default configuration, and each with all of its heads.
 
-    options = ("num_labels", "vocab_size", "num_channels")
+    Only classes that transformers itself holds are used: a checkpoint's own code is never looked for.
+    """
+
+    name, options = "transformers", ("num_labels", "vocab_size", "num_channels")
 
     def names(self) -> list[str]:
-        from model_zoo.workbench.recover.names.transformers_models import listed
-
         return listed()
 
     def build(self, name: str, options: Mapping[str, int]) -> torch.nn.Module:
-        from model_zoo.workbench.recover.names.transformers_models import model_class, preset
-
-        made = model_class(name)
-        config = made.config_class(**preset(name), **options)
-        return made(config)  # type: ignore[no-any-return]
+        kind = model_class(name)
+        config = kind.config_class(**preset(name), **options)
+        return kind(config)  # type: ignore[no-any-return]
 
     def default(self, name: str, model: torch.nn.Module, option: str) -> int | None:
         value = getattr(model.config, option, None)
         return value if isinstance(value, int) else None
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        from model_zoo.workbench.recover.names.transformers_models import preset
-
-        config = f"transformers.{type(model.config).__name__}"
-        return f"transformers.{type(model).__name__}", [config], {k: repr(v) for k, v in preset(name).items()}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        return {
+            "function": f"transformers.{type(model).__name__}",
+            "arguments": (f"transformers.{type(model.config).__name__}",),
+            "keywords": {key: repr(value) for key, value in preset(name).items()},
+        }
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
-        from model_zoo.workbench.recover.names.transformers_models import example_inputs
-
         return example_inputs(model)
 
 
-class Zoo(Library):
+class Zoo(KnownLibrary):
     """The models of this zoo. They take any number of classes from a checkpoint by themselves."""
+
+    name = "zoo"
 
     def names(self) -> list[str]:
         from model_zoo.base.registry import model_ids
@@ -184,20 +219,87 @@ class Zoo(Library):
             raise TypeError("a collection or a precompiled asset has no single state dict")
         return model
 
-    def written(self, name: str, model: torch.nn.Module) -> tuple[str, list[str], dict[str, str]]:
-        return f"model_zoo.models.{name}.Model.from_pretrained", [], {"weights": "'random'"}
+    def call(self, name: str, model: torch.nn.Module) -> dict[str, Any]:
+        return {"function": f"model_zoo.models.{name}.Model.from_pretrained", "keywords": {"weights": "'random'"}}
 
     def inputs(self, name: str, model: torch.nn.Module) -> list[ExampleInput]:
         specs = model.get_input_spec()  # type: ignore[operator]
         return [ExampleInput(key, spec.shape, spec.dtype) for key, spec in specs.items()]
 
 
-def library(name: str) -> Library:
+def find_library(name: str) -> KnownLibrary:
     """The library of that name, one of `architecture.LIBRARIES`."""
-    made: dict[str, type[Library]] = {
-        "torchvision": Torchvision,
-        "timm": Timm,
-        "transformers": Transformers,
-        "zoo": Zoo,
-    }
-    return made[name]()
+    kinds: tuple[type[KnownLibrary], ...] = (Torchvision, Timm, Transformers, Zoo)
+    return next(kind for kind in kinds if kind.name == name)()
+
+
+def listed() -> list[str]:
+    """Class names, each with its size after a slash where it is not the default one."""
+    from transformers.models.auto import modeling_auto
+
+    classes: dict[str, str] = {}
+    for table, mapping in vars(modeling_auto).items():
+        if table.startswith("MODEL_") and table.endswith("MAPPING_NAMES"):
+            for model_type, names in mapping.items():
+                if model_type in COMMON:
+                    classes |= dict.fromkeys([names] if isinstance(names, str) else names, model_type)
+    sizes = {name: ["", *(f"/{size}" for size in SIZES.get(kind, {}))] for name, kind in sorted(classes.items())}
+    return [name + size for name, some in sizes.items() for size in some]
+
+
+def model_class(name: str) -> Any:
+    """The class of a listed name, or of a configuration's `architectures`.
+
+    Raises:
+        ValueError: transformers has no such model.
+    """
+    import transformers
+
+    name = name.partition("/")[0]
+    kind = getattr(transformers, name, None) if name.isidentifier() else None
+    if not (inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel)) or not kind.config_class:
+        raise ValueError(f"transformers {transformers.__version__} has no model class {name!r}")
+    return kind
+
+
+def preset(name: str) -> dict[str, Any]:
+    """What the configuration of a listed name sets."""
+    class_name, _, size = name.partition("/")
+    return SIZES[model_class(class_name).config_class.model_type][size] if size else {}
+
+
+def example_inputs(model: torch.nn.Module) -> list[ExampleInput]:
+    """What a model of transformers is tried with; short texts and one picture.
+
+    Raises:
+        ValueError: It takes something else.
+    """
+    config: Any = model.config
+    main: Any = model.main_input_name
+    text = config.get_text_config()
+    vocabulary = getattr(text, "vocab_size", None)
+    takes = inspect.signature(model.forward).parameters
+    inputs = []
+    if main == "input_ids" and vocabulary:
+        inputs.append(ExampleInput("input_ids", (1, 16), "int64", vocabulary))
+    if main == "pixel_values" or (hasattr(config, "vision_config") and "pixel_values" in takes):
+        inputs.append(ExampleInput("pixel_values", _picture(config)))
+    if main == "input_values":
+        patches = hasattr(config, "max_length") and hasattr(config, "num_mel_bins")
+        inputs.append(ExampleInput(main, (1, config.max_length, config.num_mel_bins) if patches else (1, 16_000)))
+    if main == "input_features" and hasattr(config, "num_mel_bins"):
+        inputs.append(ExampleInput(main, (1, config.num_mel_bins, 2 * getattr(config, "max_source_positions", 1500))))
+    if not inputs:
+        raise ValueError(f"no example of its input {main!r} is known")
+    if config.is_encoder_decoder and "decoder_input_ids" in takes:
+        inputs.append(ExampleInput("decoder_input_ids", (1, 4), "int64", vocabulary))
+    return inputs
+
+
+def _picture(config: Any) -> tuple[int, ...]:
+    vision = getattr(config, "vision_config", config)
+    size = getattr(vision, "image_size", None) or 224
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    channels = getattr(vision, "num_channels", 3)
+    frames = getattr(vision, "num_frames", None)
+    return (1, frames, channels, height, width) if frames else (1, channels, height, width)

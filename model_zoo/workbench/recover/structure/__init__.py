@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.workbench.recover.recovery import Draft
-from model_zoo.workbench.recover.structure.tree import NoDraftError, read_tree
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode, read_tree
 
 __all__ = ["NoDraftError", "draft_by_structure"]
 
@@ -23,14 +25,23 @@ def draft_by_structure(tensors: StateDictInfo) -> list[Draft]:
     Raises:
         NoDraftError: No template fits; the message says what each one stumbled over.
     """
-    from model_zoo.workbench.recover.structure.families import FAMILIES
+    from model_zoo.workbench.recover.structure.chain_writer import ChainWriter
+    from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+    from model_zoo.workbench.recover.structure.recurrent_writer import RecurrentWriter
+    from model_zoo.workbench.recover.structure.transformer_writer import TransformerWriter
+    from model_zoo.workbench.recover.structure.unet_writer import UNetWriter
 
-    _, prefix = read_tree(tensors)
+    root, prefix = read_tree(tensors)
     drafts, reasons = [], []
-    for name, write in FAMILIES.items():
-        root, _ = read_tree(tensors)
+    families: dict[str, Callable[[TreeNode], FamilyWriter]] = {  # the most particular first
+        "transformer": TransformerWriter,
+        "recurrent": RecurrentWriter,
+        "U-Net": UNetWriter,
+        "chain of layers": ChainWriter,
+    }
+    for name, writer in families.items():
         try:
-            drafts.append(write(root, prefix))
+            drafts.append(writer(root).draft(prefix))
         except NoDraftError as error:
             reasons.append(f"{name}: {error.message}")
     if not drafts:

@@ -1,0 +1,198 @@
+"""Measure every model on every target: a process for each model, several side by side, and no finished row twice."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_zoo.pipeline.cache import Entry, open_cache
+from model_zoo.pipeline.export import run_plan
+from model_zoo.pipeline.options import ExportOptions
+from model_zoo.pipeline.plan import make_plan
+from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard
+from model_zoo.sources.zoo import ZooSource
+from model_zoo.targets.chipset import chipsets
+from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.measurement import Measurement
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
+from model_zoo.utils.hashing import digest
+from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
+
+#: Module whose `serve` measures one model, row by row, in a process of its own.
+_WORKER = "model_zoo.scripts.scorecard.run"
+#: NPUs whose emulators give the same outputs (docs/accuracy.md says how often and how exactly): one is run for all.
+_EMULATED_ALIKE = frozenset({73, 75, 79, 81})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the matrix is worked through.
+
+    Args:
+        random: Random weights, instead of the published ones: good for placement, size and cost.
+        workers: Models at once.
+        limits: Of one row.
+    """
+
+    random: bool
+    workers: int
+    limits: Limits
+
+
+#: Called with every row: the model, the row, and whether it was measured before.
+RowObserver = Callable[[str, Row, bool], None]
+
+
+def run_matrix(asked: dict[str, list[Target]], settings: Settings, observer: RowObserver) -> list[Scorecard]:
+    """Measure every target of every model, and keep each row in the model's folder as soon as it is known.
+
+    A row that is there already, from the same model, code and tools, is not measured again. A row that fails, or whose
+    process crashes or passes a limit, is kept with the reason.
+    """
+    with ThreadPoolExecutor(max_workers=settings.workers) as pool:
+        pending = [
+            pool.submit(_run_model, model_id, targets, settings, observer) for model_id, targets in asked.items()
+        ]
+        try:
+            return [future.result() for future in pending]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            kill_children()
+            raise
+
+
+def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, observer: RowObserver) -> Scorecard:
+    card = read_scorecard(model_id)
+    source = ZooSource(model_id, {"weights": "random"} if settings.random else {}, {})
+    toolchain = find_toolchain()
+    known = {row.target: row for row in card.rows if row.key == row_key(source.key, row.target)}
+    for target in targets:
+        if target in known:
+            observer(model_id, known[target], True)
+    due = [target for target in targets if target not in known]
+    for row in _measured(model_id, source, due, known, settings):
+        card = card.with_row(row, toolchain.versions(row.runtime))
+        card.write()
+        observer(model_id, row, False)
+    return card
+
+
+def _measured(
+    model_id: str, source: ZooSource, due: list[Target], known: dict[Target, Row], settings: Settings
+) -> Iterator[Row]:
+    """Each target's row, from one process, or from a new one where that died; they are added to those known."""
+    waiting = list(due)
+    while waiting:
+        with (
+            work_folder() as folder,
+            Worker(
+                _WORKER, {"model": model_id, "random": settings.random}, folder, settings.limits, model_id
+            ) as worker,
+        ):
+            while waiting:
+                target = waiting.pop(0)
+                asked = Row(**vars(target), emulated_as=_emulated_as(target, known.values()))
+                try:
+                    known[target] = Row.model_validate(worker.ask(asked.model_dump(mode="json", exclude_defaults=True)))
+                    yield known[target]
+                except ChildStoppedError:
+                    raise
+                except ChildFailedError as error:
+                    yield _failed(source, target, error)
+                    break
+
+
+def _failed(source: ZooSource, target: Target, error: ModelZooError) -> Row:
+    key = row_key(source.key, target)
+    return Row(**vars(target), key=key, date=today(), error=" ".join(error.message.split()))
+
+
+def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:
+    """The chipset on whose emulator this build has passed already, if it is like that of the target's chipset."""
+    for row in known:
+        build = Target(target.runtime, target.precision, row.target.chipset)
+        alike = all(t.chipset and chipsets()[t.chipset].htp in _EMULATED_ALIKE for t in (target, build))
+        if row.target == build and alike and row.passed and row.emulate_seconds:
+            return row.target.chipset
+    return None
+
+
+def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Load a model once, then answer one target after the other; its capture serves them all."""
+    source = ZooSource(job["model"], {"weights": "random"} if job["random"] else {}, {})
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        asked = Row.model_validate(request)
+        return measure(source, asked.target, work_dir, asked.emulated_as).to_json()
+
+    return answer
+
+
+def row_key(source_key: str, target: Target) -> str:
+    """Names everything that a row depends on."""
+    return digest("scorecard", source_key, target.name, find_toolchain().versions(target.runtime))[:16]
+
+
+def today() -> str:
+    """The date of a row."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
+
+
+def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | None = None) -> Row:
+    """Export a model for one target, and say what came of it; with `emulated_as`, compile it only."""
+    seconds: dict[str, float] = {}
+    peaks = [0]
+
+    def report(title: str, work: Callable[[], Entry]) -> Entry:
+        entry = work()  # what was cached says what making it took
+        seconds[title.split(" for ")[0]] = entry.seconds
+        peaks.append(entry.value.get("peak_memory_bytes", 0))
+        return entry
+
+    options = ExportOptions(
+        runtime=target.runtime,
+        precision=target.precision,
+        chipset=target.chipset,
+        skip_profiling=True,
+        skip_inferencing=emulated_as is not None,
+        output_dir=folder / "build",
+    )
+    try:
+        with open_cache(True) as cache:
+            plan = make_plan(source, options, find_toolchain(), cache)
+            (made,) = run_plan(plan, options, cache, report).targets
+        error, components = made.error, made.components
+    except ModelZooError as failed:
+        error, components = failed, ()
+    compared = [parity for component in components for parity in component.parity]
+    compiled = [component.compiled for component in components if component.compiled]
+    placed = [each for each in compiled if each.nodes is not None]
+    return Row(
+        **vars(target),
+        key=row_key(source.key, target),
+        date=today(),
+        error=" ".join(error.message.split()) if error else None,
+        npu_nodes=sum(each.npu_nodes or 0 for each in placed) if placed else None,
+        nodes=sum(each.nodes or 0 for each in placed) if placed else None,
+        size_bytes=sum(component.size_bytes for component in components) if components else None,
+        capture_seconds=seconds.get("capture"),
+        quantize_seconds=seconds.get("quantize", seconds.get("lower")),
+        compile_seconds=sum(each.compile_seconds for each in compiled) if placed else None,
+        emulate_seconds=sum(each.emulate_seconds for each in compiled) if placed and not emulated_as else None,
+        emulated_as=emulated_as,
+        peak_memory_bytes=max(peaks) or None,
+        host_db=_worst(parity.host for parity in compared),
+        emulator_db=_worst(parity.emulator for parity in compared),
+    )
+
+
+def _worst(measured: Iterable[Measurement | None]) -> float | None:
+    """The least dB of all floating point outputs of a backend; one that equals torch's bit for bit has none."""
+    values = [each.value for each in measured if each is not None and each.unit == "dB"]
+    return min(filter(math.isfinite, values), default=None)

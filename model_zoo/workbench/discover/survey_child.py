@@ -1,0 +1,215 @@
+"""Child process: build models of a library one by one, and trace, export, convert and compile them."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model_zoo.targets.chipset import find_chipset
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.hashing import sha256_file
+from model_zoo.utils.jobs import ChildFailedError
+from model_zoo.workbench.discover.example import NO_INPUT, Example, example_for, takes_containers
+from model_zoo.workbench.discover.model_library import ModelLibrary, import_module
+from model_zoo.workbench.discover.npu_placement import check_placement
+from model_zoo.workbench.discover.reasons import NetworkRefusedError, child_failure, failure, refuse_network
+from model_zoo.workbench.discover.verdict import ONNX_FILE, Attempt, Listing, Reason, StageVerdict, SurveyStage
+
+if TYPE_CHECKING:
+    import torch
+
+_META = "meta"
+
+#: What a model may raise that does not end this process.
+_FAILURES = (Exception, NetworkRefusedError, SystemExit)
+
+
+def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Import a library once, then answer.
+
+    Args:
+        job: `library`, the `stages` that will be asked for, the `chipset` of the last one, and how many `threads` torch
+            may use.
+
+    Returns:
+        A function from `{}` to a `Listing`, and from a `model` and a `stage` to an `Attempt`. The stage onnx leaves
+        `ONNX_FILE` in the work directory, from which the stage npu starts.
+    """
+    refuse_network()
+    import torch
+
+    torch.set_num_threads(job["threads"])
+    survey = _LibrarySurvey(job["library"], job["chipset"], work_dir / ONNX_FILE)
+    for stage in job["stages"]:
+        _warm_up(survey, SurveyStage(stage))
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if not request:
+            library = survey.library
+            listing = Listing(models=library.models, left_out=library.left_out, sources=_local_sources())
+            return listing.model_dump(mode="json")
+        return survey.attempt(request["model"], SurveyStage(request["stage"])).model_dump(mode="json")
+
+    return answer
+
+
+def _warm_up(survey: _LibrarySurvey, stage: SurveyStage) -> None:
+    """Let torch import what a stage needs, so that the first model's time is its own."""
+    import torch
+
+    example = Example((torch.zeros(1, 1, 4, 4, device=_META if stage is SurveyStage.FX else "cpu"),), "")
+    layer = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU()).to(example.arguments[0].device).eval()
+    survey.run(stage, layer, example)
+
+
+def _local_sources() -> dict[str, str]:
+    """Digests of the imported Python files that no installed distribution vouches for."""
+    known = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    known.append(Path(__file__).resolve().parents[2])
+    names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    files = sorted({Path(name).resolve() for name in names if name and name.endswith(".py")})
+    local = [file for file in files if file.is_file() and not any(file.is_relative_to(folder) for folder in known)]
+    return {str(file): sha256_file(file) for file in local}
+
+
+class _LibrarySurvey:
+    """Runs stages of a library's models.
+
+    Args:
+        onnx: File that the stage onnx writes.
+    """
+
+    def __init__(self, name: str, chipset: str, onnx: Path) -> None:
+        self.library = ModelLibrary(name)
+        self._name, self._chipset, self._onnx = name, chipset, onnx
+
+    def attempt(self, model: str, stage: SurveyStage) -> Attempt:
+        """Run one stage of one model; whatever the model does becomes a verdict."""
+        started = time.monotonic()
+        result = Attempt(verdict=self._place()) if stage is SurveyStage.NPU else self._attempt(model, stage)
+        verdict = result.verdict.model_copy(update={"seconds": time.monotonic() - started})
+        return result.model_copy(update={"verdict": verdict})
+
+    def _place(self) -> StageVerdict:
+        try:
+            return check_placement(self._onnx, find_chipset(self._chipset))
+        except ChildFailedError as error:
+            return child_failure(error.message)
+        except ModelZooError as error:
+            return StageVerdict(reason=Reason.OTHER, message=error.message)
+
+    def _attempt(self, model: str, stage: SurveyStage) -> Attempt:
+        device = _META if stage in (SurveyStage.FX, SurveyStage.EXPORT) else "cpu"
+        try:
+            module = self._build(model, device)
+        except _FAILURES as error:
+            verdict = failure(error)
+            if verdict.reason not in (Reason.NETWORK, Reason.PACKAGE, Reason.MEMORY):
+                verdict = verdict.model_copy(update={"reason": Reason.BUILD})
+            return Attempt(verdict=verdict)
+        example, containers = None, False
+        try:
+            containers = takes_containers(module)
+            example = example_for(self._name, model, module, device)
+            if example is None and stage is not SurveyStage.FX:
+                verdict = StageVerdict(reason=Reason.NO_INPUT, message=NO_INPUT)
+            else:
+                containers = containers or (example is not None and example.has_containers)
+                verdict = self.run(stage, module, example)
+        except _FAILURES as error:
+            verdict = failure(error, containers)
+        return Attempt(input=example.text if example else "", verdict=verdict)
+
+    def _build(self, name: str, device: str) -> torch.nn.Module:
+        """Build a model in evaluation mode. On the meta device its parameters take no memory and no time."""
+        import torch
+        from torch.nn.modules.module import register_module_parameter_registration_hook
+
+        build = self.library.build.get(name) or getattr(import_module(self._name), name)
+        if device != _META:
+            return _module(build()).eval()
+
+        def to_meta(owner: torch.nn.Module, key: str, value: torch.nn.Parameter | None) -> torch.nn.Parameter | None:
+            return value if value is None else torch.nn.Parameter(value.to(_META), value.requires_grad)
+
+        # Not `with torch.device("meta")`: constructors that count with tensors need values.
+        hook = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
+        try:
+            built = build()
+        except Exception:
+            built = None  # a constructor may run its own layers; one that fails for another reason fails again below
+        finally:
+            hook.remove()
+        return _module(build() if built is None else built).to(_META).eval()
+
+    def run(self, stage: SurveyStage, module: torch.nn.Module, example: Example | None) -> StageVerdict:
+        """Run a stage of a model that is built.
+
+        Args:
+            example: None if no input is known, which only FX takes.
+        """
+        import torch
+
+        with torch.no_grad():
+            if stage is SurveyStage.FX:
+                return _trace(module, example)
+            assert example is not None
+            program = torch.export.export(module, example.arguments, strict=False)
+            if stage is SurveyStage.EXPORT:
+                return StageVerdict(facts={"nodes": len(program.graph.nodes)})
+            onnx_program = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False)
+        if onnx_program is None:
+            raise RuntimeError("torch gave no ONNX program")
+        onnx_program.save(str(self._onnx), external_data=False)
+        nodes = list(onnx_program.model.graph)
+        return StageVerdict(facts={"nodes": len(nodes), "operators": sorted({node.op_type for node in nodes})})
+
+
+def _module(built: Any) -> torch.nn.Module:
+    import torch
+
+    if not isinstance(built, torch.nn.Module):
+        raise TypeError(f"the constructor gave {type(built).__name__}, which is no torch.nn.Module")
+    return built
+
+
+def _trace(module: torch.nn.Module, example: Example | None) -> StageVerdict:
+    """Trace with FX; where the model runs on the meta device, the trace must give outputs of the same shapes."""
+    import torch
+
+    traced = torch.fx.symbolic_trace(module)
+    facts: dict[str, Any] = {"nodes": len(traced.graph.nodes)}
+    if example is None:
+        return StageVerdict(facts={**facts, "not_run": "no input known"})
+    try:
+        facts["outputs"] = expected = _shapes(module(*example.arguments))
+    except Exception as error:
+        facts["not_run"] = f"on the meta device the model itself fails: {failure(error).message}"
+        return StageVerdict(facts=facts)
+    try:
+        outputs = _shapes(traced(*example.arguments))
+    except Exception as error:
+        why = failure(error)
+        message = f"it does not run: {why.message}"
+        return StageVerdict(reason=Reason.DIFFERS, message=message, where=why.where, facts=facts)
+    if outputs != expected:
+        message = f"its outputs are {outputs}, those of the model {expected}"
+        return StageVerdict(reason=Reason.DIFFERS, message=message, facts=facts)
+    return StageVerdict(facts=facts)
+
+
+def _shapes(value: Any) -> Any:
+    """The shapes in a result, with its lists and dicts."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return list(value.shape)
+    if isinstance(value, dict):
+        return {str(key): _shapes(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shapes(each) for each in value]
+    return type(value).__name__

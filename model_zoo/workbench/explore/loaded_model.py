@@ -1,0 +1,116 @@
+"""A loaded model in the child process: run on named arrays, and measured layer by layer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pydantic
+
+from model_zoo.base.spec import Arrays
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.workbench.explore.figures import LayerCost, LayerCosts
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """An input as the model declares it.
+
+    Args:
+        shape: Sizes, or names of those that the model leaves open.
+        high: For integers, the number that values are below.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str = "float32"
+    high: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}{list(self.shape)}"
+
+
+class DeclaredInputs(pydantic.BaseModel):
+    """The inputs of a model in call order.
+
+    Args:
+        source: Where they are declared.
+    """
+
+    inputs: tuple[ModelInput, ...]
+    source: str
+
+
+class LoadedModel(Protocol):
+    """A loaded model.
+
+    Args:
+        runtime: What runs it, with its version.
+        device: "cpu", "cuda" or "mps".
+        threads: Threads of one operator, if the runtime tells.
+        parameters: Elements of all weights, if the file tells.
+        declared: Its inputs, if anything declares them.
+    """
+
+    runtime: str
+    device: str
+    threads: int | None
+    parameters: int | None
+    declared: DeclaredInputs | None
+
+    @abstractmethod
+    def run(self, sample: Arrays) -> Arrays:
+        """Run one forward pass and wait for its end."""
+
+    @abstractmethod
+    def layers(self, sample: Arrays, runs: int) -> LayerCosts:
+        """Measure time and work of each layer over some forward passes."""
+
+    @abstractmethod
+    def write_onnx(self, sample: Arrays, file: Path) -> None:
+        """Write it as ONNX of static shapes, for the NPU compiler.
+
+        Raises:
+            ModelZooError: It has no such form.
+        """
+
+    def argument_names(self) -> list[str]:
+        """Return the names of the inputs."""
+        return [each.name for each in self.declared.inputs] if self.declared else []
+
+    def guess_inputs(self) -> DeclaredInputs:
+        """Find inputs that a forward pass takes, where nothing declares them."""
+        raise ModelZooError("only a torch module leaves its inputs open")
+
+    def accelerator_peak_mb(self) -> float | None:
+        """Return the memory that was allocated on the accelerator at most."""
+        return None
+
+
+def layer_cost(name: str, kind: str, ms: float | None, macs: int | None, parameters: int) -> LayerCost:
+    """Describe one layer; its share of the time is not known yet."""
+    return LayerCost(
+        name=name,
+        kind=kind,
+        ms=None if ms is None else round(ms, 4),
+        share=None,
+        macs=macs,
+        mmacs=None if macs is None else round(macs / 1e6, 3),
+        parameters=parameters,
+    )
+
+
+def layer_costs(how: str, runs: int, layers: Sequence[LayerCost], macs: int, counted: str) -> LayerCosts:
+    """Describe all layers, each with its share of the time.
+
+    Args:
+        macs: Multiply-accumulates of the whole model.
+    """
+    total = sum(layer.ms or 0.0 for layer in layers)
+    shares = [round(100 * layer.ms / total, 1) if layer.ms is not None and total else None for layer in layers]
+    with_shares = (layer.model_copy(update={"share": share}) for layer, share in zip(layers, shares, strict=True))
+    gmacs = round(macs / 1e9, 4)
+    return LayerCosts(how=how, runs=runs, layers=tuple(with_shares), macs=macs, gmacs=gmacs, counted=counted)

@@ -1,0 +1,242 @@
+"""Torch modules: built by the code of a folder, or read from an exported program or a TorchScript archive."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from model_zoo.base.spec import Arrays, TensorSpec, random_arrays
+from model_zoo.checkpoints.state_dict import read_state_dict, versioned
+from model_zoo.utils.errors import ModelZooError, first_line
+from model_zoo.workbench.explore.figures import LayerCosts
+from model_zoo.workbench.explore.interpreter import Program, load_program
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel, ModelInput
+from model_zoo.workbench.explore.model_file import ENTRY, RECOVERY, read_recovery
+from model_zoo.workbench.explore.program import read_program
+from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
+
+_LONGEST_REASON = 600
+#: Sizes that are tried for inputs that nothing declares.
+_SIDES = (224, 32, 28, 64, 128, 256, 299, 384, 512, 640)
+_LENGTHS = (16000, 1024, 128)
+_TOKENS = 16
+
+
+class LoadedTorch(LoadedModel):
+    """A torch module in evaluation mode.
+
+    Args:
+        module: The module on the CPU.
+        declared: Its inputs; if None, `guess_inputs` tries some.
+        device: "auto" or "cpu".
+    """
+
+    def __init__(self, module: nn.Module, declared: DeclaredInputs | None, device: str) -> None:
+        self.runtime = f"torch {torch.__version__}"
+        self.device = _find_device(device)
+        self.threads = torch.get_num_threads()
+        self.module = module.to(self.device)
+        self.parameters = sum(parameter.numel() for parameter in module.parameters())
+        self.declared = declared
+
+    def run(self, sample: Arrays) -> Arrays:
+        with torch.inference_mode():
+            outputs = self.module(*self._tensors(sample))
+        flat = flatten(outputs)
+        if not flat:
+            raise ModelZooError(f"the model gives {type(outputs).__name__}, no tensors")
+        return {name: tensor.detach().cpu().numpy() for name, tensor in flat.items()}
+
+    def _tensors(self, sample: Arrays) -> list[torch.Tensor]:
+        return [torch.from_numpy(value).to(self.device) for value in sample.values()]
+
+    def layers(self, sample: Arrays, runs: int) -> LayerCosts:
+        tensors = self._tensors(sample)
+        if isinstance(self.module, torch.fx.GraphModule | Program):
+            return measure_graph(self.module, tensors, runs, self.device)
+        return measure_modules(self.module, tensors, runs, self.device)
+
+    def write_onnx(self, sample: Arrays, file: Path) -> None:
+        from model_zoo.sources.capture import export_program, write_onnx
+
+        if isinstance(self.module, torch.jit.ScriptModule):
+            raise ModelZooError("torch.export takes no TorchScript: nothing here can bring it to the NPU compiler")
+        names = list(self.run(sample))
+        write_onnx(export_program(_FlatOutputs(self.module.cpu()), sample), list(sample), names, file)
+
+    def argument_names(self) -> list[str]:
+        """Return the names of the arguments that a forward pass needs."""
+        if self.declared:
+            return super().argument_names()
+        if isinstance(self.module, torch.jit.ScriptModule):
+            schema: Any = self.module.forward.schema  # type: ignore[attr-defined]
+            return [argument.name for argument in schema.arguments[1:]]
+        arguments = inspect.signature(self.module.forward).parameters.values()
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        return [each.name for each in arguments if each.kind in by_position and each.default is inspect.Parameter.empty]
+
+    def guess_inputs(self) -> DeclaredInputs:
+        """Find the first shape that the first layer could take and a forward pass does.
+
+        Raises:
+            ModelZooError: The model takes several inputs, or none of the shapes runs.
+        """
+        names = self.argument_names()
+        hint = "give --input FILE.npz with one array for each of " + (", ".join(names) or "its inputs")
+        if len(names) != 1:
+            raise ModelZooError(f"the model takes {len(names)} inputs, whose shapes nothing declares", hint)
+        modules = self.module.named_modules()
+        leaves = (
+            (name, each) for name, each in modules if not any(each.children()) and any(True for _ in each.parameters())
+        )
+        name, layer = next(leaves, ("", None))
+        if layer is None:
+            raise ModelZooError("the model has no layer with weights that would tell its input", hint)
+        candidates = list(_candidates(layer, names[0]))
+        reason = "no shape is known for such a layer"
+        for number, candidate in enumerate(candidates, 1):
+            spec = TensorSpec(tuple(map(int, candidate.shape)), candidate.dtype, value_range=(0, 1))
+            try:
+                self.run(random_arrays({candidate.name: spec}))
+            except Exception as error:  # whatever the model does with a shape that is not its own
+                reason = first_line(error)
+                continue
+            kind = type(layer).__name__
+            source = f"a trial: shape {number} of {len(candidates)} that fit the first layer, {name} ({kind})"
+            return DeclaredInputs(inputs=(candidate,), source=source)
+        raise ModelZooError(f"none of {len(candidates)} shapes for the first layer, {name}, runs: {reason}", hint)
+
+    def accelerator_peak_mb(self) -> float | None:
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1) if self.device == "cuda" else None
+
+
+def _candidates(layer: nn.Module, name: str) -> Iterator[ModelInput]:
+    if isinstance(layer, nn.Conv2d):
+        yield from (ModelInput(name, (1, layer.in_channels, side, side)) for side in _SIDES)
+    elif isinstance(layer, nn.Conv1d):
+        yield from (ModelInput(name, (1, layer.in_channels, length)) for length in _LENGTHS)
+    elif isinstance(layer, nn.Conv3d):
+        yield from (ModelInput(name, (1, layer.in_channels, frames, 112, 112)) for frames in (16, 8))
+    elif isinstance(layer, nn.Embedding):
+        yield ModelInput(name, (1, _TOKENS), "int64", layer.num_embeddings)
+    elif isinstance(layer, nn.RNNBase):
+        yield ModelInput(name, (1, _TOKENS, layer.input_size) if layer.batch_first else (_TOKENS, 1, layer.input_size))
+    elif isinstance(layer, nn.Linear):
+        yield from (ModelInput(name, (1, *tokens, layer.in_features)) for tokens in ((), (_TOKENS,)))
+
+
+class _FlatOutputs(nn.Module):
+    """A module whose outputs are all tensors in one tuple."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def train(self, mode: bool = True) -> _FlatOutputs:
+        """Do nothing: the module is in evaluation mode, and an exported program refuses to be asked."""
+        return self
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(flatten(self.module(*tensors)).values())
+
+
+def flatten(outputs: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """Name the tensors in nested outputs: output_0, or the keys that lead to them."""
+    if isinstance(outputs, torch.Tensor):
+        return {name or "output_0": outputs}
+    items: Any = outputs.items() if isinstance(outputs, Mapping) else ()
+    if isinstance(outputs, list | tuple):
+        items = enumerate(outputs)
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in items:
+        tensors |= flatten(value, f"{name}_{key}" if name else f"output_{key}" if isinstance(key, int) else str(key))
+    return tensors
+
+
+def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
+    """Build the model with the code of a folder, which is run, and load a checkpoint strictly.
+
+    Args:
+        source: Folder with model.py, which has `build_model() -> torch.nn.Module`, and perhaps recovery.json.
+        weights: The checkpoint, which is read as data.
+
+    Raises:
+        ModelZooError: The code fails, or the checkpoint does not fit.
+    """
+    entry = source / ENTRY
+    sys.path.insert(0, str(source))  # for the imports of the user's own code
+    spec = importlib.util.spec_from_file_location("explored_model", entry)
+    if spec is None or spec.loader is None:
+        raise ModelZooError(f"{entry} cannot be imported")
+    code = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = code
+    spec.loader.exec_module(code)
+    build = getattr(code, "build_model", None)
+    if not callable(build):
+        raise ModelZooError(f"{entry} has no function build_model")
+    module = build()
+    if not isinstance(module, nn.Module):
+        raise ModelZooError(f"build_model() of {entry} gives {type(module).__name__}, no torch module")
+    try:  # weights that are not finite are loaded too: what comes of them is what is explored
+        module.eval().load_state_dict(versioned(module, read_state_dict(weights)))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise ModelZooError(f"{weights.name} does not fit the module: {reason}") from error
+    return LoadedTorch(module, _declared_inputs(module, source), device)
+
+
+def from_program(file: Path, device: str, trust: bool) -> LoadedTorch:
+    """Read an exported program.
+
+    Args:
+        trust: Whether torch loads it, which may run code of the file, instead of our own reader.
+    """
+    if not trust:
+        description = read_program(file)
+        module, inputs = load_program(file, description), description.model_inputs
+        return LoadedTorch(module, DeclaredInputs(inputs=tuple(inputs), source="the exported program"), device)
+    program: torch.export.ExportedProgram = torch.export.load(file)
+    names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
+    values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    inputs = []
+    for name in names:
+        value = values[name]
+        if not isinstance(value, torch.Tensor):
+            raise ModelZooError(f"input '{name}' of the program is no tensor")
+        shape = tuple(size if isinstance(size, int) else str(size) for size in value.shape)
+        inputs.append(ModelInput(name, shape, str(value.dtype).removeprefix("torch.")))
+    return LoadedTorch(program.module(), DeclaredInputs(inputs=tuple(inputs), source="the exported program"), device)
+
+
+def from_torchscript(file: Path, device: str) -> LoadedTorch:
+    """Load a TorchScript archive. Its code runs when it is called."""
+    module: nn.Module = torch.jit.load(file, map_location="cpu")  # type: ignore[no-untyped-call]
+    return LoadedTorch(module.eval(), None, device)
+
+
+def _declared_inputs(module: nn.Module, source: Path) -> DeclaredInputs | None:
+    """Read the inputs that recovery.json or a zoo model names."""
+    if recovered := read_recovery(source, []).inputs:
+        return DeclaredInputs(inputs=recovered, source=RECOVERY)
+    from model_zoo.base.model import BaseModel
+
+    if not isinstance(module, BaseModel):
+        return None
+    spec = module.input_spec()
+    inputs = tuple(ModelInput(name, tensor.shape, tensor.dtype) for name, tensor in spec.items())
+    return DeclaredInputs(inputs=inputs, source="get_input_spec")
+
+
+def _find_device(asked: str) -> str:
+    if asked == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

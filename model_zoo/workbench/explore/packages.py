@@ -1,0 +1,280 @@
+"""Packages that a run needs, which of them are absent, and commands that install them. Nothing is installed."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement
+from packaging.requirements import Requirement as ParsedRequirement
+from packaging.utils import canonicalize_name
+
+from model_zoo.utils.errors import first_line
+from model_zoo.workbench.explore.model_file import ENTRY
+from model_zoo.workbench.explore.records import Environment, InstallCommand, PackageStatus, Requirement, Requirements
+
+#: Requirement files of things that a forward pass does without.
+_BESIDES = re.compile(r"dev|test|doc|lint|train|extra|optional|ci\b", re.IGNORECASE)
+_MAX_LINES = 2000
+#: Distributions whose import has another name, for packages that are not installed.
+_DISTRIBUTIONS = {
+    **{"PIL": "pillow", "cv2": "opencv-python", "yaml": "pyyaml", "sklearn": "scikit-learn", "attr": "attrs"},
+    **{"skimage": "scikit-image", "bs4": "beautifulsoup4", "ruamel": "ruamel.yaml", "google": "protobuf"},
+    **{"pytorch_lightning": "pytorch-lightning"},
+}
+_TYPES_ONLY = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+_MAX_FILES = 2000
+_MAX_BYTES = 2**21
+_PIP = "{python} -m pip install {packages}"
+_NEW_VENV = "python -m venv .venv-explore && .venv-explore/bin/python -m pip install {packages}"
+_NEW_PIXI = "pixi add --pypi --feature explore {packages} && pixi workspace environment add explore --feature explore"
+_NEW_CONDA = "conda create --name explore python={version} pip && conda run --name explore pip install {packages}"
+#: Ways to install packages, by kind of environment.
+_COMMANDS = {
+    "pixi": {"add them to the manifest": "pixi add --pypi {packages}", "make a new Pixi environment": _NEW_PIXI},
+    "uv": {
+        "add them to the project": "uv add {packages}",
+        "install into the current .venv": "uv pip install --python {python} {packages}",
+        "make a new venv": "uv venv .venv-explore && uv pip install --python .venv-explore {packages}",
+    },
+    "venv": {
+        "install into the current venv": _PIP,
+        "the same with uv": "uv pip install --python {python} {packages}",
+        "make a new venv": _NEW_VENV,
+    },
+    "conda": {"install into the current environment": _PIP, "make a new environment": _NEW_CONDA},
+    "plain": {"make a new venv": _NEW_VENV, "install into this Python": _PIP},
+}
+
+
+@dataclass(frozen=True)
+class _Demand:
+    """Somebody asks for a package.
+
+    Args:
+        needed: Whether the run waits for it.
+    """
+
+    package: str
+    specifier: str
+    needed: bool
+    where: str
+
+
+@dataclass
+class _Demands:
+    """Everything that is asked for.
+
+    Args:
+        skipped: Lines and files that could not be read.
+    """
+
+    demands: list[_Demand] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, text: str, needed: bool, where: str) -> None:
+        """Take a line of a requirements file."""
+        try:
+            parsed = ParsedRequirement(text.split(" --hash")[0])
+        except InvalidRequirement:
+            self.skipped.append(f"{where}: '{text[:80]}' names no package with a version")
+            return
+        if parsed.marker is None or parsed.marker.evaluate({"extra": ""}):
+            self.demands.append(_Demand(parsed.name, str(parsed.specifier), needed, where))
+
+    def add_declared(self, source: Path) -> None:
+        """Take what the project files of a folder declare."""
+        for file in sorted({*source.glob("requirements*.txt"), *source.glob("requirements/*.txt")}):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[:_MAX_LINES]
+            for number, line in enumerate(lines, 1):
+                if text := re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip():
+                    where = f"{file.relative_to(source).as_posix()}:{number}"
+                    self.add(text, not _BESIDES.search(file.stem), where)
+        for name, read in (("pyproject.toml", _read_pyproject), ("setup.cfg", _read_setup_cfg)):
+            try:
+                for text in read((source / name).read_text(encoding="utf-8")):
+                    self.add(text, True, name)
+            except FileNotFoundError:
+                continue
+            except (tomllib.TOMLDecodeError, configparser.Error, UnicodeDecodeError) as error:
+                self.skipped.append(f"{name}: {first_line(error)}")
+
+
+def _read_pyproject(text: str) -> list[str]:
+    dependencies = tomllib.loads(text).get("project", {}).get("dependencies", [])
+    return [text for text in dependencies if isinstance(text, str)]
+
+
+def _read_setup_cfg(text: str) -> list[str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(text)
+    lines = parser.get("options", "install_requires", fallback="").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def check_requirements(
+    runtimes: Sequence[str], format_name: str, source: Path | None, environment: Environment, without: Sequence[str]
+) -> Requirements:
+    """Collect the packages that format, project files and code ask for, and check which of them are installed.
+
+    Args:
+        runtimes: Distributions that the format of the file needs.
+        source: Folder with the code of the model.
+        without: Packages to go without.
+    """
+    asked = _Demands([_Demand(package, "", True, f"the format {format_name}") for package in runtimes])
+    if source is not None:
+        asked.add_declared(source)
+        imports, unread = imports_of(source / ENTRY, source)
+        asked.demands += [_Demand(distribution(each.package), "", not each.optional, each.where) for each in imports]
+        asked.skipped += unread
+    requirements = tuple(_merge(asked.demands, {canonicalize_name(name) for name in without}))
+    missing = tuple(
+        each.package + each.specifier for each in requirements if each.status is PackageStatus.MISSING and each.needed
+    )
+    conflicts = (each for each in requirements if each.status is PackageStatus.CONFLICT)
+    return Requirements(
+        requirements=requirements,
+        missing=missing,
+        conflicts=tuple(f"{each.package}{each.specifier} (installed: {each.installed})" for each in conflicts),
+        options=tuple(install_options(missing, environment)),
+        skipped=tuple(asked.skipped),
+    )
+
+
+def install_options(packages: Sequence[str], environment: Environment) -> Iterator[InstallCommand]:
+    """Yield the commands that would install packages, if there are any."""
+    values = {
+        "packages": " ".join(map(shlex.quote, packages)),
+        "python": shlex.quote(environment.python),
+        "version": environment.python_version,
+    }
+    for what, command in _COMMANDS[environment.kind].items() if packages else ():
+        yield InstallCommand(environment=environment.kind, what=what, command=command.format(**values))
+
+
+def _merge(demands: Iterable[_Demand], without: set[str]) -> Iterator[Requirement]:
+    """Join the demands of each package: all constraints together, needed if anybody needs it."""
+    by_name: dict[str, list[_Demand]] = {}
+    for demand in demands:
+        by_name.setdefault(canonicalize_name(demand.package), []).append(demand)
+    for name, same in sorted(by_name.items()):
+        specifier = ",".join(sorted({part for demand in same for part in demand.specifier.split(",") if part}))
+        try:
+            installed = metadata.version(name)
+            fits = ParsedRequirement(f"{name}{specifier}").specifier.contains(installed, True)
+            status = PackageStatus.INSTALLED if fits else PackageStatus.CONFLICT
+        except metadata.PackageNotFoundError:
+            installed, status = None, PackageStatus.MISSING
+        yield Requirement(
+            package=same[0].package,
+            specifier=specifier,
+            installed=installed,
+            status=status,
+            needed=name not in without and any(demand.needed for demand in same),
+            where=tuple(dict.fromkeys(demand.where for demand in same))[:20],
+        )
+
+
+@dataclass(frozen=True)
+class PackageImport:
+    """An import of a package.
+
+    Args:
+        package: Top-level name.
+        where: "file:line", the file within the folder.
+        optional: Whether the code catches that it is absent.
+    """
+
+    package: str
+    where: str
+    optional: bool
+
+
+def imports_of(entry: Path, root: Path) -> tuple[list[PackageImport], list[str]]:
+    """Collect the imports of a file, and of the files of its folder that it imports.
+
+    Returns:
+        The imports outside the standard library, and files that could not be read.
+    """
+    imports: list[PackageImport] = []
+    problems: list[str] = []
+    root = root.resolve()
+    waiting, seen = [entry.resolve()], set[Path]()
+    while waiting and len(seen) < _MAX_FILES:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        where = path.relative_to(root).as_posix()
+        try:
+            if path.stat().st_size > _MAX_BYTES:
+                raise ValueError("is larger than 2 MiB")
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError, RecursionError, OSError) as error:
+            problems.append(f"{where}: {first_line(error)}")
+            continue
+        for node, optional in _import_nodes(tree, False):
+            level = node.level if isinstance(node, ast.ImportFrom) else 0
+            for name in _module_names(node):
+                if local := _local_files(name, level, path, root):
+                    waiting += local
+                elif level == 0 and (top := name.split(".")[0]) not in sys.stdlib_module_names:
+                    imports.append(PackageImport(top, f"{where}:{node.lineno}", optional))
+    return imports, problems
+
+
+def distribution(package: str) -> str:
+    """Return the distribution that brings a package: of those installed, else as far as it is known."""
+    from importlib.metadata import packages_distributions
+
+    installed = packages_distributions().get(package)
+    return installed[0] if installed else _DISTRIBUTIONS.get(package, package)
+
+
+def _import_nodes(node: ast.AST, optional: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """Yield each import, and whether its failure is caught."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield node, optional
+        return
+    children = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.If) and ast.unparse(node.test) in _TYPES_ONLY:
+        children = list(node.orelse)
+    elif isinstance(node, ast.Try):
+        optional = optional or any(_catches_import(handler) for handler in node.handlers)
+    for child in children:
+        yield from _import_nodes(child, optional)
+
+
+def _module_names(node: ast.Import | ast.ImportFrom) -> list[str]:
+    names = [alias.name for alias in node.names]
+    if isinstance(node, ast.Import):
+        return names
+    base = node.module or ""
+    return [base, *(f"{base}.{name}".strip(".") for name in names)]  # each name may be a module of its own
+
+
+def _catches_import(handler: ast.ExceptHandler) -> bool:
+    names = (
+        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else _IMPORT_ERRORS
+    )
+    return bool(names & _IMPORT_ERRORS)
+
+
+def _local_files(name: str, level: int, importer: Path, root: Path) -> list[Path]:
+    """Return the files of the folder that an import means."""
+    base = importer.parents[level - 1] if 0 < level <= len(importer.parents) else root
+    if level and root not in (base, *base.parents):
+        return []
+    target = base.joinpath(*name.split(".")) if name else base
+    files = [target.with_suffix(".py"), target / "__init__.py"] if name else [target / "__init__.py"]
+    return [file for file in files if file.is_file() and root in file.resolve().parents]

@@ -1,0 +1,52 @@
+"""For child processes that build modules from settings of others: offline, and without drawing weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+#: What weights are drawn with, beside torch.nn.init; without effect on tensors that have no memory.
+_DRAWING = ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_")
+
+
+def stay_offline() -> None:
+    """Let the libraries fetch nothing, and unpickle nothing wherever a setting names a checkpoint."""
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TORCH_FORCE_WEIGHTS_ONLY_LOAD="1")
+
+
+def build_function(path: Path) -> Callable[..., torch.nn.Module]:
+    """`build_model` of a model.py that we wrote."""
+    spec = importlib.util.spec_from_file_location("recovered_model", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"cannot import {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    build: Callable[..., torch.nn.Module] = module.build_model
+    return build
+
+
+@contextmanager
+def uninitialized(on_meta: bool = False) -> Iterator[None]:
+    """Skip the drawing of weights, which takes most of the time of building a module.
+
+    Args:
+        on_meta: Tensors have no memory, so that methods of tensors which only draw can be skipped too.
+    """
+
+    def leave(tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
+        return tensor
+
+    initializers = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
+    with ExitStack() as stack:
+        for name in initializers:
+            stack.enter_context(patch.object(torch.nn.init, name, leave))
+        for name in _DRAWING if on_meta else ():
+            stack.enter_context(patch.object(torch.Tensor, name, leave))
+        yield

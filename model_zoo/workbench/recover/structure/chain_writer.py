@@ -1,0 +1,315 @@
+"""Layers one after the other: MLPs, stacks of convolutions with or without residual blocks, autoencoders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model_zoo.workbench.recover.recovery import ExampleInput
+from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, conv_code, linear_code
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, dotted
+from model_zoo.workbench.recover.structure.picture_geometry import PictureGeometry
+from model_zoo.workbench.recover.structure.residual_blocks import ResidualBlock, find_blocks
+
+_USUAL = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
+_WEIGHTED = (LayerKind.CONV, LayerKind.LINEAR)
+
+
+@dataclass
+class _Flow:
+    """What the data is while layers are written down.
+
+    Args:
+        width: Channels or features; None before the first layer.
+        dimensions: Of pictures; 0 for vectors.
+        pending: Whether an activation is due.
+        convs: How many convolutions came so far.
+        unpooled: Number of the convolution that pooling may follow; -1 where none may.
+        entered: Whether the decoder has begun.
+    """
+
+    width: int | None = None
+    dimensions: int = 0
+    pending: bool = False
+    convs: int = 0
+    unpooled: int = -1
+    entered: bool = False
+
+
+class ChainWriter(FamilyWriter):
+    """Writes the whole model as a chain, part by part."""
+
+    doc = "All layers, one after the other."
+    activations = (*_USUAL, "selu", "relu6", "hardswish", "mish", "gelu_tanh", "softplus", "none")
+    outputs = ("none", "sigmoid", "softmax", "tanh", "log_softmax", "relu")
+
+    def __init__(self, root: TreeNode) -> None:
+        super().__init__(root)
+        self.weighted = [layer for layer in self.order if layer.kind in _WEIGHTED]
+        self.last = self.weighted[-1].path if self.weighted else ""
+        self.blocks = find_blocks(root, self.layers)
+        self.geometry = PictureGeometry(self.module, self.order, self.blocks)
+        pictures = bool(self.weighted) and self.weighted[0].kind is LayerKind.CONV
+        self.flow = _Flow(dimensions=self.geometry.dimensions if pictures else 0)
+        self.in_block = False
+
+    def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
+        kinds = {layer.kind for layer in self.order}
+        norms = {LayerKind.BATCH_NORM, LayerKind.NORM, LayerKind.SCALE}
+        if not self.weighted or kinds - {*_WEIGHTED} - norms:
+            raise NoDraftError("not a chain of linear layers and convolutions")
+        self.refuse_own_tensors()
+        if self.root.indexed:
+            self._sequence(self.root)
+            last = max(map(int, self.root.children))
+            self.module.fillers[""][last + 1] = self.output_activation()
+            return self._title(), (self.geometry.example(),)
+        self.module.classes[""] = self.plan
+        if not self.flow.dimensions:
+            flat = self.choose("flatten_input", (True, False), "Whether each sample is flattened to one vector.")
+            if flat != "True":
+                self.plan.attributes[self.module.attribute("", "flatten_input")] = flat
+                self.lines.append("x = x.flatten(1) if self.flatten_input else x")
+        for child in self.root.children.values():
+            self._part(child, self.plan)
+        self._apply(self.plan, "output_activation", self.output_activation())
+        self.lines.append("return x")
+        return self._title(), (self.geometry.example(),)
+
+    def _title(self) -> str:
+        convs = sum(layer.kind is LayerKind.CONV for layer in self.order)
+        linear = sum(layer.kind is LayerKind.LINEAR for layer in self.order)
+        if self.blocks:
+            return f"residual network of {len(self.blocks)} blocks"
+        if not convs:
+            return f"multilayer perceptron of {linear} layers"
+        if any(self.geometry.is_transposed(layer) for layer in self.order):
+            return f"convolutional autoencoder of {convs} convolutions"
+        return f"convolutional network of {convs} convolutions and {linear} linear layers"
+
+    def _apply(self, plan: ClassPlan, name: str, code: str) -> None:
+        """Apply a module of our own to x, as an attribute of the class."""
+        plan.attributes.setdefault(name, code)
+        plan.call(f"self.{name}")
+
+    def _part(self, node: TreeNode, plan: ClassPlan) -> None:
+        """A part of a class that is written line by line."""
+        owners = [path for path in self.module.classes if path != node.path and node.path.startswith(f"{path}.")]
+        call = f"self{dotted(node.path, max(owners, key=len, default=''))}"
+        if node.path in self.layers:
+            layer = self.layers[node.path]
+            if not layer.is_norm:
+                self._transition(plan, layer)
+            self._define(layer)
+            plan.call(call)
+        elif node.indexed:
+            first = self._first(node)
+            self.flow.pending = self.flow.pending and first.path not in self.geometry.leading_norms
+            self._transition(plan, first)
+            self._sequence(node)
+            plan.call(call)
+        elif node.path in self.blocks:
+            self.flow.pending = self.flow.pending and not self.blocks[node.path].preactivated
+            self._transition(plan, self._first(node))
+            self._block(self.blocks[node.path])
+            plan.call(call)
+        else:
+            for child in node.children.values():
+                self._part(child, plan)
+
+    def _transition(self, plan: ClassPlan, following: CheckpointLayer) -> None:
+        """Call what is due between two parts of a class."""
+        flow = self.flow
+        enters = "dec" in following.path.lower() and not flow.entered
+        flow.entered = flow.entered or enters
+        if flow.pending and enters:
+            meaning = "Whether an activation stands between the encoder and the decoder."
+            bare = self.choose("activation_between", (bool(flow.dimensions), not flow.dimensions), meaning)
+            self._apply(plan, "between", f"{self.activation()} if {bare} else nn.Identity()")
+            flow.pending = False
+        for name, code in self._due(following, flow.pending, pooled=True):
+            self._apply(plan, name, code)
+
+    def _due(self, following: CheckpointLayer, activated: bool, pooled: bool) -> Iterator[tuple[str, str]]:
+        """What comes before a layer, each with a name: activation, pooling, flattening or its reverse."""
+        flow = self.flow
+        if activated:
+            flow.pending = False
+            yield "activation", self.activation()
+        if flow.dimensions and pooled:
+            if code := self.geometry.pool(flow.unpooled):
+                yield f"pool{flow.unpooled + 1}", code
+            flow.unpooled = -1
+        if flow.dimensions and following.kind is LayerKind.LINEAR:
+            yield "to_vector", self._to_vector(following)
+        elif following.kind is LayerKind.CONV and not flow.dimensions and flow.width:
+            yield "to_image", self._to_image(following)
+
+    def _to_vector(self, following: CheckpointLayer) -> str:
+        code = self.geometry.to_vector(self.flow.width or 0, following)
+        self.flow.dimensions, self.flow.width = 0, following.weight[1]
+        return code
+
+    def _to_image(self, following: CheckpointLayer) -> str:
+        code = self.geometry.to_image(following, self.flow.width or 0)
+        transposed = self.geometry.is_transposed(following)
+        self.flow.dimensions, self.flow.width = len(following.kernel), following.weight[0 if transposed else 1]
+        return code
+
+    def _first(self, node: TreeNode) -> CheckpointLayer:
+        return next(layer for path, layer in self.layers.items() if path.startswith(f"{node.path}."))
+
+    def _sequence(self, node: TreeNode) -> None:
+        """Write an nn.Sequential: its layers, and what its missing indices stand for."""
+        fillers: dict[int, str] = {}
+        before = -1
+        for name, child in sorted(node.children.items(), key=lambda item: int(item[0])):
+            index = int(name)
+            layer = self.layers.get(child.path) or self._first(child)
+            self._fill(fillers, list(range(before + 1, index)), layer)
+            if child.path in self.layers:
+                self._define(layer)
+            elif child.indexed:
+                self._sequence(child)
+            elif child.path in self.blocks:
+                self._block(self.blocks[child.path])
+            else:
+                self._group(child)
+            before = index
+        nested = node.path and self.root.at(node.parent).indexed
+        if nested and not self.in_block and not self.last.startswith(f"{node.path}."):
+            self._close(fillers, before + 1)
+        self.module.fillers[node.path] = fillers
+
+    def _close(self, fillers: dict[int, str], index: int) -> None:
+        """What a nested nn.Sequential may hold behind its last layer: an activation, pooling."""
+        if self.flow.pending:
+            fillers[index] = self.activation()
+            self.flow.pending = False
+            index += 1
+        if pool := self.geometry.pool(self.flow.unpooled):
+            fillers[index] = pool
+        self.flow.unpooled = -1
+
+    def _fill(self, fillers: dict[int, str], free: list[int], following: CheckpointLayer) -> None:
+        """What stands at the indices before a layer."""
+        norm = following.is_norm and self.flow.width is not None
+        named = dict(self._due(following, self.flow.pending and (not norm or bool(free)), pooled=not norm))
+        due = [*named.values()]
+        pools = [code for name, code in named.items() if name.startswith("pool")]
+        if not free and due != pools:
+            raise NoDraftError(f"nothing can stand before '{following.path}', but something has to")
+        if free and len(due) > len(free):
+            due = [*due[: len(free) - 1], f"nn.Sequential({', '.join(due[len(free) - 1 :])})"]
+        fillers.update(zip(free, due, strict=False))
+
+    def _group(self, node: TreeNode) -> None:
+        """A named group inside an nn.Sequential: a class of its own whose parts follow one another."""
+        plan = self.module.classes[node.path] = ClassPlan("Block", "Layers one after the other.")
+        for child in node.children.values():
+            self._part(child, plan)
+        if self.flow.pending and not self.last.startswith(f"{node.path}."):
+            self._apply(plan, "activation", self.activation())
+            self.flow.pending = False
+        plan.forward.append("return x")
+
+    def _block(self, block: ResidualBlock) -> None:
+        """A residual block as a class."""
+        node, flow = block.node, self.flow
+        entry, convs = flow.width, flow.convs
+        plan = ClassPlan("Block", "Convolutions whose result is added to their input.")
+        self.module.classes[node.path] = plan
+        self.in_block = True
+        for child in node.children.values():
+            if child.path != block.shortcut:
+                self._part(child, plan)
+        self.in_block = False
+        flow.pending, flow.unpooled, width = False, -1, flow.width
+        shortcut = "x"
+        if block.shortcut:
+            flow.width = entry
+            short = self.root.at(block.shortcut)
+            self._shortcut(short)
+            shortcut = f"self.{short.name}({self._shortcut_entry(block, plan)})"
+        if flow.width != width:
+            raise NoDraftError(f"the shortcut of '{node.path}' has another width than what it is added to")
+        flow.convs, flow.pending = max(convs, flow.convs), False
+        plan.forward.insert(0, f"shortcut = {shortcut}")
+        known = any(block.shortcut for block in self.blocks.values())
+        meaning = "Whether the input of a block is added to its result."
+        keep = self.choose("residual", (True,) if known else (True, False), meaning) if not block.shortcut else "True"
+        if keep != "True":
+            plan.attributes["residual"] = keep
+        plan.forward.append("x = x + shortcut" + (" if self.residual else x" if keep != "True" else ""))
+        if block.preactivated:
+            plan.forward.append("return x")
+            return
+        alternatives = (not block.narrow_ends, block.narrow_ends)
+        after = self.choose("activation_after_sum", alternatives, "Whether the sum is activated.")
+        plan.attributes.setdefault("activation", self.activation())
+        plan.attributes["after_sum"] = f"{self.activation()} if {after} else nn.Identity()"
+        plan.forward.append("return self.after_sum(x)")
+
+    def _shortcut_entry(self, block: ResidualBlock, plan: ClassPlan) -> str:
+        """What the shortcut starts from: in preactivated blocks that is open."""
+        if not block.preactivated:
+            return "x"
+        meaning = "Whether shortcuts start from the normalised and activated input of their block."
+        plan.attributes["activated_shortcut"] = self.choose("activated_shortcut", (True, False), meaning)
+        norm = next(path for path in self.geometry.leading_norms if path.startswith(f"{block.node.path}."))
+        entry = f"self.activation(self{dotted(norm, block.node.path)}(x))"
+        return f"{entry} if self.activated_shortcut else x"
+
+    def _shortcut(self, node: TreeNode) -> None:
+        if node.path in self.layers:
+            self._define(self.layers[node.path])
+            return
+        plan = ClassPlan("Shortcut", "Brings the input to another width.")
+        for child in node.children.values():
+            if child.path not in self.layers:
+                raise NoDraftError(f"'{child.path}' in a shortcut is not understood")
+            self._define(self.layers[child.path])
+            plan.call(f"self.{child.name}")
+        if not node.indexed:
+            plan.forward.append("return x")
+            self.module.classes[node.path] = plan
+
+    def _define(self, layer: CheckpointLayer) -> None:
+        """Write how a layer is built; the flow goes on behind it."""
+        flow, width = self.flow, layer.weight[0]
+        if layer.kind is LayerKind.CONV:
+            code = self._conv(layer)
+        elif layer.kind is LayerKind.LINEAR:
+            out, width = layer.weight
+            if flow.width not in (None, width):
+                raise NoDraftError(f"'{layer.path}' takes {width} features, but there are {flow.width} before it")
+            flow.width, flow.pending = out, layer.path != self.last
+            code = linear_code(layer)
+        elif layer.kind is LayerKind.SCALE and (width == 1 or re.search("act|relu", layer.path, re.IGNORECASE)):
+            flow.pending = False
+            code = f"nn.PReLU({width})"
+        else:
+            if flow.width not in (None, width):
+                raise NoDraftError(f"'{layer.path}' normalises {width} features, but there are {flow.width} before it")
+            flow.width = width
+            flow.pending = flow.pending or self._activated(layer)
+            code = self.norm(layer, flow.dimensions)
+        self.module.layers[layer.path] = code
+
+    def _activated(self, layer: CheckpointLayer) -> bool:
+        """Whether an activation follows a normalisation that no convolution precedes: in preactivated networks."""
+        outside = not any(layer.path.startswith(f"{path}.") for path in self.blocks)
+        preactivated = any(block.preactivated for block in self.blocks.values())
+        return layer.path in self.geometry.leading_norms or (preactivated and outside)
+
+    def _conv(self, layer: CheckpointLayer) -> str:
+        flow, transposed = self.flow, self.geometry.is_transposed(layer)
+        placed = self.geometry.place(layer, flow.convs)
+        code = conv_code(layer, flow.width or layer.weight[1], placed, transposed)
+        flow.dimensions, flow.width = len(layer.kernel), layer.weight[1 if transposed else 0]
+        flow.pending, flow.unpooled = layer.path != self.last, flow.convs
+        flow.convs += 1
+        return code

@@ -1,0 +1,298 @@
+"""The text of a model.py: classes from a tree of layers and from the forward passes that were found for it."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from model_zoo.workbench.recover.recovery import Choice, SettledBy, literal
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.written_helpers import HELPERS, activation_table
+
+_WIDTH = 120
+
+#: Tensors that nobody trains: masks of attention, and positions that are worked out.
+_BUFFERS = ("pe", "mask", "tril", "masked_bias", "causal_mask", "attn_mask")
+_SLOT = re.compile(r"⟦(\w+)=([^⟦⟧]*)⟧")
+_CHOICE = re.compile(r"⟪(\w+)⟫")
+_NOTE = """What names and shapes do not tell is an argument of `build_model`. Dropout is left out: it does nothing in
+evaluation."""
+#: Imports of a written module, by the text that needs them.
+_STANDARD = {"math.": "import math", "partial(": "from functools import partial"}
+_TORCH = {
+    "torch.": "import torch",
+    "": "from torch import Tensor, nn",
+    "functional.": "from torch.nn import functional",
+}
+
+
+def slot(name: str, value: object) -> str:
+    """Text for a value that may become an argument of the class, where its instances differ in it."""
+    return f"⟦{name}={value}⟧"
+
+
+def dotted(path: str, owner: str = "") -> str:
+    """The access to a node from the class that owns it, after `self`: indices in brackets."""
+    relative = path.removeprefix(f"{owner}.") if owner else path
+    return "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in relative.split("."))
+
+
+@dataclass
+class ClassPlan:
+    """A node that is written as a class.
+
+    Args:
+        attributes: What it has beside the layers of the checkpoint: name and expression.
+        forward: Lines of the forward pass.
+        arguments: Of the forward pass.
+    """
+
+    name: str
+    doc: str
+    forward: list[str] = field(default_factory=list)
+    attributes: dict[str, str] = field(default_factory=dict)
+    arguments: str = "x: Tensor"
+    returns: str = "Tensor"
+
+    def call(self, function: str) -> None:
+        """Apply a function to x, in the line before if it still fits."""
+        last = self.forward[-1] if self.forward else ""
+        if last.startswith("x = ") and len(last) < 60 and "+" not in last:
+            self.forward[-1] = f"x = {function}({last.removeprefix('x = ')})"
+        else:
+            self.forward.append(f"x = {function}(x)")
+
+
+@dataclass
+class _WrittenClass:
+    """A class, and the values of the slots of each of its instances."""
+
+    name: str
+    plan: ClassPlan
+    lines: list[str]
+    slots: list[str]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def parameters(self) -> dict[str, tuple[str, ...]]:
+        """Arguments of the class: the slots in which its instances differ, by name, with the values."""
+        parameters: dict[str, tuple[str, ...]] = {}
+        for index, (path, column) in enumerate(zip(self.slots, zip(*self.rows, strict=True), strict=True)):
+            if len(set(column)) > 1 and column not in parameters.values():
+                name = path.rpartition(".")[2]
+                if name in parameters:
+                    name = re.sub(r"\W", "_", path)
+                parameters[name if name not in parameters else f"{name}_{index}"] = column
+        return parameters
+
+    def filled(self, names: dict[tuple[str, ...], str]) -> list[str]:
+        """The lines with a name in each slot whose values have one, and the value of the first instance in others."""
+        columns = iter(zip(*self.rows, strict=True))
+        return [_SLOT.sub(lambda match: names.get(next(columns), match[2]), line) for line in self.lines]
+
+
+class ModuleWriter:
+    """Collects how layers are built, what classes there are and what was chosen, then writes it down.
+
+    Args:
+        root: The tree of the checkpoint.
+    """
+
+    def __init__(self, root: TreeNode) -> None:
+        self.root = root
+        self.layers: dict[str, str] = {}
+        self.classes: dict[str, ClassPlan] = {}
+        self.fillers: dict[str, dict[int, str]] = {}
+        self.lists: set[str] = set()
+        self.choices: dict[str, Choice] = {}
+        self._written: dict[tuple[object, ...], _WrittenClass] = {}
+        self._calls: dict[str, tuple[_WrittenClass, int]] = {}
+
+    def choose(
+        self, name: str, alternatives: Iterable[Any], meaning: str, settled_by: SettledBy = SettledBy.ASSUMED
+    ) -> str:
+        """Make a choice, the likeliest alternative first; a second call of the same name adds nothing.
+
+        Returns:
+            Text that stands for it; where there is one alternative, that.
+        """
+        if name not in self.choices:
+            values = tuple(dict.fromkeys(alternatives))
+            if len(values) == 1:
+                return literal(values[0])
+            self.choices[name] = Choice(name, values[0], values, settled_by, meaning)
+        return f"⟪{name}⟫"
+
+    def attribute(self, path: str, name: str) -> str:
+        """A name for an attribute of our own at a node, that none of its layers has."""
+        node = self.root.at(path)
+        while name in node.children or name in node.tensors:
+            name += "_"
+        return name
+
+    def write(self, title: str) -> str:
+        """The text of model.py.
+
+        Raises:
+            NoDraftError: A layer was left without a definition.
+        """
+        height = {path: self._height(path) for path in self.classes}
+        for path in sorted(self.classes, key=height.__getitem__):
+            self._add_class(path)
+        body = "\n\n\n".join([*map(self._class_text, self._written.values()), self._builder()])
+        if "ACTIVATIONS[" in body:
+            names = {value for choice in self.choices.values() for value in choice.alternatives}
+            body = f"{activation_table(names)}\n\n\n{body}"
+        for name, text in reversed(HELPERS.items()):
+            if re.search(rf"\b{name}\b", body):
+                body = f"{text.strip()}\n\n\n{body}"
+        groups = [[line for text, line in known.items() if text in body] for known in (_STANDARD, _TORCH)]
+        imports = "\n\n".join("\n".join(lines) for lines in groups if lines)
+        doc = f'"""{title}, written from the names and shapes of a checkpoint.\n\n{_NOTE}\n"""'
+        return f"{doc}\n\n{imports}\n\n\n{body}\n"
+
+    def _height(self, path: str) -> int:
+        prefix = f"{path}." if path else ""
+        inner = [self._height(p) for p in self.classes if p != path and p.startswith(prefix)]
+        return 1 + max(inner, default=-1)
+
+    def _add_class(self, path: str) -> None:
+        node, plan = self.root.at(path), self.classes[path]
+        if node.indexed:
+            lines = [f"super().__init__([{', '.join(self._entries(node))}])"]
+        else:
+            lines = ["super().__init__()"]
+            lines += [f"self.{name} = {self._expression(child)}" for name, child in node.children.items()]
+        for name, info in node.tensors.items():
+            value = _tensor_code(name, info.shape, info.dtype)
+            buffer = not value.startswith("nn.Parameter")
+            lines.append(f'self.register_buffer("{name}", {value})' if buffer else f"self.{name} = {value}")
+        lines += [f"self.{name} = {text}" for name, text in plan.attributes.items()]
+        slots, values = [], []
+        for line in lines:
+            for match in _SLOT.finditer(line):
+                owner = re.search(r"(\w+)=[^=]*$", line[: match.start()])
+                layer = owner[1] if owner and "NamedLayers(" in line else line.split(" = ")[0].removeprefix("self.")
+                slots.append(f"{layer}.{match[1]}")
+                values.append(match[2])
+        bare = tuple(_SLOT.sub("⟦⟧", line) for line in lines)
+        key = (plan.name, bare, tuple(plan.forward), plan.arguments)
+        if key not in self._written:
+            used = {written.name for written in self._written.values()}
+            name = next(n for n in (plan.name, *(f"{plan.name}{i}" for i in range(2, 9999))) if n not in used)
+            self._written[key] = _WrittenClass(name, plan, lines, slots)
+        written = self._written[key]
+        written.rows.append(tuple(values))
+        self._calls[path] = (written, len(written.rows) - 1)
+
+    def _call(self, path: str) -> str:
+        written, row = self._calls[path]
+        arguments = [f"{name}={slot(name, column[row])}" for name, column in written.parameters().items()]
+        arguments += [f"{name}=⟪{name}⟫" for name in self._uses(written)]
+        return f"{written.name}({', '.join(arguments)})"
+
+    def _uses(self, written: _WrittenClass) -> list[str]:
+        """The choices that a class needs."""
+        text = "\n".join(written.filled(dict.fromkeys(written.parameters().values(), "")))
+        return sorted(set(_CHOICE.findall(text)), key=[*self.choices].index)
+
+    def _expression(self, node: TreeNode) -> str:
+        """How a node is built inside its parent."""
+        if node.path in self._calls:
+            return self._call(node.path)
+        if node.path in self.layers:
+            return self.layers[node.path]
+        if node.indexed:
+            each = self._entries(node)
+            listed = node.path in self.lists
+            if len(each) > 1 and len(set(each)) == 1:
+                repeated = f"{each[0]} for _ in range({len(each)})"
+                return f"nn.ModuleList({repeated})" if listed else f"nn.Sequential(*({repeated}))"
+            return f"nn.ModuleList([{', '.join(each)}])" if listed else f"nn.Sequential({', '.join(each)})"
+        own = {name: _tensor_code(name, info.shape, info.dtype) for name, info in node.tensors.items()}
+        if not node.children and set(own) & {"weight", "bias", "running_mean"}:
+            raise NoDraftError(f"no part of a template takes '{node.path}'")
+        parts = {name: self._expression(child) for name, child in node.children.items()} | own
+        return f"NamedLayers({', '.join(f'{name}={text}' for name, text in parts.items())})"
+
+    def _entries(self, node: TreeNode) -> list[str]:
+        """What stands at each index of a list of layers."""
+        parts = {int(name): self._expression(child) for name, child in node.children.items()}
+        parts |= self.fillers.get(node.path, {})
+        return [parts.get(index, "nn.Identity()") for index in range(max(parts) + 1)]
+
+    def _class_text(self, written: _WrittenClass) -> str:
+        parameters, plan = written.parameters(), written.plan
+        lines = written.filled({column: name for name, column in parameters.items()})
+        typed = [f"{name}: {_type_of(column[0], self.choices)}" for name, column in parameters.items()]
+        uses = [f"{name}: {_annotation(self.choices[name].value)}" for name in self._uses(written)]
+        signature = ", ".join(["self", *typed, *(["*", *uses] if uses else [])])
+        base = "nn.ModuleList" if written.lines[0].startswith("super().__init__([") else "nn.Module"
+        text = [f"class {written.name}({base}):", f'    """{plan.doc}"""', ""]
+        text += _fold(f"    def __init__({signature}) -> None:")
+        for line in lines:
+            text += _fold("        " + _CHOICE.sub(r"\1", line))
+        text += ["", *_fold(f"    def forward(self, {plan.arguments}) -> {plan.returns}:")]
+        for line in plan.forward:
+            text += _fold(f"        {line}")
+        return "\n".join(text)
+
+    def _builder(self) -> str:
+        choices = self.choices.values()
+        typed = [f"{c.name}: {_annotation(c.value)} = {literal(c.value)}" for c in choices]
+        text = _fold(f"def build_model({', '.join(['*', *typed]) if typed else ''}) -> nn.Module:")
+        doc = '    """Build the model in evaluation mode; its weights are still to be loaded.'
+        text += [doc, "", "    Args:"] if choices else [f'{doc}"""']
+        for choice in choices:
+            described = f"{choice.name}: {choice.meaning} One of {', '.join(map(literal, choice.alternatives))}."
+            text += textwrap.wrap(described, _WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 12)
+        text += ['    """'] if choices else []
+        model = _CHOICE.sub(r"\1", _SLOT.sub(r"\2", self._expression(self.root)))
+        return "\n".join([*text, *_fold(f"    return {model}.eval()")])
+
+
+def _tensor_code(name: str, shape: tuple[int, ...], dtype: str) -> str:
+    """A tensor that lies in a module itself: a parameter, or a buffer."""
+    size = ", ".join(map(str, shape)) if shape else "()"
+    if dtype.startswith(("float", "bfloat")) and name not in _BUFFERS:
+        return f"nn.Parameter(torch.zeros({size}))"
+    known = dtype if dtype in ("int64", "int32", "int16", "int8", "uint8", "bool") else "float32"
+    return f"torch.zeros({size}, dtype=torch.{known})"
+
+
+def _fold(line: str) -> list[str]:
+    """Break a line that is too long at the commas of its outermost brackets."""
+    if len(line) <= _WIDTH:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    cuts: list[int] = []
+    depth = closed = 0
+    for index, character in enumerate(line):
+        depth += (character in "([{") - (character in ")]}")
+        if (character in "([{" and depth == 1 and not cuts) or (character == "," and depth == 1):
+            cuts.append(index)
+        if character in ")]}" and depth == 0:
+            closed = index
+            break
+    if not closed:
+        return [line]
+    pieces = [line[a + 1 : b].strip() for a, b in zip(cuts, [*cuts[1:], closed], strict=True)]
+    comma = "" if " for _ in range" in pieces[-1] and len(pieces) == 1 else ","
+    folded = [part for piece in pieces if piece for part in _fold(f"{indent}    {piece}{comma}")]
+    return [line[: cuts[0] + 1], *folded, indent + line[closed:]]
+
+
+def _annotation(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"tuple[{_annotation(value[0])}, ...]" if value else "tuple[int, ...]"
+    return "str | None" if value is None else type(value).__name__
+
+
+def _type_of(text: str, choices: dict[str, Choice]) -> str:
+    """The type of an argument, from the text of one of its values."""
+    if match := _CHOICE.search(text):
+        value = choices[match[1]].value
+        return _annotation(value[0] if "[" in text and value else value)
+    return "bool" if text in ("True", "False") else "str" if text[:1] in "'\"" else "int"

@@ -1,0 +1,118 @@
+"""Recurrent layers between an embedding and a head: taggers, classifiers, regressors; and bags of embeddings."""
+
+from __future__ import annotations
+
+from model_zoo.workbench.recover.recovery import ExampleInput
+from model_zoo.workbench.recover.structure.checkpoint_layers import (
+    CheckpointLayer,
+    LayerKind,
+    RecurrentLayer,
+    embedding_code,
+    linear_code,
+)
+from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError
+from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+from model_zoo.workbench.recover.structure.module_writer import dotted
+
+_HEAD_ACTIVATIONS = ("relu", "tanh", "gelu", "leaky_relu", "elu", "silu", "sigmoid", "none")
+_SUMMARIES = ("last", "all", "hidden", "mean", "max", "first", "sum")
+
+
+class RecurrentWriter(FamilyWriter):
+    """Writes the whole model."""
+
+    doc = "Recurrent layers and what is made of their states."
+    outputs = ("none", "log_softmax_last", "softmax_last", "sigmoid", "tanh")
+
+    def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
+        self.refuse_own_tensors()
+        if self.root.indexed:
+            raise NoDraftError("an nn.Sequential cannot hold recurrent layers or a bag of embeddings")
+        tables = [layer for layer in self.order if layer.kind is LayerKind.EMBEDDING]
+        cells = [layer for layer in self.order if layer.kind is LayerKind.RECURRENT]
+        others = [layer for layer in self.order if layer not in (*tables, *cells)]
+        if not cells and not tables:
+            raise NoDraftError("no recurrent layers and no embedding")
+        if len(tables) > 1 or any(layer.kind is LayerKind.CONV for layer in others):
+            raise NoDraftError("more than one embedding, or convolutions, beside recurrent layers")
+        self.module.classes[""] = self.plan
+        entry = [x for x in others if cells and self.order.index(x) < self.order.index(cells[0])]
+        head = [x for x in others if x not in entry]
+        argument, transposed = ("tokens", "tokens.T") if tables else ("x", "x.transpose(0, 1)")
+        self.plan.arguments = f"{argument}: Tensor"
+        self.batch_first("steps")
+        self.lines.append(f"{argument} = {argument} if self.batch_first else {transposed}")
+        if tables:
+            width = tables[0].weight[1]
+            self.module.layers[tables[0].path] = embedding_code(tables[0])
+            self.lines.append(f"x = self{dotted(tables[0].path)}(tokens)")
+            example = ExampleInput("tokens", (2, 16), "int64", tables[0].weight[0])
+        else:
+            linear = next((x for x in entry if x.kind is LayerKind.LINEAR), cells[0])
+            width = linear.weight[1]
+            example = ExampleInput("x", (2, 16, width))
+        width = self._layers(entry, width, activated=bool(entry) and entry[0].kind is not LayerKind.LINEAR)
+        title, directions = "bag of embeddings", 1
+        for layer in cells:
+            cell = self._cell(layer, width)
+            directions, width = cell.directions, cell.hidden * cell.directions
+            both = "bidirectional " if directions == 2 else ""
+            title = f"{both}{cell.cell} of {cell.layers} layers of {cell.hidden}"
+        if head:
+            self._summary(bool(cells), directions, head)
+            self._layers(head, width, activated=False)
+            self.plan.attributes["output_activation"] = self.output_activation()
+            self.lines.append("x = self.output_activation(x)")
+        self.lines.append("return x if self.batch_first or x.ndim == 2 else x.transpose(0, 1)")
+        return title, (example,)
+
+    def _cell(self, layer: CheckpointLayer, width: int) -> RecurrentLayer:
+        cell = RecurrentLayer(self.root.at(layer.path))
+        if cell.width != width:
+            raise NoDraftError(f"'{layer.path}' takes {cell.width} features, but there are {width} before it")
+        extra = ", batch_first=True"
+        if cell.cell == "RNN":
+            meaning = "The activation inside recurrent layers."
+            extra += f", nonlinearity={self.choose('nonlinearity', ('tanh', 'relu'), meaning)}"
+        self.module.layers[layer.path] = cell.code(extra)
+        self.lines.append(f"x, state = self{dotted(layer.path)}(x)")
+        return cell
+
+    def _summary(self, has_state: bool, directions: int, head: list[CheckpointLayer]) -> None:
+        """What the head takes of the steps."""
+        names = " ".join(layer.path.lower() for layer in head)
+        if not has_state:
+            usual: tuple[str, ...] = ("mean", "sum", "max")
+            self.lines.append("state = None")
+        elif "tag" in names or "crf" in names or "token" in names:
+            usual = ("all", *_SUMMARIES)
+        elif directions == 2:
+            usual = ("hidden", *_SUMMARIES)
+        else:
+            usual = tuple(s for s in _SUMMARIES if s != "hidden")
+        steps = "all steps, one of them, their mean …; hidden: the final states of both directions."
+        self.option("summary", usual, f"What the head takes: {steps}")
+        self.lines.append(f"x = summarize(x, state, self.summary, {directions})")
+
+    def _layers(self, layers: list[CheckpointLayer], width: int, activated: bool) -> int:
+        """Write linear layers and normalisation one after the other; gives the width behind them.
+
+        Args:
+            activated: Whether an activation comes before the first linear layer, too.
+        """
+        for layer in layers:
+            if layer.kind is LayerKind.LINEAR:
+                if activated:
+                    self.head_activation(_HEAD_ACTIVATIONS)
+                activated = True
+                if layer.weight[1] != width:
+                    raise NoDraftError(
+                        f"'{layer.path}' takes {layer.weight[1]} features, but there are {width} before it"
+                    )
+                self.call(layer, linear_code(layer))
+                width = layer.weight[0]
+            elif layer.weight[0] != width or layer.kind is LayerKind.SCALE:
+                raise NoDraftError(f"'{layer.path}' does not normalise {width} features")
+            else:
+                self.call(layer, self.norm(layer, 0))
+        return width

@@ -1,0 +1,116 @@
+"""Try a draft: its module is built in a child process, loads the checkpoint, runs, is saved and loaded again."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.files import work_folder
+from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker
+from model_zoo.workbench.recover.recovery import Draft, Estimate, Verification
+
+#: One step: to load everything, and to run it.
+_LIMITS = Limits(seconds=900.0)
+_CHILD = "model_zoo.workbench.recover.trial_child"
+
+#: What a recovered module may import.
+_PACKAGES = frozenset(
+    {"__future__", "collections", "dataclasses", "functools", "math", "typing"}
+    | {"model_zoo", "timm", "torch", "torchvision", "transformers"}
+)
+_FORBIDDEN_CALLS = frozenset({"__import__", "compile", "delattr", "eval", "exec", "globals", "open", "vars"})
+
+
+def check_source(source: str) -> None:
+    """Refuse the text of a module that does anything but build networks: a second lock before it is run.
+
+    Raises:
+        ModelZooError: With the line.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        raise ModelZooError(f"the recovered module is no Python: {error}") from error
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.split(".")[0] not in _PACKAGES]
+        elif isinstance(node, ast.ImportFrom):
+            names = [] if (node.module or "").split(".")[0] in _PACKAGES else [node.module or "."]
+        elif isinstance(node, ast.Name) and node.id in _FORBIDDEN_CALLS:
+            names = [node.id]
+        elif isinstance(node, ast.Attribute) and node.attr.startswith("__") and node.attr != "__init__":
+            names = [node.attr]
+        if names:
+            line = getattr(node, "lineno", 0)
+            raise ModelZooError(f"the recovered module uses {names[0]!r} in line {line}; it is not run")
+
+
+class Trial:
+    """A draft under trial in a child process of its own.
+
+    Args:
+        which: The state dict of the checkpoint that the draft is of.
+        folder: Existing; model.py and weights.safetensors are written to it. The weights have the module's names.
+        threads: Of torch; None for its own choice.
+    """
+
+    def __init__(self, draft: Draft, checkpoint: Path, which: str | None, folder: Path, threads: int | None) -> None:
+        self._folder, self._stack = folder, ExitStack()
+        job: dict[str, Any] = {
+            "folder": str(folder.resolve()),
+            "checkpoint": str(checkpoint.resolve()),
+            "which": which,
+            "tensors": dict(draft.tensors),
+            "complete": not draft.missing,
+            "inputs": [asdict(example) for example in draft.inputs],
+            "threads": threads,
+        }
+        work_dir = self._stack.enter_context(work_folder())
+        self._worker = self._stack.enter_context(Worker(_CHILD, job, work_dir, _LIMITS, "verification"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def write_weights(self) -> Path:
+        """Write the tensors under the names that they have in the module.
+
+        Raises:
+            ChildFailedError: They cannot be read or written.
+        """
+        self._worker.ask({"step": "write_weights"})
+        return self._folder / "weights.safetensors"
+
+    def verify(self, source: str, estimated: Callable[[Estimate], None]) -> Verification:
+        """Write model.py and try it with the weights that were written.
+
+        Args:
+            source: Of model.py.
+            estimated: Called with what is known before the forward pass.
+
+        Returns:
+            What held. A failure of the module is its `problem`, it is not raised.
+
+        Raises:
+            ModelZooError: The text does what it may not.
+            ChildStoppedError: The run was stopped.
+        """
+        check_source(source)
+        (self._folder / "model.py").write_text(source, encoding="utf-8", newline="\n")
+        estimate = None
+        try:
+            estimate = Estimate.model_validate(self._worker.ask({"step": "load"}))
+            estimated(estimate)
+            return Verification.model_validate(self._worker.ask({"step": "run"}) | {"estimate": estimate})
+        except ChildStoppedError:
+            raise
+        except ChildFailedError as error:
+            return Verification(loads=estimate is not None, estimate=estimate, problem=error.message)
