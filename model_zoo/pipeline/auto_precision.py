@@ -134,7 +134,7 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
     if shortest(spent, keeps, share) is None:
         best = min(tried.values(), key=lambda candidate: candidate.drop)
         raise ModelZooError(
-            f"{build.stem}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
+            f"{build.component}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
             f"best of {len(tried)}, {best.cost.total / 1e6:.3g} MB, loses {best.drop:.3g} {metric.unit} "
             f"({best.score.value:.4g} against {torch.value:.4g} on {planned.samples} calibration samples)",
             f'allow more with max_drop={best.drop:.3g}, calibrate on other samples, or use precision="float"',
@@ -169,5 +169,5 @@ def _score(build: ComponentBuild, draw: Selection, place: Backend, title: str) -
 
     made = build.lowered().files if place is Backend.CPU else None
     versions = build.toolchain.versions(build.runtime)
-    key = [build.source.key, build.stem, build.facts.evaluator, made, draw.whole.fingerprint, versions]
+    key = [build.source.key, build.component, build.facts.evaluator, made, draw.whole.fingerprint, versions]
     return Score.from_json(build.stage(title, "search", key, make, *runs.code(place)).value)

@@ -183,7 +183,7 @@ class BackendRuns:
         build = self.build
         fields = {name: tensor.to_json() for name, tensor in build.facts.inputs.items()}
         versions = installed_versions("torch", "numpy")
-        return [build.source.key, build.stem, fields, build.facts.evaluator, versions]
+        return [build.source.key, build.component, fields, build.facts.evaluator, versions]
 
     def code(self, place: Backend) -> tuple[str, ...]:
         """The modules that running and scoring samples takes."""

@@ -155,7 +155,7 @@ def _built(
         measured += build.measured_on_device(chipset, compiled[1])
     files = [compiled[1].file(name) for name in compiled[0].files] if compiled else []
     result = ComponentResult(
-        name=build.stem,
+        name=build.component,
         file=files[0] if files else None,
         size_bytes=sum(file.stat().st_size for file in files),
         compiled=compiled[0] if compiled else None,
@@ -173,8 +173,8 @@ def _refuse_bad_capture(build: ComponentBuild, compared: list[Parity]) -> None:
     for each in compared if build.precision is Precision.FLOAT else ():
         if each.unit == "dB" and each.host.value < CAPTURED_DB:
             raise ParityError(
-                f"{build.stem}: the captured file is wrong: '{each.output}' is {each.host.value:.1f} dB from torch on "
-                "the host CPU; no file was written",
+                f"{build.component}: the captured file is wrong: '{each.output}' is {each.host} from torch on the host "
+                "CPU; no file was written",
                 "look for data-dependent control flow or randomness in the model's forward",
             )
 
@@ -199,7 +199,7 @@ def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> 
         compiled = Compiled(files=(file.name,), note="precompiled: bundled as it is, nothing here can check it")
     note = "precompiled asset: it has no source to compare with"
     result = ComponentResult(
-        name=build.stem,
+        name=build.component,
         file=file,
         size_bytes=file.stat().st_size,
         compiled=compiled,

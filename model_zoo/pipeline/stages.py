@@ -62,7 +62,7 @@ class ComponentBuild:
     """One component on its way to one runtime and precision.
 
     Args:
-        stem: File name without suffix.
+        component: Name of the component, and of its files.
         check: Samples to compare the places with; None: the model's own sample.
         calibration: None for float.
         half: Run torch in half precision too: the yardstick of a float build on the NPU.
@@ -70,7 +70,7 @@ class ComponentBuild:
         report: Shows each stage while it runs.
     """
 
-    stem: str
+    component: str
     source: Source
     facts: ComponentFacts
     runtime: TargetRuntime
@@ -101,7 +101,7 @@ class ComponentBuild:
 
     def network(self) -> Network:
         """The loaded component."""
-        return self.source.load(self.stem, self.facts)
+        return self.source.load(self.component, self.facts)
 
     def asset(self, chipset: Chipset | None) -> Path:
         """The compiled file of a component without source.
@@ -110,8 +110,8 @@ class ComponentBuild:
             ModelZooError: The source holds none.
         """
         if not isinstance(self.source, HoldsAssets):
-            raise ModelZooError(f"{self.stem} is an asset, and {self.source.name} holds none")
-        return self.source.asset(self.stem, self.runtime, self.precision, chipset)
+            raise ModelZooError(f"{self.component} is an asset, and {self.source.name} holds none")
+        return self.source.asset(self.component, self.runtime, self.precision, chipset)
 
     def reference(self) -> Entry:
         """Stage: inputs, reference outputs, and reference outputs in half precision where asked."""
@@ -120,7 +120,7 @@ class ComponentBuild:
         return self.stage("torch reference", "reference", key, self._make_reference, *self.source.code["reference"])
 
     def _source_key(self) -> list[Any]:
-        return [self.source.key, self.stem, {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}]
+        return [self.source.key, self.component, {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}]
 
     def _make_reference(self, folder: Path) -> dict[str, Any]:
         network = self.network()
@@ -178,7 +178,7 @@ class ComponentBuild:
         return self.stage("lay out channel-last", "layout", key, make, *self.code("layout"))
 
     def in_precision(self) -> Entry:
-        """Stage: the captured file in its target precision; an ONNX file is still in torch's layout."""
+        """Stage: the captured file in its target precision; in torch's layout, unless lowering gives it another."""
         captured = self.captured()
         chosen = self.calibration.fingerprint if self.calibration else None
         last = [self.channel_last_inputs, self.channel_last_outputs] if self.support.layout == "lowered" else []
@@ -202,7 +202,7 @@ class ComponentBuild:
                 output_names=list(self.facts.output_names),
                 calibration=self.calibration_inputs,
                 mixed_percentage=self.facts.mixed_percentage,
-                component=self.stem,
+                component=self.component,
                 assignment=self.assignment,
                 outputs_16bit=self.facts.outputs_16bit,
                 channel_last_inputs=self.channel_last_inputs,
@@ -229,7 +229,7 @@ class ComponentBuild:
         """Stage: the binary for a chipset, read back and run on the emulator."""
         reference = self.reference() if emulate else None
         request, key = self._compile_request(chipset, reference)
-        key += [reference.files if reference else None, self.toolchain.versions(self.runtime), self.stem]
+        key += [reference.files if reference else None, self.toolchain.versions(self.runtime), self.component]
         compiles = chipset is not None and self.support.layout != "lowered"
         title = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
         entry = self.stage(title, "compile", key, partial(self.toolchain.compile, request), *self.code("compile"))
@@ -244,7 +244,7 @@ class ComponentBuild:
             precision=self.precision,
             chipset=chipset,
             samples=partial(self._inputs, reference) if reference else None,
-            component=self.stem,
+            component=self.component,
         )
         target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
         return request, [lowered.files, self.toolchain.name, self.runtime, self.precision, target]
@@ -287,7 +287,7 @@ class ComponentBuild:
                 evaluator.add(output, batch)
             return evaluator.score().to_json()
 
-        key = [self.source.key, self.stem, entry.files[file], check.fingerprint]
+        key = [self.source.key, self.component, entry.files[file], check.fingerprint]
         return Score.from_json(self.stage(f"score {where}", "score", key, make, *self.evaluator_code()).value)
 
     def code(self, stage: str) -> tuple[str, ...]:
@@ -308,7 +308,7 @@ class ComponentBuild:
             return evaluator
         evaluator_of_class = self.network().evaluator()
         if evaluator_of_class is None:
-            raise ModelZooError(f"{self.stem} names datasets to evaluate on, but no evaluator")
+            raise ModelZooError(f"{self.component} names datasets to evaluate on, but no evaluator")
         return evaluator_of_class
 
     def profiled(self, seconds: float) -> list[Measurement]:
@@ -367,7 +367,7 @@ def component_builds(
     on_npu = plan.support.needs_chipset or any(chipset and chipset.has_htp for chipset in plan.chipsets)
     return {
         name: ComponentBuild(
-            stem=name,
+            component=name,
             source=plan.source,
             facts=facts,
             runtime=plan.runtime,

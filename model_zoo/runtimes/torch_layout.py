@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.runtimes.base import CompiledModel, TimedOutputs
@@ -15,21 +17,18 @@ from model_zoo.utils.layout import channels_first, channels_last
 _MOST_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
-class DeclaredInterface:
-    """What metadata.json says of a file.
+class DeclaredTensor(BaseModel, frozen=True):
+    """What metadata.json says of a tensor; a channel-last one has the layout NHWC."""
 
-    Args:
-        inputs: Names in call order.
-        outputs: Names in order.
-        channel_last: Inputs and outputs that are channel-last in the file.
-        labels: Class names, if the model has any.
-    """
+    layout: str | None = None
 
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    channel_last: frozenset[str]
-    labels: tuple[str, ...] | None
+
+class DeclaredInterface(BaseModel, frozen=True):
+    """What metadata.json says of a file: its inputs in call order, its outputs in order, and class names if any."""
+
+    inputs: dict[str, DeclaredTensor]
+    outputs: dict[str, DeclaredTensor]
+    labels: tuple[str, ...] | None = None
 
 
 def read_interface(file: Path) -> DeclaredInterface | None:
@@ -47,17 +46,12 @@ def read_interface(file: Path) -> DeclaredInterface | None:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         if file.name not in metadata["files"] or file.stem not in metadata["components"]:
             return None
-        component = metadata["components"][file.stem]
-        inputs, outputs = component["inputs"], component["outputs"]
-        tensors = [*inputs.items(), *outputs.items()]
-        labels = component.get("labels")
-        labels = tuple(str(label) for label in labels) if labels is not None else None
-        last = frozenset(name for name, fields in tensors if fields.get("layout") == "NHWC")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return DeclaredInterface.model_validate(metadata["components"][file.stem])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path} is damaged: {error}", "export the model again, or move the file away from it"
+            f"{path} is damaged: {reason}", "export the model again, or move the file away from it"
         ) from error
-    return DeclaredInterface(tuple(inputs), tuple(outputs), last, labels)
 
 
 class TorchLayout(CompiledModel):
@@ -70,7 +64,8 @@ class TorchLayout(CompiledModel):
 
     def __init__(self, model: CompiledModel, interface: DeclaredInterface) -> None:
         self.model = model
-        self.channel_last = interface.channel_last
+        tensors = {**interface.inputs, **interface.outputs}
+        self.channel_last = frozenset(name for name, tensor in tensors.items() if tensor.layout == "NHWC")
         self._labels = interface.labels
         inputs = _ordered(model.input_spec, interface.inputs)
         self.input_spec = {name: self._torch_spec(name, model.input_spec[name]) for name in inputs}
@@ -94,5 +89,5 @@ class TorchLayout(CompiledModel):
         self.model.close()
 
 
-def _ordered(in_file: Collection[str], in_metadata: tuple[str, ...]) -> list[str]:
+def _ordered(in_file: Collection[str], in_metadata: Collection[str]) -> list[str]:
     return list(in_metadata if set(in_metadata) == set(in_file) else in_file)

@@ -28,10 +28,6 @@ EMULATOR_OUTPUTS = "npu.npz"
 _LISTS = "run `model-zoo runtimes` and `model-zoo chipsets` for what goes together"
 
 
-def _any_chipset(precision: Precision, chipset: Chipset) -> str | None:
-    return None
-
-
 @dataclass(frozen=True)
 class RuntimeSupport:
     """What a toolchain does for one runtime.
@@ -57,7 +53,7 @@ class RuntimeSupport:
     capture_format: Literal["onnx", "program"]
     precisions: tuple[Precision, ...]
     needs_chipset: bool = False
-    chipset_reason: Callable[[Precision, Chipset], str | None] = _any_chipset
+    chipset_reason: Callable[[Precision, Chipset], str | None] = lambda precision, chipset: None
     layout: Literal["torch", "lowered", "arranged"] = "torch"
     lowers_as: TargetRuntime | None = None
     narrows_integers: bool = False
