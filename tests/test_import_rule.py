@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -187,3 +188,30 @@ def test_packages_stay_small() -> None:
     del sizes["models"]
     assert {package: lines for package, lines in sizes.items() if lines > 6_000} == {}
     assert sizes.total() < 40_000
+
+
+def drawn_arrows(page: str) -> set[tuple[str, str]]:
+    """The arrows of the drawing in a page."""
+    lines = re.findall(r"^ {4}(\w+) --> ([\w &]+)$", page, re.MULTILINE)
+    return {(upper, lower) for upper, lowers in lines for lower in lowers.split(" & ")}
+
+
+def package_arrows() -> set[tuple[str, str]]:
+    """What each package imports, without what follows from other arrows."""
+    graph: dict[str, set[str]] = {}
+    for path in SOURCES:
+        file = path.relative_to(PACKAGE).as_posix()
+        package = file.split("/")[0].removesuffix(".py")
+        names = [] if file == TEST_CODE or package.startswith("__") else imports(ast.parse(path.read_text("utf-8")))
+        targets = {name.split(".")[1] for name in names if name.startswith("model_zoo.") and "__version__" not in name}
+        graph.setdefault(package, set()).update(targets - {package})
+
+    def reach(package: str) -> set[str]:
+        return {lower for next_ in graph.get(package, ()) for lower in {next_, *reach(next_)}}
+
+    direct = {(upper, lower) for upper, lowers in graph.items() for lower in lowers}
+    return {(upper, lower) for upper, lower in direct if not any(lower in reach(x) for x in graph[upper] - {lower})}
+
+
+def test_the_drawing_of_the_packages_is_true() -> None:
+    assert drawn_arrows((ROOT / "docs/architecture.md").read_text("utf-8")) == package_arrows()

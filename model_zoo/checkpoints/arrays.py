@@ -90,23 +90,29 @@ def open_arrays(path: Path, single: str = "array") -> dict[str, StoredArray]:
     try:
         with path.open("rb") as file:
             head = file.read(_HEADER_BYTES)
-        if not head.startswith(b"PK"):
-            shape, by_column, dtype, begin = _header(head)
-            size = path.stat().st_size
-            info = _info(FileBytes.of(path, begin, size - begin, size), shape, by_column, dtype)
-            if info.stored is None:
-                raise UnreadableError(info.problem or "is no array of numbers")
-            return {single: StoredArray(path, single, info.stored, None)}
-        budget = Budget()
-        budget.add_file(path)
-        archive = read_zip(path, budget)
-        contents = read_npz(archive)
-        if unusual := [*contents.problems, *contents.notes]:
-            raise UnreadableError(unusual[0])
-        infos = contents.tensors.items()
-        return {name: StoredArray(path, name, info.stored, archive) for name, info in infos if info.stored}
+        return _npz_arrays(path) if head.startswith(b"PK") else {single: _npy_array(path, head, single)}
     except (UnreadableError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}", _HINT) from error
+
+
+def _npz_arrays(path: Path) -> dict[str, StoredArray]:
+    budget = Budget()
+    budget.add_file(path)
+    archive = read_zip(path, budget)
+    contents = read_npz(archive)
+    if unusual := [*contents.problems, *contents.notes]:
+        raise UnreadableError(unusual[0])
+    infos = contents.tensors.items()
+    return {name: StoredArray(path, name, info.stored, archive) for name, info in infos if info.stored}
+
+
+def _npy_array(path: Path, head: bytes, name: str) -> StoredArray:
+    shape, by_column, dtype, begin = _header(head)
+    size = path.stat().st_size
+    info = _info(FileBytes.of(path, begin, size - begin, size), shape, by_column, dtype)
+    if info.stored is None:
+        raise UnreadableError(info.problem or "is no array of numbers")
+    return StoredArray(path, name, info.stored, None)
 
 
 def read_arrays(stored: Mapping[str, StoredArray], copies: int = 1) -> dict[str, np.ndarray]:
@@ -118,14 +124,10 @@ def read_arrays(stored: Mapping[str, StoredArray], copies: int = 1) -> dict[str,
     Raises:
         UserError: They need more memory than is free, or are damaged.
     """
-    import psutil
+    from model_zoo.checkpoints.values import check_free_memory
 
     needed = copies * sum(array.nbytes for array in stored.values())
-    free = int(psutil.virtual_memory().available)
-    if needed > free:
-        path = next(iter(stored.values())).path
-        message = f"{path} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free"
-        raise UserError(message, "give fewer samples")
+    check_free_memory(needed, str(next(iter(stored.values())).path) if stored else "", "give fewer samples")
     return {name: array.read() for name, array in stored.items()}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor
+from model_zoo.checkpoints.stored_tensor import StoredTensor
 from model_zoo.utils.text import printable, shortened
 
 
@@ -138,13 +138,6 @@ class Contents:
     def tensors(self) -> StateDictInfo:
         """The main state dict; empty where there is none."""
         return {} if self.main is None else self.state_dicts[self.main]
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Every file that values come from; the one that was opened first."""
-        first = {self.path: None} if self.path.is_file() else {}
-        stored = (info.stored for tensors in self.state_dicts.values() for info in tensors.values() if info.stored)
-        return tuple({**first, **{each.source.path: None for each in stored if isinstance(each.source, FileBytes)}})
 
 
 @dataclass

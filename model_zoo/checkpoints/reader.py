@@ -17,7 +17,7 @@ from model_zoo.checkpoints.onnx_reader import read_onnx
 from model_zoo.checkpoints.output_limit import limit_output
 from model_zoo.checkpoints.safetensors_reader import is_safetensors, read_safetensors
 from model_zoo.checkpoints.sharded import is_index, read_sharded
-from model_zoo.checkpoints.stored_tensor import StoredTensor, UnpackedBytes
+from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, UnpackedBytes
 from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, read_tflite
 from model_zoo.checkpoints.torch_reader import read_torch_legacy, read_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
@@ -58,8 +58,11 @@ class Checkpoint:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that values come from."""
-        return self.contents.files
+        """Every file that values come from; the one that was opened first."""
+        path = self.contents.path
+        first = {path: None} if path.is_file() else {}
+        sources = (stored.source for which in self.contents.state_dicts for stored in self._stored(which).values())
+        return tuple({**first, **{source.path: None for source in sources if isinstance(source, FileBytes)}})
 
     @property
     def declared_bytes(self) -> int:

@@ -29,17 +29,7 @@ def is_safetensors(head: bytes) -> bool:
 def read_safetensors(path: Path, budget: Budget) -> Contents:
     """Read the header of a safetensors file."""
     file_size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        begin = 8 + length
-        if begin > file_size:
-            raise UnreadableError(f"is no whole safetensors file: its header would end at byte {begin} of {file_size}")
-        if length > _MOST_HEADER_BYTES:
-            most = f"more than the {_MOST_HEADER_BYTES} that are read"
-            raise UnreadableError(f"has a safetensors header of {length} bytes, {most}")
-        header = parse_json(file.read(length), "its safetensors header", budget)
-    if not isinstance(header, dict):
-        raise UnreadableError("is no safetensors file: its header is no JSON object")
+    header, begin = _header(path, file_size, budget)
     metadata = header.pop("__metadata__", {})
     built = ContentsBuilder(path, Format.SAFETENSORS, main="" if header else None, config=_config(metadata, budget))
     built.metadata = metadata if isinstance(metadata, dict) else {}
@@ -60,6 +50,22 @@ def read_safetensors(path: Path, budget: Budget) -> Contents:
     built.report()
     built.problems += _gaps(sorted(spans), begin, file_size)
     return built.build(file_size)
+
+
+def _header(path: Path, file_size: int, budget: Budget) -> tuple[dict[str, Any], int]:
+    """The header, and where it ends."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        end = 8 + length
+        if end > file_size:
+            raise UnreadableError(f"is no whole safetensors file: its header would end at byte {end} of {file_size}")
+        if length > _MOST_HEADER_BYTES:
+            most = f"more than the {_MOST_HEADER_BYTES} that are read"
+            raise UnreadableError(f"has a safetensors header of {length} bytes, {most}")
+        header = parse_json(file.read(length), "its safetensors header", budget)
+    if not isinstance(header, dict):
+        raise UnreadableError("is no safetensors file: its header is no JSON object")
+    return header, end
 
 
 def _info(values: FileBytes, stored: str, shape: list[int]) -> TensorInfo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +12,7 @@ from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
 from model_zoo.checkpoints.inert_pickle import Pickled, read_pickle
-from model_zoo.checkpoints.inert_values import AnyTensor, Json, OddTensor, Quantizer, Storage, TensorView
+from model_zoo.checkpoints.inert_values import AnyTensor, Json, OddTensor, Quantizer, TensorView
 from model_zoo.checkpoints.nested import PickledParts, main_path, sort_pickled
 from model_zoo.checkpoints.stored_tensor import FileBytes, Source, StoredTensor, UnpackedBytes
 from model_zoo.checkpoints.zip_records import ZipRecords
@@ -32,8 +32,8 @@ _MOST_SCALES = 100_000
 #: State dict of the second pickle of TorchScript.
 _CONSTANTS = "constants"
 
-#: Where the values of a storage are, or why they are not there.
-FindStorage = Callable[[Storage], Source | str]
+#: Where the values of each storage are, or why they are not there.
+Sources = Mapping[str, Source | str]
 
 
 def torch_prefix(archive: ZipRecords) -> str | None:
@@ -70,30 +70,25 @@ def read_torch_zip(archive: ZipRecords, prefix: str) -> Contents:
             for name, record in archive.records.items()
             if name.startswith(f"{prefix}code/") and name.endswith(".py")
         ]
-    parts = _add_pickle(built, pickled, _finder(archive, f"{prefix}data/", foreign), budget)
+    parts = _add_pickle(built, pickled, _zip_sources(archive, f"{prefix}data/", pickled, foreign), budget)
     if constants is not None:
-        _add_pickle(built, constants, _finder(archive, f"{prefix}constants/", foreign), budget, _CONSTANTS)
+        sources = _zip_sources(archive, f"{prefix}constants/", constants, foreign)
+        _add_pickle(built, constants, sources, budget, _CONSTANTS)
     return _finished(built, parts)
 
 
-def _finder(archive: ZipRecords, folder: str, foreign: bool) -> FindStorage:
+def _zip_sources(archive: ZipRecords, folder: str, pickled: Pickled, foreign: bool) -> Sources:
+    if foreign:
+        return dict.fromkeys(pickled.storages, _OTHER_MACHINE)
     sources: dict[str, Source | str] = {}
-
-    def find(storage: Storage) -> Source | str:
-        if storage.key not in sources:
-            name = f"{folder}{storage.key}"
-            if foreign:
-                sources[storage.key] = _OTHER_MACHINE
-            elif name not in archive.records:
-                sources[storage.key] = f"storage {printable(name)} is missing"
-            else:
-                try:
-                    sources[storage.key] = archive.source(name)
-                except UnreadableError as error:
-                    sources[storage.key] = str(error)
-        return sources[storage.key]
-
-    return find
+    for key in pickled.storages:
+        name = f"{folder}{key}"
+        try:
+            present = name in archive.records
+            sources[key] = archive.source(name) if present else f"storage {printable(name)} is missing"
+        except UnreadableError as error:
+            sources[key] = str(error)
+    return sources
 
 
 def read_torch_legacy(path: Path, budget: Budget) -> Contents:
@@ -109,12 +104,10 @@ def read_torch_legacy(path: Path, budget: Budget) -> Contents:
         with budget.share(0.75):
             pickled = read_pickle(file, budget)
         sources = dict(_legacy_sources(path, file, pickled, budget)) if pickled.whole else {}
-
-    def find(storage: Storage) -> Source | str:
-        return _OTHER_MACHINE if foreign else sources.get(storage.key, f"storage {printable(storage.key)} is missing")
-
+    if foreign:
+        sources = dict.fromkeys(pickled.storages, _OTHER_MACHINE)
     built = ContentsBuilder(path, Format.TORCH_LEGACY)
-    return _finished(built, _add_pickle(built, pickled, find, budget))
+    return _finished(built, _add_pickle(built, pickled, sources, budget))
 
 
 def _no_torch_pickle(pickled: Pickled) -> str:
@@ -126,7 +119,9 @@ def _no_torch_pickle(pickled: Pickled) -> str:
     return "; ".join([message, *pickled.problems[:3]])
 
 
-def _legacy_sources(path: Path, content: BinaryIO, pickled: Pickled, budget: Budget) -> Iterator[tuple[str, FileBytes]]:
+def _legacy_sources(
+    path: Path, content: BinaryIO, pickled: Pickled, budget: Budget
+) -> Iterator[tuple[str, Source | str]]:
     """Storages follow the pickle, each behind its count of values."""
     keys, file_size = read_pickle(content, budget), path.stat().st_size
     if not keys.whole or not isinstance(keys.value, list):
@@ -155,7 +150,7 @@ def _item(dtype: str) -> int:
 
 
 def _add_pickle(
-    built: ContentsBuilder, pickled: Pickled, find: FindStorage, budget: Budget, where: str | None = None
+    built: ContentsBuilder, pickled: Pickled, sources: Sources, budget: Budget, where: str | None = None
 ) -> PickledParts:
     """Add what a pickle holds.
 
@@ -174,7 +169,7 @@ def _add_pickle(
                 if where is not None:
                     budget.memory(4 * (len(path) + len(name)))
                     name = f"{path}.{name}" if path else name
-                inside[name] = _info(tensor, find, budget)
+                inside[name] = _info(tensor, sources, budget)
     except UnreadableError as error:
         built.problems.append(str(error))
     return parts
@@ -203,20 +198,21 @@ def _finished(built: ContentsBuilder, parts: PickledParts) -> Contents:
     return built.build()
 
 
-def _info(tensor: AnyTensor, find: FindStorage, budget: Budget) -> TensorInfo:
+def _info(tensor: AnyTensor, sources: Sources, budget: Budget) -> TensorInfo:
     budget.tensor(len(tensor.size))
     if isinstance(tensor, OddTensor):
         return TensorInfo(tensor.size, tensor.dtype, 0, tensor.problem, tensor.unsupported)
-    stored = _stored(tensor, find)
+    stored = _stored(tensor, sources)
     if isinstance(stored, str):
         nothing = StoredTensor(UnpackedBytes(0, bytes), QUANTIZED.get(tensor.dtype, tensor.dtype), tensor.size)
         return replace(TensorInfo.of(nothing), problem=stored, unsupported=False, stored=None)
-    quantization = _quantization(tensor.quantizer, find, budget) if tensor.quantizer else None
+    quantization = _quantization(tensor.quantizer, sources, budget) if tensor.quantizer else None
     return TensorInfo.of(stored, printable(tensor.dtype), quantization)
 
 
-def _stored(view: TensorView, find: FindStorage) -> StoredTensor | str:
-    source, dtype = find(view.storage), view.storage.dtype
+def _stored(view: TensorView, sources: Sources) -> StoredTensor | str:
+    key, dtype = view.storage.key, view.storage.dtype
+    source = sources.get(key, f"storage {printable(key)} is missing")
     if isinstance(source, str):
         return source
     if dtype is not None and source.size != view.storage.numel * _item(dtype):
@@ -224,20 +220,20 @@ def _stored(view: TensorView, find: FindStorage) -> StoredTensor | str:
     return StoredTensor(source, QUANTIZED.get(view.dtype, view.dtype), view.size, view.stride, view.offset)
 
 
-def _quantization(quantizer: Quantizer, find: FindStorage, budget: Budget) -> dict[str, Any]:
+def _quantization(quantizer: Quantizer, sources: Sources, budget: Budget) -> dict[str, Any]:
     return {
         "scheme": printable(quantizer.scheme),
-        "scale": _numbers(quantizer.scale, find, budget),
-        "zero_point": _numbers(quantizer.zero_point, find, budget),
+        "scale": _numbers(quantizer.scale, sources, budget),
+        "zero_point": _numbers(quantizer.zero_point, sources, budget),
         **({} if quantizer.axis is None else {"axis": quantizer.axis}),
     }
 
 
-def _numbers(value: float | TensorView, find: FindStorage, budget: Budget) -> Any:
+def _numbers(value: float | TensorView, sources: Sources, budget: Budget) -> Any:
     """The numbers of a small tensor."""
     if not isinstance(value, TensorView):
         return value
-    stored = _stored(value, find)
+    stored = _stored(value, sources)
     readable = not isinstance(stored, str) and TensorInfo.of(stored).stored
     if not readable or len(readable.shape) != 1 or readable.shape[0] > _MOST_SCALES:
         return "cannot be read"

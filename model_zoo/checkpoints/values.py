@@ -38,19 +38,18 @@ def unpacked_bytes(tensors: Iterable[StoredTensor]) -> int:
 
 
 def check_memory(tensors: Iterable[StoredTensor], what: str) -> None:
-    """Refuse tensors that must be unpacked into more memory than is free. What is mapped from a file always fits.
+    """Refuse tensors that must be unpacked into more memory than is free. What is mapped from a file always fits."""
+    hint = "convert it to safetensors, which is read in place, or use a larger machine"
+    check_free_memory(unpacked_bytes(tensors), what, hint)
 
-    Raises:
-        UserError: With the size that is needed.
-    """
+
+def check_free_memory(needed: int, what: str, hint: str) -> None:
+    """Refuse what needs more bytes of memory than are free with a `UserError`."""
     import psutil
 
-    needed, free = unpacked_bytes(tensors), int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)
     if needed > free:
-        raise UserError(
-            f"{what} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free",
-            "convert it to safetensors, which is read in place, or use a larger machine",
-        )
+        raise UserError(f"{what} needs {needed / 2**30:.1f} GiB of memory, and {free / 2**30:.1f} GiB are free", hint)
 
 
 class _Sources:
@@ -72,7 +71,7 @@ class _Sources:
                 self._unpacked[source] = np.frombuffer(content, np.uint8)
             return self._unpacked[source]
         if source.path not in self._files:
-            self._files[source.path] = np.memmap(source.path, np.uint8, mode="c")
+            self._files[source.path] = np.memmap(source.path, np.uint8, mode="c" if self._writable else "r")
         return self._files[source.path][source.begin : source.begin + source.available]
 
 
@@ -136,10 +135,12 @@ def figures_by_source(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str
     by_source: dict[Source, list[str]] = {}
     for name, stored in tensors.items():
         by_source.setdefault(stored.source, []).append(name)
+    mapped = _Sources()
     for source, names in by_source.items():
-        sources = _Sources()
+        sources = mapped
         try:
             if isinstance(source, UnpackedBytes):
+                sources = _Sources()  # so that what was unpacked is free again after its tensors
                 sources.bytes(source)
         except UnreadableError as error:
             yield from ((name, str(error)) for name in names)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Self
 
 from model_zoo.base.annotation import Similarity
-from model_zoo.base.spec import Arrays, InputSpec, IoType, TensorSpec
+from model_zoo.base.spec import InputSpec, IoType, TensorSpec
 from model_zoo.datasets.base import MissingDataError, Sample, Split
 from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, reading
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.tokenizer import FileTokenizer, Tokenizer, padded
-
-#: A sentence to the model's inputs, each with a batch dimension of 1.
-Tokenize = Callable[[str, InputSpec], Arrays]
 
 _DOWNLOAD = Download("STS-B.zip", "https://dl.fbaipublicfiles.com/glue/data/STS-B.zip", "784 kB")
 
@@ -28,7 +24,7 @@ class StsbDataset(DownloadedDataset):
     (5749 pairs). The stratum is the score's whole number.
 
     Args:
-        tokenize: The model's tokenizer: sentences become numbers in a way of each model's own.
+        tokenizer: That of the model; only the index can be read without one.
     """
 
     name, task = "stsb", "sentence similarity"
@@ -40,20 +36,19 @@ class StsbDataset(DownloadedDataset):
     items: list[tuple[str, Similarity]]
 
     def __init__(
-        self, spec: InputSpec, split: Split, root: Path | None = None, tokenize: Tokenize | None = None
+        self, spec: InputSpec, split: Split, root: Path | None = None, tokenizer: Tokenizer | None = None
     ) -> None:
         super().__init__(spec, split, root)
-        self._tokenize = tokenize
+        self.tokenizer = tokenizer
 
     @classmethod
     def load(cls, spec: InputSpec, split: Split, tokenizer: Path | None) -> Self:
-        opened = cls(spec, split)
+        dataset = cls(spec, split)
         if tokenizer is None:
             hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
             raise MissingDataError(f"{cls.name} needs the model's tokenizer, and none is known", hint)
-        file = FileTokenizer(tokenizer)
-        opened._tokenize = lambda sentence, spec: tokenized(file, sentence, spec)
-        return opened
+        dataset.tokenizer = FileTokenizer(tokenizer)
+        return dataset
 
     def accept(self, spec: InputSpec) -> None:
         if not any(tensor.io_type is IoType.TOKEN_IDS for tensor in spec.values()):
@@ -85,19 +80,12 @@ class StsbDataset(DownloadedDataset):
         return digest(super().fingerprint(), tokens)
 
     def __getitem__(self, index: int) -> Sample:
-        if self._tokenize is None:
+        """The ids and the mask of a sentence; what is too long loses its end."""
+        if self.tokenizer is None:
             raise UserError(f"{self.name} needs the model's tokenizer")
+        if [tensor.io_type is IoType.TOKEN_IDS for tensor in self.spec.values()] != [True, False]:
+            raise UserError(f"sentences become ids and a mask, this model takes {', '.join(self.spec)}")
         sentence, target = self.items[index]
-        return Sample(self._tokenize(sentence, self.spec), target)
-
-
-def tokenized(tokenizer: Tokenizer, sentence: str, spec: InputSpec) -> Arrays:
-    """A sentence as the ids and the mask that a spec asks for; what is too long loses its end.
-
-    Raises:
-        UserError: The spec asks for anything else.
-    """
-    if [tensor.io_type is IoType.TOKEN_IDS for tensor in spec.values()] != [True, False]:
-        raise UserError(f"sentences become ids and a mask, this model takes {', '.join(spec)}")
-    length = next(iter(spec.values())).shape[1]
-    return dict(zip(spec, padded(tokenizer.cut(sentence, length), length, tokenizer.pad_id), strict=True))
+        length = next(iter(self.spec.values())).shape[1]
+        arrays = padded(self.tokenizer.cut(sentence, length), length, self.tokenizer.pad_id)
+        return Sample(dict(zip(self.spec, arrays, strict=True)), target)

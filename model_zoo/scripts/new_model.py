@@ -48,19 +48,7 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
     Raises:
         UserError: The id is not valid or taken, there is no such task, this is no clone, or the recovery is not whole.
     """
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS, "model-zoo new --help")
-    if not VALID_ID.fullmatch(model_id) or keyword.iskeyword(model_id) or len(model_id) > MAX_ID:
-        raise UserError(
-            f"'{model_id}' is no model id", f"use lower snake case, {MAX_ID} letters at most, e.g. my_model"
-        )
-    clone = models_folder().parents[1]
-    if not (clone / "setup.py").is_file():
-        raise UserError(f"{clone} holds an installed package", "run `python -m model_zoo new` in a clone's top folder")
-    folder = models_folder() / model_id
-    taken = UserError(f"{folder} exists already", "choose another id")
-    if folder.exists():
-        raise taken
+    folder = _new_folder(model_id, task)
     domain, use_case = TASKS[task]
     facts: dict[str, Any] = {
         "id": model_id,
@@ -79,13 +67,34 @@ def new_model(model_id: str, task: str, recovery: Path | None = None) -> Path:
             if recovery is not None:
                 from_recovery.copy_files(recovery, temporary)
     except FileExistsError as error:  # another has just taken it
-        raise taken from error
+        raise _taken(folder) from error
     try:
         run_codegen.write(model_id)
     except BaseException:
         shutil.rmtree(folder)
         raise
     return folder
+
+
+def _new_folder(model_id: str, task: str) -> Path:
+    """The folder that a new model gets, if the request is valid."""
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS, "model-zoo new --help")
+    if not VALID_ID.fullmatch(model_id) or keyword.iskeyword(model_id) or len(model_id) > MAX_ID:
+        raise UserError(
+            f"'{model_id}' is no model id", f"use lower snake case, {MAX_ID} letters at most, e.g. my_model"
+        )
+    clone = models_folder().parents[1]
+    if not (clone / "setup.py").is_file():
+        raise UserError(f"{clone} holds an installed package", "run `python -m model_zoo new` in a clone's top folder")
+    folder = models_folder() / model_id
+    if folder.exists():
+        raise _taken(folder)
+    return folder
+
+
+def _taken(folder: Path) -> UserError:
+    return UserError(f"{folder} exists already", "choose another id")
 
 
 def run(argv: list[str]) -> int:

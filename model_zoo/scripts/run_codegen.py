@@ -140,15 +140,9 @@ def _facts(model_id: str) -> dict[str, Any]:
 
 
 def _call(app_class: Any) -> str | None:
-    """What `predict` of an app is given in an example: that of its docstring, or a picture; None: nobody knows."""
-    if example := re.search(r"\.predict\((.+?)\)`", app_class.__doc__ or ""):
-        return example[1]
-    needed = [
-        name
-        for name, parameter in inspect.signature(app_class.predict).parameters.items()
-        if parameter.default is parameter.empty
-    ]
-    return '"picture.jpg"' if needed == ["self", "image"] else None
+    """Arguments of `predict` in the example of an app's docstring; None if it has none."""
+    example = re.search(r"\.predict\((.+?)\)`", app_class.__doc__ or "")
+    return example[1] if example else None
 
 
 class _Wanted(Exception):

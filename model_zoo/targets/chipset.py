@@ -7,11 +7,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from model_zoo.targets.hexagon import GENERATIONS, HexagonGeneration
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import unknown_name
-
-#: The oldest Hexagon generation that QNN compiles for ahead of time.
-FIRST_HTP = 68
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Chipset:
     Args:
         htp: Generation of the Hexagon NPU, e.g. 75.
         soc_model: The number QNN takes to name this part.
-        fp16: Whether the NPU computes in half precision.
+        fp16: Whether the NPU computes in half precision; that of its generation unless the table says otherwise.
         vtcm_mb: Tightly coupled memory of the NPU in MB; None where there is no HTP.
         vtcm_assumed: No public figure: `vtcm_mb` is the smallest that is plausible.
     """
@@ -44,9 +42,14 @@ class Chipset:
         return f"v{self.htp}"
 
     @property
+    def generation(self) -> HexagonGeneration:
+        """What all NPUs of its generation have in common."""
+        return GENERATIONS[self.htp]
+
+    @property
     def has_htp(self) -> bool:
         """Whether QNN compiles for this part's NPU."""
-        return self.htp >= FIRST_HTP
+        return self.generation.compiles
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ def _table() -> dict[str, dict[str, dict[str, Any]]]:
 def chipsets() -> dict[str, Chipset]:
     """All chipsets by canonical name."""
     return {
-        name: Chipset(name=name, **{**fields, "aliases": tuple(fields["aliases"])})
+        name: Chipset(
+            name=name, **{"fp16": GENERATIONS[fields["htp"]].fp16, **fields, "aliases": tuple(fields["aliases"])}
+        )
         for name, fields in _table()["chipsets"].items()
     }
 

@@ -31,6 +31,10 @@ class WarmChild:
         self._start: Callable[[], Worker] = lambda: Worker(module, job, work_dir, limits, what)
         self._worker: Worker | None = None
 
+    @property
+    def is_running(self) -> bool:
+        return self._worker is not None
+
     def start(self) -> dict[str, Any]:
         """Start the process; gives what it says of what was loaded.
 

@@ -163,3 +163,13 @@ def test_byte_range_of_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content[:-10])
     (problem,) = open_checkpoint(tmp_path / "x").contents.problems
     assert problem.endswith(f"bytes {len(content) - 10} to {len(content)} lie beyond the end of x")
+
+
+def test_a_damaged_tensor_does_not_get_the_values_of_another_of_its_name(tmp_path: Path) -> None:
+    first, second = (numpy_helper.from_array(np.full(4, value, np.float32), "w") for value in (1, 2))
+    second.raw_data = second.raw_data[:8]
+    model = helper.make_model(helper.make_graph([], "graph", [], [], [first, second]))
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    checkpoint = open_checkpoint(tmp_path / "x.onnx")
+    assert checkpoint.contents.tensors["w"].problem
+    assert checkpoint.load(partial=True) == {}

@@ -17,6 +17,7 @@ from model_zoo.datasets import dataset_class, dataset_names, load_dataset
 from model_zoo.datasets.base import TARGETS, MissingDataError, Split
 from model_zoo.datasets.downloaded import DownloadedDataset
 from model_zoo.datasets.stsb import StsbDataset
+from model_zoo.models._shared.text.words import NumberedWords
 from model_zoo.utils.errors import UserError
 
 SQUARE: InputSpec = {"image": image_spec(64, 64)}
@@ -217,19 +218,20 @@ def test_speech_is_filled_up_with_silence_and_what_is_too_long_left_out(data: Pa
 
 def test_pairs_of_sentences_stand_side_by_side(data: Path, miniature: Miniature) -> None:
     root = miniature("stsb", data / "stsb")
-    spec = {"ids": TensorSpec((1, 4), "int32", IoType.TOKEN_IDS)}
+    spec = {"ids": TensorSpec((1, 4), "int32", IoType.TOKEN_IDS), "mask": TensorSpec((1, 4), "int32")}
 
-    def tokenize(sentence: str, spec: InputSpec) -> dict[str, np.ndarray]:
-        return {"ids": np.array([[len(word) for word in sentence.split()][:4]], np.int32)}
+    class Lengths(NumberedWords):
+        """Gives each word its length for a number."""
 
-    dataset = StsbDataset(spec, "test", tokenize=tokenize)
+        def cut(self, text: str, length: int) -> list[int]:
+            return [len(word) for word in text.split()][:length]
+
+    dataset = StsbDataset(spec, "test", tokenizer=Lengths(100))
     first, second = dataset[0], dataset[1]
     assert len(dataset) == dataset.group_size == 2 and first.target == second.target and first.target.score == 2.5
-    assert first.inputs["ids"].tolist() == [[1, 4, 6]] and second.inputs["ids"].tolist() == [[1, 3, 2, 7]]
-    assert (
-        dataset.fingerprint()
-        != StsbDataset(spec, "test", tokenize=lambda s, _: {"ids": np.zeros((1, 4))}).fingerprint()
-    )
+    assert first.inputs["ids"].tolist() == [[1, 4, 6, 0]] and second.inputs["ids"].tolist() == [[1, 3, 2, 7]]
+    assert first.inputs["mask"].tolist() == [[1, 1, 1, 0]]
+    assert dataset.fingerprint() != StsbDataset(spec, "test", tokenizer=NumberedWords(100)).fingerprint()
     with pytest.raises(UserError, match="needs the model's tokenizer"):
         opened("stsb", spec)[0]
     (root / "dev.tsv").write_text((root / "dev.tsv").read_text().replace("2.500", "7"))

@@ -63,6 +63,6 @@ def test_a_model_s_code_and_weights_change_its_own_key(edited: Callable[[str], N
 
 
 def test_a_stage_s_code_changes_its_key(edited: Callable[[str], None]) -> None:
-    assert _changed_by(edited, "toolchains/local/quantize/worker.py") >= {"lower"}
+    assert _changed_by(edited, "toolchains/local/quantize/recipe.py") >= {"lower"}
     assert not {"lower", "capture", "resnet18"} & _changed_by(edited, "toolchains/local/qnn_compile.py")
     assert "capture" in _changed_by(edited, "sources/capture.py")

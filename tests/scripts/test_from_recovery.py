@@ -64,7 +64,7 @@ def test_names_become_identifiers_and_text_stays_data(recovery: Path, tmp_path: 
         (lambda r: r["weights"].update(sha256="0" * 64), "not the file that was verified"),
         (lambda r: r["inputs"][0].update(dtype="float33"), "float33"),
         (lambda r: r.update(inputs=None), "holds no recovery"),
-        (lambda r: r["inputs"][0].pop("name"), "holds no recovery: KeyError: 'name'"),
+        (lambda r: r["inputs"][0].pop("name"), r"holds no recovery: .*inputs.0.name Field required"),
         (lambda r: r["inputs"][0].update(shape=[1, "x"]), "holds no recovery"),
         (lambda r: r["inputs"][0].update(high=float("inf")), "holds no recovery"),
         (lambda r: r["verification"].update(outputs=[{}]), "holds no recovery"),

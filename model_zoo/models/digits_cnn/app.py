@@ -11,7 +11,7 @@ from model_zoo.utils.images import image_to_array
 
 
 class App(ClassifierApp):
-    """Reads one digit that fills the picture, as ink on a plain ground of any brightness."""
+    """`App(Model.from_pretrained()).predict("picture.jpg")`: one digit fills the picture, as ink on a plain ground."""
 
     def prepare(self, picture: Image.Image) -> torch.Tensor:
         """Grey [1, 1, 8, 8] in 0..1, ink bright on black; a picture with a bright border is inverted."""

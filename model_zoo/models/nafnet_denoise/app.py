@@ -6,6 +6,6 @@ from model_zoo.models._shared.restoration.app import RestorationApp
 
 
 class App(RestorationApp):
-    """Cleans pictures with NAFNet-Denoise."""
+    """`App(Model.from_pretrained()).predict("picture.jpg")`."""
 
     margin = 16

@@ -6,6 +6,6 @@ from model_zoo.models._shared.super_resolution.app import SuperResolutionApp
 
 
 class App(SuperResolutionApp):
-    """Enlarges pictures four times with Real-ESRGAN-General-x4v3."""
+    """`App(Model.from_pretrained()).predict("picture.jpg")`."""
 
     margin = 16

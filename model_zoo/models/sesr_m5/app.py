@@ -6,6 +6,6 @@ from model_zoo.models._shared.super_resolution.app import SuperResolutionApp
 
 
 class App(SuperResolutionApp):
-    """Enlarges pictures four times with SESR-M5."""
+    """`App(Model.from_pretrained()).predict("picture.jpg")`."""
 
     margin = 9

@@ -14,6 +14,7 @@ from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import make_plan
+from model_zoo.pipeline.result import ComponentResult
 from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard
 from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import chipsets
@@ -26,8 +27,6 @@ from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Wo
 
 #: Module whose `serve` measures one model, row by row, in a process of its own.
 _WORKER = "model_zoo.scripts.scorecard.run"
-#: NPUs whose emulators give the same outputs (docs/accuracy.md says how often and how exactly): one is run for all.
-_EMULATED_ALIKE = frozenset({73, 75, 79, 81})
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:
     """The chipset on whose emulator this build has passed already, if it is like that of the target's chipset."""
     for row in known:
         build = Target(target.runtime, target.precision, row.target.chipset)
-        alike = all(t.chipset and chipsets()[t.chipset].htp in _EMULATED_ALIKE for t in (target, build))
+        alike = all(t.chipset and chipsets()[t.chipset].generation.emulated_alike for t in (target, build))
         if row.target == build and alike and row.passed and row.emulate_seconds:
             return row.target.chipset
     return None
@@ -145,14 +144,12 @@ def today() -> str:
 
 
 def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | None = None) -> Row:
-    """Export a model for one target, and say what came of it; with `emulated_as`, compile it only."""
-    seconds: dict[str, float] = {}
-    peaks = [0]
+    """Export a model for one target; with `emulated_as`, compile it only."""
+    entries: list[tuple[str, Entry]] = []
 
     def report(title: str, work: Callable[[], Entry]) -> Entry:
-        entry = work()  # what was cached says what making it took
-        seconds[title.split(" for ")[0]] = entry.seconds
-        peaks.append(entry.value.get("peak_memory_bytes", 0))
+        entry = work()  # one from the cache has the cost of making it
+        entries.append((title.split(" for ")[0], entry))
         return entry
 
     options = ExportOptions(
@@ -166,30 +163,41 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
     try:
         with open_cache(True) as cache:
             plan = make_plan(source, options, find_toolchain(), cache)
-            (made,) = run_plan(plan, options, cache, report).targets
-        error, components = made.error, made.components
-    except ModelZooError as failed:
-        error, components = failed, ()
-    compared = [parity for component in components for parity in component.parity]
-    compiled = [component.compiled for component in components if component.compiled]
-    placed = [each for each in compiled if each.nodes is not None]
+            (result,) = run_plan(plan, options, cache, report).targets
+        error, components = result.error, result.components
+    except ModelZooError as failure:
+        error, components = failure, ()
+    seconds = {stage: entry.seconds for stage, entry in entries}
     return Row(
         **vars(target),
+        **_figures(components, emulated=emulated_as is None),
         key=row_key(source.key, target),
         date=today(),
         error=" ".join(error.message.split()) if error else None,
-        npu_nodes=sum(each.npu_nodes or 0 for each in placed) if placed else None,
-        nodes=sum(each.nodes or 0 for each in placed) if placed else None,
-        size_bytes=sum(component.size_bytes for component in components) if components else None,
         capture_seconds=seconds.get("capture"),
         quantize_seconds=seconds.get("quantize", seconds.get("lower")),
-        compile_seconds=sum(each.compile_seconds for each in compiled) if placed else None,
-        emulate_seconds=sum(each.emulate_seconds for each in compiled) if placed and not emulated_as else None,
         emulated_as=emulated_as,
-        peak_memory_bytes=max(peaks) or None,
-        host_db=_worst(parity.host for parity in compared),
-        emulator_db=_worst(parity.emulator for parity in compared),
+        peak_memory_bytes=max((entry.value.get("peak_memory_bytes", 0) for _, entry in entries), default=0) or None,
     )
+
+
+def _figures(components: tuple[ComponentResult, ...], emulated: bool) -> dict[str, Any]:
+    """Fields of a row that are taken over all components."""
+    compared = [parity for component in components for parity in component.parity]
+    figures: dict[str, Any] = {
+        "host_db": _worst(parity.host for parity in compared),
+        "emulator_db": _worst(parity.emulator for parity in compared),
+    }
+    if components:
+        figures["size_bytes"] = sum(component.size_bytes for component in components)
+    compiled = [component.compiled for component in components if component.compiled]
+    if placed := [each for each in compiled if each.nodes is not None]:
+        figures["npu_nodes"] = sum(each.npu_nodes or 0 for each in placed)
+        figures["nodes"] = sum(each.nodes or 0 for each in placed)
+        figures["compile_seconds"] = sum(each.compile_seconds for each in compiled)
+        if emulated:
+            figures["emulate_seconds"] = sum(each.emulate_seconds for each in compiled)
+    return figures
 
 
 def _worst(measured: Iterable[Measurement | None]) -> float | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, MutableSequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_zoo.toolchains.local.onnx_file import load_onnx
-from model_zoo.toolchains.local.passes import all_nodes
+from model_zoo.toolchains.local.onnx_graph import load_onnx, new_node
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto, ValueInfoProto
+    import onnx_ir as ir
 
 
 def write_channels_last(source: Path, inputs: Collection[str], outputs: Collection[str], target: Path) -> None:
@@ -18,73 +17,62 @@ def write_channels_last(source: Path, inputs: Collection[str], outputs: Collecti
 
     A quantized tensor stays so: its Transpose stands between quantizers with the scale that the tensor has.
     """
-    import onnx
+    import onnx_ir as ir
 
-    model = load_onnx(source)
-    for value in model.graph.input:
+    model = ir.from_proto(load_onnx(source))
+    for value in model.graph.inputs:
         if value.name in inputs:
-            _move_input(model, value)
-    for value in model.graph.output:
+            _move_input(model.graph, value)
+    for index, value in enumerate(model.graph.outputs):
         if value.name in outputs:
-            _move_output(model, value)
-    onnx.save(model, target)
+            model.graph.outputs[index] = _move_output(model.graph, value)
+    ir.save(model, target)
 
 
-def _move_input(model: ModelProto, value: ValueInfoProto) -> None:
-    name, inner, rank = value.name, f"{value.name}_channels_first", len(value.type.tensor_type.shape.dim)
-    readers = [node for node in all_nodes(model.graph) if name in node.input]
-    for node in readers:
-        _rename(node.input, name, inner)
-    first = [0, rank - 1, *range(1, rank - 1)]
-    if len({(node.op_type, *node.input[1:]) for node in readers}) == 1 and readers[0].op_type == "QuantizeLinear":
-        moved = [*_quantized(name, f"{name}_read", readers[0]), _transpose(f"{name}_read", inner, first)]
+def _move_input(graph: ir.Graph, value: ir.Value) -> None:
+    uses, rank = value.uses(), len(value.shape or ())
+    alike = len({(node.op_type, *node.inputs[1:]) for node, _ in uses}) == 1
+    reader = next((node for node, _ in uses if alike and node.op_type == "QuantizeLinear"), None)
+    nodes = _quantized(value, f"{value.name}_read", reader) if reader is not None else []
+    last = nodes[-1].outputs[0] if nodes else value
+    nodes.append(_transpose(last, f"{value.name}_channels_first", [0, rank - 1, *range(1, rank - 1)]))
+    graph.insert_before(graph[0], nodes)
+    for node, index in uses:
+        node.replace_input_with(index, nodes[-1].outputs[0])
+    _reorder(value, value, [0, *range(2, rank), 1])
+
+
+def _move_output(graph: ir.Graph, value: ir.Value) -> ir.Value:
+    """The output that takes the name of a channel-first one."""
+    name, writer, order = str(value.name), value.producer(), [0, *range(2, len(value.shape or ())), 1]
+    value.name = f"{name}_channels_first"
+    if writer is not None and writer.op_type == "DequantizeLinear":
+        transpose = _transpose(value, f"{name}_moved", order)
+        nodes = [transpose, *_quantized(transpose.outputs[0], name, writer)]
     else:
-        moved = [_transpose(name, inner, first)]
-    for index, node in enumerate(moved):
-        model.graph.node.insert(index, node)
-    _reorder(value, [0, *range(2, rank), 1])
+        nodes = [_transpose(value, name, order)]
+    graph.extend(nodes)
+    (output,) = nodes[-1].outputs
+    _reorder(output, value, order)
+    return output
 
 
-def _move_output(model: ModelProto, value: ValueInfoProto) -> None:
-    name, inner, rank = value.name, f"{value.name}_channels_first", len(value.type.tensor_type.shape.dim)
-    (writer,) = (node for node in model.graph.node if name in node.output)
-    _rename(writer.output, name, inner)
-    for node in all_nodes(model.graph):
-        _rename(node.input, name, inner)
-    last = [0, *range(2, rank), 1]
-    if writer.op_type == "DequantizeLinear":
-        moved = [_transpose(inner, f"{name}_moved", last), *_quantized(f"{name}_moved", name, writer)]
-    else:
-        moved = [_transpose(inner, name, last)]
-    model.graph.node.extend(moved)
-    _reorder(value, last)
+def _transpose(value: ir.Value, target: str, order: list[int]) -> ir.Node:
+    return new_node("Transpose", [value], target, f"{target}_transpose", perm=order)
 
 
-def _transpose(source: str, target: str, order: list[int]) -> NodeProto:
-    from onnx import helper
-
-    return helper.make_node("Transpose", [source], [target], name=f"{target}_transpose", perm=order)
-
-
-def _quantized(source: str, target: str, like: NodeProto) -> list[NodeProto]:
+def _quantized(value: ir.Value, target: str, like: ir.Node) -> list[ir.Node]:
     """A tensor brought to the levels that a QuantizeLinear or DequantizeLinear has, and back."""
-    from onnx import helper
-
-    levels, scale = f"{target}_levels", like.input[1:]
-    return [
-        helper.make_node(kind, [read, *scale], [written], name=f"{source}_to_{target}_{kind}", domain=like.domain)
-        for kind, read, written in (("QuantizeLinear", source, levels), ("DequantizeLinear", levels, target))
-    ]
+    nodes: list[ir.Node] = []
+    for op, output in (("QuantizeLinear", f"{target}_levels"), ("DequantizeLinear", target)):
+        inputs = [nodes[-1].outputs[0] if nodes else value, *like.inputs[1:]]
+        nodes.append(new_node(op, inputs, output, f"{value.name}_to_{target}_{op}", domain=like.domain))
+    return nodes
 
 
-def _rename(names: MutableSequence[str], old: str, new: str) -> None:
-    for index, name in enumerate(names):
-        if name == old:
-            names[index] = new
+def _reorder(value: ir.Value, like: ir.Value, order: list[int]) -> None:
+    import onnx_ir as ir
 
-
-def _reorder(value: ValueInfoProto, order: list[int]) -> None:
-    shape = value.type.tensor_type.shape
-    sizes = [type(size).FromString(size.SerializeToString()) for size in shape.dim]
-    del shape.dim[:]
-    shape.dim.extend(sizes[index] for index in order)
+    value.type, shape = like.type, like.shape
+    value.shape = ir.Shape([shape[index] for index in order]) if shape is not None else None
+    value.metadata_props.update(like.metadata_props)

@@ -17,8 +17,8 @@ from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.runtimes.qnn import require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.local.forms import apply_forms, forms_for
-from model_zoo.toolchains.local.onnx_file import element_counts, load_onnx
+from model_zoo.toolchains.local.npu_rewrites import apply_rewrites, rewrite_generation
+from model_zoo.toolchains.local.onnx_graph import element_counts, load_onnx
 from model_zoo.toolchains.local.qnn import provider_options
 from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerError, LayerErrors
 from model_zoo.utils.files import work_folder
@@ -57,7 +57,7 @@ def measure_layers(
         "lowered": str(lowered.resolve()),
         "precision": precision.value,
         "options": provider_options(chipset, precision) if chipset else None,
-        "forms": forms_for(chipset, precision) if chipset else [],
+        "rewrite_for": rewrite_generation(chipset, precision) if chipset else None,
     }
     with work_folder() as folder:
         write_samples(folder / "samples.npz", samples)
@@ -70,9 +70,9 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     from model_zoo.toolchains.local.quantize.calibrate import activation_names
     from model_zoo.toolchains.local.quantize.equalize import recorded
     from model_zoo.toolchains.local.quantize.mixed import candidates
-    from model_zoo.toolchains.local.quantize.worker import prepare
+    from model_zoo.toolchains.local.quantize.qdq import prepare
 
-    _, model, _ = prepare(Path(job["captured"]), work_dir, Precision(job["precision"]))
+    model = prepare(Path(job["captured"]), work_dir, Precision(job["precision"])).model
     lowered = load_onnx(Path(job["lowered"]))
     groups = candidates(model, activation_names(model))
     producers = {name: node for node in model.graph.node for name in node.output}
@@ -159,6 +159,7 @@ def _outputs(
     work_dir: Path,
 ) -> dict[str, list[Arrays]]:
     """The wanted tensors of a build with some layers as outputs, for all samples, by where it runs."""
+    import onnx_ir as ir
     from onnx import ModelProto, TensorProto, helper
 
     from model_zoo.runtimes.onnx import OnnxModel
@@ -179,9 +180,10 @@ def _outputs(
     file.write_bytes(probed.SerializeToString())
     found = {HOST_CPU: [{name: each[probe] for name, probe in names.items()} for each in OnnxModel(file).run(samples)]}
     if job["options"]:
-        if apply_forms(probed, job["forms"]):
+        rewritten = ir.from_proto(probed)
+        if job["rewrite_for"] and apply_rewrites(rewritten, job["rewrite_for"]):
             file = work_dir / "for_chipset.onnx"
-            file.write_bytes(probed.SerializeToString())
+            ir.save(rewritten, file)
         npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
         probes = list(names.values())
         found[EMULATOR] = [dict(zip(names, npu.run(probes, sample), strict=True)) for sample in samples]

@@ -22,7 +22,7 @@ from model_zoo.toolchains.base import (
     CompileRequest,
     RuntimeSupport,
 )
-from model_zoo.toolchains.local.forms import forms_for, notes
+from model_zoo.toolchains.local.npu_rewrites import messages, rewrite_generation
 from model_zoo.toolchains.local.placement import NotWholeError, Placement, explain, whole_placement, without_colours
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import make_folder, work_folder
@@ -34,8 +34,6 @@ _NOT_WHOLE = ("fallback to CPU EP has been explicitly disabled", "but was not se
 _NO_DEVICE = "QNN SetupBackend failed "
 _ABORTED = ("SIGABRT", "SIGSEGV", "SIGFPE", "SIGBUS")
 _CRASHED = "the QNN compiler itself crashed on this graph: export parts of the model to find the operators it dies of"
-#: QAIRT 2.51 compiles neither Conv2d nor FullyConnected with 16-bit weights for v68 and v69 (error 3110).
-_FIRST_WITH_16BIT_WEIGHTS = 73
 _LIMITS = Limits()
 
 
@@ -85,7 +83,7 @@ class QnnRuntime:
             "component": request.component,
             "expected": {"soc_model": chipset.soc_model, "htp": chipset.htp},
             # A file that is only checked is compiled on the device, as it is.
-            "forms": forms_for(chipset, request.precision) if self.files else [],
+            "rewrite_for": rewrite_generation(chipset, request.precision) if self.files else None,
             "emulate": len(samples) > 0,
         }
         with work_folder() as work_dir:
@@ -108,12 +106,12 @@ class QnnRuntime:
                 shutil.copyfile(work_dir / name, out_dir / name)
             if samples:
                 shutil.copyfile(work_dir / OUTPUTS, out_dir / EMULATOR_OUTPUTS)
-        settings = options | child.value["forms"]
+        settings = options | child.value["rewrites"]
         return Compiled(
             files=tuple(made),
             readback=child.value["readback"],
             **vars(whole_placement(child.value["assignment"])),
-            note="; ".join(filter(None, [*notes(settings), self.note])),
+            note="; ".join(filter(None, [*messages(settings), self.note])),
             settings=settings,
             compile_seconds=child.value["compile_seconds"],
             emulate_seconds=child.value["emulate_seconds"],
@@ -131,7 +129,7 @@ def _chipset_reason(precision: Precision, chipset: Chipset) -> str | None:
     if precision is Precision.FLOAT and not chipset.fp16:
         takes = ", ".join(quantized)
         return f"the NPU of {chipset.name} has no half precision, so float does not run on it: it takes {takes}"
-    if precision is Precision.W16A16 and chipset.htp < _FIRST_WITH_16BIT_WEIGHTS:
+    if precision.is_quantized and precision.scheme.weights == 16 and not chipset.generation.weights_16bit:
         takes = ", ".join(each for each in quantized if each is not precision)
         return f"the NPU of {chipset.name} ({chipset.npu}) multiplies by no 16-bit weights: it takes {takes}"
     return None

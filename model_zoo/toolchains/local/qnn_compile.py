@@ -11,8 +11,8 @@ from typing import Any
 from model_zoo.runtimes.context_binary import read_context_binary
 from model_zoo.runtimes.epcontext import EpContext
 from model_zoo.runtimes.qnn import open_context, open_session, run_samples
-from model_zoo.toolchains.local.forms import apply_forms
-from model_zoo.toolchains.local.onnx_file import load_onnx
+from model_zoo.toolchains.local.npu_rewrites import apply_rewrites
+from model_zoo.toolchains.local.onnx_graph import load_onnx
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import sha256_file
 
@@ -26,7 +26,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
     Args:
         job: `model`, provider `options`, and either `explain`, or `kind` ("context", "wrapper" or "dlc"), `component`,
-            `expected` (soc_model and htp), `forms` and `emulate`.
+            `expected` (soc_model and htp), `rewrite_for` (a generation or none) and `emulate`.
         work_dir: Takes the files, and outputs.npz from inputs.npz.
     """
     return _explain(job) if job["explain"] else _compile(job, work_dir)
@@ -49,12 +49,14 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         options |= {"dump_qnn_ir_dlc": "1", "dump_qnn_ir_dlc_dir": str(work_dir)}
     else:
         config |= {"ep.context_enable": "1", "ep.context_file_path": str(wrapper), "ep.context_embed_mode": "0"}
-    model, places = Path(job["model"]), {}
-    if job["forms"]:
-        source = load_onnx(model)
-        if places := apply_forms(source, job["forms"]):
+    model, rewrites = Path(job["model"]), {}
+    if job["rewrite_for"]:
+        import onnx_ir as ir
+
+        source = ir.from_proto(load_onnx(model))
+        if rewrites := apply_rewrites(source, job["rewrite_for"]):
             model = work_dir / "for_chipset.onnx"
-            model.write_bytes(source.SerializeToString())
+            ir.save(source, model)
     started = time.perf_counter()
     session = open_session(_named_by_content(model, work_dir), options, config)
     compile_seconds = time.perf_counter() - started
@@ -63,7 +65,7 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     if len(assignment) != 1:
         raise ModelZooError(f"the compiler split the graph into {len(assignment)} parts; a file takes one")
     result = {"assignment": assignment, "compile_seconds": compile_seconds, "emulate_seconds": 0.0, "readback": None}
-    result["forms"] = places
+    result["rewrites"] = rewrites
     if job["kind"] == "dlc":
         dlc = _only(work_dir, "*.dlc").replace(work_dir / f"{job['component']}.dlc")
         dlc.write_bytes(_DLC_TIME.sub(_NO_TIME, dlc.read_bytes()))  # the same bytes on any day

@@ -12,7 +12,7 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.local.onnx_file import element_counts
+from model_zoo.toolchains.local.onnx_graph import element_counts
 from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
@@ -53,12 +53,13 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     from onnx import TensorProto, numpy_helper
 
     from model_zoo.toolchains.local.quantize.calibrate import activation_names, find_ranges
-    from model_zoo.toolchains.local.quantize.mixed import Change, candidates, output_noise
-    from model_zoo.toolchains.local.quantize.worker import JUDGED_ON, Samples, channel_axes, prepare
+    from model_zoo.toolchains.local.quantize.mixed import COMPARED_ON, Change, candidates, output_noise
+    from model_zoo.toolchains.local.quantize.qdq import channel_axes, prepare
+    from model_zoo.toolchains.local.quantize.recipe import Samples
 
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
     # As a build with an assignment prepares it, so that the names are the same.
-    _, model, _ = prepare(Path(job["captured"]), work_dir, Precision.W8A8_MIXED_INT16)
+    model = prepare(Path(job["captured"]), work_dir, Precision.W8A8_MIXED_INT16).model
     groups = candidates(model, activation_names(model))
     activations = list(groups)
     if not activations:
@@ -75,7 +76,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
             for bits in (8, 4):
                 yield Change(weights={name: rounded(value, axes[name], bits)})
 
-    judged = min(JUDGED_ON, job["samples"])
+    judged = min(COMPARED_ON, job["samples"])
     noise = output_noise(model, activations, ranges, changes(), islice(samples, judged))
     outputs = sum(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in model.graph.output)
     sizes = {name: int(weight.size) for name, weight in weights.items()} | element_counts(model)

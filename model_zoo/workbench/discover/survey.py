@@ -168,14 +168,17 @@ class Survey:
         """
         if self._cache.listing is None:
             with self._children.child() as child:
-                try:
-                    self._cache.start(Listing.model_validate(child.start()))
-                except ChildStoppedError:
-                    raise
-                except ChildFailedError as error:
-                    raise ModelZooError(error.message, "import it in Python to see where it stops") from error
+                self._cache.start(self._load(child))
         assert self._cache.listing is not None
         return self._cache.listing
+
+    def _load(self, child: WarmChild) -> Listing:
+        try:
+            return Listing.model_validate(child.start())
+        except ChildStoppedError:
+            raise
+        except ChildFailedError as error:
+            raise ModelZooError(error.message, "import it in Python to see where it stops") from error
 
     def run(self, models: Sequence[ListedModel]) -> Generator[ModelFinding, None, None]:
         """The findings of all models, in their order, each as soon as it and those before it are there."""
@@ -203,6 +206,8 @@ class Survey:
             again = self._attempt(child, model, SurveyStage.ONNX)
             if not again.verdict.ok:
                 return again
+        if not child.is_running:
+            self._load(child)
         served, started = child.answered > 0, time.monotonic()
         try:
             return Attempt.model_validate(child.ask({"model": model, "stage": stage}, self._request.limit_s))

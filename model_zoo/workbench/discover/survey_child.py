@@ -127,24 +127,16 @@ class _LibrarySurvey:
     def _build(self, name: str, device: str) -> torch.nn.Module:
         """Build a model in evaluation mode. On the meta device its parameters take no memory and no time."""
         import torch
-        from torch.nn.modules.module import register_module_parameter_registration_hook
 
         build = self.library.build.get(name) or getattr(import_module(self._name), name)
-        if device != _META:
-            return _module(build()).eval()
-
-        def to_meta(owner: torch.nn.Module, key: str, value: torch.nn.Parameter | None) -> torch.nn.Parameter | None:
-            return value if value is None else torch.nn.Parameter(value.to(_META), value.requires_grad)
-
-        # Not `with torch.device("meta")`: constructors that count with tensors need values.
-        hook = register_module_parameter_registration_hook(to_meta)  # type: ignore[arg-type]
         try:
-            built = build()
+            with torch.device(device):
+                built = build()
         except Exception:
-            built = None  # a constructor may run its own layers; one that fails for another reason fails again below
-        finally:
-            hook.remove()
-        return _module(build() if built is None else built).to(_META).eval()
+            built = build()  # a constructor may count with tensors; one that fails for another reason fails again
+        if not isinstance(built, torch.nn.Module):
+            raise TypeError(f"the constructor gave {type(built).__name__}, which is no torch.nn.Module")
+        return built.to(device).eval()
 
     def run(self, stage: SurveyStage, module: torch.nn.Module, example: Example | None) -> StageVerdict:
         """Run a stage of a model that is built.
@@ -167,14 +159,6 @@ class _LibrarySurvey:
         onnx_program.save(str(self._onnx), external_data=False)
         nodes = list(onnx_program.model.graph)
         return StageVerdict(facts={"nodes": len(nodes), "operators": sorted({node.op_type for node in nodes})})
-
-
-def _module(built: Any) -> torch.nn.Module:
-    import torch
-
-    if not isinstance(built, torch.nn.Module):
-        raise TypeError(f"the constructor gave {type(built).__name__}, which is no torch.nn.Module")
-    return built
 
 
 def _trace(module: torch.nn.Module, example: Example | None) -> StageVerdict:

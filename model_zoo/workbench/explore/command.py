@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from model_zoo.workbench.explore.exploration import Exploration
     from model_zoo.workbench.explore.figures import ExplorationRecord
+    from model_zoo.workbench.explore.records import ExploreRequest
 
 _EPILOG = """the workspace  <output-dir>/<name>-<time>/
   inputs/    what the model was run on
@@ -101,11 +102,9 @@ def command_parser() -> argparse.ArgumentParser:
 
 def _prepare(args: argparse.Namespace) -> Exploration:
     """Check everything that can be checked before a file is written, then make or open the workspace."""
-    from model_zoo.targets.chipset import find_chipset
     from model_zoo.workbench.explore import model_file
-    from model_zoo.workbench.explore.environment import choose_environment, find_environments
+    from model_zoo.workbench.explore.environment import choose_environment, describe_environment, find_environments
     from model_zoo.workbench.explore.exploration import Exploration
-    from model_zoo.workbench.explore.records import ExploreRequest
     from model_zoo.workbench.explore.targets import read_targets
     from model_zoo.workbench.explore.workspace import new_workspace, open_workspace, write_scripts
 
@@ -113,7 +112,6 @@ def _prepare(args: argparse.Namespace) -> Exploration:
         raise UserError(f"--runs {args.runs}: at least 1 is needed", "leave it out for 50")
     if not 0 < args.timeout < float("inf"):
         raise UserError(f"--timeout {args.timeout:g}: a time above 0 is needed", "leave it out for 600")
-    chips = tuple(dict.fromkeys(find_chipset(name).name for name in args.chipset))
     file = model_file.find_weights(args.file)
     source = model_file.find_source(args.source)
     for path in args.input:
@@ -123,24 +121,10 @@ def _prepare(args: argparse.Namespace) -> Exploration:
         read_targets(args.targets)
     environments = find_environments(Path.cwd(), os.environ)
     current = choose_environment(environments, args.environment, Path(sys.prefix))
-    facts = model_file.read_facts(file)
-    model_file.check_runnable(file, facts, source, args.trust)
-    beside = model_file.code_beside(file) if source is None and facts.format not in model_file.RUNNERS else None
-    request = ExploreRequest(
-        model=str(file.resolve()),
-        name=args.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
-        source=str(source) if source else None,
-        inputs=tuple(str(path.expanduser().resolve()) for path in args.input),
-        targets=str(args.targets.resolve()) if args.targets else None,
-        device=args.device,
-        chipsets=chips,
-        runs=args.runs,
-        environment=args.environment,
-        origin=args.origin,
-        without=tuple(args.without),
-        trust=args.trust,
-        timeout_s=args.timeout,
-    )
+    contents = model_file.read_contents(file)
+    model_file.check_runnable(file, contents.format, source, args.trust)
+    beside = model_file.code_beside(file) if source is None and contents.format not in model_file.RUNNERS else None
+    request = _request(args, file, source)
     if args.resume:
         workspace = open_workspace(args.resume, request)
     else:
@@ -150,9 +134,28 @@ def _prepare(args: argparse.Namespace) -> Exploration:
     tell(f"workspace: {workspace.root}")
     if beside:
         tell(beside, soft_wrap=True)
-    environments_and_current = (environments, current)
-    return Exploration(
-        workspace, request, file, facts, source, environments_and_current, lambda what: tell(f"  {what}")
+    environment = describe_environment(environments, current, Path(sys.prefix))
+    return Exploration(workspace, request, file, contents, source, environment, lambda what: tell(f"  {what}"))
+
+
+def _request(args: argparse.Namespace, file: Path, source: Path | None) -> ExploreRequest:
+    from model_zoo.targets.chipset import find_chipset
+    from model_zoo.workbench.explore.records import ExploreRequest
+
+    return ExploreRequest(
+        model=str(file.resolve()),
+        name=args.name or (file.parent.resolve().name if file.stem in ("weights", "model") else file.stem),
+        source=str(source) if source else None,
+        inputs=tuple(str(path.expanduser().resolve()) for path in args.input),
+        targets=str(args.targets.resolve()) if args.targets else None,
+        device=args.device,
+        chipsets=tuple(dict.fromkeys(find_chipset(name).name for name in args.chipset)),
+        runs=args.runs,
+        environment=args.environment,
+        origin=args.origin,
+        without=tuple(args.without),
+        trust=args.trust,
+        timeout_s=args.timeout,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,16 +10,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from model_zoo.base.spec import Arrays
+from model_zoo.checkpoints.contents import Contents
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
-from model_zoo.workbench.explore.environment import PythonEnvironment, describe_environment
 from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, NpuChecks, RunFailure, RunInputs
 from model_zoo.workbench.explore.input_samples import SAMPLES, choose_samples, inputs_of_file
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs
 from model_zoo.workbench.explore.measure import ModelProcess, measure
-from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, FileFacts, identify
+from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, identify
 from model_zoo.workbench.explore.npu import PRECISIONS, ExploredSource, check_npus, representatives
 from model_zoo.workbench.explore.packages import check_requirements
 from model_zoo.workbench.explore.records import Environment, ExploreRequest, Identity, Outcome, StepRecord
@@ -47,16 +46,16 @@ class Exploration:
     Args:
         file: The model file.
         source: Folder of the code that builds the model; None for a file that runs by itself.
-        environments: All environments, and the one taken as current.
+        environment: Where it runs.
         tell: Callback for what is under way.
     """
 
     workspace: Workspace
     request: ExploreRequest
     file: Path
-    facts: FileFacts
+    contents: Contents
     source: Path | None
-    environments: tuple[list[PythonEnvironment], PythonEnvironment]
+    environment: Environment
     tell: Callable[[str], None]
 
     def run(self) -> None:
@@ -81,16 +80,15 @@ class Exploration:
 
     def _run_steps(self) -> None:
         """Do the steps that are not done yet. Environment and packages are looked at each time."""
-        if self.source is None and self.facts.format not in RUNNERS:
+        if self.source is None and self.contents.format not in RUNNERS:
             self.tell("recover the model from its weights")
             self.source = recover(self.file, self.workspace, Limits(seconds=self.request.timeout_s))
-        identity = self._step(Identity, lambda: identify(self.file, self.facts, self.source, self.request.origin))
-        environment = describe_environment(*self.environments, Path(sys.prefix))
-        self.workspace.write(environment)
-        self._check_packages(environment)
+        identity = self._step(Identity, lambda: identify(self.file, self.contents, self.source, self.request.origin))
+        self.workspace.write(self.environment)
+        self._check_packages()
         run = self.workspace.read(ModelRun)
         if run is None or run.failure is not None:
-            run = self._measure(environment)
+            run = self._measure()
         targets = read_targets(Path(self.request.targets)) if self.request.targets else Targets()
         npus = None if run.failure else self._step(NpuChecks, lambda: self._check_npus(run, targets))
         if self.request.targets:
@@ -109,11 +107,11 @@ class Exploration:
 
     @property
     def _runner(self) -> tuple[str, tuple[str, ...]]:
-        return SOURCE_RUNNER if self.source else RUNNERS[self.facts.format]
+        return SOURCE_RUNNER if self.source else RUNNERS[self.contents.format]
 
-    def _check_packages(self, environment: Environment) -> None:
+    def _check_packages(self) -> None:
         packages, without = self._runner[1], self.request.without
-        needs = check_requirements(packages, str(self.facts.format), self.source, environment, without)
+        needs = check_requirements(packages, str(self.contents.format), self.source, self.environment, without)
         self.workspace.write(needs)
         if needs.missing:
             raise MissingPackagesError(
@@ -147,13 +145,13 @@ class Exploration:
             self.workspace.log(log, process.log)
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _measure(self, environment: Environment) -> ModelRun:
-        with self._process("run", environment.cpu) as process:
+    def _measure(self) -> ModelRun:
+        with self._process("run", self.environment.cpu) as process:
             self.tell("load the model")
             try:
                 process.load()
                 if process.facts.device != "cpu":
-                    process.place = ", ".join(environment.accelerators) or process.facts.device
+                    process.place = ", ".join(self.environment.accelerators) or process.facts.device
                 declared = process.facts.declared or self._undeclared(process)
             except ChildFailedError as error:
                 failure = RunFailure(step="inputs" if process.facts.runtime else "load", message=error.message)
@@ -185,7 +183,7 @@ class Exploration:
         def capture(source: ExploredSource) -> None:
             with self._process("onnx", run.place) as process:
                 process.load()
-                process.ask("onnx", onnx=str(source.onnx), outputs=str(source.outputs))
+                process.ask("onnx", samples=str(process.samples), onnx=str(source.onnx), outputs=str(source.outputs))
 
         samples = read_samples(self.workspace.root / SAMPLES)
         real = self.workspace.need(RunInputs).real

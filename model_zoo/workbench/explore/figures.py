@@ -93,9 +93,9 @@ class BatchFigures(RecordPart):
     """Throughput at one batch size, or why the model does not take it."""
 
     batch: int
-    p50_ms: float | None
-    samples_per_s: float | None
-    problem: str | None
+    p50_ms: float | None = None
+    samples_per_s: float | None = None
+    problem: str | None = None
 
 
 class MemoryFigures(RecordPart):
@@ -281,14 +281,6 @@ class ExplorationRecord(RecordPart):
 
 
 STEPS: tuple[type[StepRecord], ...] = (
-    ExploreRequest,
-    ExploreState,
-    Identity,
-    Environment,
-    Requirements,
-    RunInputs,
-    ModelRun,
-    LayerCosts,
-    NpuChecks,
-    TargetOutcomes,
+    *(ExploreRequest, ExploreState, Identity, Environment, Requirements),
+    *(RunInputs, ModelRun, LayerCosts, NpuChecks, TargetOutcomes),
 )

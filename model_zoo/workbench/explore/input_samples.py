@@ -24,6 +24,7 @@ _MAX_FILES, _MAX_SAMPLES = 8, 64
 _MAX_BYTES = 2**30
 _PICTURE_SIDE, _LENGTH = 224, 16
 _NOISE_SAMPLES = 4
+_NOISE = "synthetic: uniform noise, floats from 0 to 1, integers over their whole range"
 #: File of the samples in a workspace.
 SAMPLES = "inputs/samples.npz"
 
@@ -70,22 +71,21 @@ def choose_samples(files: Sequence[Path], folders: Sequence[Path], declared: Dec
         preparations.add(preparation)
         if not files and len(used) == _MAX_FILES:
             break
-    origin, sizes = f"{'given' if files else 'found'}: {', '.join(used)}", _default_sizes(inputs)
-    if not samples:
-        origin = "synthetic: uniform noise, floats from 0 to 1, integers over their whole range"
-    chosen = samples or [_noise(inputs, sizes, seed) for seed in range(_NOISE_SAMPLES)]
+    noise = [] if samples else [_noise(inputs, seed) for seed in range(_NOISE_SAMPLES)]
+    origin = f"{'given' if files else 'found'}: {', '.join(used)}" if samples else _NOISE
+    first = (samples or noise)[0]
     record = RunInputs(
         kept=SAMPLES,
         origin=origin,
         real=bool(samples),
-        samples=len(chosen),
-        tensors=tuple(tensor_stats(name, value) for name, value in chosen[0].items()),
+        samples=len(samples or noise),
+        tensors=tuple(tensor_stats(name, value) for name, value in first.items()),
         shapes_from=declared.source,
         preparation="; ".join(sorted(preparations)) or "none",
-        chosen=_open_sizes(inputs, chosen[0]),
+        chosen=_open_sizes(inputs, first),
         passed_over=tuple(passed_over),
     )
-    return ChosenSamples(chosen, record)
+    return ChosenSamples(samples or noise, record)
 
 
 def _explained(error: UserError, path: Path, inputs: Sequence[ModelInput]) -> UserError:
@@ -139,7 +139,8 @@ def _default_sizes(inputs: Sequence[ModelInput]) -> dict[str, int]:
     return sizes
 
 
-def _noise(inputs: Sequence[ModelInput], sizes: dict[str, int], seed: int) -> Arrays:
+def _noise(inputs: Sequence[ModelInput], seed: int) -> Arrays:
+    sizes = _default_sizes(inputs)
     generator = np.random.default_rng(seed)
     arrays: Arrays = {}
     for each in inputs:

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
-from model_zoo.workbench.explore.figures import (
-    BatchFigures,
-    ColdStart,
-    LatencyFigures,
-    LayerCosts,
-    MemoryFigures,
-    ModelRun,
-    RunFailure,
-    tensor_stats,
-)
+from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, RunFailure, tensor_stats
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs
 from model_zoo.workbench.explore.measure_worker import LoadedFacts
 
 _WORKER = "model_zoo.workbench.explore.measure_worker"
 #: Seconds that all warm runs together may take; a slow model is run less often, and the record says so.
 _WARM_BUDGET_S = 60.0
-_BATCHES = (2, 4, 8)
-_BATCH_RUNS, _BATCH_BUDGET_S = 10, 10.0
-#: Forward passes beside the warm ones: warm-up, batches (15 samples in each round), layers.
-_OTHER_RUNS = 60
 
 
 @dataclass
@@ -70,7 +54,7 @@ class ModelProcess:
         if self._worker is None:
             self.job["started"] = time.time()
             self._worker = Worker(_WORKER, self.job, self.work_dir, self.limits, Path(self.job["file"]).name)
-        return self._worker.ask({"step": step, "samples": str(self.samples), **request})
+        return self._worker.ask({"step": step, **request})
 
     def load(self) -> None:
         """Load the model."""
@@ -107,80 +91,20 @@ def measure(
         "is_busy": load is not None and load > (os.cpu_count() or 1) / 2,
     }
     write_samples(process.samples, samples)
+    budget = min(_WARM_BUDGET_S, process.limits.seconds / 2)
     step = "first forward pass"
     try:
-        first = process.ask("first")
-        figures |= _first_figures(process.facts, first)
-        per_run, budget = first["second_ms"] / 1000, min(_WARM_BUDGET_S, process.limits.seconds / 2)
-        figures["estimate_s"] = round(min(per_run * runs, budget) + per_run * _OTHER_RUNS, 1)
+        figures |= process.ask("first", samples=str(process.samples), runs=runs, seconds=budget)
         tell(f"{runs} warm runs, batches and layers: about {figures['estimate_s']:.0f} s")
         step = "warm runs"
-        warm = process.ask("warm", runs=runs, seconds=budget)
-        figures |= {"latency": summarise(warm["milliseconds"]), "memory": _memory(process.facts, warm)}
+        figures |= process.ask("warm", runs=runs, seconds=budget)
         step = "batches"
-        figures["batches"] = batches = _batches(process, samples[0], figures["latency"].p50_ms)
-        best = max(batches, key=lambda batch: batch.samples_per_s or 0.0)
-        figures |= {"best_batch": best.batch, "best_samples_per_s": best.samples_per_s}
+        figures |= process.ask("batches")
     except ChildFailedError as error:
         failure = RunFailure(step=step, message=error.message)
         return process.new_run(runs, **figures, failure=failure), LayerCosts(problem="the model did not run")
     try:
-        layers = LayerCosts.model_validate(process.ask("layers", runs=runs)["layers"])
+        layers = LayerCosts.model_validate(process.ask("layers", runs=runs))
     except ChildFailedError as error:
         layers = LayerCosts(problem=error.message)
     return process.new_run(runs, **figures), layers
-
-
-def _first_figures(facts: LoadedFacts, first: dict[str, Any]) -> dict[str, Any]:
-    parts = {"process": facts.process_ms, "import": facts.import_ms, "load": facts.load_ms, "first": first["first_ms"]}
-    rounded = {f"{name}_ms": round(ms, 1) for name, ms in parts.items()}
-    return {
-        "cold": ColdStart(**rounded, total_ms=round(sum(rounded.values()), 1)),
-        "outputs": first["outputs"],
-        "outputs_repeat": first["repeat"],
-        "memory": _memory(facts, first),
-    }
-
-
-def _memory(facts: LoadedFacts, answer: dict[str, Any]) -> MemoryFigures:
-    return MemoryFigures(
-        imported_mb=facts.imported_mb,
-        peak_mb=answer["peak_mb"],
-        model_mb=round(answer["peak_mb"] - facts.imported_mb, 1),
-        accelerator_peak_mb=answer["accelerator_peak_mb"],
-    )
-
-
-def _batches(process: ModelProcess, sample: Arrays, single_ms: float) -> tuple[BatchFigures, ...]:
-    """Measure throughput with more samples at once, as far as the model takes them."""
-    rows = {value.shape[0] if value.ndim else 0 for value in sample.values()}
-    own = rows.pop() if len(rows) == 1 else 0
-    figures = [_batch(own or 1, single_ms)]
-    for batch in _BATCHES if own == 1 else ():
-        answer = process.ask("batch", batch=batch, runs=_BATCH_RUNS, seconds=_BATCH_BUDGET_S)
-        if answer["problem"]:
-            figures.append(BatchFigures(batch=batch, p50_ms=None, samples_per_s=None, problem=answer["problem"]))
-            break
-        figures.append(_batch(batch, float(np.median(answer["milliseconds"]))))
-    return tuple(figures)
-
-
-def _batch(batch: int, ms: float) -> BatchFigures:
-    return BatchFigures(batch=batch, p50_ms=round(ms, 3), samples_per_s=round(batch / ms * 1000, 1), problem=None)
-
-
-def summarise(milliseconds: Sequence[float]) -> LatencyFigures:
-    """Compute the percentiles of single runs."""
-    p50, p90, p99 = (float(value) for value in np.percentile(milliseconds, (50, 90, 99)))
-    return LatencyFigures(
-        runs=len(milliseconds),
-        p50_ms=round(p50, 3),
-        p90_ms=round(p90, 3),
-        p99_ms=round(p99, 3),
-        min_ms=round(min(milliseconds), 3),
-        max_ms=round(max(milliseconds), 3),
-        mean_ms=round(statistics.fmean(milliseconds), 3),
-        stdev_ms=round(statistics.stdev(milliseconds), 3) if len(milliseconds) > 1 else 0.0,
-        spread=round(p99 / p50, 2),
-        milliseconds=tuple(round(value, 4) for value in milliseconds),
-    )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.contents import Format
+from model_zoo.checkpoints.contents import Contents, Format
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.checkpoints.untrusted_json import read_json
 from model_zoo.utils.errors import UserError
@@ -44,20 +43,6 @@ _CONFIG_KEYS = (
 )
 #: Words in file names that say nothing of the architecture.
 _EMPTY_WORDS = {"model", "weights", "checkpoint", "ckpt", "best", "last", "final", "pytorch", "state", "dict", "epoch"}
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """What a file holds.
-
-    Args:
-        problems: What is damaged or was refused.
-    """
-
-    format: Format
-    tensors: int | None
-    parameters: int | None
-    problems: tuple[str, ...]
 
 
 class _RecoveredModel(pydantic.BaseModel):
@@ -135,21 +120,19 @@ def code_beside(file: Path) -> str | None:
     return f"the {ENTRY} beside the file is not run; to build the model with it, if you trust it: {command}"
 
 
-def read_facts(file: Path) -> FileFacts:
+def read_contents(file: Path) -> Contents:
     """Look into a model file; nothing of it is run.
 
     Raises:
         UserError: It holds no model.
     """
     contents = open_checkpoint(file).contents
-    problems = [*contents.problems, *contents.notes, *(f"refused to run {call}" for call in contents.calls)]
     if not contents.tensors and contents.format not in RUNNERS:
         raise UserError("; ".join([f"{file} holds no tensors", *contents.problems]), f"run `model-zoo inspect {file}`")
-    total = sum(tensor.numel for tensor in contents.tensors.values()) or None
-    return FileFacts(contents.format, len(contents.tensors) or None, total, tuple(problems))
+    return contents
 
 
-def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: bool) -> None:
+def check_runnable(file: Path, format_: Format, source: Path | None, trust: bool) -> None:
     """Refuse a file that may not be run as it is. One of weights alone may: its model is recovered first.
 
     Args:
@@ -159,11 +142,11 @@ def check_runnable(file: Path, facts: FileFacts, source: Path | None, trust: boo
         UserError: It holds code of its own and there is no trust, or it needs no code and gets some.
     """
     if source is not None:
-        if facts.format in (Format.ONNX, Format.TFLITE):
-            raise UserError(f"{file} is {facts.format}, which runs by itself", "leave --source out")
-    elif facts.format is Format.PT2 and not trust:
+        if format_ in (Format.ONNX, Format.TFLITE):
+            raise UserError(f"{file} is {format_}, which runs by itself", "leave --source out")
+    elif format_ is Format.PT2 and not trust:
         read_program(file)  # which refuses what it cannot read as data
-    elif facts.format is Format.TORCHSCRIPT and not trust:
+    elif format_ is Format.TORCHSCRIPT and not trust:
         hint = "give --trust if you trust where it comes from"
         raise UserError(f"{file} is a TorchScript archive: running it runs the code in it", hint)
 
@@ -181,14 +164,14 @@ def read_recovery(folder: Path, problems: list[str]) -> RecoveryFacts:
         return RecoveryFacts()
 
 
-def identify(file: Path, facts: FileFacts, source: Path | None, origin: str | None) -> Identity:
+def identify(file: Path, contents: Contents, source: Path | None, origin: str | None) -> Identity:
     """Collect everything that file, names, config and README say.
 
     Args:
         origin: Source as the user claims it.
     """
     folders = [file.parent] if source is None or source == file.parent else [file.parent, source]
-    problems = list(facts.problems)
+    problems = [*contents.problems, *contents.notes, *(f"refused to run {call}" for call in contents.calls)]
     config = _read_object(file.parent / "config.json", problems)
     recovery = read_recovery(source, problems) if source else RecoveryFacts()
     for kind, names in recovery.not_recovered.items():
@@ -198,11 +181,11 @@ def identify(file: Path, facts: FileFacts, source: Path | None, origin: str | No
     assumed = (choice for choice in recovery.choices if choice.settled_by == "assumed")
     return Identity(
         path=str(file.resolve()),
-        format=str(facts.format),
+        format=str(contents.format),
         size_mb=round(file.stat().st_size / 1e6, 3),
         sha256=sha256_file(file),
-        tensors=facts.tensors,
-        parameters=facts.parameters,
+        tensors=len(contents.tensors) or None,
+        parameters=sum(tensor.numel for tensor in contents.tensors.values()) or None,
         names=tuple(_names(file, recovery.model, config)),
         origin=tuple(_origins(folders, config, origin)),
         config={key: config[key] for key in _CONFIG_KEYS if key in config},

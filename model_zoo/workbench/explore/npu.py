@@ -19,7 +19,7 @@ from model_zoo.pipeline.result import ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.runtimes.base import read_samples
 from model_zoo.sources.facts import ComponentFacts
-from model_zoo.targets.chipset import FIRST_HTP, Chipset, chipsets
+from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
@@ -102,7 +102,7 @@ class ExploredSource:
 
 def representatives() -> list[Chipset]:
     """Return one chipset of each generation: a phone's, with a known VTCM if there is one."""
-    known = [chip for chip in chipsets().values() if chip.htp >= FIRST_HTP]
+    known = [chip for chip in chipsets().values() if chip.has_htp]
     ordered = sorted(known, key=lambda chip: (chip.world != "Mobile", chip.vtcm_assumed))
     return [next(chip for chip in ordered if chip.htp == generation) for generation in _GENERATIONS]
 

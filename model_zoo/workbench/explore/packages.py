@@ -9,7 +9,7 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -70,43 +70,38 @@ class _Demand:
     where: str
 
 
-@dataclass
-class _Demands:
-    """Everything that is asked for.
+def _declared(source: Path, skipped: list[str]) -> Iterator[_Demand]:
+    """Read what the project files of a folder ask for.
 
     Args:
-        skipped: Lines and files that could not be read.
+        skipped: List for lines and files that cannot be read.
     """
-
-    demands: list[_Demand] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-    def add(self, text: str, needed: bool, where: str) -> None:
-        """Take a line of a requirements file."""
+    for file in sorted({*source.glob("requirements*.txt"), *source.glob("requirements/*.txt")}):
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[:_MAX_LINES]
+        for number, line in enumerate(lines, 1):
+            if text := re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip():
+                where = f"{file.relative_to(source).as_posix()}:{number}"
+                yield from _parsed(text, not _BESIDES.search(file.stem), where, skipped)
+    for name, read in (("pyproject.toml", _read_pyproject), ("setup.cfg", _read_setup_cfg)):
         try:
-            parsed = ParsedRequirement(text.split(" --hash")[0])
-        except InvalidRequirement:
-            self.skipped.append(f"{where}: '{text[:80]}' names no package with a version")
-            return
-        if parsed.marker is None or parsed.marker.evaluate({"extra": ""}):
-            self.demands.append(_Demand(parsed.name, str(parsed.specifier), needed, where))
+            texts = read((source / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (tomllib.TOMLDecodeError, configparser.Error, UnicodeDecodeError) as error:
+            skipped.append(f"{name}: {first_line(error)}")
+            continue
+        for text in texts:
+            yield from _parsed(text, True, name, skipped)
 
-    def add_declared(self, source: Path) -> None:
-        """Take what the project files of a folder declare."""
-        for file in sorted({*source.glob("requirements*.txt"), *source.glob("requirements/*.txt")}):
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[:_MAX_LINES]
-            for number, line in enumerate(lines, 1):
-                if text := re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip():
-                    where = f"{file.relative_to(source).as_posix()}:{number}"
-                    self.add(text, not _BESIDES.search(file.stem), where)
-        for name, read in (("pyproject.toml", _read_pyproject), ("setup.cfg", _read_setup_cfg)):
-            try:
-                for text in read((source / name).read_text(encoding="utf-8")):
-                    self.add(text, True, name)
-            except FileNotFoundError:
-                continue
-            except (tomllib.TOMLDecodeError, configparser.Error, UnicodeDecodeError) as error:
-                self.skipped.append(f"{name}: {first_line(error)}")
+
+def _parsed(text: str, needed: bool, where: str, skipped: list[str]) -> Iterator[_Demand]:
+    try:
+        parsed = ParsedRequirement(text.split(" --hash")[0])
+    except InvalidRequirement:
+        skipped.append(f"{where}: '{text[:80]}' names no package with a version")
+        return
+    if parsed.marker is None or parsed.marker.evaluate({"extra": ""}):
+        yield _Demand(parsed.name, str(parsed.specifier), needed, where)
 
 
 def _read_pyproject(text: str) -> list[str]:
@@ -131,13 +126,14 @@ def check_requirements(
         source: Folder with the code of the model.
         without: Packages to go without.
     """
-    asked = _Demands([_Demand(package, "", True, f"the format {format_name}") for package in runtimes])
+    skipped: list[str] = []
+    demands = [_Demand(package, "", True, f"the format {format_name}") for package in runtimes]
     if source is not None:
-        asked.add_declared(source)
+        demands += _declared(source, skipped)
         imports, unread = imports_of(source / ENTRY, source)
-        asked.demands += [_Demand(distribution(each.package), "", not each.optional, each.where) for each in imports]
-        asked.skipped += unread
-    requirements = tuple(_merge(asked.demands, {canonicalize_name(name) for name in without}))
+        demands += [_Demand(distribution(each.package), "", not each.optional, each.where) for each in imports]
+        skipped += unread
+    requirements = tuple(_merge(demands, {canonicalize_name(name) for name in without}))
     missing = tuple(
         each.package + each.specifier for each in requirements if each.status is PackageStatus.MISSING and each.needed
     )
@@ -147,7 +143,7 @@ def check_requirements(
         missing=missing,
         conflicts=tuple(f"{each.package}{each.specifier} (installed: {each.installed})" for each in conflicts),
         options=tuple(install_options(missing, environment)),
-        skipped=tuple(asked.skipped),
+        skipped=tuple(skipped),
     )
 
 

@@ -150,7 +150,7 @@ def compare(
         *_limits(targets, identity, run, layers),
         *(_npu(target, npus) for target in targets.npu),
         *(
-            _outcome(f"quality {name}", f"at least {value:g}", "", None, reason="a score needs labelled data")
+            _unmeasured(f"quality {name}", f"at least {value:g}", "", "a score needs labelled data")
             for name, value in targets.quality.items()
         ),
     )
@@ -172,12 +172,12 @@ def _latencies(targets: Targets, run: ModelRun | None) -> Iterator[TargetOutcome
             title, wanted = f"latency {name}", f"at most {limit:,.15g} ms"
             if target.device is not None:
                 reason = f"not measured here: {target.device} is another machine"
-                yield _outcome(f"{title} on {target.device}", wanted, "ms", None, reason=reason)
+                yield _unmeasured(f"{title} on {target.device}", wanted, "ms", reason)
             elif run is None or run.latency is None:
-                yield _outcome(title, wanted, "ms", None, reason="the model did not run")
+                yield _unmeasured(title, wanted, "ms", "the model did not run")
             else:
                 ms: float = getattr(run.latency, f"{name}_ms")
-                yield _outcome(title, wanted, "ms", ms, ms <= limit, run.place)
+                yield _measured(title, wanted, "ms", ms, ms <= limit, run.place)
 
 
 def _limits(
@@ -199,9 +199,9 @@ def _limits(
         is_least = name == "throughput"
         wanted = f"{'at least' if is_least else 'at most'} {limit:,.15g} {unit}".strip()
         if figure is None or not math.isfinite(figure):
-            yield _outcome(name, wanted, unit, None, reason="there is no figure")
+            yield _unmeasured(name, wanted, unit, "there is no figure")
         else:
-            yield _outcome(name, wanted, unit, figure, figure >= limit if is_least else figure <= limit, where)
+            yield _measured(name, wanted, unit, figure, figure >= limit if is_least else figure <= limit, where)
 
 
 def _npu(target: NpuTarget, npus: NpuChecks | None) -> TargetOutcome:
@@ -209,23 +209,17 @@ def _npu(target: NpuTarget, npus: NpuChecks | None) -> TargetOutcome:
     pairs = {(check.chipset, check.precision): check for check in (npus.checks if npus else ())}
     check = pairs.get((target.chipset, target.precision))
     if npus is None or check is None:
-        return _outcome(title, "whole graph", "", None, reason=(npus.problem if npus else None) or unchecked)
+        return _unmeasured(title, "whole graph", "", (npus.problem if npus else None) or unchecked)
     if check.fit is Fit.FAILED:
-        return _outcome(title, "whole graph", "", None, reason=check.reason or unchecked)
+        return _unmeasured(title, "whole graph", "", check.reason or unchecked)
     place = f"{npus.compiler}, on this machine"
-    return _outcome(title, "whole graph", "", str(check.fit), check.fit is Fit.WHOLE, place)
+    return _measured(title, "whole graph", "", str(check.fit), check.fit is Fit.WHOLE, place)
 
 
-def _outcome(
-    target: str,
-    wanted: str,
-    unit: str,
-    figure: float | str | None,
-    met: bool = False,
-    place: str = "",
-    reason: str | None = None,
-) -> TargetOutcome:
-    verdict = TargetVerdict.MET if met else TargetVerdict.MISSED if figure is not None else TargetVerdict.NOT_MEASURED
-    return TargetOutcome(
-        target=target, wanted=wanted, found=figure, unit=unit, verdict=verdict, place=place, reason=reason
-    )
+def _measured(target: str, wanted: str, unit: str, figure: float | str, met: bool, place: str) -> TargetOutcome:
+    verdict = TargetVerdict.MET if met else TargetVerdict.MISSED
+    return TargetOutcome(target=target, wanted=wanted, found=figure, unit=unit, verdict=verdict, place=place)
+
+
+def _unmeasured(target: str, wanted: str, unit: str, reason: str) -> TargetOutcome:
+    return TargetOutcome(target=target, wanted=wanted, unit=unit, verdict=TargetVerdict.NOT_MEASURED, reason=reason)

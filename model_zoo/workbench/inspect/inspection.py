@@ -89,10 +89,7 @@ class CheckpointReport:
             },
             "config": contents.config,
             "metadata": dict(contents.metadata),
-            "refused": list(contents.refused),
-            "calls": list(contents.calls),
-            "problems": list(contents.problems),
-            "notes": list(contents.notes),
+            **{name: list(getattr(contents, name)) for name in ("refused", "calls", "problems", "notes")},
         }
 
     def _tensor_json(self, path: str, name: str, info: TensorInfo) -> dict[str, Any]:
@@ -101,10 +98,7 @@ class CheckpointReport:
             figures = self.figures[path].get(name)
             values["values"] = None if figures is None else asdict(figures)
         return {
-            "shape": list(info.shape),
-            "dtype": info.dtype,
-            "parameters": info.numel,
-            "bytes": info.nbytes,
+            **{"shape": list(info.shape), "dtype": info.dtype, "parameters": info.numel, "bytes": info.nbytes},
             "problem": info.problem,
             "quantization": None if info.quantization is None else dict(info.quantization),
             **values,
@@ -123,20 +117,17 @@ class CheckpointReport:
         yield self._summary()
         for path, tensors in contents.state_dicts.items():
             yield self._state_dict(path, tensors)
-        if contents.config is not None:
-            yield _pairs("configuration", contents.config)
-        if contents.metadata:
-            yield _pairs("metadata", contents.metadata)
+        for title, values in (("configuration", contents.config), ("metadata", contents.metadata or None)):
+            if values is not None:
+                yield TextTable(title, ["name", "value"], [[escaped(name), text] for name, text in _flat(values)])
         called = dict.fromkeys(contents.calls)
         names = [[name, "would be called by a careless loader"] for name in contents.calls]
         names += [[name, "read as plain data"] for name in contents.refused if name not in called]
         if names:
             yield TextTable(f"{len(names)} names of code that were not looked up", ["name", ""], names)
-        if contents.notes:
-            yield TextTable(f"{len(contents.notes)} notes", [""], [[escaped(note)] for note in contents.notes])
-        if contents.problems:
-            title = f"{len(contents.problems)} problems: this file is damaged"
-            yield TextTable(title, [""], [[escaped(problem)] for problem in contents.problems])
+        for title, lines in (("notes", contents.notes), ("problems: this file is damaged", contents.problems)):
+            if lines:
+                yield TextTable(f"{len(lines)} {title}", [""], [[escaped(line)] for line in lines])
 
     def _summary(self) -> TextTable:
         contents = self.contents
@@ -216,10 +207,6 @@ def _note(info: TensorInfo) -> str:
     if isinstance(scale, list):
         return f"{scheme}: {len(scale)} scales along axis {info.quantization.get('axis')}, see --json"
     return f"{scheme}: scale {scale}, zero point {info.quantization['zero_point']}"
-
-
-def _pairs(title: str, values: Mapping[str, Any]) -> TextTable:
-    return TextTable(title, ["name", "value"], [[escaped(name), text] for name, text in _flat(values)])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

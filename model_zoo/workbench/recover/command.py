@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.contents import Contents, StateDictInfo
+from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.console import CommandParser, console, json_value, print_json, spinner
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import atomic_folder
 from model_zoo.utils.hashing import sha256_file
+from model_zoo.workbench.recover.io_pair import IOPair, fit_draft, pair_from_onnx, read_pair
 from model_zoo.workbench.recover.names.architecture import LIBRARIES
 from model_zoo.workbench.recover.names.architecture_index import Progress
 from model_zoo.workbench.recover.names.named_search import search_by_name
@@ -31,10 +32,8 @@ from model_zoo.workbench.recover.recovery import (
     Tried,
 )
 from model_zoo.workbench.recover.recovery_tables import show_candidates, show_estimate, show_recovery
+from model_zoo.workbench.recover.structure import NoDraftError, draft_by_structure
 from model_zoo.workbench.recover.trial import Trial
-
-if TYPE_CHECKING:
-    from model_zoo.workbench.recover.io_pair import IOPair
 
 _EXAMPLES = """examples:
   model-zoo recover checkpoint.pt -o recovered
@@ -65,12 +64,10 @@ def run(argv: list[str]) -> int:
         raise UserError(f"--num-threads {args.num_threads} is not a number of threads", "give 1 or more")
     if output.exists() and not (output / "recovery.json").is_file() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"{output} exists and is no earlier recovery", "choose another folder with -o")
-    from model_zoo.checkpoints.reader import open_checkpoint
-
     contents = open_checkpoint(args.file).contents
     if contents.main is None or not contents.tensors:
         raise UserError(f"{args.file} holds no tensors", f"run `model-zoo inspect {args.file}`")
-    pair = _read_pair(args.io_pair)
+    pair = read_pair(*args.io_pair) if args.io_pair else None
     with spinner("computing the checksum"):
         digest = sha256_file(contents.path) if contents.path.is_file() else None
     candidates = find_candidates(contents, args.by, args.library)
@@ -138,8 +135,6 @@ def find_candidates(contents: Contents, by: str, libraries: Sequence[str]) -> Ra
         notes.append(f"several constructors give these tensors; without a pair {title} is taken: {rule}")
     if by == "name" or any(each.draft.is_exact for each in named.drafts):
         return replace(named, notes=notes)
-    from model_zoo.workbench.recover.structure import NoDraftError, draft_by_structure
-
     written: list[RankedDraft] = []
     try:
         written = [RankedDraft(d, FoundBy.STRUCTURE, 1.0, {}) for d in draft_by_structure(contents.tensors)]
@@ -160,15 +155,6 @@ def _index_progress(library: str) -> Iterator[Progress]:
     with Bar(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task(f"architectures of {library}", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _read_pair(files: Sequence[Path] | None) -> IOPair | None:
-    """Check the files of a pair before anything slow runs."""
-    if not files:
-        return None
-    from model_zoo.workbench.recover.io_pair import read_pair
-
-    return read_pair(*files)
 
 
 def _recover(
@@ -214,8 +200,6 @@ def _try(
         with spinner("writing weights.safetensors"):
             weights = trial.write_weights()
         if pair or args.twin:
-            from model_zoo.workbench.recover.io_pair import fit_draft, pair_from_onnx
-
             with spinner("comparing with the outputs that were given"):
                 renamed = replace(draft, tensors={name: name for name in draft.tensors})  # as they were just written
                 fitted = fit_draft(renamed, weights, pair or pair_from_onnx(args.twin, draft))

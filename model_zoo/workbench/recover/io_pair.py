@@ -22,6 +22,8 @@ TOLERANCE = 1e-4
 
 _CHILD = "model_zoo.workbench.recover.variant_child"
 _MAX_PAIR_BYTES = 2**30
+#: Of a search; the best of what was tried by then is taken.
+_MAX_SECONDS, _MAX_VARIANTS = 120.0, 5000
 _ONNX_LIMITS = Limits(120.0, 8 * 2**30)
 _TORCHSCRIPT = (".pt", ".pth", ".ts", ".pts", ".torchscript", ".jit")
 _MAKE_A_PAIR = (
@@ -60,7 +62,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     return read_arrays(stored)
 
 
-def pair_from_onnx(path: Path, draft: Draft, seed: int = 0) -> IOPair:
+def pair_from_onnx(path: Path, draft: Draft) -> IOPair:
     """Make a pair with the same model as ONNX: run the file on random inputs, in a child process.
 
     TorchScript is refused: to run such a file is to run the code in it.
@@ -73,7 +75,7 @@ def pair_from_onnx(path: Path, draft: Draft, seed: int = 0) -> IOPair:
         raise UserError(f"{path} is a program of somebody, and is not run here", _MAKE_A_PAIR)
     if not is_plain_file(path) or path.suffix.lower() != ".onnx":
         raise UserError(f"no ONNX file {path}", _MAKE_A_PAIR)
-    job = {"onnx": str(path.resolve()), "inputs": [asdict(example) for example in draft.inputs], "seed": seed}
+    job = {"onnx": str(path.resolve()), "inputs": [asdict(example) for example in draft.inputs]}
     with work_folder() as folder:
         run_child(_CHILD, job, folder, _ONNX_LIMITS, f"run {path.name}")
         return read_pair(folder / "in.npz", folder / "out.npz")
@@ -114,7 +116,7 @@ class FittedDraft:
         return self.error <= TOLERANCE
 
 
-def fit_draft(draft: Draft, weights: Path, pair: IOPair, seconds: float = 120.0, variants: int = 5000) -> FittedDraft:
+def fit_draft(draft: Draft, weights: Path, pair: IOPair) -> FittedDraft:
     """Search the variants of a draft for one that gives the outputs of a pair, in one child process.
 
     Likely variants come first; from those that come nearest the choices are improved one by one. A choice that the
@@ -122,8 +124,6 @@ def fit_draft(draft: Draft, weights: Path, pair: IOPair, seconds: float = 120.0,
 
     Args:
         weights: A safetensors file with the tensors under the names of the checkpoint.
-        seconds: Of search; the best of what was tried by then is taken.
-        variants: How many are tried at most.
 
     Raises:
         UserError: The pair does not go with the inputs of the draft.
@@ -140,10 +140,10 @@ def fit_draft(draft: Draft, weights: Path, pair: IOPair, seconds: float = 120.0,
             "complete": not draft.missing,
             "choices": {choice.name: [repr(value) for value in _ordered(choice)] for choice in draft.choices},
             "tolerance": TOLERANCE,
-            "seconds": seconds,
-            "variants": variants,
+            "seconds": _MAX_SECONDS,
+            "variants": _MAX_VARIANTS,
         }
-        limits = Limits(seconds + 120.0, 16 * 2**30)
+        limits = Limits(_MAX_SECONDS + 120.0, 16 * 2**30)
         child = run_child(_CHILD, job, work_dir, limits, "settle the choices")
     answer = _SearchAnswer.model_validate(child.value)
     fitted = FittedDraft(draft, answer.error, answer.tried, _statement(answer, draft))

@@ -17,9 +17,7 @@ from model_zoo.checkpoints.contents import Contents
 class SettledBy(StrEnum):
     """What a choice rests on."""
 
-    SHAPES = "shapes"
     NAMES = "names"
-    CONFIG = "config"
     IO_PAIR = "input and output"
     ASSUMED = "assumed"
 

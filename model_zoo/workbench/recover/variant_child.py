@@ -54,7 +54,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 def _run_onnx(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Write in.npz and out.npz; sizes that the file leaves open are those of the `inputs` of the job."""
     session = open_session(Path(job["onnx"]))
-    rng = np.random.default_rng(job["seed"])
+    rng = np.random.default_rng(0)
     values = session.get_inputs()
     if len(values) != len(job["inputs"]):
         raise ValueError(f"it takes {len(values)} inputs, not {len(job['inputs'])}")
@@ -225,23 +225,19 @@ class VariantSearch:
     def _improve(self, variant: Variant) -> Variant:
         """Take the best value of each choice in turn, and once of each two, while that helps."""
         while True:
-            before = self._tried_error(variant)
+            before = self._try(variant)
             for number in range(len(self._sizes)):
                 variant = min(self._others(variant, number), key=self._try)
-            if self._tried_error(variant) < before * 0.999:
+            if self._try(variant) < before * 0.999:
                 continue
-            if self._tried_error(variant) <= self._tolerance or self._over():
+            if self._try(variant) <= self._tolerance or self._over():
                 return variant
-            pairs = [
-                p for a, b in itertools.combinations(range(len(self._sizes)), 2) for p in self._both(variant, a, b)
-            ]
+            numbers = itertools.combinations(range(len(self._sizes)), 2)
+            pairs = (pair for first, second in numbers for pair in self._both(variant, first, second))
             best = min(pairs, key=self._try, default=variant)
-            if self._try(best) >= self._tried_error(variant) * 0.999:
+            if self._try(best) >= self._try(variant) * 0.999:
                 return variant
             variant = best
-
-    def _tried_error(self, variant: Variant) -> float:
-        return self.errors.get(variant, float("inf"))
 
     def _others(self, variant: Variant, number: int) -> list[Variant]:
         """The variant itself, and those with another value of one choice."""

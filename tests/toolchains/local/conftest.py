@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.base.spec import Arrays
 from model_zoo.targets.chipset import find_chipset
+from model_zoo.targets.hexagon import GENERATIONS, HexagonGeneration
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.local import passes
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
 from tests.toolchains.builds import QnnBuild, compile_qnn
+
+
+def apply_passes(model: onnx.ModelProto, precision: Precision, without: Sequence[str] = ()) -> list[str]:
+    """Apply the passes of a precision to a model, which stays as it is if none changes it; their names."""
+    graph = ir.from_proto(model)
+    if names := passes.apply_passes(graph, precision, without):
+        model.CopyFrom(ir.to_proto(graph))
+    return names
+
+
+def rewritten(model: onnx.ModelProto, rewrite: Callable[[ir.Graph, HexagonGeneration], int], htp: int = 75) -> int:
+    """Apply one rewrite for an NPU to a model, which stays as it is if nothing changes; in how many places."""
+    graph = ir.from_proto(model)
+    if count := rewrite(graph.graph, GENERATIONS[htp]):
+        model.CopyFrom(ir.to_proto(graph))
+    return count
 
 
 class OneLayer:

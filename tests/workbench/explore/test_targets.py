@@ -8,7 +8,7 @@ import pytest
 
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.explore.figures import ModelRun, TargetVerdict
-from model_zoo.workbench.explore.measure import summarise
+from model_zoo.workbench.explore.measure_worker import summarise
 from model_zoo.workbench.explore.records import Identity
 from model_zoo.workbench.explore.targets import Targets, compare, read_targets
 

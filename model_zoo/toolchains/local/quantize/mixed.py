@@ -7,8 +7,7 @@ on ConvNeXt and MobileNetV2 30 percent of the activations chosen by it gain abou
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,18 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.toolchains.local.bounds import RECTIFIERS
-from model_zoo.toolchains.local.onnx_file import DATA_MOVEMENT
-from model_zoo.toolchains.local.quantize.calibrate import Ranges, cpu_session
+from model_zoo.toolchains.local.onnx_graph import DATA_MOVEMENT, RECTIFIERS, only_rectified, values_of
+from model_zoo.toolchains.local.quantize.calibrate import ProbedModel, Ranges
+from model_zoo.toolchains.local.quantize.ranges import LEVELS_8BIT, MINIMUM_RANGE
 from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
 
-#: Runs for each sample; a larger model's activations are judged in blocks of neighbours.
+#: Samples that activations are compared on; more hardly change the order.
+COMPARED_ON = 2
+#: Runs for each sample; a larger model's activations are compared in blocks of neighbours.
 _MAX_BLOCKS = 64
-#: Narrowest real range that QNN takes, as in onnxruntime's QNN configuration.
-_MINIMUM_RANGE = 0.0001
+_LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def candidates(model: onnx.ModelProto, activations: list[str]) -> dict[str, list[str]]:
@@ -40,28 +41,44 @@ def candidates(model: onnx.ModelProto, activations: list[str]) -> dict[str, list
         By the tensor to measure: the tensors that change with it. They are two where a Relu or Clip follows its only
         producer, for both belong to one operation.
     """
-    consumers = defaultdict(list)
-    producers = {}
-    for node in model.graph.node:
-        for name in node.input:
-            consumers[name].append(node)
-        for name in node.output:
-            producers[name] = node
-    outputs = {output.name for output in model.graph.output}
-    known, groups = set(activations), {}
+    import onnx_ir as ir
+
+    values, known = values_of(ir.from_proto(model).graph), set(activations)
+    groups: dict[str, list[str]] = {}
     for name in activations:
-        node = producers.get(name)
+        node = values[name].producer()
         if node is None or node.op_type in DATA_MOVEMENT:
             continue
-        after = consumers[name]
-        if len(after) == 1 and after[0].op_type in RECTIFIERS and name not in outputs and after[0].output[0] in known:
+        if only_rectified(values[name]) and values[name].consumers()[0].outputs[0].name in known:
             continue
-        before = node.input[0]
-        fused = (
-            node.op_type in RECTIFIERS and len(consumers[before]) == 1 and before in producers and before not in outputs
-        )
-        groups[name] = [before, name] if fused else [name]
+        before = node.inputs[0] if node.op_type in RECTIFIERS else None
+        fused = before is not None and before.producer() is not None and only_rectified(before)
+        groups[name] = [str(before.name), name] if before is not None and fused else [name]
     return groups
+
+
+def decoding(model: onnx.ModelProto, outputs: Sequence[str], known: Container[str]) -> set[str]:
+    """The activations on the way to these outputs, from the last linear operators on, their own outputs included.
+
+    It is e.g. how a detector turns its logits into boxes.
+
+    Args:
+        known: The activations whose bits can be chosen; others are left out.
+    """
+    import onnx_ir as ir
+
+    values = values_of(ir.from_proto(model).graph)
+    behind: set[ir.Value] = set()
+    left: list[ir.Value | None] = [values[name] for name in outputs]
+    while left:
+        value = left.pop()
+        node = value.producer() if value is not None else None
+        if value is None or node is None or value in behind:
+            continue
+        behind.add(value)
+        if node.op_type not in _LINEAR:
+            left += node.inputs
+    return {str(value.name) for value in behind if value.name in known}
 
 
 def blocks(names: Sequence[str]) -> list[list[str]]:
@@ -70,8 +87,8 @@ def blocks(names: Sequence[str]) -> list[list[str]]:
     return [list(names[start:end]) for start, end in pairwise(edges)]
 
 
-def choose(found: Sequence[Sequence[str]], noise: Sequence[float], percentage: float) -> list[str]:
-    """Take blocks in the order of the noise that each of their members makes, the loudest and then the first first.
+def choose(parts: Sequence[Sequence[str]], noise: Sequence[float], percentage: float) -> list[str]:
+    """Take blocks in the order of the noise that each of their members makes, the most first, then in graph order.
 
     Args:
         percentage: Of all members, rounded to the nearest whole number of them.
@@ -79,10 +96,10 @@ def choose(found: Sequence[Sequence[str]], noise: Sequence[float], percentage: f
     Returns:
         The chosen, in graph order.
     """
-    count = math.floor(sum(map(len, found)) * percentage / 100 + 0.5)
-    order = sorted(range(len(found)), key=lambda index: -noise[index] / len(found[index]))
-    chosen = set([name for index in order for name in found[index]][:count])
-    return [name for block in found for name in block if name in chosen]
+    count = math.floor(sum(map(len, parts)) * percentage / 100 + 0.5)
+    order = sorted(range(len(parts)), key=lambda index: -noise[index] / len(parts[index]))
+    chosen = set([name for index in order for name in parts[index]][:count])
+    return [name for part in parts for name in part if name in chosen]
 
 
 @dataclass(frozen=True)
@@ -112,62 +129,55 @@ def output_noise(
     Raises:
         ModelZooError: The model has no float output.
     """
-    from onnx import ModelProto, TensorProto, helper
+    import onnx_ir as ir
 
-    outputs = [value.name for value in model.graph.output if value.type.tensor_type.elem_type == TensorProto.FLOAT]
-    if not outputs:
-        raise ModelZooError("a mixed precision needs a float output to judge tensors by, the model has none")
-    switched = ModelProto()
-    switched.CopyFrom(model)
-    _add_switches(switched.graph, names, ranges)
-    rounded = [f"probe.out.{names.index(name)}" if name in names else name for name in outputs]
-    for name in set(rounded) - set(outputs):
-        switched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    session = cpu_session(switched)
-    del switched
+    probed = ProbedModel(model)
+    switches = _add_switches(probed, names, ranges)
+    floats = [value for value in probed.graph.outputs if value.dtype == ir.DataType.FLOAT]
+    if not floats:
+        raise ModelZooError("a mixed precision needs a float output to compare tensors by, the model has none")
+    outputs = [switches.get(str(value.name), value) for value in floats]
+    session, wanted = probed.session(outputs), [value.name for value in outputs]
     off = np.zeros(len(names), bool)
     loaded = list(samples)
-    expected = [session.run(rounded, {**sample, "probe.on": off}) for sample in loaded]
+    expected = [session.run(wanted, {**sample, "probe.on": off}) for sample in loaded]
     power = [[float(np.sum(np.square(value, dtype=np.float64))) for value in values] for values in expected]
     noise = []
     for change in changes:
         noise.append(0.0)
         feeds = {**change.weights, "probe.on": np.isin(names, list(change.activations))}
         for sample, signals, powers in zip(loaded, expected, power, strict=True):
-            values = session.run(rounded, {**sample, **feeds})
+            values = session.run(wanted, {**sample, **feeds})
             for signal, value, whole in zip(signals, values, powers, strict=True):
                 if whole:
                     noise[-1] += float(np.sum(np.square(signal - value, dtype=np.float64))) / whole
     return noise
 
 
-def _add_switches(graph: onnx.GraphProto, names: Sequence[str], ranges: Ranges) -> None:
-    """Give every reader of a tensor its 8-bit rounding instead, where its element of the input "probe.on" is true."""
-    from onnx import TensorProto, helper, numpy_helper
+def _add_switches(probed: ProbedModel, names: Sequence[str], ranges: Ranges) -> dict[str, ir.Value]:
+    """Let all readers of a tensor see it rounded to 8 bits where its element of the input "probe.on" is true.
 
-    after: dict[str, list[onnx.NodeProto]] = {}
+    Returns:
+        By tensor, what they read.
+    """
+    import onnx_ir as ir
+
+    on = ir.Value(name="probe.on", type=ir.TensorType(ir.DataType.BOOL), shape=ir.Shape([len(names)]))
+    probed.graph.inputs.append(on)
+    switches = {}
     for index, name in enumerate(names):
+        value = probed.tensors[name]
+        uses = value.uses()
         low, high = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
-        scale = np.float32(max(high - low, _MINIMUM_RANGE) / 255)
-        zero = np.round(-low / scale).clip(0, 255).astype(np.uint8)
-        at, scale_name, zero_name, q, dq, on, out = (
-            f"probe.{part}.{index}" for part in ("at", "scale", "zero", "q", "dq", "on", "out")
+        step = np.float32(max(high - low, MINIMUM_RANGE) / LEVELS_8BIT)
+        scale, zero = (
+            probed.constant(step),
+            probed.constant(np.round(-low / step).clip(0, LEVELS_8BIT).astype(np.uint8)),
         )
-        for constant, value in ((at, np.int64(index)), (scale_name, scale), (zero_name, zero)):
-            graph.initializer.append(numpy_helper.from_array(np.asarray(value), constant))
-        after[name] = [
-            helper.make_node("QuantizeLinear", [name, scale_name, zero_name], [q]),
-            helper.make_node("DequantizeLinear", [q, scale_name, zero_name], [dq]),
-            helper.make_node("Gather", ["probe.on", at], [on]),
-            helper.make_node("Where", [on, dq, name], [out]),
-        ]
-    nodes = []
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name in after:
-                node.input[index] = after[name][-1].output[0]
-        nodes.append(node)
-        nodes += [extra for name in node.output for extra in after.get(name, [])]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    graph.input.append(helper.make_tensor_value_info("probe.on", TensorProto.BOOL, [len(names)]))
+        integers = probed.add("QuantizeLinear", value, scale, zero, after=value)
+        rounded = probed.add("DequantizeLinear", integers, scale, zero, after=integers)
+        chosen = probed.add("Gather", on, probed.constant(np.int64(index)), after=rounded)
+        switches[name] = probed.add("Where", chosen, rounded, value, after=chosen)
+        for node, position in uses:
+            node.replace_input_with(position, switches[name])
+    return switches

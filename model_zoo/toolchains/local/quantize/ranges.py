@@ -8,6 +8,7 @@ a part of the samples and its error is measured on the others.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 
@@ -30,6 +31,8 @@ CLIPPING, PLAIN = 16.0, 1.0
 _NEGLIGIBLE = 1e-6
 
 MIN_MAX = "min-max"
+#: Steps of the two integer types.
+LEVELS_8BIT, LEVELS_16BIT = 255, 65535
 
 Range = tuple[float, float]
 
@@ -61,6 +64,7 @@ class _Values:
         return result
 
 
+@cache
 def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> str:
     """The method whose error on samples it did not see is smallest; of those with a negligible error the widest.
 
@@ -74,15 +78,16 @@ def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> st
     for fold in range(folds):
         measured = np.arange(count) % folds == fold
         values = _Values(seen, measured)
-        found = _Values(seen, ~measured) if folds > 1 else values
+        others = _Values(seen, ~measured) if folds > 1 else values
         for name in _METHODS:
-            low, high = _bounded(name, found, levels)
+            low, high = _bounded(name, others, levels)
             errors[name] += float(values.error(np.array(low), np.array(high), levels, clipping)) / folds
     power = float(np.square(seen.values, dtype=np.float64).mean())
     fine = [name for name, error in errors.items() if error <= _NEGLIGIBLE * power]
     return fine[-1] if fine else min(errors, key=lambda name: errors[name])
 
 
+@cache
 def apply_method(name: str, seen: Observed, levels: int) -> Range:
     """The range that a method finds, within the tensor's bounds."""
     return _bounded(name, _Values(seen, np.full(len(seen.lows), True)), levels)
@@ -93,40 +98,31 @@ def _bounded(name: str, values: _Values, levels: int) -> Range:
     return float(low), float(high)
 
 
-def _percentile(percent: float) -> Callable[[_Values, int], Range]:
-    def method(values: _Values, levels: int) -> Range:
-        low, high = np.percentile(values.sorted, [100 - percent, percent])
-        return low, high
-
-    return method
+def _percentile(percent: float, values: _Values, levels: int) -> Range:
+    low, high = np.percentile(values.sorted, [100 - percent, percent])
+    return low, high
 
 
-def _margin(deviations: float) -> Callable[[_Values, int], Range]:
-    def method(values: _Values, levels: int) -> Range:
-        low, high = values.lows.min(), values.highs.max()
-        return low - deviations * values.lows.std(), high + deviations * values.highs.std()
-
-    return method
+def _margin(deviations: float, values: _Values, levels: int) -> Range:
+    low, high = values.lows.min(), values.highs.max()
+    return low - deviations * values.lows.std(), high + deviations * values.highs.std()
 
 
-def _mse(clipping: float) -> Callable[[_Values, int], Range]:
-    def method(values: _Values, levels: int) -> Range:
-        low, high = values.lows.min(), values.highs.max()
-        for _ in range(2):
-            highs, lows = values.highs.max() * _SHARES, values.lows.min() * _SHARES
-            high = highs[np.argmin(values.error(np.array(low), highs, levels, clipping))]
-            low = lows[np.argmin(values.error(lows, np.array(high), levels, clipping))]
-        return low, high
-
-    return method
+def _mse(clipping: float, values: _Values, levels: int) -> Range:
+    low, high = values.lows.min(), values.highs.max()
+    for _ in range(2):
+        highs, lows = values.highs.max() * _SHARES, values.lows.min() * _SHARES
+        high = highs[np.argmin(values.error(np.array(low), highs, levels, clipping))]
+        low = lows[np.argmin(values.error(lows, np.array(high), levels, clipping))]
+    return low, high
 
 
 #: The widest last.
 _METHODS: dict[str, Callable[[_Values, int], Range]] = {
-    MIN_MAX: _margin(0.0),
+    MIN_MAX: partial(_margin, 0.0),
     "moving-average": lambda values, levels: (values.lows.mean(), values.highs.mean()),
-    **{f"percentile-{percent}": _percentile(percent) for percent in _PERCENTILES},
-    "mse": _mse(PLAIN),
-    f"mse-{CLIPPING:g}": _mse(CLIPPING),
-    **{f"margin-{deviations:g}": _margin(deviations) for deviations in _MARGINS},
+    **{f"percentile-{percent}": partial(_percentile, percent) for percent in _PERCENTILES},
+    "mse": partial(_mse, PLAIN),
+    f"mse-{CLIPPING:g}": partial(_mse, CLIPPING),
+    **{f"margin-{deviations:g}": partial(_margin, deviations) for deviations in _MARGINS},
 }

@@ -6,9 +6,22 @@ from collections.abc import Callable
 
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.workbench.recover.recovery import Draft
+from model_zoo.workbench.recover.structure.chain_writer import ChainWriter
 from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode, read_tree
+from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+from model_zoo.workbench.recover.structure.recurrent_writer import RecurrentWriter
+from model_zoo.workbench.recover.structure.transformer_writer import TransformerWriter
+from model_zoo.workbench.recover.structure.unet_writer import UNetWriter
 
 __all__ = ["NoDraftError", "draft_by_structure"]
+
+#: Writers by what they write, the most particular first.
+_FAMILIES: dict[str, Callable[[TreeNode], FamilyWriter]] = {
+    "transformer": TransformerWriter,
+    "recurrent": RecurrentWriter,
+    "U-Net": UNetWriter,
+    "chain of layers": ChainWriter,
+}
 
 
 def draft_by_structure(tensors: StateDictInfo) -> list[Draft]:
@@ -25,21 +38,9 @@ def draft_by_structure(tensors: StateDictInfo) -> list[Draft]:
     Raises:
         NoDraftError: No template fits; the message says what each one stumbled over.
     """
-    from model_zoo.workbench.recover.structure.chain_writer import ChainWriter
-    from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-    from model_zoo.workbench.recover.structure.recurrent_writer import RecurrentWriter
-    from model_zoo.workbench.recover.structure.transformer_writer import TransformerWriter
-    from model_zoo.workbench.recover.structure.unet_writer import UNetWriter
-
     root, prefix = read_tree(tensors)
     drafts, reasons = [], []
-    families: dict[str, Callable[[TreeNode], FamilyWriter]] = {  # the most particular first
-        "transformer": TransformerWriter,
-        "recurrent": RecurrentWriter,
-        "U-Net": UNetWriter,
-        "chain of layers": ChainWriter,
-    }
-    for name, writer in families.items():
+    for name, writer in _FAMILIES.items():
         try:
             drafts.append(writer(root).draft(prefix))
         except NoDraftError as error:

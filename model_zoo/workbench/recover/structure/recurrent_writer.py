@@ -83,7 +83,6 @@ class RecurrentWriter(FamilyWriter):
         names = " ".join(layer.path.lower() for layer in head)
         if not has_state:
             usual: tuple[str, ...] = ("mean", "sum", "max")
-            self.lines.append("state = None")
         elif "tag" in names or "crf" in names or "token" in names:
             usual = ("all", *_SUMMARIES)
         elif directions == 2:
@@ -92,7 +91,8 @@ class RecurrentWriter(FamilyWriter):
             usual = tuple(s for s in _SUMMARIES if s != "hidden")
         steps = "all steps, one of them, their mean …; hidden: the final states of both directions."
         self.option("summary", usual, f"What the head takes: {steps}")
-        self.lines.append(f"x = summarize(x, state, self.summary, {directions})")
+        more = f", state, {directions}" if has_state else ""
+        self.lines.append(f"x = summarize(x, self.summary{more})")
 
     def _layers(self, layers: list[CheckpointLayer], width: int, activated: bool) -> int:
         """Write linear layers and normalisation one after the other; gives the width behind them.

@@ -271,7 +271,7 @@ class TransformerWriter(FamilyWriter):
             meaning = "What the head takes of the sequence: one position, its mean, or all."
             self.option("pooling", (usual, *_POOLS), meaning)
             self.lines += ["sequence = x"] if pooled else []
-            self.lines.append("x = pool_sequence(x, self.pooling)")
+            self.lines.append("x = summarize(x, self.pooling)")
         chain = [x for x in self.behind if x not in final]
         for number, layer in enumerate(chain):
             self._head_layer(layer, any(other in heads for other in chain[number + 1 :]))

@@ -101,9 +101,9 @@ def make_upsampling(mode: str, dimensions: int) -> nn.Module:
     return nn.Upsample(scale_factor=2, mode=linear, align_corners=mode == "bilinear_aligned")
 ''',
     "summarize": '''
-def summarize(x: Tensor, state: Tensor | tuple[Tensor, Tensor] | None, how: str, directions: int) -> Tensor:
+def summarize(x: Tensor, how: str, state: Tensor | tuple[Tensor, Tensor] | None = None, directions: int = 1) -> Tensor:
     """What a head takes of [batch, steps, width]; "hidden": the final states of all directions, side by side."""
-    if how == "all":
+    if how in ("all", "none"):
         return x
     if how == "hidden":
         hidden = state[0] if isinstance(state, tuple) else state
@@ -139,12 +139,5 @@ def sinusoid(length: int, width: int) -> Tensor:
     """Fixed sine and cosine positions: [length, width]."""
     angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width]
-''',
-    "pool_sequence": '''
-def pool_sequence(x: Tensor, how: str) -> Tensor:
-    """One vector from a sequence [batch, length, width]: "first", "mean", "last", "max"; "none" leaves it."""
-    if how == "none":
-        return x
-    return {"first": x[:, 0], "last": x[:, -1], "mean": x.mean(1), "max": x.amax(1)}[how]
 ''',
 }

@@ -13,11 +13,11 @@ from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.passes import apply_passes
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
 from model_zoo.utils.numerics import sqnr_db
 from tests.toolchains.builds import compile_qnn
+from tests.toolchains.local.conftest import apply_passes
 
 _PASS = "matmul_add_to_gemm"
 _SAMPLES = [{"x": np.random.default_rng(seed).normal(size=(1, 20, 32)).astype(np.float32)} for seed in range(8)]

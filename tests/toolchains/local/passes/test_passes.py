@@ -15,11 +15,11 @@ from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.passes import apply_passes
 from model_zoo.toolchains.local.quantize import prepare_onnx, quantize_onnx
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.numerics import sqnr_db
 from tests.toolchains.builds import QnnBuild, compile_qnn
+from tests.toolchains.local.conftest import apply_passes
 
 needs_qnn = pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
 
@@ -201,7 +201,7 @@ def convnext_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_convnext_head_is_exact(convnext_head: Path, tmp_path: Path) -> None:
     prepared = prepare_onnx(convnext_head, out_dir=tmp_path, stem="head")
-    assert prepared.passes == ("as_strided_to_reshape",)
+    assert prepared.settings["passes"] == ["as_strided_to_reshape"]
     np.testing.assert_array_equal(_run(onnx.load(prepared.file)), _run(onnx.load(convnext_head)))
 
 

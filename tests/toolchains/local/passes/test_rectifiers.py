@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.local.bounds import find_bounds
-from model_zoo.toolchains.local.passes import apply_passes
+from model_zoo.toolchains.local.onnx_graph import find_bounds
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
+from tests.toolchains.local.conftest import apply_passes
 
 _SHAPE = [1, 4, 8, 8]
 
@@ -86,8 +87,8 @@ def test_bounds_go_through_one_rectifier_after_the_other() -> None:
         helper.make_node("Clip", ["c", "low"], ["z"]),
         helper.make_node("Min", ["z", "high"], ["m"]),
     ]
-    bounds = find_bounds(_net(nodes, ("y", "m"), low=-2, high=4))
+    bounds = find_bounds(ir.from_proto(_net(nodes, ("y", "m"), low=-2, high=4)).graph)
     assert bounds == {"r": (0, np.inf), "y": (0, 4), "z": (-2, np.inf), "m": (-2, 4)}
     old = helper.make_node("Clip", ["c"], ["y"], min=-1.0, max=2.0)
     model = helper.make_model(helper.make_graph([old], "net", [], []), opset_imports=[helper.make_opsetid("", 10)])
-    assert find_bounds(model) == {"y": (-1, 2)}
+    assert find_bounds(ir.from_proto(model).graph) == {"y": (-1, 2)}

@@ -22,7 +22,7 @@ from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.local.quantize import Quantized, quantize_onnx
+from model_zoo.toolchains.local.quantize import LoweredOnnx, quantize_onnx
 from tests.toolchains.builds import compile_qnn
 
 
@@ -183,7 +183,7 @@ class Builds:
         self.expected = list(OnnxModel(folder / "net.onnx").run(_FAR))
         self.quantized, self.host, self.npu = cache(self._quantized), cache(self._host), cache(self._npu)
 
-    def _quantized(self, kind: str) -> Quantized:
+    def _quantized(self, kind: str) -> LoweredOnnx:
         choice = {
             "assigned": {"assignment": Assignment(_WIDENED)},
             "outputs in 16 bits": {"outputs_16bit": list(ACTIVATIONS)},
@@ -205,7 +205,7 @@ class Builds:
         build = compile_qnn(
             self.quantized(kind).file,
             chipset=find_chipset(chipset),
-            precision=self.quantized(kind).precision,
+            precision=Precision.W8A8,
             runtime=TargetRuntime.QNN_CONTEXT_BINARY,
             out_dir=self.folder / chipset,
             stem="net",

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.quantize import quantize_onnx
-from model_zoo.toolchains.local.quantize.decoding import decoding
+from model_zoo.toolchains.local.quantize.mixed import decoding
 
 
 @pytest.fixture

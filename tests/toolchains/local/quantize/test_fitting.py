@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model_zoo.toolchains.local.onnx_graph import set_constant
 from model_zoo.toolchains.local.quantize.calibrate import Observed
-from model_zoo.toolchains.local.quantize.linear import Linear, find_linears
+from model_zoo.toolchains.local.quantize.gptq import find_scales, fit
 from model_zoo.toolchains.local.quantize.ranges import CLIPPING, PLAIN, apply_method, choose_method
-from model_zoo.toolchains.local.quantize.rounding import find_scales, fit
 from model_zoo.toolchains.local.quantize.stream import Stream
+from model_zoo.toolchains.local.quantize.weight_fitting import LinearLayer, find_linears
 from model_zoo.utils.numerics import sqnr_db
 
 
@@ -37,8 +39,8 @@ def test_fitted_weights_beat_the_nearest(groups: int, channels: int) -> None:
     fitted = fit(weight, x[..., :600], np.zeros((groups, channels, 600), np.float32), scales, 4)
     assert set(np.unique(fitted)) <= set(range(-8, 8))
     nearest = np.clip(np.rint(weight / scales), -8, 7)
-    held_back = x[..., 600:]
-    scores = [sqnr_db(weight @ held_back, q * scales @ held_back) for q in (nearest, fitted)]
+    holdout = x[..., 600:]
+    scores = [sqnr_db(weight @ holdout, q * scales @ holdout) for q in (nearest, fitted)]
     assert scores[1] > scores[0] + 1.0
 
 
@@ -47,7 +49,7 @@ def test_weights_are_fitted_in_chunks_too(monkeypatch: pytest.MonkeyPatch) -> No
     x = (draw.normal(size=(1, 64, 8)) @ draw.normal(size=(1, 8, 600))).astype(np.float32)
     weight, residual = draw.normal(size=(1, 5, 64)).astype(np.float32), np.zeros((1, 5, 600), np.float32)
     scales = find_scales(weight, np.square(x).mean(axis=2), 4)
-    monkeypatch.setattr("model_zoo.toolchains.local.quantize.rounding._CHUNK", 24)
+    monkeypatch.setattr("model_zoo.toolchains.local.quantize.gptq._CHUNK", 24)
     fitted = fit(weight, x, residual, scales, 4)
     nearest = np.clip(np.rint(weight / scales), -8, 7)
     assert sqnr_db(weight @ x, fitted * scales @ x) > sqnr_db(weight @ x, nearest * scales @ x) + 3.0
@@ -65,8 +67,9 @@ def test_columns_times_matrix_is_the_convolution(attributes: dict) -> None:
     draw = np.random.default_rng(0)
     x = draw.normal(size=(1, 4, 9, 8)).astype(np.float32)
     weight = draw.normal(size=(8, 4 // attributes["group"], 3, 3)).astype(np.float32)
-    model = _model([helper.make_node("Conv", ["x", "w"], ["y"], "conv", **attributes)], {"w": weight}, [1, 4, 9, 8])
-    (linear,) = find_linears(model)
+    proto = _model([helper.make_node("Conv", ["x", "w"], ["y"], "conv", **attributes)], {"w": weight}, [1, 4, 9, 8])
+    model = ir.from_proto(proto)
+    (linear,) = find_linears(model.graph)
     stream = Stream(model, [{"x": x}])
     stream.advance()
     product = linear.matrix(weight) @ linear.columns(x, weight.shape, 10**6)
@@ -77,7 +80,7 @@ def test_columns_times_matrix_is_the_convolution(attributes: dict) -> None:
 def test_rows_times_matrix_is_the_product() -> None:
     draw = np.random.default_rng(0)
     x, weight = draw.normal(size=(2, 5, 6)).astype(np.float32), draw.normal(size=(6, 3)).astype(np.float32)
-    linear = Linear("node", "MatMul", "x", "w", "", 1, 1, {})
+    linear = LinearLayer(ir.node("MatMul", []), axis=1, groups=1)
     product = (linear.matrix(weight) @ linear.columns(x, weight.shape, 100))[0].T
     np.testing.assert_allclose(product.reshape(2, 5, 3), x @ weight, rtol=1e-5)
     np.testing.assert_array_equal(linear.tensor(linear.matrix(weight), weight.shape), weight)
@@ -91,13 +94,15 @@ def test_stream_keeps_what_is_still_needed_and_takes_late_changes() -> None:
         helper.make_node("MatMul", ["a", "w"], ["c"], "right"),
         helper.make_node("Add", ["b", "c"], ["y"], "sum"),
     ]
-    model = _model(nodes, {"v": np.eye(3, dtype=np.float32), "w": np.eye(3, dtype=np.float32)}, [2, 3])
+    weights = {name: np.eye(3, dtype=np.float32) for name in "vw"}
+    model = ir.from_proto(_model(nodes, weights, [2, 3]))
+    node = {node.name: node for node in model.graph}
     x = np.array([[1, -2, 3], [4, 5, -6]], np.float32)
     stream = Stream(model, [{"x": x}, {"x": 2 * x}])
-    stream.advance("right")
+    stream.advance(node["right"])
     assert [set(values) for values in stream.values] == [{"a"}, {"a"}]
-    stream.advance("left")
-    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(3 * np.eye(3, dtype=np.float32), "v"))
+    stream.advance(node["left"])
+    set_constant(model.graph.initializers["v"], 3 * weights["v"])
     stream.advance()
     assert set(stream.values[0]) == {"y"}
     for factor, values in zip((1, 2), stream.values, strict=True):

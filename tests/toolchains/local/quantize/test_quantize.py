@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -14,7 +15,8 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.local.quantize import Quantized, mixed, prepare_onnx, quantize_onnx, worker
+from model_zoo.toolchains.local.quantize import LoweredOnnx, mixed, prepare_onnx, quantize_onnx
+from model_zoo.toolchains.local.quantize.qdq import raise_opset
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import Limits
 from model_zoo.utils.numerics import sqnr_db
@@ -103,7 +105,7 @@ def _outputs(file: Path, samples: Sequence[Arrays]) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def quantized(net: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Precision, Quantized]:
+def quantized(net: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Precision, LoweredOnnx]:
     return {
         precision: quantize_onnx(
             net, precision=precision, calibration=_samples(4), out_dir=tmp_path_factory.mktemp(precision), stem="net"
@@ -114,7 +116,7 @@ def quantized(net: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Preci
 
 @pytest.mark.parametrize("precision", list(_FLOORS_DB))
 def test_precision_has_its_types_and_little_error(
-    precision: Precision, quantized: dict[Precision, Quantized], net: Path
+    precision: Precision, quantized: dict[Precision, LoweredOnnx], net: Path
 ) -> None:
     result = quantized[precision]
     assert [path.name for path in result.file.parent.iterdir()] == ["net.onnx"]
@@ -172,9 +174,9 @@ def test_operators_are_those_of_onnx(precision: Precision, opset: int, tmp_path:
 def test_operators_that_another_opset_changed_keep_theirs(tmp_path: Path) -> None:
     weights = {name: np.ones(1, np.float32) for name in ("scale", "bias")}
     nodes = [helper.make_node("GroupNormalization", ["image", "scale", "bias"], ["features"], "norm", num_groups=1)]
-    model = onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights))
-    assert not worker._raise_opset(model, 21) and model.opset_import[0].version == 20
-    assert worker._raise_opset(onnx.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights, 18)), 20)
+    model = ir.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights))
+    assert not raise_opset(model, 21) and model.opset_imports[""] == 20
+    assert raise_opset(ir.load(_save(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], weights, 18)), 20)
 
 
 @pytest.mark.parametrize("precision", [Precision.W8A8, Precision.W8A16])
@@ -208,7 +210,7 @@ def test_layer_of_learned_queries_that_no_sample_reaches(tmp_path: Path) -> None
     assert sqnr_db(_outputs(net, samples), _outputs(made.file, samples)) > 30
 
 
-def test_more_bits_are_more_exact(quantized: dict[Precision, Quantized], net: Path) -> None:
+def test_more_bits_are_more_exact(quantized: dict[Precision, LoweredOnnx], net: Path) -> None:
     expected = _outputs(net, _samples(4))
     order = (Precision.W8A8, Precision.W8A8_MIXED_INT16, Precision.W16A16)
     scores = [sqnr_db(expected, _outputs(quantized[precision].file, _samples(4))) for precision in order]
@@ -216,7 +218,7 @@ def test_more_bits_are_more_exact(quantized: dict[Precision, Quantized], net: Pa
     assert scores[1] > scores[0] + 3.0  # here, 30 % of the activations are most of the error
 
 
-def test_mixed_keeps_its_share_in_16_bits(quantized: dict[Precision, Quantized], net: Path, tmp_path: Path) -> None:
+def test_mixed_keeps_its_share_in_16_bits(quantized: dict[Precision, LoweredOnnx], net: Path, tmp_path: Path) -> None:
     wide = quantized[Precision.W8A8_MIXED_INT16].settings["activations_16bit"]
     # relu, norm, query, key, value, products, scores, shares, mixture, sum, mean, features
     assert len(wide) == round(0.3 * 12)
@@ -237,7 +239,7 @@ def test_mixed_keeps_its_share_in_16_bits(quantized: dict[Precision, Quantized],
 
 
 def test_assignment_is_followed(net: Path, tmp_path: Path) -> None:
-    def assign(*tensors: str, precision: Precision = Precision.W8A8) -> Quantized:
+    def assign(*tensors: str, precision: Precision = Precision.W8A8) -> LoweredOnnx:
         assignment = Assignment(tensors[:2], tensors[2:])
         return quantize_onnx(
             net, precision=precision, calibration=_samples(2), out_dir=tmp_path, stem="out", assignment=assignment
@@ -379,5 +381,5 @@ def test_files_that_cannot_be_read(net: Path, tmp_path: Path) -> None:
 def test_float_model_that_needs_nothing_is_kept(net: Path, tmp_path: Path) -> None:
     prepared = prepare_onnx(net, out_dir=tmp_path, stem="float")
     assert prepared.file == tmp_path / "float.onnx"
-    assert prepared.passes == ()
+    assert prepared.settings["passes"] == []
     assert prepared.file.read_bytes() == net.read_bytes()

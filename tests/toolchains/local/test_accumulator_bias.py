@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local import qnn
-from model_zoo.toolchains.local.sums import center_sums
-from tests.toolchains.local.conftest import OneLayer
+from model_zoo.toolchains.local.npu_rewrites import center_accumulators
+from tests.toolchains.local.conftest import OneLayer, rewritten
 
 
 @pytest.mark.parametrize("chipset", ["sm8350", "sm8450", "sm8650"])
@@ -31,16 +31,16 @@ def test_the_sums_are_right_on_average(
 
     mended = units()
     assert abs(mended.mean()) < 40 and np.abs(mended).max() < (150 if chipset == "sm8650" else 250)
-    monkeypatch.setattr(qnn, "forms_for", lambda chipset, precision: [])
+    monkeypatch.setattr(qnn, "rewrite_generation", lambda chipset, precision: None)
     plain = units()
-    assert plain.mean() < -90 and np.abs(plain).max() > 250, "this NPU keeps all bits now: sums.py can go"
+    assert plain.mean() < -90 and np.abs(plain).max() > 250, "this NPU keeps all bits now: center_accumulators can go"
 
 
 def test_other_products_are_left_as_they_are(layer: OneLayer) -> None:
     for precision, op in ((Precision.W8A8, "Conv"), (Precision.W8A16, "ConvTranspose")):
         model = onnx.load(layer.quantized(precision, op))
         before = model.SerializeToString()
-        assert center_sums(model, toward_zero=True) == 0 and model.SerializeToString() == before
+        assert rewritten(model, center_accumulators) == 0 and model.SerializeToString() == before
 
 
 def _steps_per_unit(file: Path) -> np.ndarray:

@@ -57,7 +57,7 @@ def exact_factors(scales: Values, activation: Values, result: Values) -> Values:
 
     Args:
         scales: Of a weight.
-        activation, result: Scales of what it is multiplied by, and of what that gives.
+        activation, result: Scales of what it is multiplied by, and of the product.
     """
     mantissa, exponent = np.frexp(scales.astype(np.float64) * activation / result)
     factor = np.ldexp(np.rint(mantissa * 2**_FACTOR_BITS), exponent - _FACTOR_BITS)

@@ -7,12 +7,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from model_zoo.targets.hexagon import GENERATIONS
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local import qnn
-from model_zoo.toolchains.local.truncation import SHORTFALL, raise_biases
+from model_zoo.toolchains.local.npu_rewrites import raise_biases
 from tests.toolchains.builds import QnnBuild
-from tests.toolchains.local.conftest import OneLayer
+from tests.toolchains.local.conftest import OneLayer, rewritten
+
+_BIAS = GENERATIONS[68].rounding_bias
 
 
 @pytest.mark.parametrize(("op", "biased"), [("Conv", True), ("ConvTranspose", False)])
@@ -23,11 +26,11 @@ def test_v68_no_longer_falls_short(op: str, biased: bool, layer: OneLayer, monke
         return -float(np.nanmean(layer.errors(file, build)))
 
     build = layer.compiled(file, "sm8350")
-    assert build.settings["raised_biases"] == "1" and abs(shortfall(build)) < SHORTFALL / 2
+    assert build.settings["raised_biases"] == "1" and abs(shortfall(build)) < _BIAS / 2
     newer = layer.compiled(file, "sm8650")
-    assert "raised_biases" not in newer.settings and abs(shortfall(newer)) < SHORTFALL / 4
-    monkeypatch.setattr(qnn, "forms_for", lambda chipset, precision: [])
-    assert shortfall(layer.compiled(file, "sm8350")) > SHORTFALL / 2, "v68 rounds now: truncation.py can go"
+    assert "raised_biases" not in newer.settings and abs(shortfall(newer)) < _BIAS / 4
+    monkeypatch.setattr(qnn, "rewrite_generation", lambda chipset, precision: None)
+    assert shortfall(layer.compiled(file, "sm8350")) > _BIAS / 2, "v68 rounds now: raise_biases can go"
 
 
 def test_what_the_device_compiles_itself_is_left_as_it_is(layer: OneLayer) -> None:
@@ -38,14 +41,14 @@ def test_what_the_device_compiles_itself_is_left_as_it_is(layer: OneLayer) -> No
 def test_products_of_16_bits_are_left_as_they_are(layer: OneLayer) -> None:
     model = onnx.load(layer.quantized(Precision.W8A16))
     before = model.SerializeToString()
-    assert raise_biases(model) == 0 and model.SerializeToString() == before
+    assert rewritten(model, raise_biases, 68) == 0 and model.SerializeToString() == before
 
 
 def test_each_channel_gets_the_same_height(layer: OneLayer) -> None:
     model = onnx.load(layer.quantized(Precision.W8A8))
-    height = SHORTFALL * numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "y_scale"))
+    height = _BIAS * numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "y_scale"))
     before = _biases(model)
-    assert raise_biases(model) == 1
+    assert rewritten(model, raise_biases, 68) == 1
     assert np.allclose(_biases(model) - before, height, rtol=0.05)
 
 

@@ -15,9 +15,9 @@ from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.passes import apply_passes
 from model_zoo.utils.numerics import sqnr_db
 from tests.toolchains.builds import compile_qnn
+from tests.toolchains.local.conftest import apply_passes
 
 needs_qnn = pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
 

@@ -14,11 +14,12 @@ from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.local.npu_rewrites import sign_second_factors
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
-from model_zoo.toolchains.local.signed_factors import sign_second_factors
 from model_zoo.utils.numerics import sqnr_db
 from tests.toolchains.builds import QnnBuild, compile_qnn
+from tests.toolchains.local.conftest import rewritten
 
 _SHAPES = {"a": [1, 4, 64, 96], "b": [1, 4, 96, 32]}
 _SAMPLE: Arrays = {
@@ -64,7 +65,7 @@ def test_the_numbers_stay_and_a_factor_is_converted_once(product: Path) -> None:
     model = onnx.load(_quantized(product, Precision.W8A16))
     before = cpu_session(model).run(["y", "z"], _SAMPLE)
     nodes = len(model.graph.node)
-    assert sign_second_factors(model) == 2 and len(model.graph.node) == nodes + 2
+    assert rewritten(model, sign_second_factors) == 2 and len(model.graph.node) == nodes + 2
     onnx.checker.check_model(model, full_check=True)
     after = cpu_session(model).run(["y", "z"], _SAMPLE)
     assert all(sqnr_db(*pair) > 75 for pair in zip(before, after, strict=True))
@@ -73,7 +74,7 @@ def test_the_numbers_stay_and_a_factor_is_converted_once(product: Path) -> None:
 def test_8_bits_are_left_as_they_are(product: Path) -> None:
     model = onnx.load(_quantized(product, Precision.W8A8))
     before = model.SerializeToString()
-    assert sign_second_factors(model) == 0 and model.SerializeToString() == before
+    assert rewritten(model, sign_second_factors) == 0 and model.SerializeToString() == before
 
 
 @pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
@@ -89,6 +90,6 @@ def test_all_bits_count_on_the_npu(product: Path, monkeypatch: pytest.MonkeyPatc
 
     signed = True
     assert found("sm8650") > 70 and found("sm8350") > 45
-    monkeypatch.setattr(qnn, "forms_for", lambda chipset, precision: [])
+    monkeypatch.setattr(qnn, "rewrite_generation", lambda chipset, precision: None)
     signed = False
-    assert found("sm8650") < 55, "this NPU takes unsigned factors in 16 bits now: signed_factors.py can go"
+    assert found("sm8650") < 55, "this NPU takes unsigned factors in 16 bits now: sign_second_factors can go"

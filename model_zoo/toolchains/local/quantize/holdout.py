@@ -1,4 +1,4 @@
-"""Choices are kept only where the outputs on samples held back for it come nearer to the float model's."""
+"""How near a quantized model is to the float model, on samples that nothing was chosen on."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from model_zoo.toolchains.local.quantize.calibrate import cpu_session
 if TYPE_CHECKING:
     import onnx
 
-#: Of fewer samples none is held back: ranges suffer more from that than the judgement gains.
+#: Of fewer samples none is held out: ranges suffer more from that than the figure gains.
 _ENOUGH = 8
-#: Most samples that are held back.
+#: Most samples that are held out.
 _MOST = 8
-#: A smaller gain on a few samples may be chance.
-WORTH_DB = 0.3
 
 
-def held_back(count: int) -> int:
-    """How many of the last samples are kept to judge by: a quarter, or none; then all are judged on."""
+def holdout_size(count: int) -> int:
+    """How many of the last samples nothing is chosen on: a quarter, or none; then all are measured on."""
     return min(count // 4, _MOST) if count >= _ENOUGH else 0
 
 
-class Judge:
+class Holdout:
     """Measures how near a model's float outputs are to the float model's.
 
     Args:
@@ -36,7 +34,7 @@ class Judge:
     def __init__(self, model: onnx.ModelProto, samples: Sequence[Arrays]) -> None:
         from onnx import TensorProto
 
-        self._samples = samples
+        self.samples = samples
         outputs = enumerate(model.graph.output)
         self._floats = [index for index, each in outputs if each.type.tensor_type.elem_type == TensorProto.FLOAT]
         self._expected = list(self._run(model))
@@ -54,6 +52,6 @@ class Judge:
 
     def _run(self, model: onnx.ModelProto) -> Iterator[list[np.ndarray]]:
         session = cpu_session(model)
-        for sample in self._samples:
+        for sample in self.samples:
             results = session.run(None, sample)
             yield [results[index] for index in self._floats]

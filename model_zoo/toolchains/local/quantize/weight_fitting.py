@@ -1,0 +1,202 @@
+"""Choose a quantized model's weights layer by layer, each on inputs that carry the quantization before it.
+
+Behind 16-bit activations a weight first moves to where its float output would be the float model's. Behind 8-bit ones
+it would shrink against their noise, which costs more where later layers average that noise away. Then it is rounded so
+that the output changes least (`gptq.py`), and the bias takes up the change of the mean. Behind 16-bit activations its
+scales are such that every NPU multiplies exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model_zoo.base.spec import Arrays
+from model_zoo.toolchains.local.onnx_graph import (
+    constant,
+    dequantized,
+    elements,
+    quantize_behind,
+    quantized,
+    set_constant,
+)
+from model_zoo.toolchains.local.quantize.calibrate import Values
+from model_zoo.toolchains.local.quantize.gptq import exact_factors, find_scales, fit
+from model_zoo.toolchains.local.quantize.stream import Stream
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+#: Output positions of all samples together that a layer is fitted on.
+_POSITIONS = 4096
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """A Conv, Gemm or MatMul of an activation with a constant weight, as one weight matrix for each group of channels.
+
+    Args:
+        axis: Axis of the weight's output channels.
+        groups: Groups of channels that see each other only.
+    """
+
+    node: ir.Node
+    axis: int
+    groups: int
+
+    def matrix(self, weight: Values) -> Values:
+        """The weight as [G, M, K]."""
+        inputs = weight.size // weight.shape[self.axis]
+        return np.ascontiguousarray(np.moveaxis(weight, self.axis, 0)).reshape(self.groups, -1, inputs)
+
+    def tensor(self, matrix: Values, shape: tuple[int, ...]) -> Values:
+        """The weight back in its own shape."""
+        moved = (shape[self.axis], *(size for axis, size in enumerate(shape) if axis != self.axis))
+        return np.ascontiguousarray(np.moveaxis(matrix.reshape(moved), 0, self.axis))
+
+    def columns(self, x: Values, shape: tuple[int, ...], keep: int) -> Values:
+        """What the weight is multiplied by at `keep` output positions spread evenly, as [G, K, P].
+
+        Args:
+            x: The activation.
+            shape: Of the weight.
+            keep: Largest P.
+        """
+        if self.node.op_type != "Conv":
+            rows = np.asarray(x, np.float32).reshape(-1, x.shape[-1])
+            return np.ascontiguousarray(rows[_spread(len(rows), keep)].T)[None]
+        rank, ints = len(shape) - 2, self.node.attributes.get_ints
+        strides, dilations = (ints(name, [1] * rank) for name in ("strides", "dilations"))
+        pads = ints("pads", [0] * 2 * rank)
+        padded = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)]).swapaxes(0, 1)
+        kernel = shape[2:]
+        sizes = [
+            (padded.shape[axis + 2] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis] + 1
+            for axis in range(rank)
+        ]
+        images = x.shape[0]
+        image, *at = np.unravel_index(_spread(images * int(np.prod(sizes)), keep), (images, *sizes))
+        taps = np.empty((x.shape[1], int(np.prod(kernel)), len(image)), np.float32)
+        for index, offset in enumerate(np.ndindex(*kernel)):
+            where = tuple(at[d] * strides[d] + offset[d] * dilations[d] for d in range(rank))
+            taps[:, index] = padded[(slice(None), image, *where)]
+        return taps.reshape(self.groups, -1, len(image))
+
+
+def find_linears(graph: ir.Graph) -> list[LinearLayer]:
+    """The layers of a model in graph order, save those without a name of their own or a weight of their own."""
+    names = Counter(node.name for node in graph)
+    layers = []
+    for node in graph:
+        if node.op_type not in ("Conv", "Gemm", "MatMul") or not node.name or names[node.name] != 1:
+            continue
+        weight, attributes = node.inputs[1], node.attributes
+        own = all(
+            value is None or (constant(value) is not None and len(value.uses()) == 1) for value in node.inputs[1:]
+        )
+        plain = attributes.get_string("auto_pad", "NOTSET") == "NOTSET" and not attributes.get_int("transA")
+        scaled = any(attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+        if (
+            weight is None
+            or not own
+            or not plain
+            or scaled
+            or (node.op_type == "MatMul" and len(weight.shape or ()) != 2)
+        ):
+            continue
+        axis = 0 if node.op_type == "Conv" or attributes.get_int("transB") else 1
+        layers.append(LinearLayer(node, axis, attributes.get_int("group", 1)))
+    return layers
+
+
+def fit_weights(
+    model: onnx.ModelProto, quantized: onnx.ModelProto, samples: Sequence[Arrays]
+) -> onnx.ModelProto | None:
+    """Choose other integers, scales and biases for a quantized model's 4-bit and 8-bit weights.
+
+    The largest live arrays are the samples' tensors between two layers, in both models, and one layer's inputs at
+    `_POSITIONS` positions.
+
+    Args:
+        model: The float model.
+        quantized: The same in QDQ form, its nodes of the same names.
+
+    Returns:
+        A copy of the quantized model, or None if it has no such weight.
+    """
+    import onnx_ir as ir
+
+    floats, result = ir.from_proto(model), ir.from_proto(quantized)
+    streams = Stream(floats, samples), Stream(result, samples)
+    nodes, fitted = {node.name: node for node in result.graph}, False
+    for linear in find_linears(floats.graph):
+        x, node = linear.node.inputs[0], nodes.get(linear.node.name)
+        if x is None or node is None or streams[0].is_constant(x):
+            continue
+        tensors = [dequantized(value) for value in node.inputs]
+        weight = tensors[1].integers if tensors[1] is not None else None
+        if None in tensors or weight is None or weight.dtype.name not in ("int4", "int8"):
+            continue
+        streams[0].advance(linear.node)
+        streams[1].advance(node)
+        _fit(linear, node, *_inputs(linear, streams[0].values_of(x), streams[1].values_of(node.inputs[0])))
+        fitted = True
+    return ir.to_proto(result) if fitted else None
+
+
+def _inputs(linear: LinearLayer, wanted: Sequence[Values], actual: Sequence[Values]) -> tuple[Values, Values]:
+    """What a layer gets in the quantized model, and what the float model's layer gives beyond the weight times it."""
+    tensor = elements(linear.node.inputs[1])
+    weight, keep = linear.matrix(tensor), math.ceil(_POSITIONS / len(actual))
+    columns = [linear.columns(x, tensor.shape, keep) for x in actual]
+    floats = (linear.columns(x, tensor.shape, keep) for x in wanted)
+    residual = [weight @ (x - column) for x, column in zip(floats, columns, strict=True)]
+    return np.concatenate(columns, axis=2), np.concatenate(residual, axis=2)
+
+
+def _fit(linear: LinearLayer, node: ir.Node, x: Values, residual: Values) -> None:
+    """Fit a layer's weight to its inputs, and write it into the quantized model's node."""
+    activation, quantized_weight, *biases = filter(None, map(dequantized, node.inputs))
+    tensor, scale = elements(linear.node.inputs[1]), quantized_weight.scale
+    weight, bits = linear.matrix(tensor), 4 if quantized_weight.zero.dtype.name == "int4" else 8
+    mean, shift = np.zeros_like(x[:, :, :1]), np.zeros_like(residual[:, :, :1])
+    if biases:
+        mean, shift = x.mean(axis=2, keepdims=True), residual.mean(axis=2, keepdims=True)
+        x -= mean
+        residual -= shift
+    if activation.bits == 8:
+        residual[:] = 0
+    scales = _scales(weight, np.square(x).mean(axis=2), bits, per_channel=scale.ndim > 0)
+    result = quantized(quantize_behind(node.outputs[0]))
+    if result is not None and activation.bits == 16:
+        scales = exact_factors(scales, activation.scale, result.scale)
+    fitted = fit(weight, x, residual, scales, bits)
+    scale = scales.reshape(-1)[: scale.size]
+    quantized_weight.replace(linear.tensor(fitted, tensor.shape), scale)
+    set_constant(quantized_weight.node.inputs[2], np.zeros_like(quantized_weight.zero))
+    for bias in biases:
+        offsets = elements(linear.node.inputs[2]) + (shift + (weight - fitted * scales) @ mean).reshape(-1)
+        limits, bias_scale = np.iinfo(np.int32), activation.scale * scale
+        integers = np.clip(np.rint(offsets.astype(np.float64) / bias_scale), limits.min, limits.max)
+        bias.replace(integers, bias_scale)
+
+
+def _scales(weight: Values, importance: Values, bits: int, *, per_channel: bool) -> Values:
+    if per_channel:
+        return find_scales(weight, importance, bits)
+    spread = np.broadcast_to(importance[:, None], weight.shape)
+    one = find_scales(weight.reshape(1, 1, -1), spread.reshape(1, -1), bits)
+    return np.broadcast_to(one, (*weight.shape[:2], 1))
+
+
+def _spread(count: int, keep: int) -> np.ndarray:
+    """At most `keep` indices below `count`, the same ones each time."""
+    if count <= keep:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, keep, replace=False))

@@ -1,0 +1,40 @@
+"""What the toolchain says of a compiled file becomes a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model_zoo.targets.chipset import find_chipset
+from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest
+from model_zoo.workbench.discover import npu_placement
+from model_zoo.workbench.discover.verdict import Reason
+
+
+class CountingToolchain:
+    """Takes all but one node of every file, or all of them."""
+
+    def __init__(self, whole: bool) -> None:
+        self.whole = whole
+
+    def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
+        assert request.source.is_file()
+        return Lowered("lowered.onnx", {}, 0)
+
+    def compile(self, request: CompileRequest, out_dir: Path) -> tuple[Compiled, None]:
+        assert request.lowered == out_dir / "lowered.onnx" and not request.samples
+        fallbacks = () if self.whole else (("det_1", "Det", "not supported"),)
+        return Compiled(("x.onnx",), npu_nodes=3 if self.whole else 2, nodes=3, fallbacks=fallbacks), None
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_nodes_that_the_npu_does_not_take_fail_the_stage(
+    whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(npu_placement, "toolchain", lambda: CountingToolchain(whole))
+    (tmp_path / "model.onnx").touch()
+    verdict = npu_placement.check_placement(tmp_path / "model.onnx", find_chipset("sm8650"))
+    assert verdict.reason is (None if whole else Reason.FALLBACK)
+    assert verdict.message == ("" if whole else "1 of 3 nodes do not run on the NPU: Det: not supported")
+    assert verdict.facts["nodes"] == 3 and len(verdict.facts["fallbacks"]) == (0 if whole else 1)
