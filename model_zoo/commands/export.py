@@ -15,7 +15,7 @@ from model_zoo.pipeline.export import run_plan
 from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import make_plan
 from model_zoo.pipeline.result import ExportResult
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import console, print_error, print_json, spinner, stage_progress
 
 
@@ -46,7 +46,7 @@ def _export(model_id: str, argv: list[str]) -> int:
     args, options = request.args, request.options
     with open_cache(options.use_cache) as cache:
         with spinner("loading the model"):
-            plan = make_plan(request.source, options, LocalToolchain(), cache)
+            plan = make_plan(request.source, options, find_toolchain(options.toolchain), cache)
         print_plan(plan, console(stderr=args.json or args.skip_summary))
         check_output(plan)
         if args.dry_run:
@@ -73,7 +73,8 @@ def _next_commands(model_id: str, result: ExportResult) -> list[str]:
     """What people do next: see it work, and score it."""
     file = next((c.file for t in result.targets for c in t.components if t.folder and c.file), None)
     commands = []
-    if file is not None and file.suffix != ".dlc":
+    support = result.plan.support
+    if file is not None and (support.emulated or not support.needs_chipset):
         commands.append(f"python -m model_zoo.models.{model_id}.demo --compiled {file}")
     if (model_folder(model_id) / "evaluate.py").exists():
         commands.append(f"python -m model_zoo.models.{model_id}.evaluate --help")

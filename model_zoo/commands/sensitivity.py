@@ -12,7 +12,7 @@ from model_zoo.commands.tables import print_plan
 from model_zoo.pipeline.evaluation_page import layer_chart, sensitivity_chart
 from model_zoo.pipeline.layers import Inspection, inspect_layers
 from model_zoo.pipeline.options import BuildOptions
-from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.console import console, print_json, stage_progress, table
 from model_zoo.utils.files import atomic_write, check_writable
 

@@ -12,7 +12,7 @@ from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.search import Search
-from model_zoo.pipeline.verify import Parity
+from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.console import console, marked, table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def print_plan(plan: Plan, target: Console | None = None) -> None:
     rows = [["model", plan.source.name + _arguments(plan)]]
     for name, facts in plan.facts.items():
         prefix = f"{name}: " if len(plan.facts) > 1 else ""
-        last = facts.channel_last_inputs if plan.runtime.channel_last else ()
+        last = facts.channel_last_inputs if plan.support.layout != "torch" else ()
         takes = ", ".join(
             f"{n} {t.dtype}{list(t.shape)}{', channel-last in the file' if n in last else ''}"
             for n, t in facts.inputs.items()
@@ -70,11 +70,12 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
     quantized = result.plan.precision.is_quantized
     built = [(t, component) for t in result.targets for component in t.components if t.error is None]
     for start in range(0, len(built), _TARGETS_ABREAST):
-        facts = [_facts(target, component) for target, component in built[start : start + _TARGETS_ABREAST]]
+        facts = [_facts(result.plan, *each) for each in built[start : start + _TARGETS_ABREAST]]
         names = list(dict.fromkeys(name for fact in facts for name in fact))
         rows = [[name, *(fact.get(name, "-") for fact in facts)] for name in names[1:]]
         shown.print(table("Result", ["file", *(fact["file"] for fact in facts)], rows))
-    if not quantized and any(c.parity and c.parity[0].npu is not None for t in result.targets for c in t.components):
+    emulated = any(c.parity and c.parity[0].emulator for t in result.targets for c in t.components)
+    if emulated and not quantized:
         shown.print("  float runs in half precision on the NPU; the host CPU column is single precision")
     for note in dict.fromkeys(n for t in result.targets for c in t.components for n in c.notes):
         shown.print(marked("!", "yellow", f" {note}"))
@@ -133,13 +134,13 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:.3g} MB"
 
 
-def _facts(target: TargetResult, component: ComponentResult) -> dict[str, str]:
+def _facts(plan: Plan, target: TargetResult, component: ComponentResult) -> dict[str, str]:
     """One column of the result table."""
     compiled = component.compiled
     facts = {
         "file": component.file.name if component.file else f"{component.name}: not compiled",
         "size": f"{component.size_bytes / 1e6:.2f} MB" if component.file else "-",
-        "read-back target": _readback(target, component),
+        "read-back target": _readback(plan, target, component),
         "nodes on the NPU / in all": "not checked",
     }
     if scores := component.settings.get("range_scores_db"):
@@ -152,36 +153,37 @@ def _facts(target: TargetResult, component: ComponentResult) -> dict[str, str]:
     for parity in component.parity:
         suffix = f", {parity.output}" if len(component.parity) > 1 else ""
         kind = "SQNR against torch" if parity.unit == "dB" else "equal to torch"
-        facts[f"{kind}{suffix}: host CPU"] = _parity(parity, parity.host)
-        facts[f"{kind}{suffix}: NPU emulator"] = _parity(parity, parity.npu)
+        facts[f"{kind}{suffix}: host CPU"] = str(parity.host)
+        facts[f"{kind}{suffix}: NPU emulator"] = str(parity.emulator or "not run")
     if not component.parity:
         facts["against torch"] = "not run"
-    for place, score in component.scores.items():
-        facts[f"{score.name}: {place}"] = f"{_score(score)} of {score.samples}"
-    if latency := component.host_latency:
-        percentiles = f"{latency['p50_ms']:.2f} / {latency['p90_ms']:.2f} / {latency['p99_ms']:.2f} ms"
-        facts["host CPU time p50 / p90 / p99"] = percentiles
-    return facts
+    for where, score in component.scores.items():
+        facts[f"{score.name}: {where}"] = f"{_score(score)} of {score.samples}"
+    return facts | _measured(component.measurements)
 
 
-def _readback(target: TargetResult, component: ComponentResult) -> str:
+def _measured(measurements: Sequence[Measurement]) -> dict[str, str]:
+    """Rows of what was measured; the latencies of one place share a row. --json has the name of the CPU too."""
+    rows: dict[str, str] = {}
+    for where in dict.fromkeys(each.where for each in measurements):
+        short, here = where.partition(" (")[0], [each for each in measurements if each.where == where]
+        if times := [each for each in here if each.name.startswith("latency ")]:
+            title = f"{short} time {' / '.join(each.name.removeprefix('latency ') for each in times)}"
+            rows[title] = f"{' / '.join(f'{each.value:.2f}' for each in times)} {times[0].unit}"
+        rows |= {f"{each.name}: {short}": str(each) for each in here if each not in times}
+    return rows
+
+
+def _readback(plan: Plan, target: TargetResult, component: ComponentResult) -> str:
     compiled, chipset = component.compiled, target.chipset
     if compiled is None or chipset is None or component.file is None:
         return "-"
-    if component.file.suffix not in (".bin", ".dlc") and len(compiled.files) == 1:
+    if not plan.support.needs_chipset:
         return "none: made for no one chipset"
     name = chipset.name.removeprefix("qualcomm-")
     if compiled.readback:
-        return f"{name}\n(soc_model {compiled.readback['soc_model']}, v{compiled.readback['htp']})"
+        return f"{name}\n(soc_model {compiled.readback.soc_model}, v{compiled.readback.htp})"
     return f"{name}\n(not read back here)"
-
-
-def _parity(parity: Parity, value: float | None) -> str:
-    if value is None:
-        return "not run"
-    if parity.unit != "dB":
-        return f"{value:.1%}"
-    return "identical" if value == float("inf") else f"{value:.1f} dB"
 
 
 def _score(score: Score) -> str:

@@ -15,7 +15,7 @@ from model_zoo.pipeline.result import ExportFailedError, ExportResult
 from model_zoo.pipeline.stages import Reporter, silent
 from model_zoo.sources.base import Source
 from model_zoo.sources.zoo import ZooSource
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.arguments import checked
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def export(model: str | Model | torch.nn.Module | Source, arguments: ExportArgum
     """
     source = _source(model, arguments)
     with open_cache(arguments.use_cache) as cache:
-        plan = make_plan(source, arguments, LocalToolchain(), cache)
+        plan = make_plan(source, arguments, find_toolchain(arguments.toolchain), cache)
         result = run_plan(plan, arguments, cache, arguments.report)
     if result.errors:
         raise ExportFailedError(result)

@@ -26,7 +26,7 @@ from model_zoo.pipeline.search import Candidate, Cost, Search, SearchPlan
 from model_zoo.pipeline.selection import Selection, select_samples
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError
 
 #: Bisection ends when what is left to save is less than this share of the w8a8 build's bytes.
@@ -134,7 +134,7 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
     if shortest(spent, keeps, share) is None:
         best = min(tried.values(), key=lambda candidate: candidate.drop)
         raise ModelZooError(
-            f"{build.stem}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
+            f"{build.component}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
             f"best of {len(tried)}, {best.cost.total / 1e6:.3g} MB, loses {best.drop:.3g} {metric.unit} "
             f"({best.score.value:.4g} against {torch.value:.4g} on {planned.samples} calibration samples)",
             f'allow more with max_drop={best.drop:.3g}, calibrate on other samples, or use precision="float"',
@@ -171,5 +171,5 @@ def _score(build: ComponentBuild, selection: Selection, backend: Backend, title:
 
     made = build.lowered().files if backend is Backend.CPU else None
     versions = build.toolchain.versions(build.runtime)
-    key = [build.source.key, build.stem, build.facts.evaluator, made, selection.whole.fingerprint, versions]
+    key = [build.source.key, build.component, build.facts.evaluator, made, selection.whole.fingerprint, versions]
     return Score.from_json(build.stage(title, "search", key, make, *runs.code(backend)).value)

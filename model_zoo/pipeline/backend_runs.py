@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -21,13 +21,15 @@ from model_zoo.pipeline.emulation import EmulatorPool
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.selection import Selection
 from model_zoo.pipeline.stages import ComponentBuild
-from model_zoo.runtimes.base import HostModel, TimedRun
+from model_zoo.runtimes.base import HostModel, TimedOutputs
 from model_zoo.targets.chipset import Chipset
-from model_zoo.toolchains.base import Compiled
+from model_zoo.toolchains.base import Compiled, Emulates
 from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.jobs import kill_children
 from model_zoo.utils.layout import channels_first, channels_last
 
+#: Runs samples in torch's layout.
+TimedRun = Callable[[Sequence[Arrays]], TimedOutputs]
 #: Begins to count samples under a title; the function it gives takes how many more are done.
 Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -101,7 +103,9 @@ class BackendRuns:
     def emulators(self, workers: int) -> Iterator[TimedRun]:
         """Run samples in torch's layout on the emulator; may be called from as many threads."""
         build, file = self.build, self._compiled_file
-        with EmulatorPool(build.toolchain.load_emulator(file), workers) as pool:
+        toolchain = build.toolchain
+        assert isinstance(toolchain, Emulates)  # `check_backends` asked
+        with EmulatorPool(lambda: toolchain.load_emulator(file), workers) as pool:
             yield lambda inputs: self._in_torch_layout(inputs, pool.run)
 
     def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
@@ -110,7 +114,7 @@ class BackendRuns:
 
     def host_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
         """What the lowered file gives on this machine's CPU, in the layout of torch."""
-        return self._in_torch_layout(inputs, lambda fed: (self._host.run(fed), 0.0))[0]
+        return self._on_host(inputs).outputs
 
     def bytes_per_sample(self) -> int:
         """Of inputs and outputs."""
@@ -126,17 +130,17 @@ class BackendRuns:
         def make(folder: Path) -> dict[str, Any]:
             loaded = self._load(chunk)
             if backend is Backend.TORCH and loaded.torch is not None:
-                outputs, seconds = loaded.torch, loaded.torch_seconds
+                timed = TimedOutputs(loaded.torch, loaded.torch_seconds)
             else:
-                outputs, seconds = run(loaded.inputs)
+                timed = run(loaded.inputs)
             evaluator = self.build.new_evaluator()
-            for output, batch in zip(outputs, loaded.targets, strict=True):
+            for output, batch in zip(timed.outputs, loaded.targets, strict=True):
                 evaluator.add(output, batch)
             np.savez(folder / "state.npz", **evaluator.state())  # type: ignore[arg-type]
             if backend is not Backend.TORCH and loaded.torch is not None:
-                same = [evaluator.agreement(*both) for both in zip(outputs, loaded.torch, strict=True)]
+                same = [evaluator.agreement(*both) for both in zip(timed.outputs, loaded.torch, strict=True)]
                 np.save(folder / "agreement.npy", np.concatenate(same))
-            return {"samples": len(evaluator), "seconds": seconds, "workers": workers}
+            return {"samples": len(evaluator), "seconds": timed.seconds, "workers": workers}
 
         return self.build.cache.get_or_make("chunk", self.key(backend, chunk), make)
 
@@ -153,18 +157,17 @@ class BackendRuns:
                 self._last = _Loaded(chunk.fingerprint, inputs, targets, outputs, time.perf_counter() - started)
             return self._last
 
-    def _on_host(self, inputs: Sequence[Arrays]) -> tuple[list[Arrays], float]:
-        _, started = self._host, time.perf_counter()  # loading the file is no part of the time
-        return self.host_outputs(inputs), time.perf_counter() - started
+    def _on_host(self, inputs: Sequence[Arrays]) -> TimedOutputs:
+        return self._in_torch_layout(inputs, self._host.run_timed)
 
-    def _in_torch_layout(self, inputs: Sequence[Arrays], run: TimedRun) -> tuple[list[Arrays], float]:
-        outputs, seconds = run([channels_last(sample, self.build.channel_last_inputs) for sample in inputs])
-        return [channels_first(output, self.build.channel_last_outputs) for output in outputs], seconds
+    def _in_torch_layout(self, inputs: Sequence[Arrays], run: TimedRun) -> TimedOutputs:
+        timed = run([channels_last(sample, self.build.channel_last_inputs) for sample in inputs])
+        return replace(timed, outputs=[channels_first(o, self.build.channel_last_outputs) for o in timed.outputs])
 
     @cached_property
     def _host(self) -> HostModel:
         lowered = self.build.lowered()
-        return self.build.toolchain.load_host(lowered.file(lowered.value["file"]))
+        return self.build.toolchain.load(lowered.file(lowered.value["file"]), self.build.runtime)
 
     @cached_property
     def _compiled(self) -> tuple[Compiled, Entry]:
@@ -180,7 +183,7 @@ class BackendRuns:
         build = self.build
         fields = {name: tensor.to_json() for name, tensor in build.facts.inputs.items()}
         versions = installed_versions("torch", "numpy")
-        return [build.source.key, build.stem, fields, build.facts.evaluator, versions]
+        return [build.source.key, build.component, fields, build.facts.evaluator, versions]
 
     def code(self, backend: Backend) -> tuple[str, ...]:
         """The modules that running and scoring samples takes."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import Toolchain
+from model_zoo.toolchains.base import Toolchain, runtimes_with
 from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 
 
@@ -56,9 +56,8 @@ def check_backends(
     if Backend.EMULATOR in backends:
         if chipset is None:
             raise UserError("the NPU emulator needs a chipset", "name one in `chipset`; run `model-zoo chipsets`")
-        if not toolchain.can_emulate(runtime):
-            able = [each for each in TargetRuntime if toolchain.can_emulate(each)]
-            raise UserError(
-                f"nothing here can emulate {runtime}", f'use runtime="{able[0]}", or on="torch,cpu" to do without'
-            )
+        able = runtimes_with(toolchain, lambda support: support.emulated)
+        if runtime not in able:
+            other = f'use runtime="{able[0]}", or on="torch,cpu"' if able else 'use on="torch,cpu"'
+            raise UserError(f"nothing here can emulate {runtime}", f"{other} to do without")
     return backends

@@ -19,8 +19,8 @@ from model_zoo.pipeline.result import ComponentResult
 from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import read_samples
+from model_zoo.sources.base import CAPTURE_PACKAGES
 from model_zoo.targets.chipset import Chipset
-from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import make_folder, write_error
@@ -169,7 +169,7 @@ def _metadata(
         "searches": {name: search.to_json() for name, search in searches.items()},
         "chipset": {"name": chipset.name, "soc_model": chipset.soc_model, "htp": chipset.htp} if chipset else None,
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "tool_versions": {**plan.versions, **installed_versions("torch", "torchvision", "onnx", "onnxscript")},
+        "tool_versions": {**plan.versions, **installed_versions(*CAPTURE_PACKAGES)},
         "calibration": described["calibration"],
         "check": described["check"],
         "warnings": described["warnings"],
@@ -200,8 +200,7 @@ def _interface(build: ComponentBuild) -> dict[str, Any]:
 
 
 def _file_dtype(build: ComponentBuild, array: np.ndarray) -> str:
-    """LiteRT files hold no 64-bit integers: the converter narrows them."""
-    narrowed = build.runtime is TargetRuntime.TFLITE and array.dtype == np.int64
+    narrowed = build.support.narrows_integers and array.dtype == np.int64
     return "int32" if narrowed else str(array.dtype)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from model_zoo.utils.files import cache_root, cleared_work_folders, is_full, make_folder, work_folder, write_error
 from model_zoo.utils.folder_lock import FolderLock, hold, lock_alone
 from model_zoo.utils.hashing import digest, sha256_file
@@ -48,6 +50,10 @@ class Entry:
         return self.folder / name
 
 
+#: Writes files into the empty folder it gets, and returns JSON values or a model of them.
+Make = Callable[[Path], dict[str, Any] | BaseModel]
+
+
 class StageCache:
     """A folder of finished stages, for any number of threads and runs at once.
 
@@ -65,19 +71,23 @@ class StageCache:
             if stage.is_dir():
                 remove_leftovers(stage)
 
-    def get_or_make(self, stage: str, key: list[Any], make: Callable[[Path], dict[str, Any]]) -> Entry:
+    def get_or_make(self, stage: str, key: list[Any], make: Make) -> Entry:
         """Find the entry for a key, or call `make` to fill an empty folder.
 
         Args:
             stage: Name of the stage; part of the key.
             key: JSON values: everything the result depends on, tool versions included.
-            make: Writes files into the folder it gets and gives JSON values.
+            make: Makes what is not there.
         """
         if found := self.find(stage, key):
             return found
         folder = self._folder(stage, key)
         try:
-            entry = self._make(folder, make)
+            make_folder(folder.parent, _ELSEWHERE)
+            with temporary_folder(folder) as temporary:
+                started = time.monotonic()
+                value = make(temporary)
+                entry = self._keep(temporary, folder, value, time.monotonic() - started)
         except OSError as error:
             if not is_full(error) and error.errno not in (errno.EACCES, errno.EROFS):
                 raise
@@ -92,21 +102,18 @@ class StageCache:
     def _folder(self, stage: str, key: list[Any]) -> Path:
         return self.root / stage / digest(stage, *key)
 
-    def _make(self, folder: Path, make: Callable[[Path], dict[str, Any]]) -> Entry:
-        make_folder(folder.parent, _ELSEWHERE)
-        with temporary_folder(folder) as temporary:
-            started = time.monotonic()
-            value = make(temporary)
-            seconds = time.monotonic() - started
-            files = {path.name: sha256_file(path) for path in sorted(temporary.iterdir())}
-            value = json.loads(json.dumps(value))  # as it will be read back
-            record = {"value": value, "value_digest": digest(value), "seconds": seconds, "files": files}
-            (temporary / _RECORD).write_text(json.dumps(record), encoding="utf-8")
-            with lock_alone(folder.parent):
-                if found := self._read(folder):  # another run or thread was first, and may be reading it
-                    return found
-                replace_folder(temporary, folder)
-                return Entry(folder, value, seconds, cached=False, files=files, lock=hold(folder))
+    def _keep(self, temporary: Path, folder: Path, made: dict[str, Any] | BaseModel, seconds: float) -> Entry:
+        """Put what was made in its place; what another run or thread made first, and may be reading, stays."""
+        files = {path.name: sha256_file(path) for path in sorted(temporary.iterdir())}
+        text = made.model_dump_json() if isinstance(made, BaseModel) else json.dumps(made)
+        value = json.loads(text)  # as it will be read back
+        record = {"value": value, "value_digest": digest(value), "seconds": seconds, "files": files}
+        (temporary / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+        with lock_alone(folder.parent):
+            if found := self._read(folder):
+                return found
+            replace_folder(temporary, folder)
+            return Entry(folder, value, seconds, cached=False, files=files, lock=hold(folder))
 
     def _read(self, folder: Path) -> Entry | None:
         lock = hold(folder)

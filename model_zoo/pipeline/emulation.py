@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import LifoQueue
 from typing import Self
@@ -15,7 +14,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.evaluators.base import Metric
 from model_zoo.evaluators.bootstrap import samples_for
 from model_zoo.pipeline.selection import Selection
-from model_zoo.runtimes.base import Emulator, TimedRun
+from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
 
 #: Without an asked interval the emulator is given this long, all workers together.
@@ -25,64 +24,48 @@ _ATTEMPTS = 2
 _FEWEST_SAMPLES = 50
 
 
-class _Process(ExitStack):
-    """One emulator in a process of its own."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        super().__init__()
-        self.run: TimedRun = self.enter_context(emulator.opened())
-
-
 class EmulatorPool:
     """Emulators in processes of their own, each of which loads the compiled file once. May be used from many threads.
 
     Args:
+        load: Loads an emulator.
         size: How many there are at most.
     """
 
-    def __init__(self, emulator: Emulator, size: int) -> None:
-        self._emulator = emulator
-        self._idle: LifoQueue[_Process | None] = LifoQueue()
+    def __init__(self, load: Callable[[], CompiledModel], size: int) -> None:
+        self._load = load
+        self._idle: LifoQueue[CompiledModel | None] = LifoQueue()
         for _ in range(size):
-            self._idle.put(None)  # started when it is needed
+            self._idle.put(None)  # loaded when it is needed
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         while not self._idle.empty():
-            if process := self._idle.get():
-                process.close()
+            if emulator := self._idle.get():
+                emulator.close()
 
-    def run(self, samples: Sequence[Arrays]) -> tuple[list[Arrays], float]:
-        """Run samples in order; a process that fails is replaced, and its samples are run once more.
-
-        Returns:
-            The outputs, and the seconds that running took.
+    def run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        """Run samples in order. An emulator whose process fails starts another, and its samples are run once more.
 
         Raises:
             ChildFailedError: They failed twice.
             ChildStoppedError: The whole run is being stopped.
         """
-        process = self._idle.get()
+        emulator = self._idle.get()
         failures: list[ChildFailedError] = []
         try:
             for _ in range(_ATTEMPTS):
-                process, whole = process or _Process(self._emulator), False
                 try:
-                    done = process.run(samples)
-                    whole = True
-                    return done
+                    emulator = emulator or self._load()
+                    return emulator.run_timed(samples)
                 except ChildStoppedError:
                     raise
                 except ChildFailedError as error:
                     failures.append(error)
-                finally:
-                    if not whole:
-                        process.close()
-                        process = None
         finally:
-            self._idle.put(process)
+            self._idle.put(emulator)
         failure = failures[-1]
         hint = failure.hint or "try fewer `workers` if memory is short, or another `precision`"
         raise ChildFailedError(f"{failure.message} (twice, on the same samples)", hint, failure.log) from failure

@@ -19,13 +19,12 @@ from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.emulation import choose_subset
 from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
 from model_zoo.pipeline.options import EvaluateOptions, Option, keywords_of
-from model_zoo.pipeline.plan import Plan, make_plan
+from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.selection import Selection, select_samples
 from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
 from model_zoo.sources.base import Source
 from model_zoo.sources.zoo import ZooSource
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
@@ -84,11 +83,10 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
     Raises:
         UserError: The model has nothing to be scored on, or the dataset is absent.
     """
-    toolchain = LocalToolchain()
+    toolchain = find_toolchain(options.toolchain)
     chipset = options.chipsets[0] if options.chipsets else None
     backends = check_backends(options.backends, chipset, options.target_runtime, toolchain)
-    if chipset is None and options.target_runtime.is_qnn:
-        options = replace(options, runtime=TargetRuntime.ONNX)  # nothing to compile for: the same ONNX on the host CPU
+    options = replace(options, runtime=runtime_here(options, toolchain))
     with open_cache(options.use_cache) as cache:
         plan = make_plan(source, options, toolchain, cache)
         compared = f"an export compares its outputs with torch: run `model-zoo export {source.name} --help`"

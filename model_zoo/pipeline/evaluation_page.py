@@ -12,7 +12,7 @@ from model_zoo import __version__
 from model_zoo.pipeline.evaluation import Evaluation, amount, detail_rows, table_rows
 from model_zoo.pipeline.layers import Wrong
 from model_zoo.pipeline.worst_samples import WorstSample
-from model_zoo.toolchains.layers import LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerErrors, Sensitivity
 from model_zoo.utils.files import atomic_write
 from model_zoo.utils.svg import bar_chart, line_chart
 

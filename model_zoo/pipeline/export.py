@@ -15,12 +15,20 @@ from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
 from model_zoo.pipeline.search import Search
-from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
+from model_zoo.pipeline.stages import (
+    HALF_OUTPUTS,
+    HOST_OUTPUTS,
+    TORCH_OUTPUTS,
+    ComponentBuild,
+    Reporter,
+    component_builds,
+    silent,
+)
 from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
-from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.base import Compiled
+from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, ReadsBack
+from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, TORCH
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import kill_children
 
@@ -97,7 +105,8 @@ def _run_target(
             if build.facts.precompiled:
                 parts[name] = _precompiled(build, plan, chipset)
             else:
-                parts[name] = _built(build, options, chipset, hosts.get(name))
+                compiled = None if options.skip_compiling else build.compiled(chipset, not options.skip_inferencing)
+                parts[name] = _built(build, options, chipset, compiled, hosts.get(name))
             _refuse_bad_parity(parts[name][0], chipset)
         results = [result for result, _ in parts.values()]
         if options.skip_compiling:
@@ -110,58 +119,62 @@ def _run_target(
 
 
 def _built(
-    build: ComponentBuild, options: ExportOptions, chipset: Chipset | None, running: Future[Entry] | None
+    build: ComponentBuild,
+    options: ExportOptions,
+    chipset: Chipset | None,
+    compiled: tuple[Compiled, Entry] | None,
+    running: Future[Entry] | None,
 ) -> tuple[ComponentResult, list[Path]]:
-    entries = [build.reference(), build.captured(), build.lowered()]
-    compiled: Compiled | None = None
-    files: list[Path] = []
-    emulated: Path | None = None
-    if not options.skip_compiling:
-        compiled, entry = build.compiled(chipset, emulate=not options.skip_inferencing)
-        entries.append(entry)
-        files = [entry.file(name) for name in compiled.files]
-        emulated = entry.file("npu.npz") if "npu.npz" in entry.files else None
+    """The result of a component that was compiled, compared with torch and measured.
+
+    Args:
+        compiled: None if it was not.
+        running: Its run on the host CPU; None if it runs nowhere.
+    """
+    reference, lowered = build.reference(), build.lowered()
+    entries = [reference, build.captured(), lowered, *([compiled[1]] if compiled else [])]
     compared: list[Parity] = []
     scores = {}
     if running is not None:
         host = running.result()
         entries.append(host)
+        outputs = {TORCH: (reference, TORCH_OUTPUTS), HOST_CPU: (host, HOST_OUTPUTS)}
+        if compiled and EMULATOR_OUTPUTS in compiled[1].files:
+            outputs[EMULATOR] = (compiled[1], EMULATOR_OUTPUTS)
         compared = parity(
-            read_samples(entries[0].file("torch.npz")),
-            read_samples(host.file("host.npz")),
-            read_samples(emulated) if emulated else None,
-            read_samples(entries[0].file("half.npz")) if "half.npz" in entries[0].files else None,
+            {where: build.outputs(*made) for where, made in outputs.items()},
+            half=build.outputs(reference, HALF_OUTPUTS) if HALF_OUTPUTS in reference.files else None,
             half_precision=build.half,
+            tools=build.toolchain.versions(build.runtime),
         )
         _refuse_bad_capture(build, compared)
-        places = {"torch": (entries[0], "torch.npz"), "host CPU": (host, "host.npz")}
-        if emulated:
-            places["NPU emulator"] = (entries[3], "npu.npz")
-        found = {place: build.score(place, made.file(name), made) for place, (made, name) in places.items()}
-        scores = {place: score for place, score in found.items() if score is not None}
-    latency = build.profiled(_PROFILE_SECONDS) if not options.skip_profiling else None
-    lowered = entries[2]
+        known = {where: build.score(where, *made) for where, made in outputs.items()}
+        scores = {where: score for where, score in known.items() if score is not None}
+    measured = [] if options.skip_profiling else build.profiled(_PROFILE_SECONDS)
+    if compiled and not options.skip_profiling:
+        measured += build.measured_on_device(chipset, compiled[1])
+    files = [compiled[1].file(name) for name in compiled[0].files] if compiled else []
     result = ComponentResult(
-        name=build.stem,
+        name=build.component,
         file=files[0] if files else None,
         size_bytes=sum(file.stat().st_size for file in files),
-        compiled=compiled,
+        compiled=compiled[0] if compiled else None,
         parity=tuple(compared),
         scores=scores,
-        host_latency=latency.value if latency else None,
+        measurements=tuple(measured),
         settings=lowered.value["settings"],
-        notes=tuple(_notes(compiled, entries[0].value, compared)),
+        notes=tuple(_notes(compiled[0] if compiled else None, reference.value, compared)),
         cached=all(entry.cached for entry in entries),
     )
     return result, files
 
 
 def _refuse_bad_capture(build: ComponentBuild, compared: list[Parity]) -> None:
-    for found in compared if build.precision is Precision.FLOAT else ():
-        if found.unit == "dB" and found.host < CAPTURED_DB:
+    for each in compared if build.precision is Precision.FLOAT else ():
+        if each.unit == "dB" and each.host.value < CAPTURED_DB:
             raise ParityError(
-                f"{build.stem}: the captured file is wrong: '{found.output}' is {found.host:.1f} dB from torch on "
-                "the host CPU; no file was written",
+                f"{build.component}: the captured file is wrong: '{each.output}' is {each.host} from torch on the host "
+                "CPU; no file was written",
                 "look for data-dependent control flow or randomness in the model's forward",
             )
 
@@ -170,9 +183,9 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
     notes = [compiled.note] if compiled and compiled.note else []
     if compared and not reference["real_inputs"]:
         notes.append("parity was measured on random noise: no real test sample is here")
-    for found in compared:
-        if found.unit == "dB" and found.host < LOST_DB:
-            notes.append(f"QUANTIZATION LOST '{found.output}': {found.host:.1f} dB from torch already on the host CPU")
+    for each in compared:
+        if each.unit == "dB" and each.host.value < LOST_DB:
+            notes.append(f"QUANTIZATION LOST '{each.output}': {each.host} from torch already on the host CPU")
     if reference["half_error"]:
         notes.append(f"no yardstick from torch in half precision on the CPU: {reference['half_error']}")
     return notes
@@ -180,19 +193,17 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
 
 def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
     file = build.asset(chipset)
-    compiled = plan.toolchain.inspect(file, plan.runtime, chipset)
+    if isinstance(plan.toolchain, ReadsBack):
+        compiled = plan.toolchain.read_back(file, plan.runtime, chipset)
+    else:
+        compiled = Compiled(files=(file.name,), note="precompiled: bundled as it is, nothing here can check it")
     note = "precompiled asset: it has no source to compare with"
     result = ComponentResult(
-        build.stem,
-        file,
-        file.stat().st_size,
-        compiled,
-        (),
-        {},
-        None,
-        {},
-        tuple(filter(None, (note, compiled.note))),
-        False,
+        name=build.component,
+        file=file,
+        size_bytes=file.stat().st_size,
+        compiled=compiled,
+        notes=tuple(filter(None, (note, compiled.note))),
     )
     return result, [file]
 

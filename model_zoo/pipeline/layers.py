@@ -11,15 +11,15 @@ import numpy as np
 
 from model_zoo.pipeline.cache import open_cache
 from model_zoo.pipeline.options import BuildOptions
-from model_zoo.pipeline.plan import Plan, make_plan
+from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
 from model_zoo.sources.base import Source
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.layers import LayerErrors, Sensitivity
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.base import InspectsLayers, runtimes_with
+from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
 #: A layer this much worse than every layer before it is where a build goes wrong.
@@ -52,25 +52,24 @@ class Inspection:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
-            "sensitivity": [each.to_json() for each in self.ranking],
-            "layer_errors": self.errors.to_json(),
+            "sensitivity": [each.model_dump(mode="json") for each in self.ranking],
+            "layer_errors": self.errors.model_dump(mode="json"),
             "first_wrong": asdict(self.wrong) if self.wrong else None,
         }
 
 
 def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
     """Stage: what fewer bits in each tensor cost the float outputs, the most harmful first."""
-    _require_onnx(build)
-    captured = build.captured()
+    inspector, captured = _inspector(build), build.captured()
 
     def make(folder: Path) -> dict[str, Any]:
-        found = build.toolchain.sensitivity(captured.file(captured.value["file"]), build.calibration_inputs())
-        return {"found": [each.to_json() for each in found]}
+        ranking = inspector.sensitivity(captured.file(captured.value["file"]), build.calibration_inputs())
+        return {"ranking": [each.model_dump(mode="json") for each in ranking]}
 
     chosen = build.calibration.fingerprint if build.calibration else None
-    key = [captured.files, chosen, build.toolchain.versions(build.runtime)]
+    key = [captured.files, chosen, build.toolchain.name, build.toolchain.versions(build.runtime)]
     entry = build.stage("measure sensitivity", "sensitivity", key, make, *build.code("sensitivity"))
-    return [Sensitivity.from_json(fields) for fields in entry.value["found"]]
+    return [Sensitivity.model_validate(fields) for fields in entry.value["ranking"]]
 
 
 def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
@@ -79,8 +78,7 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
     Args:
         chipset: Whose NPU is emulated too; None: the host CPU only.
     """
-    _require_onnx(build)
-    captured, lowered = build.captured(), build.in_precision()
+    inspector, captured, lowered = _inspector(build), build.captured(), build.in_precision()
     # An assignment is prepared as a mixed precision is.
     in_16_bits = build.assignment or (build.facts.outputs_16bit and build.precision is Precision.W8A8)
     precision = Precision.W8A8_MIXED_INT16 if in_16_bits else build.precision
@@ -88,13 +86,14 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
     def make(folder: Path) -> dict[str, Any]:
         files = captured.file(captured.value["file"]), lowered.file(lowered.value["file"])
         samples = build.calibration_inputs()[:_COMPARED_ON]
-        return build.toolchain.layer_errors(*files, samples, precision, chipset).to_json()
+        return inspector.layer_errors(*files, samples, precision, chipset).model_dump(mode="json")
 
     target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
     chosen = build.calibration.fingerprint if build.calibration else None
-    key = [captured.files, lowered.files, precision, chosen, target, build.toolchain.versions(build.runtime)]
+    tools = [build.toolchain.name, build.toolchain.versions(build.runtime)]
+    key = [captured.files, lowered.files, precision, chosen, target, *tools]
     entry = build.stage("compare layer by layer", "layers", key, make, *build.code("layers"))
-    return LayerErrors.from_json(entry.value)
+    return LayerErrors.model_validate(entry.value)
 
 
 def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | None:
@@ -106,22 +105,27 @@ def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | Non
         half_precision: A float build.
     """
     good = GOOD_HALF_DB if half_precision else GOOD_DB
-    least = {"host CPU": np.inf, "NPU emulator": np.inf}
+    least = {HOST_CPU: np.inf, EMULATOR: np.inf}
     for index, layer in enumerate(found.layers):
         if layer.npu_db is not None and layer.npu_db < min(layer.host_db - MAX_LOSS_DB, good):
             return Wrong(index, f"{layer.npu_db:.1f} dB on the NPU emulator, {layer.host_db:.1f} dB on the host CPU")
-        for place, value in (("host CPU", layer.host_db), ("NPU emulator", layer.npu_db)):
+        for where, value in ((HOST_CPU, layer.host_db), (EMULATOR, layer.npu_db)):
             if value is None:
                 continue
-            if value < min(least[place] - SHARP_DB, good) and least[place] < np.inf:
-                return Wrong(index, f"{value:.1f} dB on the {place}, no layer before it is below {least[place]:.1f} dB")
-            least[place] = min(least[place], value)
+            if value < min(least[where] - SHARP_DB, good) and least[where] < np.inf:
+                return Wrong(index, f"{value:.1f} dB on the {where}, no layer before it is below {least[where]:.1f} dB")
+            least[where] = min(least[where], value)
     return None
 
 
-def _require_onnx(build: ComponentBuild) -> None:
-    if build.runtime is TargetRuntime.TFLITE:
-        raise UserError("nothing here looks into the layers of a tflite file", 'use runtime="onnx" or runtime="qnn"')
+def _inspector(build: ComponentBuild) -> InspectsLayers:
+    """The toolchain of a build, which must look into layers of its runtime."""
+    toolchain = build.toolchain
+    if isinstance(toolchain, InspectsLayers) and build.support.inspected:
+        return toolchain
+    able = runtimes_with(toolchain, lambda support: support.inspected)
+    hint = f'use runtime="{able[0]}"' if able else None
+    raise UserError(f"nothing here looks into the layers of a {build.runtime} file", hint)
 
 
 def inspect_layers(
@@ -143,10 +147,10 @@ def inspect_layers(
     if len(options.chipsets) > 1:
         raise UserError("layers are compared on one chipset", "run it once for each")
     options = replace(options, precision=options.precision or Precision.W8A8)
-    if not options.chipsets and options.target_runtime.is_qnn:
-        options = replace(options, runtime=TargetRuntime.ONNX)
+    toolchain = find_toolchain(options.toolchain)
+    options = replace(options, runtime=runtime_here(options, toolchain))
     with open_cache(options.use_cache) as cache:
-        plan = make_plan(source, options, LocalToolchain(), cache)
+        plan = make_plan(source, options, toolchain, cache)
         show_plan(plan)
         found = {}
         for name, build in component_builds(plan, cache, report).items():

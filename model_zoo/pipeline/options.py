@@ -15,7 +15,8 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_args, ge
 from model_zoo.pipeline.backends import Backend, parse_backends
 from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.targets.runtime import DEFAULT_RUNTIME, RUNTIME_NAMES, TargetRuntime
+from model_zoo.toolchains import TOOLCHAINS
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.files import check_writable
@@ -63,7 +64,8 @@ class BuildOptions:
         str | Sequence[str] | None,
         Option("a chipset's name or alias, or several, e.g. sm8650; see `model-zoo chipsets`", "target"),
     ] = None
-    runtime: Annotated[str, Option("qnn, precompiled_qnn_onnx, qnn_dlc, onnx or tflite", "target")] = "qnn"
+    runtime: Annotated[str, Option(f"one of {', '.join(RUNTIME_NAMES)}", "target")] = DEFAULT_RUNTIME
+    toolchain: Annotated[str, Option(f"who compiles: {', '.join(TOOLCHAINS)}", "target")] = "local"
     precision: Annotated[
         str | None,
         Option(

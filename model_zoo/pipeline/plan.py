@@ -16,8 +16,8 @@ from model_zoo.sources.base import Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime, check_target, default_precision
-from model_zoo.toolchains.base import Toolchain
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.base import RuntimeSupport, Toolchain, runtimes_with
 from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import UserError
 
@@ -57,10 +57,15 @@ class Plan:
         return AUTO if self.auto else self.precision
 
     @property
+    def support(self) -> RuntimeSupport:
+        """What the toolchain does for the runtime."""
+        return self.toolchain.support(self.runtime)
+
+    @property
     def widens_outputs(self) -> bool:
         """Whether outputs that ask for it are worked out in 16 bits, in a build of 8-bit activations."""
         in_8_bits = self.precision in (Precision.W8A8, Precision.W8A8_MIXED_INT16)
-        return in_8_bits and self.runtime is not TargetRuntime.TFLITE
+        return in_8_bits and self.support.mixes_precisions
 
     def folder(self, chipset: Chipset | None) -> Path:
         """Where the files for a chipset go; not for a plan that writes none."""
@@ -98,21 +103,21 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
     Raises:
         UserError: The parts do not go together, or something needed is absent.
     """
-    runtime = options.target_runtime
+    runtime, support = options.target_runtime, toolchain.support(options.target_runtime)
     chipsets: tuple[Chipset | None, ...] = options.chipsets or (None,)
     supported = _supported(source, runtime)
-    precision = options.fixed_precision or _common_default(runtime, chipsets, supported)
+    precision = options.fixed_precision or _common_default(support, chipsets, supported)
     for chipset in chipsets:
-        if runtime.is_qnn and chipset is None:
+        if support.needs_chipset and chipset is None:
             raise UserError(f"{runtime} is compiled for one chipset", "name one in `chipset`; run `model-zoo chipsets`")
-        check_target(runtime, precision, chipset)
-        _check_limits(source, runtime, precision, chipset)
-    toolchain.require(runtime)
+        support.check(precision, chipset)
+        _check_limits(source, support, precision, chipset)
+    versions = toolchain.versions(runtime)
     facts = _facts(source, cache)
     for (name, component), chipset in itertools.product(facts.items(), chipsets):
         if reason := component.unsupported_reason(runtime, precision, chipset):
             raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
-    auto = {name: _search_plan(name, component, options) for name, component in facts.items()} if options.auto else {}
+    auto = _search_plans(facts, options, toolchain)
     random_weights = source.arguments.get("weights") == "random"
     calibration: dict[str, SampleSet | None] = {}
     check: dict[str, SampleSet | None] = {}
@@ -142,24 +147,38 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
         calibration=calibration,
         check=check,
         toolchain=toolchain,
-        versions=toolchain.versions(runtime),
-        warnings=tuple(_warnings(options, chipsets, calibration, facts, random_weights)),
+        versions=versions,
+        warnings=tuple(_warnings(options, support, chipsets, calibration, facts, random_weights)),
         auto=auto,
         output_dir=Path(options.output_dir) if isinstance(options, ExportOptions) else None,
     )
+
+
+def runtime_here(options: BuildOptions, toolchain: Toolchain) -> str:
+    """The runtime of a run on this machine alone: with no chipset to compile for, the lowered file is all there is."""
+    support = toolchain.support(options.target_runtime)
+    return options.runtime if options.chipsets or not support.needs_chipset else support.lowers_as or options.runtime
+
+
+def _search_plans(
+    facts: dict[str, ComponentFacts], options: BuildOptions, toolchain: Toolchain
+) -> dict[str, SearchPlan]:
+    able = runtimes_with(toolchain, lambda support: support.mixes_precisions)
+    if options.auto and options.target_runtime not in able:
+        message = f"{options.target_runtime} files cannot mix precisions: there is no auto"
+        raise UserError(message, f'use runtime="{able[0]}"' if able else None)
+    return {name: _search_plan(name, component, options) for name, component in facts.items() if options.auto}
 
 
 def _search_plan(name: str, facts: ComponentFacts, options: BuildOptions) -> SearchPlan:
     """What one component is scored on.
 
     Raises:
-        UserError: It cannot be scored, or the runtime takes no mixed bits.
+        UserError: It cannot be scored.
     """
     from model_zoo.datasets.base import MissingDataError
 
     instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
-    if options.target_runtime is TargetRuntime.TFLITE:
-        raise UserError("tflite files cannot mix precisions: there is no auto", 'use runtime="qnn" or runtime="onnx"')
     if facts.evaluator is None or not facts.eval_datasets:
         missing = "no evaluator" if facts.evaluator is None else "no dataset to be scored on"
         raise UserError(f'precision="auto" must keep a metric, and {name} has {missing}', instead)
@@ -194,28 +213,23 @@ def _supported(source: Source, runtime: TargetRuntime) -> tuple[Precision, ...]:
 
 
 def _common_default(
-    runtime: TargetRuntime, chipsets: Sequence[Chipset | None], supported: tuple[Precision, ...]
+    support: RuntimeSupport, chipsets: Sequence[Chipset | None], supported: tuple[Precision, ...]
 ) -> Precision:
     """The first precision that every named chipset takes."""
     for chipset in chipsets:
-        supported = tuple(p for p in supported if p in runtime.precisions and _takes(runtime, p, chipset)) or supported
-    return default_precision(runtime, chipsets[0], supported)
+        supported = tuple(p for p in supported if support.unsupported_reason(p, chipset) is None) or supported
+    return support.default_precision(chipsets[0], supported)
 
 
-def _takes(runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> bool:
-    from model_zoo.targets.runtime import unsupported_reason
-
-    return unsupported_reason(runtime, precision, chipset) is None
-
-
-def _check_limits(source: Source, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> None:
-    settings = source.limits
+def _check_limits(source: Source, support: RuntimeSupport, precision: Precision, chipset: Chipset | None) -> None:
+    runtime, settings = support.runtime, source.limits
     reason = settings.unsupported_reason(runtime, precision, chipset)
     if reason is None:
         return
 
     def takes(other: Precision, where: Chipset | None) -> bool:
-        return _takes(runtime, other, where) and settings.unsupported_reason(runtime, other, where) is None
+        reasons = support.unsupported_reason(other, where), settings.unsupported_reason(runtime, other, where)
+        return reasons == (None, None)
 
     place = on = ""
     if chipset is not None and settings.unsupported_reason(runtime, precision, None) is None:
@@ -231,6 +245,7 @@ def _check_limits(source: Source, runtime: TargetRuntime, precision: Precision, 
 
 def _warnings(
     options: BuildOptions,
+    support: RuntimeSupport,
     chipsets: Sequence[Chipset | None],
     calibration: dict[str, SampleSet | None],
     facts: dict[str, ComponentFacts],
@@ -243,7 +258,7 @@ def _warnings(
         if samples is not None:
             warnings += [f"{name}: {warning}" for warning in calibration_warnings(samples, facts[name].inputs)]
     for chipset in chipsets:
-        if options.target_runtime.is_qnn and chipset is not None and chipset.vtcm_assumed:
+        if support.needs_chipset and chipset is not None and chipset.vtcm_assumed:
             warnings.append(
                 f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
             )

@@ -12,6 +12,7 @@ from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.verify import Parity
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Compiled
+from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -23,8 +24,8 @@ class ComponentResult:
         file: The main file; None when compiling was skipped.
         size_bytes: Of all files of the component.
         parity: Each output against torch; empty when nothing was run.
-        scores: The metric by place: "torch", "host CPU", "NPU emulator".
-        host_latency: Percentiles in ms of the lowered file on this machine's CPU, with its name; never a device's time.
+        scores: The metric by where it was measured: "torch", "host CPU", "NPU emulator".
+        measurements: Latency of the lowered file on this machine's CPU, and what was measured on devices.
         cached: Whether all of it was found in the cache.
     """
 
@@ -32,12 +33,12 @@ class ComponentResult:
     file: Path | None
     size_bytes: int
     compiled: Compiled | None
-    parity: tuple[Parity, ...]
-    scores: dict[str, Score]
-    host_latency: dict[str, Any] | None
-    settings: dict[str, Any]
-    notes: tuple[str, ...]
-    cached: bool
+    parity: tuple[Parity, ...] = ()
+    scores: dict[str, Score] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    cached: bool = False
 
     @property
     def verified(self) -> bool | None:
@@ -51,11 +52,11 @@ class ComponentResult:
             "name": self.name,
             "file": str(self.file) if self.file else None,
             "size_bytes": self.size_bytes,
-            "compiled": self.compiled.to_json() if self.compiled else None,
-            "parity": [parity.to_json() for parity in self.parity],
+            "compiled": self.compiled.model_dump(mode="json") if self.compiled else None,
+            "parity": [parity.model_dump(mode="json") for parity in self.parity],
             "verified": self.verified,
-            "scores": {place: score.to_json() for place, score in self.scores.items()},
-            "host_latency": self.host_latency,
+            "scores": {where: score.to_json() for where, score in self.scores.items()},
+            "measurements": [each.model_dump(mode="json") for each in self.measurements],
             "settings": self.settings,
             "notes": list(self.notes),
             "cached": self.cached,

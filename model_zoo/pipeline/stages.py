@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -15,24 +16,37 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.evaluators.base import BaseEvaluator, Score
-from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.cache import Entry, Make, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.pipeline.search import Search
 from model_zoo.runtimes.base import read_samples, write_samples
-from model_zoo.sources.base import HoldsAssets, Network, Source
+from model_zoo.sources.base import CAPTURE_PACKAGES, HoldsAssets, Network, Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import Assignment, Compiled, CompileRequest, LoweringRequest, Toolchain
+from model_zoo.toolchains.base import (
+    ArrangesLayout,
+    Assignment,
+    Compiled,
+    CompileRequest,
+    LoweringRequest,
+    MeasuresOnDevice,
+    RuntimeSupport,
+    Toolchain,
+)
+from model_zoo.toolchains.measurement import HOST_CPU, Measurement
 from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.layout import channels_first, channels_last
 
 _PROFILE_RUNS = 50
-_CAPTURE_PACKAGES = ("torch", "onnx", "onnxscript", "numpy")
+_PERCENTILES = (50, 90, 99)
+#: Files of outputs, by the stage that writes them; those of the reference are in torch's layout.
+HOST_OUTPUTS, TORCH_OUTPUTS, HALF_OUTPUTS = "host.npz", "torch.npz", "half.npz"
+_REFERENCE_FILES = (TORCH_OUTPUTS, HALF_OUTPUTS)
 
 #: Wraps the work of a stage: takes its title and the work, gives the work's result.
 Reporter = Callable[[str, Callable[[], Entry]], Entry]
@@ -48,7 +62,7 @@ class ComponentBuild:
     """One component on its way to one runtime and precision.
 
     Args:
-        stem: File name without suffix.
+        component: Name of the component, and of its files.
         check: Samples to compare the places with; None: the model's own sample.
         calibration: None for float.
         half: Run torch in half precision too: the yardstick of a float build on the NPU.
@@ -56,7 +70,7 @@ class ComponentBuild:
         report: Shows each stage while it runs.
     """
 
-    stem: str
+    component: str
     source: Source
     facts: ComponentFacts
     runtime: TargetRuntime
@@ -71,18 +85,23 @@ class ComponentBuild:
     _done: dict[str, Entry] = field(default_factory=dict)
 
     @property
+    def support(self) -> RuntimeSupport:
+        """What the toolchain does for the runtime."""
+        return self.toolchain.support(self.runtime)
+
+    @property
     def channel_last_inputs(self) -> tuple[str, ...]:
         """Inputs that are channel-last in the file."""
-        return self.facts.channel_last_inputs if self.runtime.channel_last else ()
+        return self.facts.channel_last_inputs if self.support.layout != "torch" else ()
 
     @property
     def channel_last_outputs(self) -> tuple[str, ...]:
         """Outputs that are channel-last in the file."""
-        return self.facts.channel_last_outputs if self.runtime.channel_last else ()
+        return self.facts.channel_last_outputs if self.support.layout != "torch" else ()
 
     def network(self) -> Network:
         """The loaded component."""
-        return self.source.load(self.stem, self.facts)
+        return self.source.load(self.component, self.facts)
 
     def asset(self, chipset: Chipset | None) -> Path:
         """The compiled file of a component without source.
@@ -91,8 +110,8 @@ class ComponentBuild:
             ModelZooError: The source holds none.
         """
         if not isinstance(self.source, HoldsAssets):
-            raise ModelZooError(f"{self.stem} is an asset, and {self.source.name} holds none")
-        return self.source.asset(self.stem, self.runtime, self.precision, chipset)
+            raise ModelZooError(f"{self.component} is an asset, and {self.source.name} holds none")
+        return self.source.asset(self.component, self.runtime, self.precision, chipset)
 
     def reference(self) -> Entry:
         """Stage: inputs, reference outputs, and reference outputs in half precision where asked."""
@@ -101,7 +120,7 @@ class ComponentBuild:
         return self.stage("torch reference", "reference", key, self._make_reference, *self.source.code["reference"])
 
     def _source_key(self) -> list[Any]:
-        return [self.source.key, self.stem, {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}]
+        return [self.source.key, self.component, {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}]
 
     def _make_reference(self, folder: Path) -> dict[str, Any]:
         network = self.network()
@@ -111,13 +130,13 @@ class ComponentBuild:
             sample, real = network.sample()
             inputs = [sample]
         write_samples(folder / "inputs.npz", inputs)
-        write_samples(folder / "torch.npz", network.run(inputs))
+        write_samples(folder / TORCH_OUTPUTS, network.run(inputs))
         half_error = None
         if self.half:
             try:
                 outputs = network.run(inputs, half=True)
                 if all(np.isfinite(array).all() for output in outputs for array in output.values()):
-                    write_samples(folder / "half.npz", outputs)
+                    write_samples(folder / HALF_OUTPUTS, outputs)
                 else:  # no yardstick: any number would be nearer
                     half_error = "its outputs are not finite"
             except ModelZooError as error:  # an operator without a half kernel on the CPU
@@ -132,9 +151,9 @@ class ComponentBuild:
 
     def captured(self) -> Entry:
         """Stage: the captured file, in torch's layout."""
-        form = self.toolchain.capture_format(self.runtime)
-        file = "model.onnx" if form == "onnx" else "model.pt2"
-        key = [*self._source_key(), list(self.facts.output_names), form, installed_versions(*_CAPTURE_PACKAGES)]
+        form = self.support.capture_format
+        file = f"captured.{form}"
+        key = [*self._source_key(), list(self.facts.output_names), form, installed_versions(*CAPTURE_PACKAGES)]
 
         def make(folder: Path) -> dict[str, Any]:
             self.network().capture(form, folder / file)
@@ -145,25 +164,27 @@ class ComponentBuild:
     def lowered(self) -> Entry:
         """Stage: the captured file in its target precision and layout, still runnable on the host."""
         lowered, last_in, last_out = self.in_precision(), self.channel_last_inputs, self.channel_last_outputs
-        if self.runtime is TargetRuntime.TFLITE or not (last_in or last_out):
+        toolchain = self.toolchain
+        if self.support.layout != "arranged" or not (last_in or last_out):
             return lowered
+        assert isinstance(toolchain, ArrangesLayout)
 
         def make(folder: Path) -> dict[str, Any]:
             file = lowered.value["file"]
-            self.toolchain.lay_out_channels_last(lowered.file(file), last_in, last_out, folder / file)
+            toolchain.arrange(lowered.file(file), last_in, last_out, folder / file)
             return lowered.value
 
         key = [lowered.files, list(last_in), list(last_out)]
         return self.stage("lay out channel-last", "layout", key, make, *self.code("layout"))
 
     def in_precision(self) -> Entry:
-        """Stage: the captured file in its target precision; an ONNX file is still in torch's layout."""
+        """Stage: the captured file in its target precision; in torch's layout, unless lowering gives it another."""
         captured = self.captured()
         chosen = self.calibration.fingerprint if self.calibration else None
-        last = [list(self.channel_last_inputs), list(self.channel_last_outputs)]
+        last = [self.channel_last_inputs, self.channel_last_outputs] if self.support.layout == "lowered" else []
         key = [
             captured.files,
-            [self.runtime, last] if self.runtime is TargetRuntime.TFLITE else "onnx",
+            [self.toolchain.name, self.support.lowers_as or self.runtime, last],
             self.precision,
             chosen,
             self.facts.mixed_percentage,
@@ -181,14 +202,13 @@ class ComponentBuild:
                 output_names=list(self.facts.output_names),
                 calibration=self.calibration_inputs,
                 mixed_percentage=self.facts.mixed_percentage,
-                stem=self.stem,
+                component=self.component,
                 assignment=self.assignment,
                 outputs_16bit=self.facts.outputs_16bit,
                 channel_last_inputs=self.channel_last_inputs,
                 channel_last_outputs=self.channel_last_outputs,
             )
-            result = self.toolchain.lower(request, folder)
-            return {"file": result.file, "settings": result.settings, "peak_memory_bytes": result.peak_memory_bytes}
+            return self.toolchain.lower(request, folder).model_dump(mode="json")
 
         title = "quantize" if self.precision.is_quantized else "lower"
         return self.stage(title, "lower", key, make, *self.code("lower"))
@@ -198,58 +218,63 @@ class ComponentBuild:
         lowered, reference = self.lowered(), self.reference()
 
         def make(folder: Path) -> dict[str, Any]:
-            model = self.toolchain.load_host(lowered.file(lowered.value["file"]))
-            outputs = model.run(self._inputs(reference))
-            write_samples(
-                folder / "host.npz", [channels_first(output, self.channel_last_outputs) for output in outputs]
-            )
+            with self.toolchain.load(lowered.file(lowered.value["file"]), self.runtime) as model:
+                write_samples(folder / HOST_OUTPUTS, model.run(self._inputs(reference)))
             return {}
 
-        key = [lowered.files, reference.files, self.toolchain.versions(self.runtime)]
+        key = [lowered.files, reference.files, self.toolchain.name, self.toolchain.versions(self.runtime)]
         return self.stage("run on host CPU", "host", key, make, *self.code("host"))
 
     def compiled(self, chipset: Chipset | None, emulate: bool) -> tuple[Compiled, Entry]:
         """Stage: the binary for a chipset, read back and run on the emulator."""
-        lowered = self.lowered()
         reference = self.reference() if emulate else None
+        request, key = self._compile_request(chipset, reference)
+        key += [reference.files if reference else None, self.toolchain.versions(self.runtime), self.component]
+        compiles = chipset is not None and self.support.layout != "lowered"
+        title = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
+        entry = self.stage(title, "compile", key, partial(self.toolchain.compile, request), *self.code("compile"))
+        return Compiled.model_validate(entry.value), entry
+
+    def _compile_request(self, chipset: Chipset | None, reference: Entry | None) -> tuple[CompileRequest, list[Any]]:
+        """What is compiled, and the start of the key of all that is made of it."""
+        lowered = self.lowered()
+        request = CompileRequest(
+            lowered=lowered.file(lowered.value["file"]),
+            runtime=self.runtime,
+            precision=self.precision,
+            chipset=chipset,
+            samples=partial(self._inputs, reference) if reference else None,
+            component=self.component,
+        )
         target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
-        key = [
-            lowered.files,
-            self.runtime,
-            self.precision,
-            target,
-            reference.files if reference else None,
-            self.toolchain.versions(self.runtime),
-            self.stem,
-        ]
+        return request, [lowered.files, self.toolchain.name, self.runtime, self.precision, target]
+
+    def measured_on_device(self, chipset: Chipset | None, compiled: Entry) -> list[Measurement]:
+        """Stage: what the toolchain measures of a compiled component on real devices; empty if it has none."""
+        toolchain, reference = self.toolchain, self.reference()
+        if not isinstance(toolchain, MeasuresOnDevice):
+            return []
+        request, key = self._compile_request(chipset, reference)
+        files = [compiled.file(name) for name in Compiled.model_validate(compiled.value).files]
 
         def make(folder: Path) -> dict[str, Any]:
-            request = CompileRequest(
-                lowered=lowered.file(lowered.value["file"]),
-                runtime=self.runtime,
-                precision=self.precision,
-                chipset=chipset,
-                samples=self._inputs(reference) if reference else [],
-                stem=self.stem,
-            )
-            compiled, outputs = self.toolchain.compile(request, folder)
-            if outputs is not None:
-                outputs = [channels_first(output, self.channel_last_outputs) for output in outputs]
-                write_samples(folder / "npu.npz", outputs)
-            return compiled.to_json()
+            return {"measurements": [each.model_dump(mode="json") for each in toolchain.measure(request, files)]}
 
-        compiles = chipset is not None and self.runtime is not TargetRuntime.TFLITE
-        what = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
-        entry = self.stage(what, "compile", key, make, *self.code("compile"))
-        return Compiled.from_json(entry.value), entry
+        key += [compiled.files, reference.files, toolchain.versions(self.runtime)]
+        return measurements(self.stage("measure on device", "measure", key, make))
 
-    def score(self, place: str, outputs: Path, entry: Entry) -> Score | None:
-        """Stage: the metric of one place's outputs on the check samples; None where there are no targets.
+    def outputs(self, entry: Entry, file: str) -> list[Arrays]:
+        """The outputs that a stage wrote, in torch's layout."""
+        last = () if file in _REFERENCE_FILES else self.channel_last_outputs
+        return [channels_first(output, last) for output in read_samples(entry.file(file))]
+
+    def score(self, where: str, entry: Entry, file: str) -> Score | None:
+        """Stage: the metric of outputs on the check samples; None where there are no targets.
 
         Args:
-            place: "torch", "host CPU" or "NPU emulator".
-            outputs: The .npz with the outputs.
-            entry: The stage that made them.
+            where: "torch", "host CPU" or "NPU emulator".
+            entry: The stage that made the outputs.
+            file: The .npz that holds them.
         """
         if self.check is None or self.check.dataset is None or self.check.dataset not in self.facts.eval_datasets:
             return None
@@ -258,16 +283,17 @@ class ComponentBuild:
         def make(folder: Path) -> dict[str, Any]:
             evaluator = self.new_evaluator()
             _, targets = check.load(self.facts.inputs)
-            for output, batch in zip(read_samples(outputs), targets, strict=True):
+            for output, batch in zip(self.outputs(entry, file), targets, strict=True):
                 evaluator.add(output, batch)
             return evaluator.score().to_json()
 
-        key = [self.source.key, self.stem, entry.files[outputs.name], check.fingerprint]
-        return Score.from_json(self.stage(f"score {place}", "score", key, make, *self.evaluator_code()).value)
+        key = [self.source.key, self.component, entry.files[file], check.fingerprint]
+        return Score.from_json(self.stage(f"score {where}", "score", key, make, *self.evaluator_code()).value)
 
     def code(self, stage: str) -> tuple[str, ...]:
-        """The modules that the toolchain runs in a stage."""
-        return self.toolchain.code(self.runtime, stage)
+        """The modules that the toolchain runs in a stage, for this runtime and the one whose files it shares."""
+        shared = [self.toolchain.support(self.support.lowers_as)] if self.support.lowers_as else []
+        return tuple(module for each in (self.support, *shared) for module in each.code.get(stage, ()))
 
     def evaluator_code(self) -> tuple[str, ...]:
         """The module of the evaluator; the key of a source stands for one that is not of this package."""
@@ -282,29 +308,29 @@ class ComponentBuild:
             return evaluator
         evaluator_of_class = self.network().evaluator()
         if evaluator_of_class is None:
-            raise ModelZooError(f"{self.stem} names datasets to evaluate on, but no evaluator")
+            raise ModelZooError(f"{self.component} names datasets to evaluate on, but no evaluator")
         return evaluator_of_class
 
-    def profiled(self, seconds: float) -> Entry:
+    def profiled(self, seconds: float) -> list[Measurement]:
         """Stage: latency of the lowered file on this machine's CPU."""
         lowered, reference = self.lowered(), self.reference()
+        tools, where = self.toolchain.versions(self.runtime), f"{HOST_CPU} ({this_cpu()})"
 
         def make(folder: Path) -> dict[str, Any]:
-            model = self.toolchain.load_host(lowered.file(lowered.value["file"]))
-            latencies = model.latencies(self._inputs(reference)[0], _PROFILE_RUNS, seconds)
-            p50, p90, p99 = (float(value) for value in np.percentile(latencies, (50, 90, 99)))
-            return {"p50_ms": p50, "p90_ms": p90, "p99_ms": p99, "runs": len(latencies), "cpu": this_cpu()}
+            with self.toolchain.load(lowered.file(lowered.value["file"]), self.runtime) as model:
+                times = model.latencies(self._inputs(reference)[0], _PROFILE_RUNS, seconds)
+            measured = {"unit": "ms", "where": where, "tools": tools, "samples": len(times)}
+            values = zip(_PERCENTILES, np.percentile(times, _PERCENTILES).tolist(), strict=True)
+            return {"measurements": [{"name": f"latency p{p}", "value": value, **measured} for p, value in values]}
 
-        key = [lowered.files, this_cpu(), self.toolchain.versions(self.runtime)]
-        return self.stage("time on host CPU", "profile", key, make, *self.code("host"))
+        key = [lowered.files, where, self.toolchain.name, tools]
+        return measurements(self.stage("time on host CPU", "profile", key, make, *self.code("host")))
 
     def _inputs(self, reference: Entry) -> list[Arrays]:
         samples = read_samples(reference.file("inputs.npz"))
         return [channels_last(sample, self.channel_last_inputs) for sample in samples]
 
-    def stage(
-        self, what: str, name: str, key: list[Any], make: Callable[[Path], dict[str, Any]], *modules: str
-    ) -> Entry:
+    def stage(self, what: str, name: str, key: list[Any], make: Make, *modules: str) -> Entry:
         """Find a stage in the cache or make it, under a title for people; see `StageCache.get_or_make`.
 
         Args:
@@ -313,8 +339,13 @@ class ComponentBuild:
         key = [code_digest(*modules), *key]
         identity = digest(name, *key)
         if identity not in self._done:
-            self._done[identity] = self.report(what, lambda: self.cache.get_or_make(name, key, make))
+            self._done[identity] = self.report(what, partial(self.cache.get_or_make, name, key, make))
         return self._done[identity]
+
+
+def measurements(entry: Entry) -> list[Measurement]:
+    """What a stage measured."""
+    return [Measurement.model_validate(each) for each in entry.value["measurements"]]
 
 
 def this_cpu() -> str:
@@ -333,10 +364,10 @@ def component_builds(
     plan: Plan, cache: StageCache, report: Reporter, searches: Mapping[str, Search] = MappingProxyType({})
 ) -> dict[str, ComponentBuild]:
     """The stages of every component of a plan, with the bits that searches found for their tensors."""
-    on_npu = plan.runtime.is_qnn or any(chipset and chipset.has_htp for chipset in plan.chipsets)
+    on_npu = plan.support.needs_chipset or any(chipset and chipset.has_htp for chipset in plan.chipsets)
     return {
         name: ComponentBuild(
-            stem=name,
+            component=name,
             source=plan.source,
             facts=facts,
             runtime=plan.runtime,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
+from pydantic import BaseModel, computed_field
 
 from model_zoo.base.spec import Arrays
+from model_zoo.toolchains.measurement import AGREEMENT, EMULATOR, HOST_CPU, TORCH, JsonFloat, Measurement
 from model_zoo.utils.numerics import agreement, sqnr_db
 
 #: The NPU may be this much worse than the host CPU on the same graph.
@@ -27,77 +28,85 @@ CAPTURED_DB = 40.0
 LOST_DB = 10.0
 
 
-@dataclass(frozen=True)
-class Parity:
-    """One output against torch.
+class Parity(BaseModel, frozen=True):
+    """One output against torch: signal to quantization noise in dB over all samples, or the share of equal values.
 
     Args:
         output: Name of the output.
-        unit: "dB" (signal to quantization noise, over all samples) or "agreement" (share of equal values, 0..1).
         host: The lowered file on this machine's CPU.
-        reference: What the emulator is held against: the host CPU at the precision of the NPU.
-        npu: The NPU emulator; None: it was not run.
+        reference: What the emulator is compared with: the host CPU at the precision of the NPU.
+        emulator: The compiled file on the NPU emulator; None: it was not run.
         passed: None: there was nothing to compare.
     """
 
     output: str
-    unit: str
-    host: float
-    reference: float
-    npu: float | None
+    host: Measurement
+    reference: JsonFloat
+    emulator: Measurement | None
     passed: bool | None
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def unit(self) -> str:
+        """Unit of all its figures: dB, or agreement."""
+        return self.host.unit
+
     def explain(self) -> str:
-        """The numbers of the NPU emulator beside what they are held against, and the rule."""
-        if self.npu is None:
+        """The numbers of the NPU emulator beside what they are compared with, and the rule."""
+        if self.emulator is None:
             return "it was not run"
         if self.unit == "dB":
-            numbers = f"{self.npu:.1f} dB from torch on the NPU emulator, the host CPU reaches {self.reference:.1f} dB"
+            host = f"the host CPU reaches {self.reference:.1f} dB"
+            numbers = f"{self.emulator.value:.1f} dB from torch on the NPU emulator, {host}"
             enough = f"{GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f} in a float build"
             return f"{numbers} (the NPU may lose {MAX_LOSS_DB:.0f} dB; {enough})"
-        numbers = f"{self.npu:.1%} equal to torch on the NPU emulator, {self.reference:.1%} on the host CPU"
+        numbers = f"{self.emulator.value:.1%} equal to torch on the NPU emulator, {self.reference:.1%} on the host CPU"
         more = f"{MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%} in a float build"
         return f"{numbers} (the NPU may differ in {more})"
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; an infinite ratio is text, since JSON has no number for it."""
-        fields = asdict(self)
-        return {k: str(v) if isinstance(v, float) and np.isinf(v) else v for k, v in fields.items()}
-
 
 def parity(
-    torch: Sequence[Arrays],
-    host: Sequence[Arrays],
-    npu: Sequence[Arrays] | None,
+    outputs: Mapping[str, Sequence[Arrays]],
     half: Sequence[Arrays] | None = None,
     half_precision: bool = False,
+    tools: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Parity]:
     """Compare every output of all samples with torch.
 
     Args:
-        torch: Reference outputs, float32.
-        host: Outputs of the lowered file on the host CPU.
-        npu: Outputs of the emulator, if it was run.
+        outputs: Outputs of all samples by where they were computed: `TORCH` in float32, `HOST_CPU` of the lowered file,
+            and `EMULATOR` if it was run.
         half: Outputs of torch in half precision, where torch can run it.
         half_precision: A float build: the NPU computes it in half precision.
+        tools: Versions of the tools that made the outputs.
     """
-    found = []
+    torch, compared = outputs[TORCH], []
     for name, first in torch[0].items():
         is_float = np.issubdtype(first.dtype, np.floating)
-        compare = sqnr_db if is_float else agreement
-        reference = _joined(torch, name)
-        host_score = compare(reference, _joined(host, name))
-        bound = compare(reference, _joined(half, name)) if half else host_score
-        npu_score = compare(reference, _joined(npu, name)) if npu else None
-        passed = None
-        if npu_score is not None:
+        host = _measure(torch, outputs[HOST_CPU], name, HOST_CPU, tools)
+        reference = _measure(torch, half, name, TORCH, tools).value if half else host.value
+        emulator, passed = None, None
+        if EMULATOR in outputs:
+            emulator = _measure(torch, outputs[EMULATOR], name, EMULATOR, tools)
             good = GOOD_HALF_DB if half_precision else GOOD_DB
             flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
-            limit = min(bound - MAX_LOSS_DB, good) if is_float else bound - flips
-            passed = -np.inf < npu_score >= limit
-        found.append(Parity(name, "dB" if is_float else "agreement", host_score, bound, npu_score, passed))
-    return found
+            limit = min(reference - MAX_LOSS_DB, good) if is_float else reference - flips
+            passed = -np.inf < emulator.value >= limit
+        compared.append(Parity(output=name, host=host, reference=reference, emulator=emulator, passed=passed))
+    return compared
 
 
-def _joined(outputs: Sequence[Arrays], name: str) -> np.ndarray:
-    return np.concatenate([output[name].ravel() for output in outputs])
+def _measure(
+    torch: Sequence[Arrays], outputs: Sequence[Arrays], name: str, where: str, tools: Mapping[str, str]
+) -> Measurement:
+    """How near one output of all samples is to torch."""
+    expected, actual = (np.concatenate([each[name].ravel() for each in side]) for side in (torch, outputs))
+    is_float = np.issubdtype(expected.dtype, np.floating)
+    return Measurement(
+        name="SQNR" if is_float else AGREEMENT,
+        value=sqnr_db(expected, actual) if is_float else agreement(expected, actual),
+        unit="dB" if is_float else AGREEMENT,
+        where=where,
+        tools=dict(tools),
+        samples=len(torch),
+    )

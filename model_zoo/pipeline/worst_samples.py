@@ -114,7 +114,7 @@ def _outputs(
                 with runs.emulators(workers) as run:
 
                     def one(index: int, outputs: list[Arrays] = outputs) -> None:
-                        outputs[index] = run([inputs[index]])[0][0]
+                        outputs[index] = run([inputs[index]]).outputs[0]
 
                     in_threads(workers, one, range(len(inputs)))
             else:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def load_compiled(path: str | Path) -> CompiledModel:
     """Load a compiled file as a callable on torch tensors, so that `App(load_compiled(path))` is the same app.
 
+    What runs in a child process keeps it for the life of the object: `close`, or a `with` block, ends it sooner.
     Inputs and outputs that the metadata.json beside the file declares channel-last are taken and given in torch's
     layout. Without a metadata.json they are as in the file.
 
@@ -40,29 +41,21 @@ def _load(file: Path) -> CompiledModel:
 
     if not is_plain_file(file):
         raise UserError(f"there is no file {file}, or nothing in it")
-    match file.suffix.lower():
-        case ".bin":
-            from model_zoo.runtimes.qnn import HtpEmulator
+    kind = file.suffix.lower()
+    if kind == ".onnx":
+        from model_zoo.runtimes.epcontext import is_epcontext
+        from model_zoo.runtimes.onnx import OnnxModel
 
-            return HtpEmulator(file)
-        case ".onnx":
-            return _load_onnx(file)
-        case ".tflite":
-            from model_zoo.runtimes.litert import LitertModel
-
-            return LitertModel(file)
-        case ".dlc":
-            raise UserError(f"{file} is a DLC: nothing here can run one", "export the runtime qnn to check it here")
-    raise UserError(f"{file} is no compiled model", "it takes .onnx, .bin and .tflite")
-
-
-def _load_onnx(file: Path) -> CompiledModel:
-    from model_zoo.runtimes.epcontext import is_epcontext
-
-    if is_epcontext(file):
+        if not is_epcontext(file):
+            return OnnxModel(file)
+    if kind in (".onnx", ".bin"):
         from model_zoo.runtimes.qnn import HtpEmulator
 
         return HtpEmulator(file)
-    from model_zoo.runtimes.onnx import OnnxModel
+    if kind == ".tflite":
+        from model_zoo.runtimes.litert import LitertModel
 
-    return OnnxModel(file)
+        return LitertModel(file)
+    if kind == ".dlc":
+        raise UserError(f"{file} is a DLC: nothing here can run one", "export the runtime qnn to check it here")
+    raise UserError(f"{file} is no compiled model", "it takes .onnx, .bin and .tflite")

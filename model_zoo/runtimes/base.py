@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from model_zoo.base.spec import Arrays, InputSpec
+from model_zoo.base.spec import Arrays, InputSpec, check_arrays
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.errors import UserError
 
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
     import torch
 
 
-class CompiledModel(Protocol):
-    """A compiled file, ready to run.
+@dataclass(frozen=True)
+class TimedOutputs:
+    """Outputs of samples in their order, and the seconds that running took, without loading."""
+
+    outputs: list[Arrays]
+    seconds: float
+
+
+class CompiledModel(ABC):
+    """A compiled file, ready to run. `close`, or a `with` block, ends the process that it may have started.
 
     Args:
         input_spec: Names, shapes and dtypes of the inputs, in call order, in the layout callers use.
@@ -29,13 +38,39 @@ class CompiledModel(Protocol):
     input_spec: InputSpec
     output_names: list[str]
 
-    @abstractmethod
+    @checked()
     def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
         """Run many samples, in order.
 
         Raises:
             UserError: A sample does not fit `input_spec`.
+            ModelZooError: The run failed, or went past a limit.
         """
+        return self.run_timed(samples).outputs
+
+    def run_timed(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        """Run many samples as `run` does. The time says nothing about a device."""
+        if not samples:
+            return TimedOutputs([], 0.0)
+        return self._run([self._fitted(sample, f"sample {index}") for index, sample in enumerate(samples)])
+
+    @abstractmethod
+    def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        """Run samples that fit."""
+
+    def _fitted(self, sample: Arrays, where: str) -> Arrays:
+        """A sample as the file takes it, or UserError."""
+        check_arrays(sample, self.input_spec, where)
+        return sample
+
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
+        """End what the model holds open; the next run opens it again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @checked()
     def __call__(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -64,26 +99,27 @@ class CompiledModel(Protocol):
         return values[0] if len(values) == 1 else values
 
 
-class HostModel(CompiledModel, Protocol):
+class HostModel(CompiledModel):
     """A compiled model that runs on this machine's CPU, where a time means something."""
 
+    @abstractmethod
     def latencies(self, sample: Arrays, runs: int = 50, seconds: float = 10.0) -> list[float]:
-        """Time single runs after a warm-up: at most `runs`, none started after `seconds`.
+        """Time single runs on all cores after a warm-up: at most `runs`, none started after `seconds`.
 
         Returns:
-            Milliseconds of each run, at least one.
+            Milliseconds of each run, at least one, copying in and out included.
         """
 
 
-#: Runs samples in order; gives their outputs and the seconds that running took.
-TimedRun = Callable[[Sequence[Arrays]], tuple[list[Arrays], float]]
-
-
-class Emulator(CompiledModel, Protocol):
-    """A compiled model on an emulator, which is slow: many samples are shared out to several."""
-
-    def opened(self) -> AbstractContextManager[TimedRun]:
-        """Load the file once, in a process of its own, for many runs."""
+def time_calls(call: Callable[[], object], most: int, seconds: float) -> list[float]:
+    """Milliseconds of each call: at most so many, at least one, none started after `seconds`."""
+    times: list[float] = []
+    end = time.monotonic() + seconds
+    while not times or (len(times) < most and time.monotonic() < end):
+        started = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - started) * 1e3)
+    return times
 
 
 def write_samples(path: Path, samples: Sequence[Arrays]) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from model_zoo.utils.errors import ModelZooError
 
@@ -28,8 +27,7 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True)
-class BinaryTensor:
+class BinaryTensor(BaseModel, frozen=True):
     """An input or output of a compiled graph.
 
     Args:
@@ -45,8 +43,7 @@ class BinaryTensor:
     offset: int | None = None
 
 
-@dataclass(frozen=True)
-class BinaryGraph:
+class BinaryGraph(BaseModel, frozen=True):
     """One compiled graph, its tensors in the order of the model."""
 
     name: str
@@ -54,8 +51,7 @@ class BinaryGraph:
     outputs: tuple[BinaryTensor, ...]
 
 
-@dataclass(frozen=True)
-class Readback:
+class Readback(BaseModel, frozen=True):
     """What a context binary says of itself.
 
     Args:
@@ -82,16 +78,6 @@ class Readback:
                 f"the binary says it is for soc_model {self.soc_model} (Hexagon v{self.htp}), "
                 f"not for soc_model {soc_model} (Hexagon v{htp})"
             )
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Readback:
-        """Build it from what `dataclasses.asdict` and JSON made of one."""
-
-        def tensors(values: list[dict[str, Any]]) -> tuple[BinaryTensor, ...]:
-            return tuple(BinaryTensor(**{**value, "shape": tuple(value["shape"])}) for value in values)
-
-        graphs = tuple(BinaryGraph(g["name"], tensors(g["inputs"]), tensors(g["outputs"])) for g in fields["graphs"])
-        return cls(**{**fields, "graphs": graphs})
 
 
 def read_context_binary(path: Path) -> Readback:
@@ -156,7 +142,7 @@ def _graph(address: int) -> tuple[BinaryGraph, int]:
     blob = _pointer(body + 64)
     if _u32(blob) != _BLOB_VERSION:
         raise ModelZooError(f"HTP graph info in the context binary is version {_u32(blob)}, this code reads 1")
-    return BinaryGraph(_text(body), inputs, outputs), _u32(blob + 16)
+    return BinaryGraph(name=_text(body), inputs=inputs, outputs=outputs), _u32(blob + 16)
 
 
 def _tensors(count_address: int, pointer_address: int) -> tuple[BinaryTensor, ...]:
@@ -175,8 +161,8 @@ def _tensor(address: int) -> BinaryTensor:
     shape = struct.unpack(f"={rank}I", ctypes.string_at(_pointer(body + 80), 4 * rank)) if rank else ()
     defined, encoding, scale, offset = struct.unpack("=IIfi", ctypes.string_at(body + 32, 16))
     if (defined, encoding) != (1, 0):  # not one scale and offset for the whole tensor
-        return BinaryTensor(name, _DTYPES[dtype], shape)
-    return BinaryTensor(name, _DTYPES[dtype], shape, scale, offset)
+        return BinaryTensor(name=name, dtype=_DTYPES[dtype], shape=shape)
+    return BinaryTensor(name=name, dtype=_DTYPES[dtype], shape=shape, scale=scale, offset=offset)
 
 
 def _u32(address: int) -> int:

@@ -1,23 +1,24 @@
-"""Run a LiteRT file on the host CPU."""
+"""Run a LiteRT file on the host CPU, in a child process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.runtimes.base import CompiledModel, read_samples, write_samples
-from model_zoo.runtimes.litert_worker import narrow_integers
-from model_zoo.utils.arguments import checked
-from model_zoo.utils.errors import UserError
-from model_zoo.utils.files import work_folder
-from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
+import numpy as np
 
-_WORKER = "model_zoo.runtimes.litert_worker"
+from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
+from model_zoo.runtimes.base import HostModel, read_samples, time_calls, write_samples
+from model_zoo.runtimes.child import INPUTS, OUTPUTS, ChildModel
+from model_zoo.utils.errors import UserError
+from model_zoo.utils.jobs import ChildFailedError, Limits
+
 _LIMITS = Limits(seconds=600.0)
+_WARM_UP_RUNS = 3
 
 
 def require_packages(*packages: str) -> None:
@@ -34,8 +35,8 @@ def require_packages(*packages: str) -> None:
         )
 
 
-class LitertModel(CompiledModel):
-    """A .tflite file as a callable on torch tensors, in the layout of the file. It runs in a child process each call.
+class LitertModel(ChildModel, HostModel):
+    """A .tflite file as a callable on torch tensors, in the layout of the file. It runs in a child process.
 
     Inputs and outputs are in the order of the model. The converter turns 64-bit integers into 32-bit ones: inputs of
     either width are taken, outputs stay 32-bit.
@@ -51,68 +52,112 @@ class LitertModel(CompiledModel):
     def __init__(self, path: str | Path, limits: Limits = _LIMITS) -> None:
         require_packages("ai_edge_litert")
         self.path = Path(path).resolve()
-        self.limits = limits
         if not self.path.is_file():
             raise UserError(f"there is no file {path}")
         with self.path.open("rb") as file:
             if file.read(8)[4:] != b"TFL3":
                 raise UserError(f"{path} is no LiteRT file")
+        job, what = {"file": str(self.path)}, f"run {self.path.name} on the host CPU"
+        super().__init__(__name__, job, limits, what)
         try:
-            with self._child("load", {"task": "describe"}, ()) as (found, _):
-                self.input_spec = _read_spec(found["inputs"])
-                self.output_spec = _read_spec(found["outputs"])
+            tensors = self._ask({"task": "describe"})
         except ChildFailedError as error:
             raise UserError(f"{path} cannot be loaded as LiteRT: {error.message}") from error
+        self.input_spec, self.output_spec = _spec(tensors["inputs"]), _spec(tensors["outputs"])
         self.output_names = list(self.output_spec)
 
-    @checked()
-    def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
-        """Run many samples in one child process.
-
-        Args:
-            samples: Shapes and dtypes as in `input_spec`; int64 is taken for int32.
-
-        Raises:
-            UserError: A sample does not fit `input_spec`.
-            ModelZooError: The run failed, or went past a limit.
-        """
-        if not samples:
-            return []
-        with self._child("run", {"task": "run"}, samples) as (_, work_dir):
-            return read_samples(work_dir / "outputs.npz")
-
     def latencies(self, sample: Arrays, runs: int = 50, seconds: float = 10.0) -> list[float]:
-        """Time single runs on this machine's CPU, all cores, after a warm-up. This says nothing about a device.
+        request = {"task": "time", "runs": runs, "seconds": seconds}
+        return [float(value) for value in self._ask(request, [self._fitted(sample, "sample 0")])["milliseconds"]]
 
-        Args:
-            runs: At most this many.
-            seconds: Start no further run after this long.
-
-        Returns:
-            Milliseconds of each run, at least one, copying in and out included.
-        """
-        job = {"task": "time", "runs": runs, "seconds": seconds}
-        with self._child("time", job, [sample]) as (result, _):
-            return [float(value) for value in result["milliseconds"]]
-
-    @contextmanager
-    def _child(
-        self, verb: str, job: dict[str, Any], samples: Sequence[Arrays]
-    ) -> Iterator[tuple[dict[str, Any], Path]]:
-        with work_folder() as work_dir:
-            if samples:
-                write_samples(work_dir / "samples.npz", [self._fit(s, f"sample {n}") for n, s in enumerate(samples)])
-            what = f"{verb} {self.path.name} on the host CPU"
-            yield run_child(_WORKER, {"file": str(self.path), **job}, work_dir, self.limits, what).value, work_dir
-
-    def _fit(self, sample: Arrays, where: str) -> Arrays:
+    def _fitted(self, sample: Arrays, where: str) -> Arrays:
         try:
-            fitted = narrow_integers(sample, self.input_spec)
+            narrowed = narrow_integers(sample, self.input_spec)
         except ValueError as error:
             raise UserError(f"{where}: {error}") from error
-        check_arrays(fitted, self.input_spec, where)
-        return fitted
+        check_arrays(narrowed, self.input_spec, where)
+        return narrowed
 
 
-def _read_spec(tensors: dict[str, dict[str, Any]]) -> InputSpec:
+def _spec(tensors: dict[str, dict[str, object]]) -> InputSpec:
     return {name: TensorSpec.from_json(fields) for name, fields in tensors.items()}
+
+
+class LitertFile:
+    """A LiteRT file in this process. A bad file may end the process: open it in a child.
+
+    The signature lists its tensors by name; the graph's own inputs and outputs still have the order of the model.
+
+    Args:
+        file: A .tflite with one signature.
+
+    Raises:
+        ValueError: It is damaged, or has no signature or several.
+    """
+
+    def __init__(self, file: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_path=str(file), num_threads=os.cpu_count())
+        signatures = list(interpreter.get_signature_list())
+        if len(signatures) != 1:
+            raise ValueError(f"it has {len(signatures)} signatures, one is needed")
+        self._call = interpreter.get_signature_runner(signatures[0])
+        self.input_spec = _specs(self._call.get_input_details(), interpreter.get_input_details())
+        self.output_spec = _specs(self._call.get_output_details(), interpreter.get_output_details())
+
+    def __call__(self, sample: Arrays) -> Arrays:
+        """Run one sample that fits `input_spec`."""
+        outputs = self._call(**sample)
+        return {name: np.asarray(outputs[name]) for name in self.output_spec}
+
+
+def _specs(named: dict[str, dict[str, Any]], graph: list[dict[str, Any]]) -> InputSpec:
+    """Put the tensors of a signature into the order of the graph. One tensor may have two names."""
+    left, specs = dict(named), {}
+    for tensor in graph:
+        name = next((name for name, details in left.items() if details["index"] == tensor["index"]), None)
+        if name is None:
+            raise ValueError("its signature does not name every input and output")
+        details = left.pop(name)
+        shape = tuple(int(size) for size in details["shape"])
+        specs[name] = TensorSpec(shape, np.dtype(details["dtype"]).name)
+    return specs
+
+
+def narrow_integers(sample: Arrays, spec: InputSpec) -> Arrays:
+    """Give 64-bit integers as 32-bit where the file has 32 bits: the converter keeps no others.
+
+    Raises:
+        ValueError: A value does not fit.
+    """
+    narrowed = {}
+    for name, value in sample.items():
+        narrowed[name] = value
+        if value.dtype == np.int64 and name in spec and spec[name].dtype == "int32":
+            narrowed[name] = value.astype(np.int32)
+            if not np.array_equal(narrowed[name], value):
+                raise ValueError(f"'{name}' holds integers beyond 32 bits, the file takes int32")
+    return narrowed
+
+
+def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Load `file`; each request's task is "describe", "run" (all samples) or "time" (the first sample)."""
+    model = LitertFile(Path(job["file"]))
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if request["task"] == "describe":
+            sides = {"inputs": model.input_spec, "outputs": model.output_spec}
+            return {side: {name: t.to_json() for name, t in spec.items()} for side, spec in sides.items()}
+        samples = read_samples(work_dir / INPUTS)
+        if request["task"] == "time":
+            for _ in range(_WARM_UP_RUNS):
+                model(samples[0])
+            return {"milliseconds": time_calls(lambda: model(samples[0]), request["runs"], request["seconds"])}
+        started = time.perf_counter()
+        outputs = [model(sample) for sample in samples]
+        seconds = time.perf_counter() - started
+        write_samples(work_dir / OUTPUTS, outputs)
+        return {"seconds": seconds}
+
+    return answer

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.runtimes.base import CompiledModel
-from model_zoo.utils.arguments import checked
+from model_zoo.base.spec import Arrays, TensorSpec
+from model_zoo.runtimes.base import HostModel, TimedOutputs, time_calls
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _DTYPES = {
 _ERROR, _FATAL = 3, 4  # severities, as ONNX Runtime numbers them
 
 
-class OnnxModel(CompiledModel):
+class OnnxModel(HostModel):
     """A float or QDQ ONNX file in this process, on the CPU execution provider.
 
     Args:
@@ -42,8 +41,8 @@ class OnnxModel(CompiledModel):
             self._session = open_session(self.path)
         except Exception as error:  # see open_session
             raise UserError(f"{self.path} cannot be loaded as ONNX: {plain_message(error)}") from error
-        self.input_spec: InputSpec = {value.name: self._spec(value) for value in self._session.get_inputs()}
-        self.output_names: list[str] = [value.name for value in self._session.get_outputs()]
+        self.input_spec = {value.name: self._spec(value) for value in self._session.get_inputs()}
+        self.output_names = [value.name for value in self._session.get_outputs()]
 
     def _spec(self, value: Any) -> TensorSpec:
         if value.type not in _DTYPES:
@@ -54,42 +53,18 @@ class OnnxModel(CompiledModel):
             )
         return TensorSpec(tuple(value.shape), _DTYPES[value.type])
 
-    @checked()
-    def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
-        """Run many samples, in order.
-
-        Raises:
-            UserError: A sample does not fit `input_spec`.
-            ModelZooError: ONNX Runtime failed.
-        """
-        results: list[Arrays] = []
-        for index, sample in enumerate(samples):
-            check_arrays(sample, self.input_spec, f"sample {index}")
-            try:
-                values = self._session.run(self.output_names, sample)
-            except Exception as error:  # see __init__
-                raise ModelZooError(f"{self.path} failed on the host CPU: {plain_message(error)}") from error
-            results.append(dict(zip(self.output_names, values, strict=True)))
-        return results
+    def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        started = time.perf_counter()
+        try:
+            values = [self._session.run(self.output_names, sample) for sample in samples]
+        except Exception as error:  # see __init__
+            raise ModelZooError(f"{self.path} failed on the host CPU: {plain_message(error)}") from error
+        seconds = time.perf_counter() - started
+        return TimedOutputs([dict(zip(self.output_names, each, strict=True)) for each in values], seconds)
 
     def latencies(self, sample: Arrays, runs: int = 50, seconds: float = 10.0) -> list[float]:
-        """Time single runs on this machine's CPU, all cores, after a warm-up. This says nothing about a device.
-
-        Args:
-            runs: At most this many.
-            seconds: Start no further run after this long.
-
-        Returns:
-            Milliseconds of each run, at least one, copying in and out included.
-        """
         self.run([sample])
-        times: list[float] = []
-        end = time.monotonic() + seconds
-        while not times or (len(times) < runs and time.monotonic() < end):
-            started = time.perf_counter()
-            self._session.run(self.output_names, sample)
-            times.append((time.perf_counter() - started) * 1000)
-        return times
+        return time_calls(lambda: self._session.run(self.output_names, sample), runs, seconds)
 
 
 def open_session(

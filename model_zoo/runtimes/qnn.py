@@ -1,24 +1,27 @@
-"""Run QNN context binaries on the x86 emulator of the Hexagon NPU, in a child process."""
+"""QNN context binaries on the x86 emulator of the Hexagon NPU, in a child process, which the provider can abort."""
 
 from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.runtimes.base import Emulator, TimedRun, read_samples, write_samples
-from model_zoo.runtimes.context_binary import Readback
-from model_zoo.runtimes.epcontext import binary_beside, read_interface, write_wrapper
-from model_zoo.utils.arguments import checked
+from model_zoo.base.spec import TensorSpec
+from model_zoo.runtimes.base import read_samples, write_samples
+from model_zoo.runtimes.child import INPUTS, OUTPUTS, ChildModel
+from model_zoo.runtimes.context_binary import Readback, read_context_binary
+from model_zoo.runtimes.epcontext import EpContext, write_wrapper
+from model_zoo.runtimes.onnx import plain_message
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import work_folder
-from model_zoo.utils.jobs import Limits, Worker, run_child
+from model_zoo.utils.jobs import Limits, Worker
 
-_WORKER = "model_zoo.runtimes.qnn_worker"
+#: Name of the execution provider.
+PROVIDER = "QNNExecutionProvider"
 _PACKAGE = "onnxruntime-qnn==2.7.0"
 _PLATFORMS = (("Linux", "x86_64"), ("Windows", "AMD64"), ("Windows", "ARM64"))
 
@@ -44,12 +47,12 @@ def require_qnn() -> None:
     raise UserError("QNN needs onnxruntime-qnn, not installed here", f"run `pip install {_PACKAGE}`")
 
 
-class HtpEmulator(Emulator):
+class HtpEmulator(ChildModel):
     """A context binary on the emulator of the NPU it was compiled for. The time it takes says nothing about a device.
 
     Args:
         path: A context binary (.bin), or the EPContext model (.onnx) that names the binary beside it.
-        limits: For each child process; the time is that of one `run`.
+        limits: For the child process; the time is that of one `run`.
 
     Raises:
         UserError: The file is missing, or is no such file, or QNN is not installed.
@@ -58,59 +61,24 @@ class HtpEmulator(Emulator):
 
     def __init__(self, path: str | Path, limits: Limits | None = None) -> None:
         self.path = Path(path)
-        self._limits = limits or Limits()
         if not self.path.is_file():
             raise UserError(f"there is no file {self.path}")
         require_qnn()
-        wrapped = self.path.suffix == ".onnx"
-        self._binary = binary_beside(self.path) if wrapped else self.path
-        self.readback: Readback = read_back(self._binary, self._limits)
+        wrapper = EpContext(self.path) if self.path.suffix == ".onnx" else None
+        binary = wrapper.binary if wrapper else self.path
+        job = {"binary": str(binary.resolve()), "wrapper": str(self.path.resolve()) if wrapper else None}
+        super().__init__(__name__, job, limits or Limits(), f"emulate {self.path.name}")
+        self.readback = Readback.model_validate(self._ask({"task": "describe"}))
         if len(self.readback.graphs) != 1:
-            raise ModelZooError(f"{self._binary} holds {len(self.readback.graphs)} graphs; the emulator runs one")
-        self._wrapper = self.path if wrapped else None
-        self.input_spec: InputSpec = {t.name: TensorSpec(t.shape, t.dtype) for t in self.readback.graphs[0].inputs}
-        self.output_names: list[str] = [tensor.name for tensor in self.readback.graphs[0].outputs]
-        if self._wrapper:
-            self.input_spec, self.output_names = read_interface(self._wrapper)
-
-    @checked()
-    def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
-        """Run many samples, in order, in one child process.
-
-        Raises:
-            UserError: A sample does not fit `input_spec`.
-            ChildFailedError: The emulator failed or ran past a limit.
-        """
-        if not samples:
-            return []
-        with self.opened() as run:
-            return run(samples)[0]
-
-    @contextmanager
-    def opened(self) -> Iterator[TimedRun]:
-        """Start a child process that loads the file once; what it gives runs samples as `run` does."""
-        with work_folder() as work_dir:
-            wrapper = self._wrapper or self._wrap(work_dir)
-            job = {"wrapper": str(wrapper.resolve()), "soc_model": self.readback.soc_model}
-            with Worker(_WORKER, job, work_dir, self._limits, f"emulate {self.path.name}") as worker:
-
-                def run(samples: Sequence[Arrays]) -> tuple[list[Arrays], float]:
-                    for index, sample in enumerate(samples):
-                        check_arrays(sample, self.input_spec, f"sample {index}")
-                    write_samples(work_dir / "inputs.npz", samples)
-                    seconds = float(worker.ask({})["seconds"])
-                    return read_samples(work_dir / "outputs.npz"), seconds
-
-                yield run
-
-    def _wrap(self, folder: Path) -> Path:
-        # ONNX Runtime takes a binary only through a wrapper, and only from the wrapper's own folder.
-        shutil.copyfile(self._binary, folder / "context.bin")
-        write_wrapper(self.readback, "context.bin", folder / "context.onnx")
-        return folder / "context.onnx"
+            self.close()
+            raise ModelZooError(f"{binary} holds {len(self.readback.graphs)} graphs; the emulator runs one")
+        self.input_spec = {t.name: TensorSpec(t.shape, t.dtype) for t in self.readback.graphs[0].inputs}
+        self.output_names = [tensor.name for tensor in self.readback.graphs[0].outputs]
+        if wrapper:
+            self.input_spec, self.output_names = wrapper.input_spec, wrapper.output_names
 
 
-def read_back(binary: Path, limits: Limits | None = None) -> Readback:
+def read_back(binary: Path) -> Readback:
     """What a context binary says of itself, read in a child process.
 
     Raises:
@@ -119,7 +87,89 @@ def read_back(binary: Path, limits: Limits | None = None) -> Readback:
     """
     if not binary.is_file():
         raise UserError(f"there is no file {binary}")
-    job = {"binary": str(binary.resolve())}
-    with work_folder() as work_dir:
-        result = run_child(_WORKER, job, work_dir, limits or Limits(), f"read {binary.name} back")
-    return Readback.from_json(result.value)
+    job = {"binary": str(binary.resolve()), "wrapper": None}
+    with work_folder() as folder, Worker(__name__, job, folder, Limits(), f"read {binary.name} back") as worker:
+        return Readback.model_validate(worker.ask({"task": "describe"}))
+
+
+def open_session(
+    model: Path, provider_options: Mapping[str, str], config: Mapping[str, str], log_severity: int = 2
+) -> Any:
+    """Open an InferenceSession on the HTP backend, which compiles the model if it is not compiled yet.
+
+    For child processes only, as all that follows.
+
+    Args:
+        model: ONNX, or the EPContext wrapper of a context binary that lies beside it.
+        provider_options: Of the QNN provider, without the backend path.
+        config: Session configuration entries.
+        log_severity: 0 logs why each node was taken or refused, 2 only warnings.
+
+    Raises:
+        ModelZooError: ONNX Runtime's message in one line.
+    """
+    import onnxruntime as ort
+    import onnxruntime_qnn
+
+    # The provider is a plugin: InferenceSession(providers=[...]) would give a CPU session without a word.
+    if PROVIDER not in {device.ep_name for device in ort.get_ep_devices()}:
+        ort.register_execution_provider_library(PROVIDER, onnxruntime_qnn.get_library_path())
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == PROVIDER]
+    options = ort.SessionOptions()
+    options.log_severity_level = log_severity
+    for key, value in config.items():
+        options.add_session_config_entry(key, value)
+    backend = {"backend_path": onnxruntime_qnn.get_qnn_htp_path()}
+    options.add_provider_for_devices(devices, {**backend, **provider_options})
+    try:
+        return ort.InferenceSession(model, options)
+    except Exception as error:  # onnxruntime has one exception class per status code and no common base
+        raise ModelZooError(plain_message(error)) from error
+
+
+def open_context(wrapper: Path, soc_model: int) -> Any:
+    """Open a session that runs a compiled context binary on the emulator, and nothing anywhere else.
+
+    Args:
+        wrapper: EPContext model beside its binary.
+        soc_model: The chipset the binary names.
+    """
+    return open_session(wrapper, {"soc_model": str(soc_model)}, {"session.disable_cpu_ep_fallback": "1"})
+
+
+def run_samples(session: Any, folder: Path) -> float:
+    """Run the samples that a `ChildModel` put into a folder, write their outputs there, and return the seconds."""
+    names = [value.name for value in session.get_outputs()]
+    samples = read_samples(folder / INPUTS)
+    started = time.perf_counter()
+    try:
+        values = [session.run(names, sample) for sample in samples]
+    except Exception as error:  # see open_session
+        raise ModelZooError(plain_message(error)) from error
+    seconds = time.perf_counter() - started
+    write_samples(folder / OUTPUTS, [dict(zip(names, each, strict=True)) for each in values])
+    return seconds
+
+
+def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Read `binary` back; each request's task is "describe", or "run", for which the binary is loaded once."""
+    readback = read_context_binary(Path(job["binary"]))
+    session: Any = None
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal session
+        if request["task"] == "describe":
+            return readback.model_dump(mode="json")
+        if session is None:
+            wrapper = Path(job["wrapper"]) if job["wrapper"] else _wrap(Path(job["binary"]), readback, work_dir)
+            session = open_context(wrapper, readback.soc_model)
+        return {"seconds": run_samples(session, work_dir)}
+
+    return answer
+
+
+def _wrap(binary: Path, readback: Readback, folder: Path) -> Path:
+    # ONNX Runtime takes a binary only through a wrapper, and only from the wrapper's own folder.
+    shutil.copyfile(binary, folder / "context.bin")
+    write_wrapper(readback, "context.bin", folder / "context.onnx")
+    return folder / "context.onnx"

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.runtimes.base import CompiledModel
-from model_zoo.utils.arguments import checked
+from pydantic import BaseModel
+
+from model_zoo.base.spec import Arrays, TensorSpec
+from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.layout import channels_first, channels_last
 
 _MOST_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
-class Interface:
-    """What metadata.json says of a file.
+class DeclaredTensor(BaseModel, frozen=True):
+    """What metadata.json says of a tensor; a channel-last one has the layout NHWC."""
 
-    Args:
-        inputs: Names in call order.
-        outputs: Names in order.
-        channel_last: Inputs and outputs that are channel-last in the file.
-        labels: Class names, if the model has any.
-    """
-
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    channel_last: frozenset[str]
-    labels: tuple[str, ...] | None
+    layout: str | None = None
 
 
-def read_interface(file: Path) -> Interface | None:
+class DeclaredInterface(BaseModel, frozen=True):
+    """What metadata.json says of a file: its inputs in call order, its outputs in order, and class names if any."""
+
+    inputs: dict[str, DeclaredTensor]
+    outputs: dict[str, DeclaredTensor]
+    labels: tuple[str, ...] | None = None
+
+
+def read_interface(file: Path) -> DeclaredInterface | None:
     """The interface in the metadata.json beside a file, or None if there is none for it.
 
     Raises:
@@ -48,17 +46,12 @@ def read_interface(file: Path) -> Interface | None:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         if file.name not in metadata["files"] or file.stem not in metadata["components"]:
             return None
-        component = metadata["components"][file.stem]
-        inputs, outputs = component["inputs"], component["outputs"]
-        tensors = [*inputs.items(), *outputs.items()]
-        labels = component.get("labels")
-        labels = tuple(str(label) for label in labels) if labels is not None else None
-        last = frozenset(name for name, fields in tensors if fields.get("layout") == "NHWC")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return DeclaredInterface.model_validate(metadata["components"][file.stem])
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path} is damaged: {error}", "export the model again, or move the file away from it"
+            f"{path} is damaged: {reason}", "export the model again, or move the file away from it"
         ) from error
-    return Interface(tuple(inputs), tuple(outputs), last, labels)
 
 
 class TorchLayout(CompiledModel):
@@ -69,13 +62,14 @@ class TorchLayout(CompiledModel):
         interface: Of the file.
     """
 
-    def __init__(self, model: CompiledModel, interface: Interface) -> None:
+    def __init__(self, model: CompiledModel, interface: DeclaredInterface) -> None:
         self.model = model
-        self.channel_last = interface.channel_last
+        tensors = {**interface.inputs, **interface.outputs}
+        self.channel_last = frozenset(name for name, tensor in tensors.items() if tensor.layout == "NHWC")
         self._labels = interface.labels
         inputs = _ordered(model.input_spec, interface.inputs)
-        self.input_spec: InputSpec = {name: self._torch_spec(name, model.input_spec[name]) for name in inputs}
-        self.output_names: list[str] = _ordered(model.output_names, interface.outputs)
+        self.input_spec = {name: self._torch_spec(name, model.input_spec[name]) for name in inputs}
+        self.output_names = _ordered(model.output_names, interface.outputs)
 
     def labels(self) -> list[str] | None:
         """Class names, as the torch model has them."""
@@ -87,18 +81,13 @@ class TorchLayout(CompiledModel):
         first, *middle, channels = spec.shape
         return replace(spec, shape=(first, channels, *middle))
 
-    @checked()
-    def run(self, samples: Sequence[Arrays]) -> list[Arrays]:
-        """Run many samples, in order.
+    def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        timed = self.model.run_timed([channels_last(sample, self.channel_last) for sample in samples])
+        return replace(timed, outputs=[channels_first(output, self.channel_last) for output in timed.outputs])
 
-        Raises:
-            UserError: A sample does not fit `input_spec`.
-        """
-        for index, sample in enumerate(samples):
-            check_arrays(sample, self.input_spec, f"sample {index}")
-        outputs = self.model.run([channels_last(sample, self.channel_last) for sample in samples])
-        return [channels_first(output, self.channel_last) for output in outputs]
+    def close(self) -> None:
+        self.model.close()
 
 
-def _ordered(in_file: Collection[str], in_metadata: tuple[str, ...]) -> list[str]:
+def _ordered(in_file: Collection[str], in_metadata: Collection[str]) -> list[str]:
     return list(in_metadata if set(in_metadata) == set(in_file) else in_file)

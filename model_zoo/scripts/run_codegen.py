@@ -37,6 +37,7 @@ from model_zoo.base.registry import (
 from model_zoo.base.spec import TensorSpec
 from model_zoo.scripts.tasks import task_default
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import guarded
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write
@@ -111,12 +112,12 @@ def _facts(model_id: str) -> dict[str, Any]:
     """Everything the templates name."""
     components = components_of(load_random_model(model_id), model_id)
     parts = {name: part for name, part in components.items() if isinstance(part, BaseModel)}
-    settings, info = code_gen(model_id), model_info(model_id)
+    settings, info, toolchain = code_gen(model_id), model_info(model_id), find_toolchain()
     task = task_default(info.use_case)
     targets = {
         runtime: [
             precision
-            for precision in runtime.precisions
+            for precision in toolchain.support(runtime).precisions
             if settings.unsupported_reason(runtime, precision, None) is None
             and not any(part.get_unsupported_reason(runtime, precision, None) for part in parts.values())
         ]

@@ -14,6 +14,9 @@ from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 
+#: Packages whose versions shape what is captured of a network.
+CAPTURE_PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "numpy")
+
 
 class Network(Protocol):
     """One loaded component."""

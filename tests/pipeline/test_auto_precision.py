@@ -19,7 +19,7 @@ from model_zoo.pipeline.auto_precision import assignment_of, cost_of, ranked_upg
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.search import Cost
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.layers import Sensitivity
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError, UserError
 
 Export = Callable[..., Any]
@@ -71,7 +71,9 @@ class Unscored(Digits):
 
 
 def found(kind: str, tensor: str, bits: int, elements: int, noise: float) -> Sensitivity:
-    return Sensitivity(tensor, "Conv", kind, tensor, bits, elements, noise)
+    return Sensitivity(
+        layer=tensor, op_type="Conv", kind=kind, tensor=tensor, bits=bits, elements=elements, noise=noise
+    )
 
 
 SENSITIVITY = [

@@ -11,7 +11,7 @@ from model_zoo.base.registry import models_folder
 from model_zoo.sources.torch_network import TORCH_CODE
 from model_zoo.sources.zoo import model_code_digest
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils import code_digest as module
 from model_zoo.utils.code_digest import code_digest
 
@@ -38,8 +38,8 @@ def edited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 def _keys() -> dict[str, str]:
-    toolchain = LocalToolchain()
-    keys = {stage: code_digest(*toolchain.code(TargetRuntime.ONNX, stage)) for stage in STAGES}
+    support = find_toolchain().support(TargetRuntime.ONNX)
+    keys = {stage: code_digest(*support.code[stage]) for stage in STAGES}
     keys |= {stage: code_digest(*modules) for stage, modules in TORCH_CODE.items()}
     return {**keys, **{model: model_code_digest(model) for model in ("resnet18", "digits_cnn")}}
 
@@ -64,5 +64,5 @@ def test_a_model_s_code_and_weights_change_its_own_key(edited: Callable[[str], N
 
 def test_a_stage_s_code_changes_its_key(edited: Callable[[str], None]) -> None:
     assert _changed_by(edited, "toolchains/local/quantize/recipe.py") >= {"lower"}
-    assert not {"lower", "capture", "resnet18"} & _changed_by(edited, "toolchains/local/qnn_worker.py")
+    assert not {"lower", "capture", "resnet18"} & _changed_by(edited, "toolchains/local/qnn_compile.py")
     assert "capture" in _changed_by(edited, "sources/capture.py")

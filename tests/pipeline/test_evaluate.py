@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from model_zoo.pipeline.evaluation import Drop, detail_rows
 from model_zoo.pipeline.evaluation_page import write_report
 from model_zoo.pipeline.layers import Wrong
 from model_zoo.pipeline.worst_samples import View, WorstSample
-from model_zoo.toolchains.layers import LayerError, LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 
 KILLED_AFTER = 15
 #: 80 samples are 6 chunks: 12 of torch and the host CPU, and then 6 of the emulator.
@@ -35,17 +36,17 @@ import os, signal, sys
 from model_zoo.cli import main
 from model_zoo.pipeline.cache import StageCache
 
-make, made = StageCache._make, []
+keep, made = StageCache._keep, []
 
-def make_and_die(self, folder, work):
-    entry = make(self, folder, work)
+def keep_and_die(self, temporary, folder, *made_there):
+    entry = keep(self, temporary, folder, *made_there)
     if folder.parent.name == "chunk":
         made.append(folder)
         if len(made) == {KILLED_AFTER}:
             os.kill(os.getpid(), signal.SIGKILL)
     return entry
 
-StageCache._make = make_and_die
+StageCache._keep = keep_and_die
 main(sys.argv[1:])
 """
 
@@ -72,14 +73,14 @@ def own_cache(killed_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Chunks that were worked on."""
     found: list[Path] = []
-    make = StageCache._make
+    keep = StageCache._keep
 
-    def counted(self: StageCache, folder: Path, work: object) -> Entry:
+    def counted(self: StageCache, temporary: Path, folder: Path, *value: Any) -> Entry:
         if folder.parent.name == "chunk":
             found.append(folder)
-        return make(self, folder, work)  # type: ignore[arg-type]
+        return keep(self, temporary, folder, *value)
 
-    monkeypatch.setattr(StageCache, "_make", counted)
+    monkeypatch.setattr(StageCache, "_keep", counted)
     return found
 
 
@@ -197,14 +198,15 @@ class Page(HTMLParser):
 def test_the_page_needs_nothing_and_escapes_everything(tmp_path: Path) -> None:
     hostile = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
     evaluation = replace(digits(), dataset=hostile, subset=hostile)
-    layer = LayerError(hostile, hostile, 20.0, 3.0)
+    layer = LayerError(layer=hostile, op_type=hostile, host_db=20.0, npu_db=3.0)
+    tensor = {"layer": hostile, "op_type": "Conv", "kind": "weights", "tensor": hostile}
     picture = Image.fromarray(np.zeros((900, 1200, 3), np.uint8))
     write_report(
         tmp_path / "page.html",
         evaluation,
-        layers=LayerErrors((layer, layer), (), {}),
+        layers=LayerErrors(layers=(layer, layer), skipped=(), shift_db={}),
         wrong=Wrong(0, hostile),
-        sensitivity=[Sensitivity(hostile, "Conv", "weights", hostile, 4, 9, 0.1)],
+        sensitivity=[Sensitivity(**tensor, bits=4, elements=9, noise=0.1)],
         worst=[
             WorstSample(17, (View("input", picture), View(hostile, None, hostile), View("torch", picture, hostile)))
         ],

@@ -13,15 +13,18 @@ from model_zoo.commands.sensitivity import notes, page, print_inspection
 from model_zoo.pipeline.layers import Inspection, first_wrong, inspect_layers
 from model_zoo.pipeline.options import BuildOptions
 from model_zoo.sources.module import ModuleSource
-from model_zoo.toolchains.layers import LayerError, LayerErrors, Sensitivity
+from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
 INF = float("inf")
 
 
 def errors(host: Sequence[float], npu: Sequence[float] | None = None) -> LayerErrors:
-    layers = [LayerError(f"l{i}", "Conv", db, npu[i] if npu else None) for i, db in enumerate(host)]
-    return LayerErrors(tuple(layers), (), {"host CPU": INF})
+    layers = [
+        LayerError(layer=f"l{i}", op_type="Conv", host_db=db, npu_db=npu[i] if npu else None)
+        for i, db in enumerate(host)
+    ]
+    return LayerErrors(layers=tuple(layers), skipped=(), shift_db={"host CPU": INF})
 
 
 @pytest.mark.parametrize(
@@ -75,11 +78,15 @@ def test_what_cannot_be_inspected_is_refused(encoder: Any, options: BuildOptions
 
 def test_the_first_wrong_layer_is_shown_and_names_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     hostile = "<script>alert(1)</script>"
-    layers = (LayerError("stem", "Conv", 40, 40), LayerError(hostile, "Conv", 39, 12))
-    errors = LayerErrors(layers, ("lost",), {"host CPU": INF, "NPU emulator": 33.0})
+    layers = tuple(
+        LayerError(layer=name, op_type="Conv", host_db=host, npu_db=npu)
+        for name, host, npu in (("stem", 40, 40), (hostile, 39, 12))
+    )
+    errors = LayerErrors(layers=layers, skipped=("lost",), shift_db={"host CPU": INF, "NPU emulator": 33.0})
+    wide = {"op_type": "Conv", "kind": "weights", "bits": 4, "elements": 10, "noise": 0.1}
     ranking = [
-        Sensitivity(hostile, "Conv", "weights", "w", 4, 10, 0.1),
-        Sensitivity("a", "Add", "activation", "a", 8, 1, 0.0),
+        Sensitivity(layer=hostile, tensor="w", **wide),
+        Sensitivity(layer="a", op_type="Add", kind="activation", tensor="a", bits=8, elements=1, noise=0.0),
     ]
     found = Inspection(ranking, errors, first_wrong(errors))
     text = page("net", {"net": found})

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from model_zoo.base.spec import TensorSpec
+from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.evaluators.base import Metric
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.emulation import EmulatorPool, choose_subset
 from model_zoo.pipeline.selection import fair_order, select_samples
 from model_zoo.pipeline.worst_samples import rank
+from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
 
@@ -107,46 +108,48 @@ def test_the_emulator_takes_as_many_as_the_interval_needs_and_time_allows() -> N
     assert choose_subset(draw, TOP1, 0.01, right, lossy, 15.0, 1).samples == 5000
 
 
-class Flaky:
+class Flaky(CompiledModel):
     """An emulator whose processes die after so many runs."""
 
     def __init__(self, lives: list[int], death: ChildFailedError | None = None) -> None:
         self.lives, self.started, self.closed = lives, 0, 0
+        self.left: int | None = None
         self.death = death or ChildFailedError("emulate: the child process was killed by SIGKILL")
 
-    @contextmanager
-    def opened(self):  # type: ignore[no-untyped-def]
-        self.started += 1
-        left = self.lives.pop(0)
+    def run_timed(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        if self.left is None:
+            self.started += 1
+            self.left = self.lives.pop(0)
+        if not self.left:
+            self.close()
+            raise self.death
+        self.left -= 1
+        return TimedOutputs(list(samples), 0.1)
 
-        def run(samples):  # type: ignore[no-untyped-def]
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise self.death
-            return list(samples), 0.1
+    def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        raise NotImplementedError
 
-        yield run
-        self.closed += 1
+    def close(self) -> None:
+        self.closed += self.left is not None
+        self.left = None
 
 
-def test_samples_of_a_crashed_emulator_are_run_once_more_in_a_fresh_one() -> None:
+def test_samples_of_a_crashed_emulator_are_run_once_more_in_a_fresh_process() -> None:
     emulator = Flaky([2, 2])
-    with EmulatorPool(emulator, 1) as pool:  # type: ignore[arg-type]
-        assert [pool.run([{"x": np.array([number])}])[0][0]["x"][0] for number in range(4)] == [0, 1, 2, 3]
+    with EmulatorPool(lambda: emulator, 1) as pool:
+        assert [pool.run([{"x": np.array([number])}]).outputs[0]["x"][0] for number in range(4)] == [0, 1, 2, 3]
     assert emulator.started == emulator.closed == 2
-    with EmulatorPool(Flaky([0, 0]), 1) as pool, pytest.raises(ChildFailedError, match=r"SIGKILL.*twice"):  # type: ignore[arg-type]
+    with EmulatorPool(lambda: Flaky([0, 0]), 1) as pool, pytest.raises(ChildFailedError, match=r"SIGKILL.*twice"):
         pool.run([{"x": np.zeros(1)}])
 
 
 def test_nothing_starts_again_when_the_run_is_stopped() -> None:
-    emulator = Flaky([0, 5], ChildStoppedError("emulate: the child process was killed by SIGKILL"))
-    with EmulatorPool(emulator, 1) as pool:  # type: ignore[arg-type]
-        for _ in range(2):  # the place in the pool is free again
+    emulator = Flaky([0, 0, 5], ChildStoppedError("emulate: the child process was killed by SIGKILL"))
+    with EmulatorPool(lambda: emulator, 1) as pool:
+        for started in (1, 2):  # the pool hands the emulator out again
             with pytest.raises(ChildStoppedError):
                 pool.run([{"x": np.zeros(1)}])
-            emulator.lives = [0]
-    assert emulator.started == emulator.closed == 2
+            assert emulator.started == emulator.closed == started
 
 
 def test_the_worst_samples_lost_most_and_perfect_ones_are_none() -> None:

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from model_zoo.pipeline.verify import parity
+from model_zoo.pipeline.verify import Parity
+from model_zoo.pipeline.verify import parity as compare
+from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU
+from model_zoo.toolchains.measurement import TORCH as IN_TORCH
 
 
 def _outputs(noise: float, ids: list[int]) -> list[dict[str, np.ndarray]]:
     generator = np.random.default_rng(0)
     signal = generator.standard_normal(1000)
     return [{"x": (signal + noise * generator.standard_normal(1000)).astype(np.float32), "ids": np.array(ids)}]
+
+
+def parity(torch: Any, host: Any, npu: Any, half: Any = None, **arguments: Any) -> Sequence[Parity]:
+    """Compare by where the outputs come from."""
+    outputs = {IN_TORCH: torch, HOST_CPU: host, **({EMULATOR: npu} if npu else {})}
+    return compare(outputs, half, **arguments)
 
 
 TORCH = _outputs(0.0, [1] * 100)
@@ -19,13 +31,18 @@ def test_three_decibels_are_allowed_and_four_are_not() -> None:
     near = parity(TORCH, host, _outputs(0.1 * 10 ** (2.5 / 20), [1] * 100))
     far = parity(TORCH, host, _outputs(0.1 * 10 ** (4.0 / 20), [1] * 100))
     assert near[0].passed and not far[0].passed
-    assert abs(near[0].host - 20) < 0.5
+    assert abs(near[0].host.value - 20) < 0.5
 
 
 def test_integers_are_compared_by_agreement() -> None:
     wrong = [2] * 10 + [1] * 90
     result = parity(TORCH, _outputs(0.1, [1] * 100), _outputs(0.1, wrong))[1]
-    assert result.unit == "agreement" and result.npu == 0.9 and result.passed is False
+    assert (
+        result.unit == "agreement"
+        and result.emulator is not None
+        and result.emulator.value == 0.9
+        and result.passed is False
+    )
 
 
 def test_half_precision_is_held_against_half_precision() -> None:

@@ -8,8 +8,9 @@ from model_zoo.runtimes.context_binary import BinaryTensor
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.qnn import compile_qnn, read_back, tool_versions
+from model_zoo.toolchains.local.qnn import read_back, tool_versions
 from model_zoo.utils.errors import ModelZooError, UserError
+from tests.toolchains.builds import compile_qnn
 
 
 def _compile(model, chipset, folder):
@@ -30,26 +31,26 @@ def _compile(model, chipset, folder):
 def test_the_binary_names_its_chipset(tiny_models, tmp_path, chipset, soc_model, htp):
     build = _compile(tiny_models["conv_w8a8"], chipset, tmp_path)
     readback = read_back(build.files[0], find_chipset(chipset))
-    assert readback == build.readback
+    assert readback == build.compiled.readback
     assert (readback.soc_model, readback.htp) == (soc_model, htp)
     assert readback.vtcm_mb == find_chipset(chipset).vtcm_mb
     assert tool_versions()["qairt"] in readback.build_id
     (graph,) = readback.graphs
-    assert graph.inputs == (BinaryTensor("image", "float32", (1, 3, 16, 16)),)
-    assert graph.outputs == (BinaryTensor("features", "float32", (1, 8, 16, 16)),)
+    assert graph.inputs == (BinaryTensor(name="image", dtype="float32", shape=(1, 3, 16, 16)),)
+    assert graph.outputs == (BinaryTensor(name="features", dtype="float32", shape=(1, 8, 16, 16)),)
     with pytest.raises(ModelZooError, match=f"soc_model {soc_model} .* not for soc_model 43"):
         read_back(build.files[0], find_chipset("sm8550"))
 
 
 def test_quantized_tensors_carry_scale_and_offset(tiny_models, tmp_path):
-    (graph,) = _compile(tiny_models["conv_uint8"], "sm8650", tmp_path).readback.graphs
+    (graph,) = _compile(tiny_models["conv_uint8"], "sm8650", tmp_path).compiled.readback.graphs
     image, features = graph.inputs[0], graph.outputs[0]
     assert (image.dtype, image.offset, features.dtype, features.offset) == ("uint8", 0, "uint8", 0)
     assert image.scale == pytest.approx(1 / 255) and features.scale == pytest.approx(4 / 255)
 
 
 def test_integers_keep_their_width(tiny_models, tmp_path):
-    (graph,) = _compile(tiny_models["ids"], "sm8650", tmp_path).readback.graphs
+    (graph,) = _compile(tiny_models["ids"], "sm8650", tmp_path).compiled.readback.graphs
     assert [(t.name, t.dtype) for t in (*graph.inputs, *graph.outputs)] == [
         ("ids", "int64"),
         ("mean", "float32"),

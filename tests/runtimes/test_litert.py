@@ -9,9 +9,9 @@ import torch
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes import litert
-from model_zoo.runtimes.litert import LitertModel
-from model_zoo.runtimes.litert_worker import _specs
+from model_zoo.runtimes.litert import LitertModel, _specs
 from model_zoo.targets.precision import Precision
+from model_zoo.utils import jobs
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 
@@ -27,7 +27,7 @@ class Mixed(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from model_zoo.toolchains.local.litert import compile_tflite
+    from tests.toolchains.builds import compile_tflite
 
     folder = tmp_path_factory.mktemp("litert")
     example = (torch.zeros(2, 3), torch.zeros(1, 4, dtype=torch.int64))
@@ -92,6 +92,19 @@ def test_run_keeps_samples_apart(model: LitertModel) -> None:
         np.testing.assert_allclose(got["z"], given["x"] * 2 + 1, rtol=1e-6)
         np.testing.assert_array_equal(got["more"], given["ids"] + 1)
     assert model.run([]) == []
+
+
+def test_one_child_takes_many_calls_and_its_death_is_one_line(file: Path) -> None:
+    before = set(jobs._running)
+    with LitertModel(file) as model:
+        model.run([sample()])
+        model.latencies(sample(), runs=2)
+        (child,) = jobs._running - before
+        child.kill()
+        with pytest.raises(ChildFailedError, match=r"run mixed\.tflite on the host CPU: .* killed by SIGKILL"):
+            model.run([sample()])
+        assert len(model.run([sample()])) == 1
+    assert jobs._running == before
 
 
 def test_latencies_are_milliseconds_of_this_cpu(model: LitertModel) -> None:

@@ -12,8 +12,8 @@ from model_zoo.runtimes.qnn import HtpEmulator
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.qnn import compile_qnn
 from model_zoo.utils.errors import UserError
+from tests.toolchains.builds import compile_qnn
 
 
 @pytest.fixture

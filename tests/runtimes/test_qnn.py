@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import gc
 import importlib.util
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 import torch
 
@@ -13,10 +17,10 @@ from model_zoo.runtimes.qnn import HtpEmulator, require_qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.qnn import compile_qnn
 from model_zoo.utils import jobs
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
+from tests.toolchains.builds import compile_qnn
 
 
 @pytest.fixture(scope="module")
@@ -45,30 +49,53 @@ def test_binary_and_wrapper_give_what_the_cpu_gives(wrapped, tiny_models):
         assert outputs[2].dtype == torch.int64
 
 
-def test_many_samples_share_one_child(wrapped, monkeypatch):
-    import model_zoo.runtimes.qnn as qnn
-
-    emulator, children = HtpEmulator(wrapped[1]), []
-    real = qnn.Worker
-    monkeypatch.setattr(qnn, "Worker", lambda *arguments: children.append(1) or real(*arguments))
+def test_many_samples_are_run_in_order(wrapped):
+    emulator = HtpEmulator(wrapped[1])
     samples = [{"ids": np.full((1, 4), n % 10)} for n in range(200)]
     outputs = emulator.run(samples)
     assert [int(output["following"][0, 0]) for output in outputs] == [n % 10 + 1 for n in range(200)]
-    assert len(children) == 1
     assert emulator.run([]) == []
 
 
-def test_one_child_takes_many_runs_and_its_death_is_told(wrapped):
-    sample = {"ids": np.zeros((1, 4), np.int64)}
-    with HtpEmulator(wrapped[1]).opened() as run:
-        for count in (1, 3):
-            outputs, seconds = run([sample] * count)
-            assert len(outputs) == count and seconds > 0
-        (child,) = jobs._running
+def test_one_child_takes_many_calls(wrapped):
+    sample, before = {"ids": np.zeros((1, 4), np.int64)}, set(jobs._running)
+    with HtpEmulator(wrapped[1]) as emulator:
+        seen = set()
+        for count in (1, 3, 1):
+            timed = emulator.run_timed([sample] * count)
+            assert len(timed.outputs) == count and timed.seconds > 0
+            seen |= {child.pid for child in jobs._running - before}
+    assert len(seen) == 1 and jobs._running == before
+
+
+def test_it_survives_the_death_of_its_child(wrapped):
+    sample, before = {"ids": np.zeros((1, 4), np.int64)}, set(jobs._running)
+    with HtpEmulator(wrapped[1]) as emulator:
+        emulator.run([sample])
+        (child,) = jobs._running - before
         child.kill()
-        with pytest.raises(ChildFailedError, match="SIGKILL"):
-            run([sample])
-    assert not jobs._running
+        with pytest.raises(ChildFailedError, match=r"emulate ids\.bin: the child process was killed by SIGKILL"):
+            emulator.run([sample])
+        assert jobs._running == before
+        assert len(emulator.run([sample])) == 1
+    assert jobs._running == before
+
+
+def test_its_child_ends_with_the_object(wrapped):
+    before = set(jobs._running)
+    emulator = HtpEmulator(wrapped[1])
+    emulator.run([{"ids": np.zeros((1, 4), np.int64)}])
+    (child,) = jobs._running - before
+    del emulator
+    gc.collect()
+    assert child.poll() is not None and jobs._running == before
+
+
+def test_its_child_ends_with_the_interpreter(wrapped):
+    code = "import sys\nfrom model_zoo.runtimes import load_compiled\nfrom model_zoo.utils import jobs\n"
+    code += "model = load_compiled(sys.argv[1])\nprint([child.pid for child in jobs._running][0])"
+    done = subprocess.run([sys.executable, "-c", code, wrapped[1]], capture_output=True, text=True, check=True)
+    assert not psutil.pid_exists(int(done.stdout))
 
 
 def test_samples_that_do_not_fit_are_refused(wrapped):
@@ -81,7 +108,7 @@ def test_samples_that_do_not_fit_are_refused(wrapped):
 
 def test_limits_hold(wrapped):
     emulator = HtpEmulator(wrapped[1])
-    emulator._limits = Limits(seconds=0.05)
+    emulator.limits = Limits(seconds=0.05)
     with pytest.raises(ChildFailedError, match="was stopped"):
         emulator.run([{"ids": np.zeros((1, 4), np.int64)}])
 

@@ -15,7 +15,8 @@ from model_zoo.base.registry import code_gen, model_folder
 from model_zoo.sources.zoo import RECORD
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write
 
@@ -159,7 +160,7 @@ def targets_of(
     def targets() -> Iterator[Target]:
         for runtime in runtimes:
             for precision in precisions:
-                for chipset in asked if runtime.is_qnn else (None,):
+                for chipset in asked if find_toolchain().support(runtime).needs_chipset else (None,):
                     yield Target(runtime, precision, chipset.name if chipset else None)
 
     offered = code_gen(model_id)
@@ -168,5 +169,6 @@ def targets_of(
 
 def _is_offered(offered: CodeGen, target: Target) -> bool:
     chipset = chipsets().get(target.chipset) if target.chipset else None
-    asked = (target.runtime, target.precision, chipset)
-    return offered.unsupported_reason(*asked) is None and unsupported_reason(*asked) is None
+    support = find_toolchain().support(target.runtime)
+    reason = offered.unsupported_reason(target.runtime, target.precision, chipset)
+    return reason is None and support.unsupported_reason(target.precision, chipset) is None

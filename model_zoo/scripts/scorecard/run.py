@@ -18,7 +18,8 @@ from model_zoo.pipeline.result import ComponentResult
 from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard
 from model_zoo.sources.zoo import ZooSource
 from model_zoo.targets.chipset import chipsets
-from model_zoo.toolchains.local.toolchain import LocalToolchain
+from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.hashing import digest
@@ -68,7 +69,7 @@ def run_matrix(asked: dict[str, list[Target]], settings: Settings, observer: Row
 def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, observer: RowObserver) -> Scorecard:
     card = read_scorecard(model_id)
     source = ZooSource(model_id, {"weights": "random"} if settings.random else {}, {})
-    toolchain = LocalToolchain()
+    toolchain = find_toolchain()
     known = {row.target: row for row in card.rows if row.key == row_key(source.key, row.target)}
     for target in targets:
         if target in known:
@@ -134,7 +135,7 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
 
 def row_key(source_key: str, target: Target) -> str:
     """Names everything that a row depends on."""
-    return digest("scorecard", source_key, target.name, LocalToolchain().versions(target.runtime))[:16]
+    return digest("scorecard", source_key, target.name, find_toolchain().versions(target.runtime))[:16]
 
 
 def today() -> str:
@@ -161,7 +162,7 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
     )
     try:
         with open_cache(True) as cache:
-            plan = make_plan(source, options, LocalToolchain(), cache)
+            plan = make_plan(source, options, find_toolchain(), cache)
             (result,) = run_plan(plan, options, cache, report).targets
         error, components = result.error, result.components
     except ModelZooError as failure:
@@ -182,7 +183,11 @@ def measure(source: ZooSource, target: Target, folder: Path, emulated_as: str | 
 
 def _figures(components: tuple[ComponentResult, ...], emulated: bool) -> dict[str, Any]:
     """Fields of a row that are taken over all components."""
-    figures: dict[str, Any] = {"host_db": _worst(components, "host"), "emulator_db": _worst(components, "npu")}
+    compared = [parity for component in components for parity in component.parity]
+    figures: dict[str, Any] = {
+        "host_db": _worst(parity.host for parity in compared),
+        "emulator_db": _worst(parity.emulator for parity in compared),
+    }
     if components:
         figures["size_bytes"] = sum(component.size_bytes for component in components)
     compiled = [component.compiled for component in components if component.compiled]
@@ -195,7 +200,7 @@ def _figures(components: tuple[ComponentResult, ...], emulated: bool) -> dict[st
     return figures
 
 
-def _worst(components: tuple[ComponentResult, ...], backend: str) -> float | None:
+def _worst(measured: Iterable[Measurement | None]) -> float | None:
     """The least dB of all floating point outputs of a backend; one that equals torch's bit for bit has none."""
-    values = [getattr(parity, backend) for c in components for parity in c.parity if parity.unit == "dB"]
-    return min((value for value in values if value is not None and math.isfinite(value)), default=None)
+    values = [each.value for each in measured if each is not None and each.unit == "dB"]
+    return min(filter(math.isfinite, values), default=None)

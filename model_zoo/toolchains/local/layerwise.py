@@ -7,7 +7,6 @@ Runtime fuses the graph, so the final outputs are compared with those of the pla
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,33 +14,30 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples, write_samples
+from model_zoo.runtimes.qnn import require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.layers import LayerError, LayerErrors
 from model_zoo.toolchains.local.npu_rewrites import apply_rewrites, rewrite_generation
 from model_zoo.toolchains.local.onnx_graph import element_counts, load_onnx
-from model_zoo.toolchains.local.qnn import provider_options, require_qnn
-from model_zoo.utils.errors import ModelZooError
+from model_zoo.toolchains.local.qnn import provider_options
+from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerError, LayerErrors
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
+from model_zoo.utils.numerics import sqnr_db
 
 if TYPE_CHECKING:
     import onnx
 
-_LIMITS = Limits()
 #: Layers are shown in groups: their outputs on one sample, in float32, fit into this.
 _GROUP_BYTES = 64 * 2**20
-_HOST, _NPU = "host CPU", "NPU emulator"
 
 
 def measure_layers(
     captured: Path,
     lowered: Path,
     samples: Sequence[Arrays],
-    *,
     precision: Precision,
     chipset: Chipset | None = None,
-    limits: Limits = _LIMITS,
 ) -> LayerErrors:
     """Compare every computing layer of a build with the float model.
 
@@ -65,31 +61,8 @@ def measure_layers(
     }
     with work_folder() as folder:
         write_samples(folder / "samples.npz", samples)
-        child = run_child(__name__, job, folder, limits, "compare layer by layer")
-    return LayerErrors.from_json(child.value)
-
-
-@dataclass
-class _Sums:
-    """Power of one tensor over all samples, and of the noise on it by place."""
-
-    signal: float = 0.0
-    noise: dict[str, float] = field(default_factory=dict)
-
-    def add(self, expected: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        self.signal += float(np.sum(np.square(expected, dtype=np.float64)))
-        for place, value in values.items():
-            if value.shape != expected.shape:
-                raise ModelZooError(f"a layer of shape {list(expected.shape)} became {list(value.shape)} when lowered")
-            error = float(np.sum(np.square(np.subtract(expected, value, dtype=np.float64))))
-            self.noise[place] = self.noise.get(place, 0.0) + error
-
-    def db(self, place: str) -> float:
-        """As `sqnr_db` of all samples in one array."""
-        noise = self.noise[place]
-        if noise == 0.0:
-            return np.inf
-        return float(10 * np.log10(self.signal / noise)) if self.signal > 0 and np.isfinite(noise) else -np.inf
+        child = run_child(__name__, job, folder, Limits(), "compare layer by layer")
+    return LayerErrors.model_validate(child.value)
 
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
@@ -105,35 +78,41 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     producers = {name: node for node in model.graph.node for name in node.output}
     nodes = {name: producers[members[0]] for name, members in groups.items()}
     finals = [value.name for value in lowered.graph.output]
-    places, scaled = _places(lowered), recorded(lowered)
-    shown = [name for name in nodes if name in places or name in finals]
+    quantizers, scaled = _quantizers(lowered), recorded(lowered)
+    compared = [name for name in nodes if name in quantizers or name in finals]
     samples = read_samples(work_dir / "samples.npz")
 
-    plain = list(_outputs(lowered, {}, finals, samples, job, work_dir))
-    sums = {name: _Sums() for name in shown}
-    shifts: dict[str, _Sums] = {place: _Sums() for place in plain[0]}
-    for group in _grouped(shown, element_counts(model)):
-        extra = {name: places[name] for name in group if name not in finals}
-        wanted = [*extra, *finals]
-        expected = _float_outputs(model, group, samples, work_dir)
-        built = _outputs(lowered, extra, wanted, samples, job, work_dir)
-        for reference, outputs, before in zip(expected, built, plain, strict=True):
-            for name in group:
-                if name in scaled:
-                    reference[name] = reference[name] * scaled[name].reshape(-1, *[1] * (reference[name].ndim - 2))
-                sums[name].add(reference[name], {place: values[name] for place, values in outputs.items()})
-            for place, values in outputs.items():
-                for name in finals:
-                    shifts[place].add(before[place][name], {place: values[name]})
+    plain = _outputs(lowered, {}, finals, samples, job, work_dir)
+    layer_db: dict[str, dict[str, float]] = {where: {} for where in plain}
+    shift_db = dict.fromkeys(plain, np.inf)
+    for group in _grouped(compared, element_counts(model)):
+        extra = {name: quantizers[name] for name in group if name not in finals}
+        floats = _float_outputs(model, group, samples, work_dir)
+        expected = {name: _stacked(floats, name) for name in group}
+        for name in scaled.keys() & expected.keys():
+            expected[name] = expected[name] * scaled[name].reshape(-1, *[1] * (expected[name].ndim - 3))
+        for where, outputs in _outputs(lowered, extra, [*extra, *finals], samples, job, work_dir).items():
+            layer_db[where] |= {name: sqnr_db(expected[name], _stacked(outputs, name)) for name in group}
+            shifts = (sqnr_db(_stacked(plain[where], name), _stacked(outputs, name)) for name in finals)
+            shift_db[where] = min(shift_db[where], *shifts)
     layers = tuple(
-        LayerError(nodes[name].name, nodes[name].op_type, each.db(_HOST), each.db(_NPU) if job["options"] else None)
-        for name, each in sums.items()
+        LayerError(
+            layer=nodes[name].name,
+            op_type=nodes[name].op_type,
+            host_db=db,
+            npu_db=layer_db[EMULATOR][name] if job["options"] else None,
+        )
+        for name, db in layer_db[HOST_CPU].items()
     )
-    skipped = tuple(node.name for name, node in nodes.items() if name not in sums)
-    return LayerErrors(layers, skipped, {place: each.db(place) for place, each in shifts.items()}).to_json()
+    skipped = tuple(node.name for name, node in nodes.items() if name not in compared)
+    return LayerErrors(layers=layers, skipped=skipped, shift_db=shift_db).model_dump(mode="json")
 
 
-def _places(lowered: onnx.ModelProto) -> dict[str, onnx.NodeProto | None]:
+def _stacked(outputs: Sequence[Arrays], name: str) -> np.ndarray:
+    return np.stack([each[name] for each in outputs])
+
+
+def _quantizers(lowered: onnx.ModelProto) -> dict[str, onnx.NodeProto | None]:
     """By tensor of the float graph, the QuantizeLinear that takes it; None: nothing quantizes it."""
     found: dict[str, onnx.NodeProto | None] = {name: None for node in lowered.graph.node for name in node.output}
     for node in lowered.graph.node:
@@ -156,7 +135,7 @@ def _grouped(names: Sequence[str], elements: Mapping[str, int]) -> Iterator[list
 
 def _float_outputs(
     model: onnx.ModelProto, names: Sequence[str], samples: Sequence[Arrays], work_dir: Path
-) -> Iterator[Arrays]:
+) -> list[Arrays]:
     from onnx import ModelProto, TensorProto, helper
 
     from model_zoo.runtimes.onnx import OnnxModel
@@ -168,10 +147,7 @@ def _float_outputs(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in present
     )
     (work_dir / "float.onnx").write_bytes(probed.SerializeToString())
-    session = OnnxModel(work_dir / "float.onnx")
-    for sample in samples:
-        (outputs,) = session.run([sample])
-        yield outputs
+    return OnnxModel(work_dir / "float.onnx").run(samples)
 
 
 def _outputs(
@@ -181,13 +157,13 @@ def _outputs(
     samples: Sequence[Arrays],
     job: dict[str, Any],
     work_dir: Path,
-) -> Iterator[dict[str, Arrays]]:
-    """For each sample, by place, the wanted tensors of a build with some layers shown."""
+) -> dict[str, list[Arrays]]:
+    """The wanted tensors of a build with some layers as outputs, for all samples, by where it runs."""
     import onnx_ir as ir
     from onnx import ModelProto, TensorProto, helper
 
     from model_zoo.runtimes.onnx import OnnxModel
-    from model_zoo.runtimes.qnn_session import open_session
+    from model_zoo.runtimes.qnn import open_session
 
     probed = ModelProto()
     probed.CopyFrom(lowered)
@@ -202,18 +178,13 @@ def _outputs(
         probed.graph.output.append(helper.make_tensor_value_info(names[name], TensorProto.FLOAT, None))
     file = work_dir / "lowered.onnx"
     file.write_bytes(probed.SerializeToString())
-    host = OnnxModel(file)
-    npu = None
+    found = {HOST_CPU: [{name: each[probe] for name, probe in names.items()} for each in OnnxModel(file).run(samples)]}
     if job["options"]:
         rewritten = ir.from_proto(probed)
         if job["rewrite_for"] and apply_rewrites(rewritten, job["rewrite_for"]):
             file = work_dir / "for_chipset.onnx"
             ir.save(rewritten, file)
         npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
-    for sample in samples:
-        (on_host,) = host.run([sample])
-        found = {_HOST: {name: on_host[probe] for name, probe in names.items()}}
-        if npu is not None:
-            values = npu.run(list(names.values()), sample)
-            found[_NPU] = dict(zip(names, values, strict=True))
-        yield found
+        probes = list(names.values())
+        found[EMULATOR] = [dict(zip(names, npu.run(probes, sample), strict=True)) for sample in samples]
+    return found

@@ -1,128 +1,93 @@
-"""LiteRT: an exported program becomes a .tflite file, float or w8a8."""
+"""The runtime tflite: an exported program becomes a LiteRT file, float or w8a8, in a child process."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.base import write_samples
-from model_zoo.runtimes.litert import require_packages
+from model_zoo.runtimes.base import HostModel, write_samples
+from model_zoo.runtimes.litert import LitertModel, require_packages
 from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest, RuntimeSupport
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import write_error
 from model_zoo.utils.jobs import Limits, run_child
 from model_zoo.utils.layout import channels_last
 from model_zoo.utils.temporary import temporary_folder
 
-_WORKER = "model_zoo.toolchains.local.litert_worker"
 _LIMITS = Limits()
+_PACKAGES = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
 
 
 @dataclass(frozen=True)
-class LitertBuild:
-    """A finished .tflite file.
+class LitertRuntime:
+    """A LiteRT file, converted when it is lowered; the device's delegate compiles it.
 
     Args:
-        file: One signature, `serving_default`, with the model's own names. Float inputs and outputs stay float32;
-            64-bit integers become 32-bit.
-        range_method: How activation ranges were found, "moving_average" or "min_max"; None for float.
-        range_scores: SQNR in dB of each method against the float file, mean over the outputs; empty for float.
-        convert_seconds: Wall time of the child without `quantize_seconds`: its start, imports and conversion.
-        quantize_seconds: Calibration, quantization and scoring by both methods.
-        peak_memory_bytes: Largest resident memory of the child.
-        settings: Options that took effect.
+        limits: Of the child process.
     """
 
-    file: Path
-    range_method: str | None
-    range_scores: dict[str, float]
-    convert_seconds: float
-    quantize_seconds: float
-    peak_memory_bytes: int
-    settings: dict[str, str]
-
-
-def require_litert() -> None:
-    """Refuse if LiteRT's converter, quantizer or runtime is absent.
-
-    Raises:
-        UserError: With the pip line.
-    """
-    require_packages("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
-
-
-def tool_versions() -> dict[str, str]:
-    """Versions of the packages that make a .tflite file."""
-    packages = ("torch", "litert-torch", "litert-converter", "ai-edge-litert", "ai-edge-quantizer")
-    return {package: version(package) for package in packages}
-
-
-def compile_tflite(
-    program: Path,
-    *,
-    input_names: list[str],
-    output_names: list[str],
-    precision: Precision,
-    out_dir: Path,
-    stem: str,
-    channel_last_inputs: Collection[str] = (),
-    channel_last_outputs: Collection[str] = (),
-    calibration: Sequence[Arrays] = (),
-    limits: Limits = _LIMITS,
-) -> LitertBuild:
-    """Convert an exported program in a child process.
-
-    w8a8: int8 weights by channel, int8 activations. Their ranges are found twice, as a moving average of each sample's
-    minimum and maximum and as the overall minimum and maximum; neither is always better, so the file that is nearer
-    to the float one wins. From 8 samples on, the last quarter (8 at most) is kept back to judge this.
-
-    Args:
-        program: Saved by `torch.export.save`; takes the inputs by position.
-        input_names: In call order.
-        output_names: In the order of the outputs.
-        out_dir: Existing folder; gets `<stem>.tflite`, or nothing.
-        channel_last_inputs: Inputs whose axis 1 is the last one in the file.
-        channel_last_outputs: The same of outputs.
-        calibration: Samples that fit the program's inputs and hold no NaN; w8a8 only.
-
-    Raises:
-        UserError: LiteRT is not installed, or has no such precision, or w8a8 comes without samples.
-        ModelZooError: The conversion failed, or went past a limit.
-    """
-    require_litert()
-    if precision not in (Precision.FLOAT, Precision.W8A8):
-        raise UserError(f"tflite has no {precision}: it takes float, w8a8")
-    quantized = precision is Precision.W8A8
-    if quantized and not calibration:
-        raise UserError("tflite w8a8 needs calibration samples")
-    job = {
-        "program": str(program.resolve()),
-        "input_names": input_names,
-        "output_names": output_names,
-        "channel_last": [*channel_last_inputs, *channel_last_outputs],
-        "quantized": quantized,
-    }
-    file = out_dir / f"{stem}.tflite"
-    try:
-        with temporary_folder(file) as work_dir:
-            if quantized:
-                write_samples(
-                    work_dir / "samples.npz", [channels_last(sample, channel_last_inputs) for sample in calibration]
-                )
-            child = run_child(_WORKER, job, work_dir, limits, f"convert {stem} to LiteRT")
-            (work_dir / child.value["file"]).replace(file)
-    except OSError as error:
-        raise write_error(file, error) from error
-    quantize_seconds = float(child.value["quantize_seconds"])
-    return LitertBuild(
-        file=file,
-        range_method=child.value["range_method"],
-        range_scores=child.value["range_scores"],
-        convert_seconds=child.seconds - quantize_seconds,
-        quantize_seconds=quantize_seconds,
-        peak_memory_bytes=child.peak_memory_bytes,
-        settings=child.value["settings"],
+    limits: Limits = _LIMITS
+    support = RuntimeSupport(
+        TargetRuntime.TFLITE,
+        ".tflite",
+        "program",
+        (Precision.FLOAT, Precision.W8A8),
+        layout="lowered",
+        narrows_integers=True,
+        code={"lower": (__name__,), "host": ("model_zoo.runtimes.litert",)},
     )
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages that make the file, or UserError."""
+        require_packages("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
+        return {package: version(package) for package in _PACKAGES}
+
+    def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
+        """Convert an exported program: one signature, `serving_default`, with the model's own names.
+
+        Float inputs and outputs stay float32, 64-bit integers become 32-bit. w8a8: int8 weights by channel, int8
+        activations. Their ranges are found twice, as a moving average of each sample's minimum and maximum and as the
+        overall minimum and maximum; neither is always better, so the file that is nearer to the float one wins. From 8
+        samples on, the last quarter (8 at most) is a holdout for this.
+
+        Raises:
+            UserError: LiteRT is not installed, or has no such precision, or w8a8 comes without samples.
+            ModelZooError: The conversion failed, or went past a limit.
+        """
+        self.versions()
+        self.support.check(request.precision, None)
+        samples = request.calibration() if request.precision.is_quantized else ()
+        if request.precision.is_quantized and not samples:
+            raise UserError("tflite w8a8 needs calibration samples")
+        job = {
+            "program": str(request.source.resolve()),
+            "input_names": request.input_names,
+            "output_names": request.output_names,
+            "channel_last": [*request.channel_last_inputs, *request.channel_last_outputs],
+            "quantized": request.precision.is_quantized,
+        }
+        file = out_dir / f"{request.component}{self.support.suffix}"
+        worker, what = "model_zoo.toolchains.local.litert_convert", f"convert {request.component} to LiteRT"
+        try:
+            with temporary_folder(file) as work_dir:
+                fitted = [channels_last(sample, request.channel_last_inputs) for sample in samples]
+                write_samples(work_dir / "samples.npz", fitted)
+                child = run_child(worker, job, work_dir, self.limits, what)
+                (work_dir / child.value["file"]).replace(file)
+        except OSError as error:
+            raise write_error(file, error) from error
+        return Lowered(file=file.name, settings=child.value["settings"], peak_memory_bytes=child.peak_memory_bytes)
+
+    def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
+        """Keep the file: it is finished."""
+        name = f"{request.component}{self.support.suffix}"
+        shutil.copyfile(request.lowered, out_dir / name)
+        return Compiled(files=(name,), note="placement not checked here: the device's delegate decides it")
+
+    def load(self, lowered: Path) -> HostModel:
+        """Load the file for the host CPU."""
+        return LitertModel(lowered)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model_zoo.runtimes.qnn_session import PROVIDER
+from model_zoo.runtimes.qnn import PROVIDER
+from model_zoo.toolchains.base import Fallback
 from model_zoo.utils.errors import ModelZooError
 
 #: Execution provider, and (name, operator) of each of its nodes.
-Assignment = Sequence[tuple[str, Sequence[tuple[str, str]]]]
+ProviderNodes = Sequence[tuple[str, Sequence[tuple[str, str]]]]
 
 _NAMED = 4
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -23,19 +24,6 @@ _NODE = re.compile(r"\tOperator type: (\S+) Node name: (.*) Node index: \d+\n")
 _REFUSED = re.compile(r"backendValidateOpConfig\(\) failed for node `[^`]*` of type `([^`]*)` with error code (\d+)")
 _LAYOUT_SUFFIX = re.compile(r"_token_\d+$")  # ONNX Runtime's mark on nodes it moved to channel-last
 _ALONE = "could run on the NPU, but not as a graph of its own"
-
-
-@dataclass(frozen=True)
-class Fallback:
-    """A node that would run on the CPU.
-
-    Args:
-        reason: As the compiler gives it.
-    """
-
-    node: str
-    op_type: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -81,13 +69,13 @@ class _Unit:
     passed: bool
 
 
-def whole_placement(assignment: Assignment) -> Placement:
+def whole_placement(assignment: ProviderNodes) -> Placement:
     """The placement of a graph whose session allowed no fallback."""
     nodes = sum(len(nodes) for _, nodes in assignment)
     return Placement(sum(len(nodes) for provider, nodes in assignment if provider == PROVIDER), nodes)
 
 
-def explain(log: str, assignment: Assignment | None) -> Placement | None:
+def explain(log: str, assignment: ProviderNodes | None) -> Placement | None:
     """The placement with the reason of each fallback.
 
     Args:

@@ -1,83 +1,166 @@
-"""Compile ONNX for one chipset's NPU with onnxruntime-qnn, in a child process, and check what came out."""
+"""The QNN runtimes: ONNX compiled ahead of time for one chipset's NPU, in a child process, and checked."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from model_zoo.base.spec import Arrays
 from model_zoo.runtimes import qnn as runtime_qnn
-from model_zoo.runtimes.base import read_samples, write_samples
+from model_zoo.runtimes.base import write_samples
+from model_zoo.runtimes.child import INPUTS, OUTPUTS
 from model_zoo.runtimes.context_binary import Readback
 from model_zoo.runtimes.qnn import available, require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.npu_rewrites import rewrite_generation
-from model_zoo.toolchains.local.placement import (
-    Fallback,
-    NotWholeError,
-    Placement,
-    explain,
-    whole_placement,
-    without_colours,
+from model_zoo.toolchains.base import (
+    EMULATOR_OUTPUTS,
+    Compiled,
+    CompileRequest,
+    RuntimeSupport,
 )
+from model_zoo.toolchains.local.npu_rewrites import messages, rewrite_generation
+from model_zoo.toolchains.local.placement import NotWholeError, Placement, explain, whole_placement, without_colours
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.files import atomic_write, make_folder, work_folder
-from model_zoo.utils.jobs import ChildFailedError, ChildResult, Limits, run_child
+from model_zoo.utils.files import make_folder, work_folder
+from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
 
-__all__ = [
-    "Fallback",
-    "NotWholeError",
-    "Placement",
-    "QnnBuild",
-    "Readback",
-    "available",
-    "check_placement",
-    "compile_qnn",
-    "read_back",
-    "require_qnn",
-    "tool_versions",
-]
-
-_WORKER = "model_zoo.toolchains.local.qnn_worker"
-_KINDS = {
-    TargetRuntime.QNN_CONTEXT_BINARY: ("context", (".bin",)),
-    TargetRuntime.PRECOMPILED_QNN_ONNX: ("wrapper", (".onnx", ".bin")),
-    TargetRuntime.QNN_DLC: ("dlc", (".dlc",)),
-    TargetRuntime.ONNX: ("context", ()),
-}
+_WORKER = "model_zoo.toolchains.local.qnn_compile"
 # What ONNX Runtime says when the provider left nodes to the CPU: before, or after moving the graph to channel-last.
 _NOT_WHOLE = ("fallback to CPU EP has been explicitly disabled", "but was not selected by that EP")
 _NO_DEVICE = "QNN SetupBackend failed "
 _ABORTED = ("SIGABRT", "SIGSEGV", "SIGFPE", "SIGBUS")
+_CRASHED = "the QNN compiler itself crashed on this graph: export parts of the model to find the operators it dies of"
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
-class QnnBuild:
-    """What a compile gave.
+class QnnRuntime:
+    """One kind of file for the NPU; it is lowered as for the runtime onnx.
 
     Args:
-        files: In the output folder, main file first; none for the runtime onnx, which is compiled only to check it.
-        readback: What the binary says of itself; None for a DLC, and where the graph is not whole.
-        outputs: Of the emulator, one per input sample, from the binary loaded back; None where nothing was run.
-        compile_seconds: Of the compiler alone.
-        emulate_seconds: Host time of loading the binary and running every sample. It says nothing about a device.
-        peak_memory_bytes: Largest resident memory of the child process.
-        settings: Options of the QNN provider.
+        kind: What the compiler writes: "context", "wrapper" (a context binary and its EPContext model) or "dlc".
+        files: Their suffixes, main file first; none: it is compiled only to check it, and may be in parts.
+        limits: Of each child process.
+        note: What could not be checked here, and why.
     """
 
-    files: tuple[Path, ...]
-    readback: Readback | None
-    placement: Placement
-    outputs: list[Arrays] | None
-    compile_seconds: float
-    emulate_seconds: float
-    peak_memory_bytes: int
-    settings: dict[str, str]
+    support: RuntimeSupport
+    kind: str
+    files: tuple[str, ...]
+    limits: Limits = _LIMITS
+    note: str = ""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the tools that make the file, or UserError."""
+        require_qnn()
+        return tool_versions()
+
+    def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
+        """Compile a float or QDQ model of static shapes, read the binary back, and run it on the emulator.
+
+        Nothing is written to `out_dir` unless everything holds.
+
+        Raises:
+            UserError: QNN is not installed or does not compile for this chipset.
+            NotWholeError: A part of the graph would run on the CPU, and the file is for the NPU alone.
+            ModelZooError: The compiler failed, or the binary is for another chipset.
+        """
+        require_qnn()
+        chipset = request.chipset
+        if chipset is None or not chipset.has_htp:
+            raise UserError(self.support.unsupported_reason(request.precision, chipset) or "no chipset is named")
+        options = provider_options(chipset, request.precision)
+        samples = request.samples() if request.samples and self.kind != "dlc" else ()
+        job = {
+            "explain": False,
+            "model": str(request.lowered.resolve()),
+            "options": options,
+            "kind": self.kind,
+            "component": request.component,
+            "expected": {"soc_model": chipset.soc_model, "htp": chipset.htp},
+            # A file that is only checked is compiled on the device, as it is.
+            "rewrite_for": rewrite_generation(chipset, request.precision) if self.files else None,
+            "emulate": len(samples) > 0,
+        }
+        with work_folder() as work_dir:
+            write_samples(work_dir / INPUTS, samples)
+            try:
+                with _explained_crash():
+                    child = run_child(_WORKER, job, work_dir, self.limits, f"compile for {chipset.name}")
+            except ChildFailedError as error:
+                if not any(text in error.message for text in _NOT_WHOLE):
+                    raise
+                placement = check_placement(
+                    request.lowered, chipset=chipset, precision=request.precision, limits=self.limits
+                )
+                if self.files:
+                    raise NotWholeError(placement, chipset.name) from error
+                return Compiled(files=(), **vars(placement), settings=options)
+            made = [f"{request.component}{suffix}" for suffix in self.files]
+            make_folder(out_dir)
+            for name in made:
+                shutil.copyfile(work_dir / name, out_dir / name)
+            if samples:
+                shutil.copyfile(work_dir / OUTPUTS, out_dir / EMULATOR_OUTPUTS)
+        settings = options | child.value["rewrites"]
+        return Compiled(
+            files=tuple(made),
+            readback=child.value["readback"],
+            **vars(whole_placement(child.value["assignment"])),
+            note="; ".join(filter(None, [*messages(settings), self.note])),
+            settings=settings,
+            compile_seconds=child.value["compile_seconds"],
+            emulate_seconds=child.value["emulate_seconds"],
+            peak_memory_bytes=child.peak_memory_bytes,
+        )
+
+
+def _chipset_reason(precision: Precision, chipset: Chipset) -> str | None:
+    quantized = [each for each in Precision if each.is_quantized]
+    if not chipset.has_htp:
+        return (
+            f"{chipset.name} has a Hexagon v{chipset.htp} NPU, which QNN does not compile for (v68 and later): "
+            "it takes the runtimes tflite and onnx"
+        )
+    if precision is Precision.FLOAT and not chipset.fp16:
+        takes = ", ".join(quantized)
+        return f"the NPU of {chipset.name} has no half precision, so float does not run on it: it takes {takes}"
+    if precision.is_quantized and precision.scheme.weights == 16 and not chipset.generation.weights_16bit:
+        takes = ", ".join(each for each in quantized if each is not precision)
+        return f"the NPU of {chipset.name} ({chipset.npu}) multiplies by no 16-bit weights: it takes {takes}"
+    return None
+
+
+def _support(runtime: TargetRuntime, suffix: str, emulated: bool) -> RuntimeSupport:
+    return RuntimeSupport(
+        runtime,
+        suffix,
+        "onnx",
+        tuple(Precision),
+        needs_chipset=True,
+        chipset_reason=_chipset_reason,
+        layout="arranged",
+        lowers_as=TargetRuntime.ONNX,
+        emulated=emulated,
+        inspected=True,
+        code={"compile": (__name__,)},
+    )
+
+
+RUNTIMES = (
+    QnnRuntime(_support(TargetRuntime.QNN_CONTEXT_BINARY, ".bin", True), "context", (".bin",)),
+    QnnRuntime(_support(TargetRuntime.PRECOMPILED_QNN_ONNX, ".onnx", True), "wrapper", (".onnx", ".bin")),
+    QnnRuntime(
+        _support(TargetRuntime.QNN_DLC, ".dlc", False),
+        "dlc",
+        (".dlc",),
+        note="not verified here: nothing on this machine can load a DLC",
+    ),
+)
 
 
 def tool_versions() -> dict[str, str]:
@@ -92,75 +175,7 @@ def tool_versions() -> dict[str, str]:
     return versions
 
 
-def compile_qnn(
-    onnx: Path,
-    *,
-    chipset: Chipset,
-    precision: Precision,
-    runtime: TargetRuntime,
-    out_dir: Path,
-    stem: str,
-    inputs: Sequence[Arrays],
-    limits: Limits | None = None,
-) -> QnnBuild:
-    """Compile a float or QDQ model for a chipset's NPU, read the binary back, and run it on the emulator.
-
-    Nothing is written to `out_dir` unless everything holds.
-
-    Args:
-        onnx: Static shapes.
-        stem: Name of the files, without suffix.
-        inputs: Samples for the emulator; none: it is not run.
-        limits: Of each child process; by default 30 minutes and 16 GiB.
-
-    Raises:
-        UserError: QNN is not installed or does not compile for this chipset.
-        NotWholeError: A part of the graph would run on the CPU. Not for the runtime onnx, where it may.
-        ModelZooError: The compiler failed, or the binary is for another chipset.
-    """
-    require_qnn()
-    if not chipset.has_htp:
-        raise UserError(f"{chipset.name} has a Hexagon v{chipset.htp} NPU, which QNN does not compile for")
-    kind, suffixes = _KINDS[runtime]
-    options = provider_options(chipset, precision)
-    emulate = kind != "dlc" and len(inputs) > 0
-    job = {
-        "explain": False,
-        "model": str(onnx.resolve()),
-        "options": options,
-        "kind": kind,
-        "stem": stem,
-        "expected": {"soc_model": chipset.soc_model, "htp": chipset.htp},
-        # The file of the runtime onnx is compiled on the device, as it is.
-        "rewrite_for": None if runtime is TargetRuntime.ONNX else rewrite_generation(chipset, precision),
-        "emulate": emulate,
-    }
-    with work_folder() as work_dir:
-        if emulate:
-            write_samples(work_dir / "inputs.npz", inputs)
-        try:
-            child = _run(job, work_dir, limits, chipset)
-        except ChildFailedError as error:
-            if not any(text in error.message for text in _NOT_WHOLE):
-                raise
-            placement = check_placement(onnx, chipset=chipset, precision=precision, limits=limits)
-            if runtime is not TargetRuntime.ONNX:
-                raise NotWholeError(placement, chipset.name) from error
-            return QnnBuild((), None, placement, None, 0.0, 0.0, 0, options)
-        result = child.value
-        return QnnBuild(
-            files=_keep([work_dir / f"{stem}{suffix}" for suffix in suffixes], out_dir),
-            readback=Readback.from_json(result["readback"]) if result["readback"] else None,
-            placement=whole_placement(result["assignment"]),
-            outputs=read_samples(work_dir / "outputs.npz") if emulate else None,
-            compile_seconds=result["compile_seconds"],
-            emulate_seconds=result["emulate_seconds"],
-            peak_memory_bytes=child.peak_memory_bytes,
-            settings=options | result["rewrites"],
-        )
-
-
-def check_placement(onnx: Path, *, chipset: Chipset, precision: Precision, limits: Limits | None = None) -> Placement:
+def check_placement(onnx: Path, *, chipset: Chipset, precision: Precision, limits: Limits = _LIMITS) -> Placement:
     """Which nodes would run on the NPU, and why the others would not.
 
     Raises:
@@ -169,8 +184,8 @@ def check_placement(onnx: Path, *, chipset: Chipset, precision: Precision, limit
     """
     require_qnn()
     job = {"explain": True, "model": str(onnx.resolve()), "options": provider_options(chipset, precision)}
-    with work_folder() as work_dir:
-        child = _run(job, work_dir, limits, chipset)
+    with work_folder() as work_dir, _explained_crash():
+        child = run_child(_WORKER, job, work_dir, limits, f"compile for {chipset.name}")
     log = without_colours(child.log)
     if _NO_DEVICE in log:
         reason = log.split(_NO_DEVICE, 1)[1].splitlines()[0]
@@ -208,21 +223,11 @@ def provider_options(chipset: Chipset, precision: Precision) -> dict[str, str]:
     return options if precision.is_quantized else {**options, "enable_htp_fp16_precision": "1"}
 
 
-def _run(job: dict[str, Any], work_dir: Path, limits: Limits | None, chipset: Chipset) -> ChildResult:
+@contextmanager
+def _explained_crash() -> Iterator[None]:
     try:
-        return run_child(_WORKER, job, work_dir, limits or Limits(), f"compile for {chipset.name}")
+        yield
     except ChildFailedError as error:
         if not any(name in error.message for name in _ABORTED):
             raise
-        hint = (
-            "the QNN compiler itself crashed on this graph: export parts of the model to find the operators it dies of"
-        )
-        raise ChildFailedError(error.message, hint, error.log) from error
-
-
-def _keep(files: Sequence[Path], out_dir: Path) -> tuple[Path, ...]:
-    make_folder(out_dir)
-    for file in reversed(files):  # a wrapper only after its binary
-        with atomic_write(out_dir / file.name) as temporary:
-            shutil.copyfile(file, temporary)
-    return tuple(out_dir / file.name for file in files)
+        raise ChildFailedError(error.message, _CRASHED, error.log) from error

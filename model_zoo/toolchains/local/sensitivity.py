@@ -12,8 +12,8 @@ import numpy as np
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.layers import Sensitivity
 from model_zoo.toolchains.local.onnx_graph import element_counts
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
@@ -21,19 +21,18 @@ from model_zoo.utils.jobs import Limits, run_child
 if TYPE_CHECKING:
     import onnx
 
-_LIMITS = Limits()
 #: Shares of the largest weight of a channel that 4 bits may span; the one with the least squared error is taken.
 _SPANS = np.linspace(1.0, 0.4, 13)
 
 
-def measure_sensitivity(onnx: Path, calibration: Sequence[Arrays], limits: Limits = _LIMITS) -> list[Sensitivity]:
+def measure_sensitivity(captured: Path, calibration: Sequence[Arrays]) -> list[Sensitivity]:
     """Measure what 8 bits in each activation, and 8 and 4 bits in each weight, cost the outputs: each change alone.
 
     Activations are rounded within their range on all samples, weights to a symmetric grid for each output channel;
     the noise is measured on the first samples.
 
     Args:
-        onnx: Float model with its weights inside.
+        captured: Float model with its weights inside.
         calibration: One or more samples, all inputs by name.
 
     Returns:
@@ -42,11 +41,11 @@ def measure_sensitivity(onnx: Path, calibration: Sequence[Arrays], limits: Limit
     Raises:
         ModelZooError: The model has no float output or no activation, or the child went past a limit.
     """
-    job = {"onnx": str(onnx.resolve()), "input_names": list(calibration[0]), "samples": len(calibration)}
+    job = {"captured": str(captured.resolve()), "input_names": list(calibration[0]), "samples": len(calibration)}
     with work_folder() as folder:
         write_samples(folder / "samples.npz", calibration)
-        found = run_child(__name__, job, folder, limits, "measure sensitivity").value["found"]
-    return sorted((Sensitivity.from_json(fields) for fields in found), key=lambda each: -each.noise)
+        measured = run_child(__name__, job, folder, Limits(), "measure sensitivity").value["measured"]
+    return sorted(map(Sensitivity.model_validate, measured), key=lambda each: -each.noise)
 
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
     samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
     # As a build with an assignment prepares it, so that the names are the same.
-    model = prepare(Path(job["onnx"]), work_dir, Precision.W8A8_MIXED_INT16).model
+    model = prepare(Path(job["captured"]), work_dir, Precision.W8A8_MIXED_INT16).model
     groups = candidates(model, activation_names(model))
     activations = list(groups)
     if not activations:
@@ -86,12 +85,12 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     producers = {name: node for node in model.graph.node for name in node.output}
     nodes = {name: producers[members[0]] for name, members in groups.items()}
     nodes |= {name: node for node in model.graph.node for name in node.input if name in weights}
-    found = []
+    measured = []
     for (kind, name, bits), power in zip(tensors, noise, strict=True):
-        node = nodes[name]
-        mean = power / judged / outputs
-        found.append(Sensitivity(node.name, node.op_type, kind, name, bits, sizes[name], mean).to_json())
-    return {"found": found}
+        layer, op_type = nodes[name].name, nodes[name].op_type
+        each = {"layer": layer, "op_type": op_type, "kind": kind, "tensor": name, "bits": bits}
+        measured.append({**each, "elements": sizes[name], "noise": power / judged / outputs})
+    return {"measured": measured}
 
 
 def rounded(weight: np.ndarray, axis: int | None, bits: int) -> np.ndarray:

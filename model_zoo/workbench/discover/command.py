@@ -12,12 +12,12 @@ from pathlib import Path
 
 from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import CommandParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.streams import stop_without_reader
 from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name
 from model_zoo.workbench.discover.model_registry import StoredRegistry, differences, read_registry, registry_code
-from model_zoo.workbench.discover.npu_placement import toolchain
 from model_zoo.workbench.discover.survey import Survey, SurveyRequest, versions
 from model_zoo.workbench.discover.survey_tables import details, in_families, model_line, summary
 from model_zoo.workbench.discover.verdict import ListedModel, Listing, ModelFinding, SurveyReport, SurveyStage
@@ -154,7 +154,7 @@ def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyR
         chipset = find_chipset(args.chipset or (stored and stored.chipset) or _CHIPSET)
         if not chipset.fp16:
             raise UserError(f"the NPU of {chipset.name} does not compute in half precision", "run `model-zoo chipsets`")
-        toolchain().require(TargetRuntime.QNN_CONTEXT_BINARY)
+        find_toolchain().versions(TargetRuntime.QNN_CONTEXT_BINARY)  # refuses if the compiler is absent
     elif args.chipset:
         raise UserError("--chipset says where nodes are placed", "add --depth npu")
     return SurveyRequest(library, depth, chipset, args.time_limit, args.workers)
@@ -177,7 +177,7 @@ def _only(listing: Listing, name: str, library: str) -> ListedModel:
 
 
 def _unskipped(models: list[ListedModel], skip: list[str]) -> list[ListedModel]:
-    """The models that no pattern matches; a pattern that matches none is told."""
+    """The models that no pattern matches; a pattern that matches none is reported."""
     patterns = dict.fromkeys(each for name in skip for each in _PRESETS.get(name, (name,)) if each)
     matched = {pattern: {m.name for m in models if _matches(m.name, pattern)} for pattern in patterns}
     for pattern in [pattern for pattern, names in matched.items() if not names]:

@@ -7,15 +7,9 @@ from pathlib import Path
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import CompileRequest, LoweringRequest, Toolchain
+from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.base import CompileRequest, LoweringRequest
 from model_zoo.workbench.discover.verdict import Reason, StageVerdict
-
-
-def toolchain() -> Toolchain:
-    """Return what compiles for the NPU."""
-    from model_zoo.toolchains.local.toolchain import LocalToolchain
-
-    return LocalToolchain()
 
 
 def check_placement(onnx: Path, chipset: Chipset) -> StageVerdict:
@@ -27,7 +21,7 @@ def check_placement(onnx: Path, chipset: Chipset) -> StageVerdict:
     Raises:
         ModelZooError: The compiler failed for another reason than a node it refuses.
     """
-    tools, runtime = toolchain(), TargetRuntime.ONNX
+    tools, runtime = find_toolchain(), TargetRuntime.ONNX
     lowering = LoweringRequest(
         source=onnx,
         runtime=runtime,
@@ -36,11 +30,11 @@ def check_placement(onnx: Path, chipset: Chipset) -> StageVerdict:
         output_names=[],
         calibration=tuple,
         mixed_percentage=0.0,
-        stem="lowered",
+        component="lowered",
     )
     lowered = onnx.parent / tools.lower(lowering, onnx.parent).file
-    request = CompileRequest(lowered, runtime, Precision.FLOAT, chipset, samples=(), stem="compiled")
-    compiled, _ = tools.compile(request, onnx.parent)
+    request = CompileRequest(lowered, runtime, Precision.FLOAT, chipset, samples=None, component="compiled")
+    compiled = tools.compile(request, onnx.parent)
     fallbacks = [{"node": node, "op": op, "reason": reason} for node, op, reason in compiled.fallbacks]
     facts = {"npu_nodes": compiled.npu_nodes, "nodes": compiled.nodes, "fallbacks": fallbacks}
     if compiled.nodes and compiled.nodes == compiled.npu_nodes:

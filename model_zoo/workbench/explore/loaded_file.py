@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.litert_worker import LitertFile
+from model_zoo.runtimes.litert import LitertFile
 from model_zoo.runtimes.onnx import open_session, plain_message
 from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.workbench.explore.figures import LayerCosts

@@ -21,9 +21,9 @@ from model_zoo.runtimes.base import read_samples
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains import find_toolchain
 from model_zoo.toolchains.local.placement import NotWholeError
-from model_zoo.toolchains.local.toolchain import LocalToolchain
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.hashing import sha256_file
@@ -92,7 +92,7 @@ class ExploredSource:
             skip_inferencing=True,
             output_dir=self.onnx.parent / "build",
         )
-        plan = make_plan(self, options, LocalToolchain(), cache)
+        plan = make_plan(self, options, find_toolchain(), cache)
         if precision.is_quantized:  # a file of calibration data could not hold inputs of different first sizes
             pairs = [(sample, None) for sample in self._samples]
             samples = SampleSet("samples of the exploration", self._real, len(pairs), self.key, lambda: iter(pairs))
@@ -120,12 +120,12 @@ def check_npus(
         capture: Writes the model as ONNX of static shapes, and its outputs; raises ModelZooError if it cannot.
         tell: Callback for what is under way.
     """
-    versions = LocalToolchain().versions(RUNTIME)
-    compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
+    compiler = ""
     calibration = f"{len(samples)} {'real' if real else 'synthetic'} sample(s)"
     checks: list[NpuCheck] = []
     try:
-        LocalToolchain().require(RUNTIME)
+        versions = find_toolchain().versions(RUNTIME)
+        compiler = ", ".join(f"{name} {version}" for name, version in versions.items())
         with work_folder() as folder, open_cache(use_cache=False) as cache:
             source = ExploredSource(samples, real, folder)
             tell("export to ONNX")
@@ -156,7 +156,8 @@ def check_chipsets(
     export: Callable[[Precision, Sequence[Chipset]], ExportResult], precision: Precision, chips: Sequence[Chipset]
 ) -> list[NpuCheck]:
     """Export for all chipsets that the project builds for."""
-    reasons = {chip: unsupported_reason(RUNTIME, precision, chip) for chip in chips}
+    support = find_toolchain().support(RUNTIME)
+    reasons = {chip: support.unsupported_reason(precision, chip) for chip in chips}
     possible = [chip for chip, reason in reasons.items() if reason is None]
     results: dict[Chipset | None, TargetResult] = {}
     failure = ""

@@ -16,9 +16,10 @@ from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.hexagon import GENERATIONS, HexagonGeneration
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local import passes, qnn
+from model_zoo.toolchains.local import passes
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
+from tests.toolchains.builds import QnnBuild, compile_qnn
 
 
 def apply_passes(model: onnx.ModelProto, precision: Precision, without: Sequence[str] = ()) -> list[str]:
@@ -66,11 +67,9 @@ class OneLayer:
             source, precision=precision, calibration=self.samples, out_dir=self.folder, stem="layer"
         ).file
 
-    def compiled(
-        self, file: Path, chipset: str, runtime: TargetRuntime = TargetRuntime.QNN_CONTEXT_BINARY
-    ) -> qnn.QnnBuild:
+    def compiled(self, file: Path, chipset: str, runtime: TargetRuntime = TargetRuntime.QNN_CONTEXT_BINARY) -> QnnBuild:
         """The file compiled for a chipset, with its outputs on the emulator."""
-        return qnn.compile_qnn(
+        return compile_qnn(
             file,
             chipset=find_chipset(chipset),
             precision=Precision.W8A8,
@@ -80,7 +79,7 @@ class OneLayer:
             inputs=self.samples,
         )
 
-    def errors(self, file: Path, build: qnn.QnnBuild) -> np.ndarray:
+    def errors(self, file: Path, build: QnnBuild) -> np.ndarray:
         """By how many steps the emulator is above the product of the quantized values, [samples, channels, H, W].
 
         NaN where the result is cut off.

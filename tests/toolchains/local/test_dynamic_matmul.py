@@ -10,14 +10,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_zoo.base.spec import Arrays
+from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.npu_rewrites import sign_second_factors
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
 from model_zoo.utils.numerics import sqnr_db
+from tests.toolchains.builds import QnnBuild, compile_qnn
 from tests.toolchains.local.conftest import rewritten
 
 _SHAPES = {"a": [1, 4, 64, 96], "b": [1, 4, 96, 32]}
@@ -48,8 +49,8 @@ def _quantized(product: Path, precision: Precision) -> Path:
     ).file
 
 
-def _compiled(file: Path, chipset: str) -> qnn.QnnBuild:
-    return qnn.compile_qnn(
+def _compiled(file: Path, chipset: str) -> QnnBuild:
+    return compile_qnn(
         file,
         chipset=find_chipset(chipset),
         precision=Precision.W8A16,

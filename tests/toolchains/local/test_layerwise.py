@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.layers import LayerError, LayerErrors
 from model_zoo.toolchains.local.layerwise import measure_layers
 from model_zoo.toolchains.local.quantize import quantize_onnx
+from model_zoo.toolchains.measurement import LayerError, LayerErrors
 from model_zoo.utils.numerics import sqnr_db
 
 GENERATOR = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def test_the_npu_stays_near_the_host_layer_by_layer(build: tuple[Path, Path]) ->
     assert found.layers[0].host_db > 30
     assert all(layer.npu_db is not None and abs(layer.npu_db - layer.host_db) < 3 for layer in found.layers)
     assert set(found.shift_db) == {"host CPU", "NPU emulator"} and min(found.shift_db.values()) > 50
-    assert LayerErrors.from_json(found.to_json()) == found
+    assert LayerErrors.model_validate_json(found.model_dump_json()) == found
 
 
 def test_a_spoilt_layer_shows_and_those_before_it_do_not(build: tuple[Path, Path], tmp_path: Path) -> None:
@@ -64,5 +64,9 @@ def test_a_spoilt_layer_shows_and_those_before_it_do_not(build: tuple[Path, Path
 
 
 def test_ratios_without_a_number_survive_json() -> None:
-    found = LayerErrors((LayerError("a", "Conv", np.inf, -np.inf),), ("b",), {"host CPU": np.inf})
-    assert LayerErrors.from_json(found.to_json()) == found
+    found = LayerErrors(
+        layers=(LayerError(layer="a", op_type="Conv", host_db=np.inf, npu_db=-np.inf),),
+        skipped=("b",),
+        shift_db={"host CPU": np.inf},
+    )
+    assert LayerErrors.model_validate_json(found.model_dump_json()) == found

@@ -12,10 +12,11 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes import litert as runtime
 from model_zoo.runtimes.litert import LitertModel
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.local.litert import LitertBuild, compile_tflite, require_litert, tool_versions
+from model_zoo.toolchains.local.litert import LitertRuntime
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.utils.numerics import sqnr_db
+from tests.toolchains.builds import LitertBuild, compile_tflite
 
 pytestmark = pytest.mark.skipif(find_spec("litert_torch") is None, reason="needs the extra tflite")
 
@@ -121,7 +122,7 @@ def test_float_is_the_torch_model(source: torch.nn.Module, float_build: LitertBu
     assert interface(float_build.file) == EXPECTED_INTERFACE
     sqnr, agreement = parity(source, float_build.file)
     assert min(sqnr.values()) >= 60 and agreement == 1.0
-    assert float_build.range_method is None and float_build.range_scores == {}
+    assert not {"range_method", "range_scores_db"} & set(float_build.lowered.settings)
     assert [path.name for path in float_build.file.parent.iterdir()] == ["two_inputs.tflite"]
 
 
@@ -135,14 +136,15 @@ def test_w8a8_keeps_float_inputs_and_outputs(
 
 
 def test_better_range_method_wins_on_samples_kept_back(w8a8_build: LitertBuild) -> None:
-    assert set(w8a8_build.range_scores) == {"moving_average", "min_max"}
+    settings = w8a8_build.lowered.settings
+    scores = settings["range_scores_db"]
+    assert set(scores) == {"moving_average", "min_max"}
     # a moving average has hardly left the dark pictures it started from
-    assert w8a8_build.range_scores["min_max"] > w8a8_build.range_scores["moving_average"] + 3
-    assert w8a8_build.range_method == "min_max"
-    assert w8a8_build.settings["calibration_samples"] == "9"
-    assert w8a8_build.settings["ranges_judged_on"] == "3 samples kept back"
-    assert w8a8_build.quantize_seconds > 0 and w8a8_build.convert_seconds > 0
-    assert w8a8_build.peak_memory_bytes > 2**28
+    assert scores["min_max"] > scores["moving_average"] + 3
+    assert settings["range_method"] == "min_max"
+    assert settings["calibration_samples"] == "9"
+    assert settings["ranges_judged_on"] == "3 samples kept back"
+    assert w8a8_build.lowered.peak_memory_bytes > 2**28
 
 
 @pytest.mark.parametrize("limits", [Limits(seconds=0.5), Limits(memory_bytes=50 * 2**20)], ids=["time", "memory"])
@@ -161,11 +163,10 @@ def test_refused_requests(program: Path, tmp_path: Path) -> None:
 
 
 def test_absent_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    require_litert()
-    assert all(tool_versions().values())
+    assert all(LitertRuntime().versions().values())
     monkeypatch.setattr(runtime, "find_spec", lambda name: None if name == "litert_torch" else object())
     with pytest.raises(UserError, match=r'needs litert_torch, .*pip install "\.\[tflite\]"'):
-        require_litert()
+        LitertRuntime().versions()
 
 
 def test_a_tensor_made_in_forward_is_kept(tmp_path: Path) -> None:

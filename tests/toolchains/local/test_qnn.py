@@ -18,9 +18,11 @@ from model_zoo.runtimes.qnn import HtpEmulator
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local.qnn import NotWholeError, check_placement, compile_qnn, tool_versions
+from model_zoo.toolchains.local.placement import NotWholeError
+from model_zoo.toolchains.local.qnn import check_placement, tool_versions
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
+from tests.toolchains.builds import compile_qnn
 
 SM8650 = find_chipset("sm8650")
 FLOAT, W8A8, W8A16 = Precision.FLOAT, Precision.W8A8, Precision.W8A16
@@ -55,7 +57,7 @@ def test_each_runtime_gives_its_files_and_nothing_else(tiny_models, tmp_path):
         assert sorted(path.name for path in out_dir.glob("*")) == sorted(expected)
         assert build.placement.whole and build.placement.nodes > 3 and build.placement.fallbacks == ()
         assert build.settings["soc_model"] == "57" and build.settings["vtcm_mb"] == "8"
-        assert (build.outputs is None) == (build.readback is None) == (runtime is DLC)
+        assert (build.outputs is None) == (build.compiled.readback is None) == (runtime is DLC)
     with zipfile.ZipFile(tmp_path / DLC / "tiny.dlc") as archive:
         assert "model" in archive.namelist()
 
@@ -110,7 +112,7 @@ def test_an_operator_the_npu_has_not_is_named_with_its_reason(tiny_models, tmp_p
 def test_the_runtime_onnx_may_leave_nodes_to_the_cpu(tiny_models, tmp_path):
     sample = {"image": tiny_models.image()}
     build = compile_tiny(tiny_models["erf"], tmp_path, FLOAT, runtime=ONNX, inputs=[sample])
-    assert (build.files, build.readback, build.outputs) == ((), None, None)
+    assert (build.files, build.compiled.readback, build.outputs) == ((), None, None)
     assert 0 < build.placement.npu_nodes < build.placement.nodes and not build.placement.whole
     assert build.placement == check_placement(tiny_models["erf"], chipset=SM8650, precision=FLOAT)
 

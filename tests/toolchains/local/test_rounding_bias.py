@@ -12,6 +12,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.npu_rewrites import raise_biases
+from tests.toolchains.builds import QnnBuild
 from tests.toolchains.local.conftest import OneLayer, rewritten
 
 _BIAS = GENERATIONS[68].rounding_bias
@@ -21,7 +22,7 @@ _BIAS = GENERATIONS[68].rounding_bias
 def test_v68_no_longer_falls_short(op: str, biased: bool, layer: OneLayer, monkeypatch: pytest.MonkeyPatch) -> None:
     file = layer.quantized(Precision.W8A8, op, biased)
 
-    def shortfall(build: qnn.QnnBuild) -> float:
+    def shortfall(build: QnnBuild) -> float:
         return -float(np.nanmean(layer.errors(file, build)))
 
     build = layer.compiled(file, "sm8350")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_zoo.toolchains.layers import Sensitivity
 from model_zoo.toolchains.local.sensitivity import measure_sensitivity, rounded
+from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.numerics import sqnr_db
 
 GENERATOR = np.random.default_rng(0)
@@ -59,4 +59,4 @@ def test_a_figure_is_what_rounding_by_hand_gives(found: list[Sensitivity]) -> No
 
 
 def test_records_survive_json(found: list[Sensitivity]) -> None:
-    assert [Sensitivity.from_json(each.to_json()) for each in found] == found
+    assert [Sensitivity.model_validate_json(each.model_dump_json()) for each in found] == found

@@ -11,11 +11,14 @@ import pytest
 from model_zoo.pipeline.result import TargetResult
 from model_zoo.targets.chipset import Chipset, chipsets, find_chipset
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains import find_toolchain
 from model_zoo.toolchains.base import Compiled
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.workbench.explore.figures import Fit
 from model_zoo.workbench.explore.npu import PRECISIONS, RUNTIME, check_chipsets, representatives
+
+SUPPORT = {runtime: find_toolchain().support(runtime) for runtime in TargetRuntime}
 
 
 class _Exports:
@@ -33,17 +36,17 @@ class _Exports:
         return SimpleNamespace(targets=[TargetResult(chip, None, (component,)) for chip in chips])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("runtime", [runtime for runtime in TargetRuntime if runtime.is_qnn])
+@pytest.mark.parametrize("runtime", [runtime for runtime in TargetRuntime if SUPPORT[runtime].needs_chipset])
 @pytest.mark.parametrize("precision", Precision)
 def test_targets_are_refused_as_by_every_runtime_of_the_npu(precision: Precision, runtime: TargetRuntime) -> None:
     exports, chips = _Exports(), list(chipsets().values())
     checks = check_chipsets(exports, precision, chips)
-    allowed = [chip.name for chip in chips if unsupported_reason(runtime, precision, chip) is None]
+    allowed = [chip.name for chip in chips if SUPPORT[runtime].unsupported_reason(precision, chip) is None]
     assert exports.chipsets == allowed
     assert [check.chipset for check in checks if check.fit is Fit.WHOLE] == allowed
     assert {check.reason for check in checks if check.fit is Fit.WHOLE} <= {None}
     for check in checks:
-        assert check.reason == unsupported_reason(RUNTIME, precision, find_chipset(check.chipset))
+        assert check.reason == SUPPORT[RUNTIME].unsupported_reason(precision, find_chipset(check.chipset))
 
 
 def test_16_bit_weights_are_refused_where_no_npu_multiplies_them() -> None:
@@ -65,4 +68,4 @@ def test_a_graph_that_cannot_be_lowered_fails_for_all_chipsets() -> None:
 
 def test_every_generation_that_is_checked_takes_one_of_the_precisions() -> None:
     for chip in representatives():
-        assert any(unsupported_reason(RUNTIME, each, chip) is None for each in PRECISIONS)
+        assert any(SUPPORT[RUNTIME].unsupported_reason(each, chip) is None for each in PRECISIONS)

@@ -9,13 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
 from model_zoo.utils.numerics import sqnr_db
+from tests.toolchains.builds import compile_qnn
 from tests.toolchains.local.conftest import apply_passes
 
 _PASS = "broadcast_by_operator"
@@ -75,7 +76,7 @@ def test_v68_has_memory_for_a_large_one(tmp_path: Path) -> None:
     quantized = quantize_onnx(
         tmp_path / "float.onnx", precision=Precision.W8A8, calibration=[sample], out_dir=tmp_path, stem="net"
     )
-    build = qnn.compile_qnn(
+    build = compile_qnn(
         quantized.file,
         chipset=find_chipset("sm8350"),
         precision=Precision.W8A8,

@@ -11,11 +11,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local import qnn
 from model_zoo.utils.numerics import sqnr_db
+from tests.toolchains.builds import compile_qnn
 from tests.toolchains.local.conftest import apply_passes
 
 needs_qnn = pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
@@ -77,7 +78,7 @@ def test_npu_is_right_with_the_pass_only(name: str, make, tmp_path: Path) -> Non
     for passes in ([], [name]):
         assert apply_passes(model, Precision.FLOAT, without=[] if passes else [name]) == passes
         onnx.save(model, tmp_path / "net.onnx")
-        build = qnn.compile_qnn(
+        build = compile_qnn(
             tmp_path / "net.onnx",
             chipset=find_chipset("sm8650"),
             precision=Precision.FLOAT,

@@ -9,13 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
 from model_zoo.utils.numerics import sqnr_db
+from tests.toolchains.builds import compile_qnn
 from tests.toolchains.local.conftest import apply_passes
 
 _PASS = "matmul_add_to_gemm"
@@ -111,7 +112,7 @@ def test_a_residual_block_compiles(tmp_path: Path, precision: Precision) -> None
     quantized = quantize_onnx(
         tmp_path / "float.onnx", precision=precision, calibration=_BLOCK_SAMPLES, out_dir=tmp_path, stem="net"
     )
-    build = qnn.compile_qnn(
+    build = compile_qnn(
         quantized.file,
         chipset=find_chipset("sm8650"),
         precision=precision,
@@ -135,7 +136,7 @@ def test_weights_have_a_scale_for_each_output_on_the_npu(tmp_path: Path) -> None
         quantized = quantize_onnx(
             tmp_path / f"{stem}.onnx", precision=Precision.W4A16, calibration=_SAMPLES, out_dir=tmp_path, stem="w4a16"
         )
-        build = qnn.compile_qnn(
+        build = compile_qnn(
             quantized.file,
             chipset=find_chipset("sm8650"),
             precision=Precision.W4A16,

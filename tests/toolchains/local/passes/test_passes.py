@@ -11,13 +11,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.quantize import prepare_onnx, quantize_onnx
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.numerics import sqnr_db
+from tests.toolchains.builds import QnnBuild, compile_qnn
 from tests.toolchains.local.conftest import apply_passes
 
 needs_qnn = pytest.mark.skipif(not qnn.available(), reason="onnxruntime-qnn is not installed")
@@ -204,8 +205,8 @@ def test_convnext_head_is_exact(convnext_head: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(_run(onnx.load(prepared.file)), _run(onnx.load(convnext_head)))
 
 
-def _compile(file: Path, precision: Precision, out_dir: Path, samples: list[dict[str, np.ndarray]]) -> qnn.QnnBuild:
-    return qnn.compile_qnn(
+def _compile(file: Path, precision: Precision, out_dir: Path, samples: list[dict[str, np.ndarray]]) -> QnnBuild:
+    return compile_qnn(
         file,
         chipset=find_chipset("sm8650"),
         precision=precision,

@@ -15,14 +15,15 @@ from onnx import numpy_helper
 from torch.nn import functional as F
 
 from model_zoo.base.spec import Arrays
+from model_zoo.runtimes import qnn
 from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.sources.capture import export_program, write_onnx
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Assignment
-from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.quantize import LoweredOnnx, quantize_onnx
+from tests.toolchains.builds import compile_qnn
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class Builds:
         return list(OnnxModel(self.quantized(kind).file).run(_FAR))
 
     def _npu(self, kind: str, chipset: str) -> list[Arrays]:
-        build = qnn.compile_qnn(
+        build = compile_qnn(
             self.quantized(kind).file,
             chipset=find_chipset(chipset),
             precision=Precision.W8A8,

@@ -10,11 +10,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_zoo.base.spec import Arrays
+from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.quantize import quantize_onnx
+from tests.toolchains.builds import compile_qnn
 
 _SHAPE = (1, 4, 32, 1024)
 
@@ -35,7 +36,7 @@ def test_even_attention_over_many_tokens_adds_up_to_one(chipset: str, tmp_path: 
     quantized = quantize_onnx(
         tmp_path / "float.onnx", precision=Precision.W8A16, calibration=[sample], out_dir=tmp_path, stem="net"
     )
-    build = qnn.compile_qnn(
+    build = compile_qnn(
         quantized.file,
         chipset=find_chipset(chipset),
         precision=Precision.W8A16,

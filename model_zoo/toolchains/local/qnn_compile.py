@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from model_zoo.runtimes.context_binary import read_context_binary
-from model_zoo.runtimes.qnn_session import open_context, open_session, run_samples
+from model_zoo.runtimes.epcontext import EpContext
+from model_zoo.runtimes.qnn import open_context, open_session, run_samples
 from model_zoo.toolchains.local.npu_rewrites import apply_rewrites
 from model_zoo.toolchains.local.onnx_graph import load_onnx
 from model_zoo.utils.errors import ModelZooError
@@ -25,7 +25,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Do one job.
 
     Args:
-        job: `model`, provider `options`, and either `explain`, or `kind` ("context", "wrapper" or "dlc"), `stem`,
+        job: `model`, provider `options`, and either `explain`, or `kind` ("context", "wrapper" or "dlc"), `component`,
             `expected` (soc_model and htp), `rewrite_for` (a generation or none) and `emulate`.
         work_dir: Takes the files, and outputs.npz from inputs.npz.
     """
@@ -42,7 +42,7 @@ def _explain(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
-    wrapper = work_dir / f"{job['stem']}.onnx"
+    wrapper = work_dir / f"{job['component']}.onnx"
     config = {"session.disable_cpu_ep_fallback": "1", "session.record_ep_graph_assignment_info": "1"}
     options = dict(job["options"])
     if job["kind"] == "dlc":
@@ -67,21 +67,19 @@ def _compile(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     result = {"assignment": assignment, "compile_seconds": compile_seconds, "emulate_seconds": 0.0, "readback": None}
     result["rewrites"] = rewrites
     if job["kind"] == "dlc":
-        dlc = _only(work_dir, "*.dlc").replace(work_dir / f"{job['stem']}.dlc")
+        dlc = _only(work_dir, "*.dlc").replace(work_dir / f"{job['component']}.dlc")
         dlc.write_bytes(_DLC_TIME.sub(_NO_TIME, dlc.read_bytes()))  # the same bytes on any day
         return result
     readback = read_context_binary(_only(work_dir, "*.bin"))
     readback.require_target(**job["expected"])
     if job["kind"] == "wrapper":
-        from model_zoo.runtimes.epcontext import rename_binary
-
-        rename_binary(wrapper, f"{job['stem']}.bin")
+        EpContext(wrapper).rename_binary(f"{job['component']}.bin")
     if job["emulate"]:
         started = time.perf_counter()
-        run_samples(open_context(wrapper, readback.soc_model), work_dir / "inputs.npz", work_dir / "outputs.npz")
+        run_samples(open_context(wrapper, readback.soc_model), work_dir)
         result["emulate_seconds"] = time.perf_counter() - started
-    _only(work_dir, "*.bin").replace(work_dir / f"{job['stem']}.bin")
-    return {**result, "readback": asdict(readback)}
+    _only(work_dir, "*.bin").replace(work_dir / f"{job['component']}.bin")
+    return {**result, "readback": readback.model_dump(mode="json")}
 
 
 def _named_by_content(model: Path, work_dir: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ import torch
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
-from model_zoo.runtimes.litert_worker import LitertFile, narrow_integers
+from model_zoo.runtimes.litert import LitertFile, narrow_integers
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.numerics import sqnr_db
 
 _SIGNATURE = "serving_default"
-#: From this many samples on, some are kept back to judge the range methods.
+#: From this many samples on, some are a holdout for the choice between the range methods.
 _ENOUGH_TO_SPLIT = 8
-_MOST_HELD_BACK = 8
+_MOST_HELD_OUT = 8
 
 Ranges = dict[str, dict[str, np.ndarray]]
 
@@ -55,43 +54,31 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """Convert, and quantize where asked. Names the file it leaves in `work_dir`."""
     float_file = work_dir / "float.tflite"
     _convert(job, float_file)
-    settings = {"converter": "litert-torch", "enable_x64": "false"}
+    settings: dict[str, Any] = {"converter": "litert-torch", "enable_x64": "false"}
     if not job["quantized"]:
-        return {
-            "file": float_file.name,
-            "range_method": None,
-            "range_scores": {},
-            "quantize_seconds": 0.0,
-            "settings": settings,
-        }
-    started = time.monotonic()
+        return {"file": float_file.name, "settings": settings}
     model = LitertFile(float_file)
     samples = [narrow_integers(sample, model.input_spec) for sample in read_samples(work_dir / "samples.npz")]
-    held_back = min(_MOST_HELD_BACK, len(samples) // 4) if len(samples) >= _ENOUGH_TO_SPLIT else 0
-    calibration, judged_on = (samples[:-held_back], samples[-held_back:]) if held_back else (samples, samples)
+    held_out = min(_MOST_HELD_OUT, len(samples) // 4) if len(samples) >= _ENOUGH_TO_SPLIT else 0
+    calibration, holdout = (samples[:-held_out], samples[-held_out:]) if held_out else (samples, samples)
     recipe = _recipe(float_file)
-    expected = [model(sample) for sample in judged_on]
+    expected = [model(sample) for sample in holdout]
     scores = {}
     for method, ranges in _calibrate(float_file, recipe, calibration).items():
         file = work_dir / f"{method}.tflite"
         _quantize(float_file, recipe, ranges, file)
         quantized = LitertFile(file)
-        scores[method] = _score(expected, [quantized(sample) for sample in judged_on])
+        scores[method] = _score(expected, [quantized(sample) for sample in holdout])
     best = max(scores, key=lambda method: scores[method])
+    few = "the calibration samples: too few to split"
     settings |= {
         "recipe": "ai-edge-quantizer static_wi8_ai8, float inputs and outputs",
         "calibration_samples": str(len(calibration)),
-        "ranges_judged_on": f"{held_back} samples kept back"
-        if held_back
-        else "the calibration samples: too few to split",
-    }
-    return {
-        "file": f"{best}.tflite",
+        "ranges_judged_on": f"{held_out} samples kept back" if held_out else few,
         "range_method": best,
-        "range_scores": scores,
-        "quantize_seconds": time.monotonic() - started,
-        "settings": settings,
+        "range_scores_db": scores,
     }
+    return {"file": f"{best}.tflite", "settings": settings}
 
 
 def _convert(job: dict[str, Any], file: Path) -> None:
