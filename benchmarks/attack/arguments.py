@@ -102,7 +102,7 @@ def functions(folder: str) -> list[Function]:
             {"model": "digits_cnn"},
             {"model": text, "chipset": maybe_text, "dataset_name": maybe_text, "num_samples": maybe_whole}
             | {"seed": ("whole",), "on": ("list", "none"), "interval": maybe_number, "workers": maybe_whole}
-            | {"report_file": any_path, "watch": ()}
+            | {"report_file": any_path, "observer": ()}
             | target
             | counts
             | named,

@@ -57,11 +57,11 @@ def find_assignments(plan: Plan, builds: dict[str, ComponentBuild]) -> dict[str,
     return {name: _search(builds[name], planned) for name, planned in plan.auto.items()}
 
 
-def ranked_upgrades(found: Sequence[Sensitivity]) -> list[Upgrade]:
+def ranked_upgrades(sensitivities: Sequence[Sensitivity]) -> list[Upgrade]:
     """The upgrade that saves most noise for each byte first."""
-    in_8_bits = {each.tensor: each.noise for each in found if each.kind == "weights" and each.bits == 8}
+    in_8_bits = {each.tensor: each.noise for each in sensitivities if each.kind == "weights" and each.bits == 8}
     upgrades = []
-    for each in found:
+    for each in sensitivities:
         if each.kind == "activation":
             upgrades.append(Upgrade(each.kind, each.tensor, each.noise, each.elements))
         elif each.bits == 4:
@@ -76,11 +76,11 @@ def assignment_of(upgrades: Sequence[Upgrade], count: int) -> Assignment:
     return Assignment(activations_16bit=tuple(made), weights_4bit=tuple(left))
 
 
-def cost_of(found: Sequence[Sensitivity], assignment: Assignment) -> Cost:
+def cost_of(sensitivities: Sequence[Sensitivity], assignment: Assignment) -> Cost:
     """What an assignment costs."""
     narrow, wide = set(assignment.weights_4bit), set(assignment.activations_16bit)
-    weights = [each for each in found if each.kind == "weights" and each.bits == 8]
-    activations = [each for each in found if each.kind == "activation"]
+    weights = [each for each in sensitivities if each.kind == "weights" and each.bits == 8]
+    activations = [each for each in sensitivities if each.kind == "activation"]
     return Cost(
         weights=sum((each.elements + 1) // 2 if each.tensor in narrow else each.elements for each in weights),
         activations=sum(each.elements * (2 if each.tensor in wide else 1) for each in activations),
@@ -88,7 +88,7 @@ def cost_of(found: Sequence[Sensitivity], assignment: Assignment) -> Cost:
 
 
 def shortest(spent: Sequence[float], keeps: Callable[[int], bool], resolution: float) -> int | None:
-    """How many of the first upgrades are enough, found by bisection.
+    """How many of the first upgrades are enough, sensitivities by bisection.
 
     Args:
         spent: Bytes that the first n upgrades cost together, for n from 0 to all.
@@ -111,26 +111,26 @@ def shortest(spent: Sequence[float], keeps: Callable[[int], bool], resolution: f
 
 
 def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
-    found = sensitivity(build)
-    upgrades = ranked_upgrades(found)
+    sensitivities = sensitivity(build)
+    upgrades = ranked_upgrades(sensitivities)
     spent = list(accumulate((upgrade.bytes for upgrade in upgrades), initial=0.0))
     dataset = build.facts.dataset(planned.dataset, "calibration")
     size = BackendRuns(build, None, compare=True, workers=1).bytes_per_sample()
-    draw = select_samples(dataset, build.facts.inputs, planned.samples, planned.seed, size)
+    selection = select_samples(dataset, build.facts.inputs, planned.samples, planned.seed, size)
     metric = build.new_evaluator().metric
     max_drop = metric.max_drop if planned.max_drop is None else planned.max_drop
-    torch = _score(build, draw, Backend.TORCH, "score torch on calibration samples")
+    torch = _score(build, selection, Backend.TORCH, "score torch on calibration samples")
     tried: dict[int, Candidate] = {}
 
     def keeps(count: int) -> bool:
         assignment = assignment_of(upgrades, count)
-        cost = cost_of(found, assignment)
+        cost = cost_of(sensitivities, assignment)
         title = f"try {cost.weights / 1e6:.3g} MB weights, {cost.activations / 1e6:.3g} MB activations"
-        score = _score(replace(build, assignment=assignment), draw, Backend.CPU, title)
+        score = _score(replace(build, assignment=assignment), selection, Backend.CPU, title)
         tried[count] = Candidate(assignment, cost, score, metric.drop(torch.value, score.value))
         return tried[count].drop <= max_drop
 
-    share = _RESOLUTION * cost_of(found, Assignment()).total
+    share = _RESOLUTION * cost_of(sensitivities, Assignment()).total
     if shortest(spent, keeps, share) is None:
         best = min(tried.values(), key=lambda candidate: candidate.drop)
         raise ModelZooError(
@@ -141,8 +141,10 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
         )
     kept = [candidate for candidate in tried.values() if candidate.drop <= max_drop]
     references = {
-        "w8a8": cost_of(found, Assignment()),
-        "w8a16": cost_of(found, Assignment(activations_16bit=assignment_of(upgrades, len(upgrades)).activations_16bit)),
+        "w8a8": cost_of(sensitivities, Assignment()),
+        "w8a16": cost_of(
+            sensitivities, Assignment(activations_16bit=assignment_of(upgrades, len(upgrades)).activations_16bit)
+        ),
     }
     weights = len(assignment_of(upgrades, 0).weights_4bit)
     return Search(
@@ -157,17 +159,17 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
     )
 
 
-def _score(build: ComponentBuild, draw: Selection, place: Backend, title: str) -> Score:
-    runs = BackendRuns(build, None, compare=place is Backend.TORCH, workers=1)
+def _score(build: ComponentBuild, selection: Selection, backend: Backend, title: str) -> Score:
+    runs = BackendRuns(build, None, compare=backend is Backend.TORCH, workers=1)
 
     def make(folder: Path) -> dict[str, Any]:
         collected = build.new_evaluator()
-        for entry in runs.run(draw, (place,), untracked)[place]:
+        for entry in runs.run(selection, (backend,), untracked)[backend]:
             with np.load(entry.file("state.npz"), allow_pickle=False) as state:
                 collected.restore(dict(state))
         return collected.score().to_json()
 
-    made = build.lowered().files if place is Backend.CPU else None
+    made = build.lowered().files if backend is Backend.CPU else None
     versions = build.toolchain.versions(build.runtime)
-    key = [build.source.key, build.component, build.facts.evaluator, made, draw.whole.fingerprint, versions]
-    return Score.from_json(build.stage(title, "search", key, make, *runs.code(place)).value)
+    key = [build.source.key, build.component, build.facts.evaluator, made, selection.whole.fingerprint, versions]
+    return Score.from_json(build.stage(title, "search", key, make, *runs.code(backend)).value)

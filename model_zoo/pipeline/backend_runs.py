@@ -1,4 +1,4 @@
-"""Chunks of samples through each place; what a finished chunk showed stays in the stage cache, its outputs do not."""
+"""Chunks of samples through each backend; what a finished chunk showed stays in the stage cache, its outputs do not."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class _Loaded:
 
 @dataclass
 class BackendRuns:
-    """Runs chunks in places, and finds those that an earlier run finished.
+    """Runs chunks in backends, and finds those that an earlier run finished.
 
     Args:
         chipset: None: there is no emulator.
-        compare: Whether torch is one of the places; the others are then compared with it.
+        compare: Whether torch is one of the backends; the others are then compared with it.
         workers: Emulators at once.
     """
 
@@ -68,23 +68,23 @@ class BackendRuns:
     _last: _Loaded | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def find(self, place: Backend, chunk: SampleSet) -> Entry | None:
+    def find(self, backend: Backend, chunk: SampleSet) -> Entry | None:
         """What a chunk showed in an earlier run."""
-        return self.build.cache.find("chunk", self.key(place, chunk))
+        return self.build.cache.find("chunk", self.key(backend, chunk))
 
-    def run(self, draw: Selection, places: tuple[Backend, ...], track: Track) -> dict[Backend, list[Entry]]:
+    def run(self, selection: Selection, backends: tuple[Backend, ...], track: Track) -> dict[Backend, list[Entry]]:
         """Torch and the host CPU, chunk by chunk: both work on the same loaded samples."""
-        done: dict[Backend, list[Entry]] = {place: [] for place in places}
-        with track(" and ".join(place.label for place in places), sum(draw.sizes)) as advance:
-            for chunk, size in zip(draw.chunks, draw.sizes, strict=True):
-                for place in places:
-                    done[place].append(self._get_or_make(place, chunk, 1, self._on_host))
+        done: dict[Backend, list[Entry]] = {backend: [] for backend in backends}
+        with track(" and ".join(backend.label for backend in backends), sum(selection.sizes)) as advance:
+            for chunk, size in zip(selection.chunks, selection.sizes, strict=True):
+                for backend in backends:
+                    done[backend].append(self._get_or_make(backend, chunk, 1, self._on_host))
                 advance(size)
         return done
 
-    def emulate(self, draw: Selection, count: int, track: Track) -> list[Entry]:
+    def emulate(self, selection: Selection, count: int, track: Track) -> list[Entry]:
         """The first chunks, on several emulators at once."""
-        chunks, sizes = draw.chunks[:count], draw.sizes[:count]
+        chunks, sizes = selection.chunks[:count], selection.sizes[:count]
         found = [self.find(Backend.EMULATOR, chunk) for chunk in chunks]
         missing = [index for index, entry in enumerate(found) if entry is None]
         if missing:
@@ -126,10 +126,10 @@ class BackendRuns:
 
         return int(self.build.cache.get_or_make("bytes", self._torch_key, make).value["bytes"])
 
-    def _get_or_make(self, place: Backend, chunk: SampleSet, workers: int, run: TimedRun) -> Entry:
+    def _get_or_make(self, backend: Backend, chunk: SampleSet, workers: int, run: TimedRun) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
             loaded = self._load(chunk)
-            if place is Backend.TORCH and loaded.torch is not None:
+            if backend is Backend.TORCH and loaded.torch is not None:
                 timed = TimedOutputs(loaded.torch, loaded.torch_seconds)
             else:
                 timed = run(loaded.inputs)
@@ -137,15 +137,15 @@ class BackendRuns:
             for output, batch in zip(timed.outputs, loaded.targets, strict=True):
                 evaluator.add(output, batch)
             np.savez(folder / "state.npz", **evaluator.state())  # type: ignore[arg-type]
-            if place is not Backend.TORCH and loaded.torch is not None:
+            if backend is not Backend.TORCH and loaded.torch is not None:
                 same = [evaluator.agreement(*both) for both in zip(timed.outputs, loaded.torch, strict=True)]
                 np.save(folder / "agreement.npy", np.concatenate(same))
             return {"samples": len(evaluator), "seconds": timed.seconds, "workers": workers}
 
-        return self.build.cache.get_or_make("chunk", self.key(place, chunk), make)
+        return self.build.cache.get_or_make("chunk", self.key(backend, chunk), make)
 
     def _load(self, chunk: SampleSet) -> _Loaded:
-        """A chunk's samples, and torch's outputs; the last chunk is kept, because the next place asks for it again."""
+        """A chunk's samples, and torch's outputs; the last chunk is kept, which the next backend asks for again."""
         with self._lock:
             if self._last is None or self._last.fingerprint != chunk.fingerprint:
                 inputs, targets = chunk.load(self.build.facts.inputs)
@@ -185,18 +185,20 @@ class BackendRuns:
         versions = installed_versions("torch", "numpy")
         return [build.source.key, build.component, fields, build.facts.evaluator, versions]
 
-    def code(self, place: Backend) -> tuple[str, ...]:
+    def code(self, backend: Backend) -> tuple[str, ...]:
         """The modules that running and scoring samples takes."""
         build = self.build
-        compiled = {Backend.TORCH: (), Backend.CPU: build.code("host"), Backend.EMULATOR: build.code("compile")}[place]
+        compiled = {Backend.TORCH: (), Backend.CPU: build.code("host"), Backend.EMULATOR: build.code("compile")}[
+            backend
+        ]
         return (*build.source.code["reference"], *build.evaluator_code(), *compiled)
 
-    def key(self, place: Backend, chunk: SampleSet) -> list[Any]:
-        """What a chunk's result in a place depends on."""
+    def key(self, backend: Backend, chunk: SampleSet) -> list[Any]:
+        """What a chunk's result in a backend depends on."""
         build = self.build
-        key = [code_digest(*self.code(place)), *self._torch_key, place, chunk.fingerprint]
-        if place is not Backend.TORCH:
-            made = self._compiled[1] if place is Backend.EMULATOR else build.lowered()
+        key = [code_digest(*self.code(backend)), *self._torch_key, backend, chunk.fingerprint]
+        if backend is not Backend.TORCH:
+            made = self._compiled[1] if backend is Backend.EMULATOR else build.lowered()
             key += [made.files, build.toolchain.versions(build.runtime), self.compare]
         return key
 

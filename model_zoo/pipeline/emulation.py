@@ -73,10 +73,10 @@ class EmulatorPool:
 
 @dataclass(frozen=True)
 class Subset:
-    """How much of a draw the emulator takes.
+    """How much of a selection the emulator takes.
 
     Args:
-        chunks: From the front of the draw.
+        chunks: From the front of the selection.
         reason: Why so many, for people.
     """
 
@@ -86,7 +86,7 @@ class Subset:
 
 
 def choose_subset(
-    draw: Selection,
+    selection: Selection,
     metric: Metric,
     width: float | None,
     scores: np.ndarray,
@@ -102,7 +102,7 @@ def choose_subset(
         losses: What those samples lost on the host CPU; None: unknown, so the interval is that of the metric itself.
         seconds_per_sample: In one process, from the first chunk.
     """
-    total = sum(draw.sizes)
+    total = sum(selection.sizes)
     asked = width or 2 * metric.max_drop
     needed = samples_for(asked, scores if losses is None else losses)
     if np.isin(scores, (metric.low, metric.high)).all():
@@ -112,8 +112,8 @@ def choose_subset(
     goal = f"a 95 % interval of ±{asked / 2:g} {metric.unit}".strip()
     affordable = int(_MOST_SECONDS * workers / seconds_per_sample) if width is None else total
     wanted = max(min(max(needed, _FEWEST_SAMPLES), affordable, total), 1)
-    chunks = draw.chunks_for(wanted)
-    samples = sum(draw.sizes[:chunks])
+    chunks = selection.chunks_for(wanted)
+    samples = sum(selection.sizes[:chunks])
     if samples == total:
         reason = "all" if needed <= total else f"all, though {goal} needs {needed}"
     elif wanted == affordable:

@@ -54,7 +54,7 @@ class EvaluateArguments(EvaluateOptions):
 
     model_arguments: Annotated[Mapping[str, Any] | None, Option("arguments of `from_pretrained`")] = None
     input_arguments: Annotated[Mapping[str, Any] | None, Option("arguments of `get_input_spec`")] = None
-    watch: Annotated[Observer, Option("is told of the run while it goes on")] = field(default_factory=Observer)
+    observer: Annotated[Observer, Option("follows the run while it goes on")] = field(default_factory=Observer)
 
 
 @keywords_of(EvaluateArguments)
@@ -74,10 +74,10 @@ def evaluate(model: str, arguments: EvaluateArguments) -> Evaluation:
         ModelZooError: A stage failed.
     """
     source = ZooSource(model, arguments.model_arguments or {}, arguments.input_arguments or {})
-    return evaluate_source(source, arguments, arguments.watch)
+    return evaluate_source(source, arguments, arguments.observer)
 
 
-def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = Observer()) -> Evaluation:
+def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer = Observer()) -> Evaluation:
     """Run an evaluation.
 
     Raises:
@@ -85,7 +85,7 @@ def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = 
     """
     toolchain = find_toolchain(options.toolchain)
     chipset = options.chipsets[0] if options.chipsets else None
-    places = check_backends(options.backends, chipset, options.target_runtime, toolchain)
+    backends = check_backends(options.backends, chipset, options.target_runtime, toolchain)
     options = replace(options, runtime=runtime_here(options, toolchain))
     with open_cache(options.use_cache) as cache:
         plan = make_plan(source, options, toolchain, cache)
@@ -101,38 +101,38 @@ def evaluate_source(source: Source, options: EvaluateOptions, watch: Observer = 
         if dataset_name not in facts.eval_datasets:
             raise unknown_name("dataset", dataset_name, facts.eval_datasets, f"model-zoo info {source.name}")
         dataset = facts.dataset(dataset_name, "test")
-        build = component_builds(plan, cache, watch.stage)[name]
-        runs = BackendRuns(build, chipset, Backend.TORCH in places, options.workers or os.cpu_count() or 1)
-        draw = select_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
-        plan = replace(plan, check={name: draw.whole})
-        watch.plan(plan)
+        build = component_builds(plan, cache, observer.stage)[name]
+        runs = BackendRuns(build, chipset, Backend.TORCH in backends, options.workers or os.cpu_count() or 1)
+        selection = select_samples(dataset, facts.inputs, options.num_samples, options.seed, runs.bytes_per_sample())
+        plan = replace(plan, check={name: selection.whole})
+        observer.plan(plan)
         searches = find_assignments(plan, {name: build})
-        build = component_builds(plan, cache, watch.stage, searches)[name]
+        build = component_builds(plan, cache, observer.stage, searches)[name]
         runs = replace(runs, build=build)
-        run = _Run(runs, draw, places, options, watch)
+        run = _Run(runs, selection, backends, options, observer)
         metric = build.new_evaluator().metric
         evaluation = Evaluation(
             plan=plan,
             dataset=dataset_name,
             seed=options.seed,
             metric=metric,
-            places=run.places(),
+            results=run.results(),
             max_drop=metric.max_drop if options.max_drop is None else options.max_drop,
             host=this_cpu(),
             test_samples=len(dataset),
             subset=run.subset,
             searches=searches,
         )
-        watch.found(evaluation)
+        observer.found(evaluation)
         if options.report_file is not None:
             try:
                 _write_page(Path(options.report_file), run, evaluation)
             except Exception as error:  # what was measured stays
-                told = error.message if isinstance(error, ModelZooError) else f"{type(error).__name__}: {error}"
-                failed = ModelZooError(f"{options.report_file} was not written: {told}", "the same command tries again")
+                text = error.message if isinstance(error, ModelZooError) else f"{type(error).__name__}: {error}"
+                failed = ModelZooError(f"{options.report_file} was not written: {text}", "the same command tries again")
                 failed.__cause__ = error
                 if evaluation.drop_error:  # which comes first
-                    watch.note(failed.message)
+                    observer.note(failed.message)
                 return replace(evaluation, page_error=failed)
         return evaluation
 
@@ -141,51 +141,58 @@ class _Run:
     """The work of one evaluation."""
 
     def __init__(
-        self, runs: BackendRuns, draw: Selection, places: tuple[Backend, ...], options: EvaluateOptions, watch: Observer
+        self,
+        runs: BackendRuns,
+        selection: Selection,
+        backends: tuple[Backend, ...],
+        options: EvaluateOptions,
+        observer: Observer,
     ) -> None:
-        self.runs, self.draw, self.options, self.watch = runs, draw, options, watch
-        self.asked = places
+        self.runs, self.selection, self.options, self.observer = runs, selection, options, observer
+        self.asked = backends
         self.entries: dict[Backend, list[Entry]] = {}
-        self.found: dict[Backend, list[bool]] = {}
+        self.earlier: dict[Backend, list[bool]] = {}
         self.subset = ""
 
-    def places(self) -> dict[Backend, BackendResult]:
-        """Run and score every place."""
-        here = tuple(place for place in self.asked if place is not Backend.EMULATOR)
-        for place in here:
-            self._look_for(place)
+    def results(self) -> dict[Backend, BackendResult]:
+        """Run and score every backend."""
+        here = tuple(backend for backend in self.asked if backend is not Backend.EMULATOR)
+        for backend in here:
+            self._look_for(backend)
         if here:
-            self.entries |= self.runs.run(self.draw, here, self.watch.track)
+            self.entries |= self.runs.run(self.selection, here, self.observer.track)
         if Backend.EMULATOR in self.asked:
             self._look_for(Backend.EMULATOR)
             self.entries[Backend.EMULATOR] = self._emulate()
-        return {place: self._result(place) for place in self.asked}
+        return {backend: self._result(backend) for backend in self.asked}
 
     def evaluator(self, entries: list[Entry]) -> BaseEvaluator:
-        """What a place showed on these chunks."""
+        """What a backend showed on these chunks."""
         collected = self.runs.build.new_evaluator()
         for entry in entries:
             with np.load(entry.file("state.npz"), allow_pickle=False) as state:
                 collected.restore(dict(state))
         return collected
 
-    def _look_for(self, place: Backend) -> None:
-        self.found[place] = [self.runs.find(place, chunk) is not None for chunk in self.draw.chunks]
-        if count := sum(self.found[place]):
-            self.watch.note(f"{place.label}: {count} of {len(self.draw.chunks)} chunks found from an earlier run")
+    def _look_for(self, backend: Backend) -> None:
+        self.earlier[backend] = [self.runs.find(backend, chunk) is not None for chunk in self.selection.chunks]
+        if count := sum(self.earlier[backend]):
+            self.observer.note(
+                f"{backend.label}: {count} of {len(self.selection.chunks)} chunks found from an earlier run"
+            )
 
     def _emulate(self) -> list[Entry]:
-        draw, runs, found = self.draw, self.runs, self.found[Backend.EMULATOR]
-        pilot = runs.emulate(draw, 1, self.watch.track)
+        selection, runs, found = self.selection, self.runs, self.earlier[Backend.EMULATOR]
+        pilot = runs.emulate(selection, 1, self.observer.track)
         each = pilot[0].value["seconds"] / pilot[0].value["samples"]
         metric = runs.build.new_evaluator().metric
-        chosen = choose_subset(draw, metric, self.options.interval, *self._known(pilot), each, runs.workers)
-        self.subset = f"{chosen.samples} of {sum(draw.sizes)} samples, {chosen.reason}"
-        left = [size for size, there in list(zip(draw.sizes, found, strict=True))[1 : chosen.chunks] if not there]
+        subset = choose_subset(selection, metric, self.options.interval, *self._known(pilot), each, runs.workers)
+        self.subset = f"{subset.samples} of {sum(selection.sizes)} samples, {subset.reason}"
+        left = [size for size, there in list(zip(selection.sizes, found, strict=True))[1 : subset.chunks] if not there]
         at_once = min(runs.workers, max(len(left), 1))
-        told = f"{each:.2g} s a sample, {at_once} at once: about {duration(sum(left) * each / at_once)} more"
-        self.watch.note(f"NPU emulator: {self.subset}; {told}")
-        return runs.emulate(draw, chosen.chunks, self.watch.track)
+        text = f"{each:.2g} s a sample, {at_once} at once: about {duration(sum(left) * each / at_once)} more"
+        self.observer.note(f"NPU emulator: {self.subset}; {text}")
+        return runs.emulate(selection, subset.chunks, self.observer.track)
 
     def _known(self, pilot: list[Entry]) -> tuple[np.ndarray, np.ndarray | None]:
         """Each sample's score, and its loss on the host CPU, so far."""
@@ -193,22 +200,23 @@ class _Run:
         losses = values[0] - values[1] if len(self.entries) == 2 else None
         return values[0][np.isfinite(values[0])], None if losses is None else losses[np.isfinite(losses)]
 
-    def _result(self, place: Backend) -> BackendResult:
-        entries = self.entries[place]
-        reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(place) else []
-        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(place))
+    def _result(self, backend: Backend) -> BackendResult:
+        entries = self.entries[backend]
+        reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(backend) else []
+        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(backend))
         key = [
             code,
             [entry.files for entry in (*entries, *reference)],
         ]
         build = self.runs.build
-        made = self.watch.stage(
-            f"score {place.label}", lambda: build.cache.get_or_make("place", key, lambda folder: self._score(place))
+        made = self.observer.stage(
+            f"score {backend.label}",
+            lambda: build.cache.get_or_make("backend", key, lambda folder: self._score(backend)),
         ).value
         totals = {name: sum(entry.value[name] for entry in entries) for name in ("samples", "seconds")}
         wall = sum(entry.value["seconds"] / entry.value["workers"] for entry in entries)
         return BackendResult(
-            place=place,
+            backend=backend,
             score=Score.from_json(made["score"]),
             resamples=made["resamples"],
             drop=Drop.from_json(made["drop"]) if made["drop"] else None,
@@ -217,27 +225,32 @@ class _Run:
             samples_per_second=totals["samples"] / wall,
             workers=max(entry.value["workers"] for entry in entries),
             chunks=len(entries),
-            chunks_found=sum(self.found[place][: len(entries)]),
+            chunks_cached=sum(self.earlier[backend][: len(entries)]),
         )
 
-    def _score(self, place: Backend) -> dict[str, Any]:
-        entries = self.entries[place]
+    def _score(self, backend: Backend) -> dict[str, Any]:
+        entries = self.entries[backend]
         own = self.evaluator(entries)
-        sure = interval(own, seed=self.options.seed)
-        score = replace(own.score(), interval=(sure.low, sure.high) if sure else None)
-        made = {"score": score.to_json(), "resamples": sure.resamples if sure else 0, "drop": None, "agreement": None}
-        if not self._compared(place):
+        bounds = interval(own, seed=self.options.seed)
+        score = replace(own.score(), interval=(bounds.low, bounds.high) if bounds else None)
+        made = {
+            "score": score.to_json(),
+            "resamples": bounds.resamples if bounds else 0,
+            "drop": None,
+            "agreement": None,
+        }
+        if not self._compared(backend):
             return made
         torch = self.evaluator(self.entries[Backend.TORCH][: len(entries)])
         lost = drop_interval(torch, own, seed=self.options.seed)
         value = torch.value()
         drop = own.metric.drop(value, score.value)
         same = [np.load(entry.file("agreement.npy"), allow_pickle=False) for entry in entries]
-        found = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None, torch.details())
-        return {**made, "drop": found.to_json(), "agreement": float(np.concatenate(same).mean())}
+        lost_drop = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None, torch.details())
+        return {**made, "drop": lost_drop.to_json(), "agreement": float(np.concatenate(same).mean())}
 
-    def _compared(self, place: Backend) -> bool:
-        return self.runs.compare and place is not Backend.TORCH
+    def _compared(self, backend: Backend) -> bool:
+        return self.runs.compare and backend is not Backend.TORCH
 
 
 def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
@@ -246,7 +259,7 @@ def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
     from model_zoo.pipeline.layers import first_wrong, layer_errors, sensitivity
     from model_zoo.pipeline.worst_samples import worst_samples
 
-    run.watch.note(f"making {file}: layers, sensitivity and the worst samples; minutes where the model is large")
+    run.observer.note(f"making {file}: layers, sensitivity and the worst samples; minutes where the model is large")
     runs, build = run.runs, run.runs.build
     layers, wrong, found, notes = None, None, [], []
     if build.precision.is_quantized:
@@ -255,5 +268,7 @@ def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
             wrong, found = first_wrong(layers, build.half), sensitivity(build)
         except ModelZooError as error:  # the page is worth having without it, and says so
             notes.append(f"The layers are not shown: {error.message}.")
-    worst = worst_samples(runs, run.draw, {place: run.evaluator(entries) for place, entries in run.entries.items()})
+    worst = worst_samples(
+        runs, run.selection, {backend: run.evaluator(entries) for backend, entries in run.entries.items()}
+    )
     write_report(file, evaluation, layers, wrong, found, worst, notes)

@@ -1,4 +1,4 @@
-"""What an evaluation found, as values and as tables."""
+"""The result of an evaluation, as values and as rows of tables."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from model_zoo.utils.errors import ModelZooError
 
 
 class DropError(ModelZooError):
-    """A place loses more against torch than may be."""
+    """A backend loses more against torch than is accepted."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """What a place lost against torch.
+    """What a backend lost against torch.
 
     Args:
         value: In the unit of the metric; negative: it is better than torch.
-        samples: Those that both took, which it is worked out on.
+        samples: Number of samples that both took, on which it is computed.
         torch: Torch's value on these samples.
-        place: The place's.
-        interval: 95 % confidence, from both places on the same resamples; None: the samples do not show one.
+        backend: The backend's value on them.
+        interval: 95 % confidence, from both on the same resamples; None if the samples do not show one.
         torch_details: Torch's further figures on these samples.
     """
 
     value: float
     samples: int
     torch: float
-    place: float
+    backend: float
     interval: tuple[float, float] | None
     torch_details: dict[str, float] = field(default_factory=dict)
 
@@ -43,27 +43,27 @@ class Drop:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Drop:
-        """Read back what `to_json` gave."""
+        """Read back what `to_json` returned."""
         return cls(**{**fields, "interval": tuple(fields["interval"]) if fields["interval"] else None})
 
 
 @dataclass(frozen=True)
 class BackendResult:
-    """One place.
+    """The scores of one backend.
 
     Args:
         score: With its interval.
-        resamples: How many the intervals were taken over.
-        drop: None: it is torch, or torch was not scored.
+        resamples: Number of resamples that the intervals were taken over.
+        drop: None for torch, and if torch was not scored.
         agreement: Mean percent of a sample's answer that is as in torch; None as for `drop`.
-        seconds_per_sample: In one process. On the emulator it says nothing about a device.
+        seconds_per_sample: Seconds in one process. On the emulator they say nothing about a device.
         samples_per_second: Of all processes together.
-        workers: Processes at once.
-        chunks: How many it took.
-        chunks_found: Those that an earlier run had finished.
+        workers: Number of processes at once.
+        chunks: Number of chunks that it took.
+        chunks_cached: Number of chunks that an earlier run had finished.
     """
 
-    place: Backend
+    backend: Backend
     score: Score
     resamples: int
     drop: Drop | None
@@ -72,23 +72,24 @@ class BackendResult:
     samples_per_second: float
     workers: int
     chunks: int
-    chunks_found: int
+    chunks_cached: int
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "score": self.score.to_json(), "measured_in": self.place.label}
+        fields = {**asdict(self), "score": self.score.to_json(), "measured_in": self.backend.label}
+        return {"place": fields.pop("backend"), **fields}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that was found.
+    """Everything that was measured.
 
     Args:
-        places: In the order of `Backend`.
+        results: By backend, in the order of `Backend`.
         max_drop: The largest drop that is accepted, in the unit of the metric.
         host: The CPU that everything here ran on.
-        test_samples: What the dataset's test set holds.
-        subset: Why the emulator took as many samples as it did; empty: it took none.
+        test_samples: Number of samples of the dataset's test set.
+        subset: Why the emulator took as many samples as it did; empty if it took none.
         page_error: Why the page that was asked for could not be made.
         searches: By component, how its automatic precision was found.
     """
@@ -97,7 +98,7 @@ class Evaluation:
     dataset: str
     seed: int
     metric: Metric
-    places: dict[Backend, BackendResult]
+    results: dict[Backend, BackendResult]
     max_drop: float
     host: str
     test_samples: int
@@ -107,24 +108,25 @@ class Evaluation:
 
     @property
     def error(self) -> ModelZooError | None:
-        """What went wrong: a drop, else the page; None: nothing."""
+        """What went wrong: a drop, else the page; None if nothing."""
         return self.drop_error or self.page_error
 
     @property
     def drop_error(self) -> DropError | None:
-        """Says which places lost more than `max_drop`; None: none did."""
-        unit, told, doubts = self.metric.unit, [], []
-        for place, found in self.places.items():
-            if found.drop is None or found.drop.value <= self.max_drop:
+        """Names the backends that lost more than `max_drop`; None if none did."""
+        unit, losses, doubts = self.metric.unit, [], []
+        for backend, result in self.results.items():
+            if result.drop is None or result.drop.value <= self.max_drop:
                 continue
-            told.append(f"{amount(found.drop.value, unit)} {self.metric.name} on the {place.label}")
-            if found.drop.interval is None or found.drop.interval[0] <= self.max_drop:
-                doubts.append(f"{place.label} ({span(found.drop.interval, unit) if found.drop.interval else 'none'})")
-        if not told:
+            losses.append(f"{amount(result.drop.value, unit)} {self.metric.name} on the {backend.label}")
+            interval = result.drop.interval
+            if interval is None or interval[0] <= self.max_drop:
+                doubts.append(f"{backend.label} ({span(interval, unit) if interval else 'none'})")
+        if not losses:
             return None
         doubt = f"; the 95 % interval does not rule out that it is within: {', '.join(doubts)}" if doubts else ""
         name, precision = self.plan.source.name, self.plan.precision_name
-        lost = f"{name} in {precision} loses {' and '.join(told)}"
+        lost = f"{name} in {precision} loses {' and '.join(losses)}"
         return DropError(
             f"{lost}, more than the {amount(self.max_drop, unit)} that may be lost{doubt}",
             f"try another `precision`, more num_calibration_samples, or `model-zoo sensitivity {name}` for "
@@ -134,24 +136,24 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; what is infinite is text, since JSON has no number for it.
 
-        "passed" is null where no place was compared with torch.
+        "passed" is null if nothing was compared with torch.
         """
-        judged = any(found.drop for found in self.places.values())
-        made = {
+        compared = any(result.drop for result in self.results.values())
+        fields = {
             "plan": self.plan.to_json(),
             "searches": {name: search.to_json() for name, search in self.searches.items()},
             "dataset": self.dataset,
             "test_samples": self.test_samples,
             "seed": self.seed,
             "metric": asdict(self.metric),
-            "places": {str(place): found.to_json() for place, found in self.places.items()},
+            "places": {str(backend): result.to_json() for backend, result in self.results.items()},
             "subset": self.subset,
             "max_drop": self.max_drop,
-            "passed": self.drop_error is None if judged else None,
+            "passed": self.drop_error is None if compared else None,
             "error": self.error.message if self.error else None,
             "host": self.host,
         }
-        return {name: json_value(value) for name, value in made.items()}
+        return {name: json_value(value) for name, value in fields.items()}
 
 
 def amount(value: float, unit: str) -> str:
@@ -179,38 +181,40 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         "samples",
     ]
     rows = []
-    for place, found in evaluation.places.items():
-        value = f"{amount(found.score.value, metric.unit)} [{span(found.score.interval, metric.unit)}]"
+    for backend, result in evaluation.results.items():
+        value = f"{amount(result.score.value, metric.unit)} [{span(result.score.interval, metric.unit)}]"
         drop, agreement = "-", "-"
-        if found.drop:
-            drop = f"{amount(found.drop.value, metric.unit)} [{span(found.drop.interval, metric.unit)}]"
-            if found.drop.samples < evaluation.places[Backend.TORCH].score.samples:
-                drop += f"\non the {found.drop.samples} samples of both, torch {amount(found.drop.torch, metric.unit)}"
-        if found.agreement is not None:
-            agreement = f"{found.agreement:.2f} %"
-        rows.append([place.label, value, drop, agreement, str(found.score.samples)])
+        if result.drop:
+            drop = f"{amount(result.drop.value, metric.unit)} [{span(result.drop.interval, metric.unit)}]"
+            if result.drop.samples < evaluation.results[Backend.TORCH].score.samples:
+                drop += (
+                    f"\non the {result.drop.samples} samples of both, torch {amount(result.drop.torch, metric.unit)}"
+                )
+        if result.agreement is not None:
+            agreement = f"{result.agreement:.2f} %"
+        rows.append([backend.label, value, drop, agreement, str(result.score.samples)])
     return columns, rows
 
 
 def detail_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """Further figures by place, and how they differ from torch's on the same samples: its columns and rows."""
-    names = list(dict.fromkeys(name for found in evaluation.places.values() for name in found.score.details))
+    """Further figures by backend, and how they differ from torch's on the same samples: its columns and rows."""
+    names = list(dict.fromkeys(name for result in evaluation.results.values() for name in result.score.details))
     rows = []
-    for place, found in evaluation.places.items():
+    for backend, result in evaluation.results.items():
         rows.append(
             [
-                place.label,
-                *(_detail(found, name) for name in names),
-                _speed(found) if place is Backend.EMULATOR else "-",
+                backend.label,
+                *(_detail(result, name) for name in names),
+                _speed(result) if backend is Backend.EMULATOR else "-",
             ]
         )
     return ["where (change from torch)", *names, "emulator's speed on this machine's CPU"], rows
 
 
-def _detail(found: BackendResult, name: str) -> str:
-    if name not in found.score.details:
+def _detail(result: BackendResult, name: str) -> str:
+    if name not in result.score.details:
         return "-"
-    value, torch = found.score.details[name], found.drop.torch_details.get(name) if found.drop else None
+    value, torch = result.score.details[name], result.drop.torch_details.get(name) if result.drop else None
     return f"{value:.4g}" if torch is None else f"{value:.4g} ({value - torch:+.3g})"
 
 
@@ -219,6 +223,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def _speed(found: BackendResult) -> str:
-    each = f"{found.seconds_per_sample:.3g} s a sample, {found.workers} at once"
-    return f"{found.samples_per_second:.3g} samples/s ({each}); says nothing about a device"
+def _speed(result: BackendResult) -> str:
+    each = f"{result.seconds_per_sample:.3g} s a sample, {result.workers} at once"
+    return f"{result.samples_per_second:.3g} samples/s ({each}); says nothing about a device"

@@ -83,7 +83,7 @@ def _measured(evaluation: Evaluation) -> list[tuple[str, str]]:
             rows.append(("calibration", f"{samples.count} samples of {samples.origin}"))
     if evaluation.subset:
         rows.append(("NPU emulator took", evaluation.subset))
-    resamples = max(place.resamples for place in evaluation.places.values())
+    resamples = max(result.resamples for result in evaluation.results.values())
     rows += [
         (
             "intervals",

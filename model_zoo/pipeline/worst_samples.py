@@ -1,4 +1,4 @@
-"""The samples that a build answers worst, once more through every place, for people to look at."""
+"""The samples that a build answers worst, once more through every backend, for people to look at."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _MOST = 8
 
 @dataclass(frozen=True)
 class View:
-    """One sample as one place sees or answers it.
+    """One sample as one backend sees or answers it.
 
     Args:
-        title: "input", "target", or the place.
+        title: "input", "target", or the backend.
         picture: None: it cannot be drawn.
         text: The answer in words, and how it scores; may be empty.
     """
@@ -45,25 +45,27 @@ class WorstSample:
     views: tuple[View, ...]
 
 
-def worst_samples(runs: BackendRuns, draw: Selection, scored: Mapping[Backend, BaseEvaluator]) -> list[WorstSample]:
-    """The samples that lose most against torch in the last place, or score worst; none where inputs are no pictures.
+def worst_samples(
+    runs: BackendRuns, selection: Selection, scored: Mapping[Backend, BaseEvaluator]
+) -> list[WorstSample]:
+    """The samples that lose most against torch in the last backend, or score worst; none where inputs are no pictures.
 
     Args:
-        scored: What each place showed on the samples at the front of the draw.
+        scored: What each backend showed on the samples at the front of the selection.
     """
     facts = runs.build.facts
     if not _picture_input(facts.inputs):
         return []
-    values = {place: evaluator.sample_values() for place, evaluator in scored.items()}
+    values = {backend: evaluator.sample_values() for backend, evaluator in scored.items()}
     metric = next(iter(scored.values())).metric
     positions = rank(values, metric)[:_MOST]
     if not positions:
         return []
-    outputs = _outputs(runs, draw, tuple(scored), positions)
+    outputs = _outputs(runs, selection, tuple(scored), positions)
     batch = next(iter(facts.inputs.values())).shape[0]
     found = []
     for number, position in enumerate(positions):
-        (inputs,), (targets,) = draw.batch_at(position).load(facts.inputs)
+        (inputs,), (targets,) = selection.batch_at(position).load(facts.inputs)
         row = position % batch
         picture, target = _picture(_row(inputs, row), facts.inputs), targets[row]
         evaluator = next(iter(scored.values()))
@@ -71,22 +73,22 @@ def worst_samples(runs: BackendRuns, draw: Selection, scored: Mapping[Backend, B
             View("input", picture),
             View("target", evaluator.draw_target(picture.copy(), target), _name(target, facts.labels)),
         ]
-        for place, own in scored.items():
-            answer = _row(outputs[place][number], row)
+        for backend, own in scored.items():
+            answer = _row(outputs[backend][number], row)
             told = [_name(_best(answer), facts.labels)] if isinstance(target, int) else []
-            told.append(f"{metric.name} {values[place][position]:.4g} {metric.unit}".strip())
-            views.append(View(place.label, own.draw_outputs(picture.copy(), answer), ", ".join(filter(None, told))))
+            told.append(f"{metric.name} {values[backend][position]:.4g} {metric.unit}".strip())
+            views.append(View(backend.label, own.draw_outputs(picture.copy(), answer), ", ".join(filter(None, told))))
         found.append(WorstSample(position, tuple(views)))
     return found
 
 
 def rank(values: Mapping[Backend, np.ndarray], metric: Metric) -> list[int]:
-    """Places in the draw, the worst first: by what the last place lost against torch, then by its own figure.
+    """Places in the selection, the worst first: by what the last backend lost against torch, then by its own figure.
 
     Perfect answers are left out.
 
     Args:
-        values: `sample_values` of each place, of the samples at the front of the draw.
+        values: `sample_values` of each backend, of the samples at the front of the selection.
     """
     worse = -1.0 if metric.higher_is_better else 1.0
     best = metric.high if metric.higher_is_better else metric.low
@@ -98,15 +100,15 @@ def rank(values: Mapping[Backend, np.ndarray], metric: Metric) -> list[int]:
 
 
 def _outputs(
-    runs: BackendRuns, draw: Selection, places: tuple[Backend, ...], positions: list[int]
+    runs: BackendRuns, selection: Selection, backends: tuple[Backend, ...], positions: list[int]
 ) -> dict[Backend, list[Arrays]]:
-    """What each place gives for the batches of these samples; kept in the stage cache."""
-    chosen = [draw.batch_at(position) for position in positions]
+    """What each backend gives for the batches of these samples; kept in the stage cache."""
+    chosen = [selection.batch_at(position) for position in positions]
 
     def make(folder: Path) -> dict[str, Any]:
         inputs = [batch for samples in chosen for batch in samples.load(runs.build.facts.inputs)[0]]
-        for place in places:
-            if place is Backend.EMULATOR:
+        for backend in backends:
+            if backend is Backend.EMULATOR:
                 outputs: list[Arrays] = [{}] * len(inputs)
                 workers = min(runs.workers, len(inputs))
                 with runs.emulators(workers) as run:
@@ -116,13 +118,13 @@ def _outputs(
 
                     in_threads(workers, one, range(len(inputs)))
             else:
-                outputs = runs.torch_outputs(inputs) if place is Backend.TORCH else runs.host_outputs(inputs)
-            write_samples(folder / f"{place}.npz", outputs)
+                outputs = runs.torch_outputs(inputs) if backend is Backend.TORCH else runs.host_outputs(inputs)
+            write_samples(folder / f"{backend}.npz", outputs)
         return {}
 
-    key = [[runs.key(place, samples) for samples in chosen] for place in places]
-    entry = runs.build.stage("draw the worst samples", "worst", key, make)
-    return {place: read_samples(entry.file(f"{place}.npz")) for place in places}
+    key = [[runs.key(backend, samples) for samples in chosen] for backend in backends]
+    entry = runs.build.stage("selection the worst samples", "worst", key, make)
+    return {backend: read_samples(entry.file(f"{backend}.npz")) for backend in backends}
 
 
 def _picture_input(spec: InputSpec) -> str | None:

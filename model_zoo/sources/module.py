@@ -7,7 +7,6 @@ import reprlib
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.collection import CollectionModel, components_of
@@ -18,11 +17,9 @@ from model_zoo.base.spec import InputSpec, random_arrays
 from model_zoo.checkpoints.state_dict import check_weights
 from model_zoo.sources.facts import ComponentFacts, component_facts
 from model_zoo.sources.module_key import module_key
-from model_zoo.sources.torch_network import TORCH_CODE, TorchNetwork
-from model_zoo.targets.chipset import Chipset
+from model_zoo.sources.torch_network import TorchSource
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError
+from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.hashing import digest
 
 if TYPE_CHECKING:
@@ -34,7 +31,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LONGEST_NAME = 200
 
 
-class ModuleSource:
+class ModuleSource(TorchSource):
     """A model object that is in memory.
 
     Args:
@@ -48,7 +45,6 @@ class ModuleSource:
         UserError: It is no model, or a name cannot be used.
     """
 
-    code: Mapping[str, tuple[str, ...]] = TORCH_CODE
     arguments: Mapping[str, Any] = {}
     input_arguments: Mapping[str, Any] = {}
 
@@ -80,7 +76,7 @@ class ModuleSource:
         self._spec = spec
         self._output_names = None if output_names is None else tuple(output_names)
         self._cache_key = cache_key
-        self._networks: dict[str, TorchNetwork] = {}
+        super().__init__()
 
     @cached_property
     def key(self) -> str:
@@ -89,41 +85,25 @@ class ModuleSource:
             return digest("given", self._cache_key)
         parts = [
             module_key(component, self._facts[name].inputs)
-            for name, component in self._components.items()
+            for name, component in self.components.items()
             if not isinstance(component, BasePrecompiledModel)
         ]
         known = [part for part in parts if part is not None]
         return digest(known) if known and len(known) == len(parts) else uuid.uuid4().hex
 
     @cached_property
-    def _components(self) -> dict[str, Component | torch.nn.Module]:
+    def components(self) -> dict[str, Component | torch.nn.Module]:
         if isinstance(self._model, (BaseModel, CollectionModel, BasePrecompiledModel)):
             return dict(components_of(self._model, self.name))
         return {self.name: self._model.eval()}
 
     @cached_property
     def _facts(self) -> dict[str, ComponentFacts]:
-        return {name: self._facts_of(component) for name, component in self._components.items()}
+        return {name: self._facts_of(component) for name, component in self.components.items()}
 
     def facts(self) -> dict[str, ComponentFacts]:
         """Facts of each component."""
         return self._facts
-
-    def load(self, component: str, facts: ComponentFacts) -> TorchNetwork:
-        """A component as a network."""
-        if component not in self._networks:
-            module = self._components[component]
-            if isinstance(module, BasePrecompiledModel):
-                raise ModelZooError(f"{component} is an asset without source: there is nothing to run in torch")
-            self._networks[component] = TorchNetwork(module, facts)
-        return self._networks[component]
-
-    def asset(self, component: str, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> Path:
-        """The compiled file of a component without source; see `HoldsAssets`."""
-        asset = self._components[component]
-        if not isinstance(asset, BasePrecompiledModel):
-            raise ModelZooError(f"{component} is compiled from its source: it has no asset")
-        return asset.asset(runtime, precision, chipset)
 
     def _facts_of(self, component: Component | torch.nn.Module) -> ComponentFacts:
         if isinstance(component, (BaseModel, BasePrecompiledModel)):

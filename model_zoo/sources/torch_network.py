@@ -1,19 +1,27 @@
-"""A torch module as a loaded component."""
+"""Torch modules as loaded components, and what their sources have in common."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model_zoo.base.precompiled import BasePrecompiledModel
 from model_zoo.base.spec import Arrays, check_arrays, random_arrays
 from model_zoo.evaluators.base import BaseEvaluator
 from model_zoo.sources.facts import ComponentFacts
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.precision import Precision
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils.errors import ModelZooError
 
 if TYPE_CHECKING:
     import torch
+
+    from model_zoo.base.collection import Component
 
 #: By stage, the modules that a torch module runs in it besides its own; see `Source.code`.
 TORCH_CODE = {
@@ -84,3 +92,33 @@ class TorchNetwork:
 
         evaluator_class = self.module.get_evaluator() if isinstance(self.module, BaseModel) else None
         return evaluator_class() if evaluator_class else None
+
+
+class TorchSource(ABC):
+    """What sources of torch modules have in common; see `Source` and `HoldsAssets`."""
+
+    code: Mapping[str, tuple[str, ...]] = TORCH_CODE
+
+    def __init__(self) -> None:
+        self._networks: dict[str, TorchNetwork] = {}
+
+    @cached_property
+    @abstractmethod
+    def components(self) -> Mapping[str, Component | torch.nn.Module]:
+        """Modules and assets by name, in evaluation mode; loads them."""
+
+    def load(self, component: str, facts: ComponentFacts) -> TorchNetwork:
+        """A component as a network, loaded once."""
+        if component not in self._networks:
+            module = self.components[component]
+            if isinstance(module, BasePrecompiledModel):
+                raise ModelZooError(f"{component} is an asset without source: there is nothing to run in torch")
+            self._networks[component] = TorchNetwork(module, facts)
+        return self._networks[component]
+
+    def asset(self, component: str, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> Path:
+        """The compiled file of a component without source."""
+        asset = self.components[component]
+        if not isinstance(asset, BasePrecompiledModel):
+            raise ModelZooError(f"{component} is compiled from its source: it has no asset")
+        return asset.asset(runtime, precision, chipset)

@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.flags import signature_flags
-from model_zoo.base.precompiled import BasePrecompiledModel
 from model_zoo.base.registry import code_gen, load_model_class, model_folder
 from model_zoo.sources.facts import ComponentFacts, component_facts
-from model_zoo.sources.torch_network import TORCH_CODE, TORCH_PACKAGES, TorchNetwork
-from model_zoo.targets.chipset import Chipset
-from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.sources.torch_network import TORCH_PACKAGES, TorchSource
 from model_zoo.utils.code_digest import code_digest, data_files, installed_versions
 from model_zoo.utils.download import MAX_BYTES
-from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, unknown_name
+from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 from model_zoo.utils.hashing import digest, sha256_file
 from model_zoo.utils.paths import is_plain_file, path_problem
 
@@ -32,7 +28,7 @@ RECORD = "scorecard.yaml"
 _NOT_THE_NETWORK = ("model_zoo.datasets", "model_zoo.evaluators")
 
 
-class ZooSource:
+class ZooSource(TorchSource):
     """A model of the zoo.
 
     Args:
@@ -42,8 +38,6 @@ class ZooSource:
     Raises:
         UserError: There is no such model, or an argument is of no use to one.
     """
-
-    code: Mapping[str, tuple[str, ...]] = TORCH_CODE
 
     def __init__(self, model_id: str, arguments: Mapping[str, Any], input_arguments: Mapping[str, Any]) -> None:
         model_folder(model_id)
@@ -60,7 +54,7 @@ class ZooSource:
             [sha256_file(path) for path in map(_as_file, arguments.values()) if path],
             installed_versions(*TORCH_PACKAGES),
         )
-        self._networks: dict[str, TorchNetwork] = {}
+        super().__init__()
 
     @property
     def limits(self) -> CodeGen:
@@ -68,7 +62,7 @@ class ZooSource:
         return code_gen(self.name)
 
     @cached_property
-    def _components(self) -> dict[str, Component]:
+    def components(self) -> dict[str, Component]:
         from model_zoo.base.collection import components_of
 
         model_class = load_model_class(self.name)
@@ -78,23 +72,7 @@ class ZooSource:
 
     def facts(self) -> dict[str, ComponentFacts]:
         """Facts of each component; loads the model."""
-        return {name: component_facts(component, self.input_arguments) for name, component in self._components.items()}
-
-    def load(self, component: str, facts: ComponentFacts) -> TorchNetwork:
-        """A component, loaded once."""
-        if component not in self._networks:
-            module = self._components[component]
-            if isinstance(module, BasePrecompiledModel):
-                raise ModelZooError(f"{component} is an asset without source: there is nothing to run in torch")
-            self._networks[component] = TorchNetwork(module, facts)
-        return self._networks[component]
-
-    def asset(self, component: str, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> Path:
-        """The compiled file of a component without source; see `HoldsAssets`."""
-        module = self._components[component]
-        if not isinstance(module, BasePrecompiledModel):
-            raise ModelZooError(f"{component} is compiled from its source: it has no asset")
-        return module.asset(runtime, precision, chipset)
+        return {name: component_facts(component, self.input_arguments) for name, component in self.components.items()}
 
 
 def model_code_digest(model_id: str) -> str:

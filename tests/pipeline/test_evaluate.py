@@ -93,12 +93,12 @@ def digits(**more: object) -> Evaluation:
 def test_a_killed_run_goes_on_where_it_was(killed_run: Path, made: list[Path]) -> None:
     assert len(list(killed_run.glob("stages/chunk/*/entry.json"))) == KILLED_AFTER
     notes: list[str] = []
-    evaluation = digits(watch=Observer(note=notes.append))
+    evaluation = digits(observer=Observer(note=notes.append))
     assert len(made) == 18 - KILLED_AFTER
     assert any("NPU emulator: 3 of 6 chunks found" in note for note in notes)
-    found = evaluation.places
-    assert [place.chunks_found for place in found.values()] == [6, 6, 3]
-    assert all(place.score.samples == 80 and place.score.value > 95 for place in found.values())
+    found = evaluation.results
+    assert [result.chunks_cached for result in found.values()] == [6, 6, 3]
+    assert all(result.score.samples == 80 and result.score.value > 95 for result in found.values())
     assert found[Backend.EMULATOR].agreement == pytest.approx(100, abs=3)
     assert found[Backend.EMULATOR].seconds_per_sample > 0
 
@@ -107,22 +107,22 @@ def test_a_killed_run_goes_on_where_it_was(killed_run: Path, made: list[Path]) -
     state = next(killed_run.glob("stages/chunk/*/state.npz"))
     state.write_bytes(state.read_bytes()[:-1] + b"?")
     again = digits()
-    assert made == [state.parent] and again.places[Backend.CPU].score == found[Backend.CPU].score
+    assert made == [state.parent] and again.results[Backend.CPU].score == found[Backend.CPU].score
 
     # More samples: the chunks that are whole serve again.
     made.clear()
-    assert digits(num_samples=112).places[Backend.TORCH].score.samples == 112
+    assert digits(num_samples=112).results[Backend.TORCH].score.samples == 112
     assert len(made) == 3 * 3
 
 
 def test_drops_are_taken_on_the_samples_of_both() -> None:
     evaluation = digits(num_samples=112, interval=60.0)
-    torch, emulator = evaluation.places[Backend.TORCH], evaluation.places[Backend.EMULATOR]
+    torch, emulator = evaluation.results[Backend.TORCH], evaluation.results[Backend.EMULATOR]
     assert torch.score.samples == 112 and emulator.score.samples == 50 and "±30 %" in evaluation.subset
     assert emulator.drop is not None and emulator.drop.samples == 50
-    assert emulator.drop.value == emulator.drop.torch - emulator.drop.place
+    assert emulator.drop.value == emulator.drop.torch - emulator.drop.backend
     changed = replace(emulator.drop, torch_details={"top-5": emulator.score.details["top-5"] + 1.5})
-    columns, rows = detail_rows(replace(evaluation, places={Backend.EMULATOR: replace(emulator, drop=changed)}))
+    columns, rows = detail_rows(replace(evaluation, results={Backend.EMULATOR: replace(emulator, drop=changed)}))
     assert rows[0][columns.index("top-5")].endswith(" (-1.5)")
     assert json.loads(json.dumps(evaluation.to_json(), allow_nan=False))["places"]["emulator"]["drop"]["samples"] == 50
 
@@ -144,8 +144,8 @@ def test_a_limit_without_torch_is_refused(capsys: pytest.CaptureFixture[str]) ->
 
 
 def losing(evaluation: Evaluation, drop: Drop) -> Evaluation:
-    cpu = replace(evaluation.places[Backend.CPU], drop=drop)
-    return replace(evaluation, places={**evaluation.places, Backend.CPU: cpu})
+    cpu = replace(evaluation.results[Backend.CPU], drop=drop)
+    return replace(evaluation, results={**evaluation.results, Backend.CPU: cpu})
 
 
 def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +155,8 @@ def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monk
     assert evaluation.error is None and replace(sure, max_drop=float("inf")).error is None
     assert "rule out" in str(unsure.error) and "rule out" not in str(sure.error)
 
-    def evaluate_source(source: object, options: object, watch: Observer) -> Evaluation:
-        watch.found(sure)
+    def evaluate_source(source: object, options: object, observer: Observer) -> Evaluation:
+        observer.found(sure)
         return sure
 
     monkeypatch.setattr(evaluate_command_module, "evaluate_source", evaluate_source)
@@ -174,7 +174,7 @@ def test_a_page_that_fails_does_not_cost_the_result(tmp_path: Path, monkeypatch:
 
     shown: list[Evaluation] = []
     monkeypatch.setattr(evaluation_page, "write_report", full)
-    evaluation = digits(report_file=tmp_path / "page.html", watch=Observer(found=shown.append))
+    evaluation = digits(report_file=tmp_path / "page.html", observer=Observer(found=shown.append))
     assert replace(evaluation, page_error=None) == shown[0] and evaluation.drop_error is None
     assert "page.html was not written: OSError: disk full" in str(evaluation.error)
 
