@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,22 +19,25 @@ STAGES = ("lower", "layout", "host", "compile", "sensitivity", "layers")
 
 
 @pytest.fixture
-def edited(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def edited(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Pretend that a file of the package was changed."""
     changed: set[Path] = set()
     real = module.sha256_file
+
+    def forget() -> None:
+        code_digest.cache_clear()
+        module._source.cache_clear()
 
     def edit(name: str) -> None:
         path = models_folder().parent / name
         assert path.exists()
         changed.add(path)
-        code_digest.cache_clear()
-        module._source.cache_clear()
+        forget()
 
     monkeypatch.setattr(module, "sha256_file", lambda path: "edited" if path in changed else real(path))
-    code_digest.cache_clear()
-    module._source.cache_clear()
-    return edit
+    forget()
+    yield edit
+    forget()
 
 
 def _keys() -> dict[str, str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,19 @@ def test_a_precompiled_asset_is_read_back(encoder: Any, small_export: Export, tm
     assert result.targets[0].components[0].compiled.readback.soc_model == 57
     with pytest.raises(ExportFailedError, match="57"):
         small_export(Precompiled(), chipset="sm8750", precision="float", name="asset")
+
+
+def test_at_most_eight_calls_lie_between_an_export_and_the_compiler(
+    encoder: Any, small_export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def stop(*arguments: Any) -> None:
+        stack = [frame.name for frame in traceback.extract_stack() if "/model_zoo/" in frame.filename]
+        calls.extend(["run_plan", *stack])  # it waits in another thread
+        raise ModelZooError("stopped before the child process")
+
+    monkeypatch.setattr("model_zoo.toolchains.local.qnn.run_child", stop)
+    with pytest.raises(ExportFailedError, match="stopped before"):
+        small_export(encoder, chipset="sm8650", precision="float", use_cache=False)
+    assert calls[1] == "_run_target" and calls[-1] == "compile" and len(calls) <= 8

@@ -7,7 +7,8 @@ import pytest
 from model_zoo.targets.chipset import chipsets
 from model_zoo.targets.hexagon import GENERATIONS
 from model_zoo.targets.precision import Precision
-from model_zoo.targets.runtime import TargetRuntime, unsupported_reason
+from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains import find_toolchain
 
 
 def test_every_chipset_has_its_generation() -> None:
@@ -27,9 +28,9 @@ def test_half_precision_is_that_of_the_generation_but_for_known_parts() -> None:
 def test_what_the_row_says_decides(version: int) -> None:
     row = GENERATIONS[version]
     chipset = next(chipset for chipset in chipsets().values() if chipset.htp == version)
-    runtime = TargetRuntime.QNN_CONTEXT_BINARY
-    assert (unsupported_reason(runtime, Precision.W8A8, chipset) is None) is row.compiles
-    assert (unsupported_reason(runtime, Precision.W16A16, chipset) is None) is row.weights_16bit
+    support = find_toolchain().support(TargetRuntime.QNN_CONTEXT_BINARY)
+    assert (support.unsupported_reason(Precision.W8A8, chipset) is None) is row.compiles
+    assert (support.unsupported_reason(Precision.W16A16, chipset) is None) is row.weights_16bit
     assert row.compiles or not (row.fp16 or row.weights_16bit or row.signed_factors or row.emulated_alike)
 
 

@@ -10,10 +10,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes import qnn
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.toolchains.local import qnn
 from model_zoo.toolchains.local.npu_rewrites import sign_second_factors
 from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.toolchains.local.quantize.calibrate import cpu_session
