@@ -69,7 +69,7 @@ class BaseDataset(ABC):
     task: ClassVar[str]
     #: Whether the data comes with the installed packages.
     bundled: ClassVar[bool] = False
-    #: Samples that are only scored together stand side by side, this many; a draw takes all of them or none.
+    #: Samples that are only scored together stand side by side, this many; a selection takes all of them or none.
     group_size: ClassVar[int] = 1
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
@@ -96,7 +96,7 @@ class BaseDataset(ABC):
         """Load one sample."""
 
     def stratum(self, index: int) -> str | int:
-        """What a small draw keeps the shares of, e.g. the class of a sample; found without decoding it."""
+        """Group of a sample, e.g. its class, whose share a small selection keeps; known without decoding it."""
         return 0
 
     def has_strata(self) -> bool:

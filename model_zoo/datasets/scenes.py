@@ -78,8 +78,8 @@ def draw_scene(stream: Literal["train", "calibration", "test"], index: int, size
     classes: list[int] = []
     for _ in range(random.randint(3, _MOST_OBJECTS + 1)):
         kind = int(random.randint(len(CLASSES)))
-        for _ in range(8):  # tries to find a place
-            shape = _place(random, size, kind)
+        for _ in range(8):  # attempts
+            shape = _random_shape(random, size, kind)
             if shape is None:
                 continue
             rows, columns, inside, u, v = shape
@@ -119,10 +119,10 @@ def _value_noise(random: np.random.RandomState, cells: int, size: int) -> _Integ
     return mixed
 
 
-def _place(
+def _random_shape(
     random: np.random.RandomState, size: int, kind: int
 ) -> tuple[slice, slice, _Booleans, _Integers, _Integers] | None:
-    """A shape somewhere: its window, which of its pixels are inside, and its own coordinates; None: hardly in sight."""
+    """A random shape: its window, the pixels inside it, and its own coordinates; None if hardly any are in sight."""
     radius = max(3, int(_radii()[random.randint(256)]) * size >> 16)
     x, y = (int(value) for value in random.randint(0, size, 2))
     cosine, sine = _directions()[random.randint(256)]
@@ -208,21 +208,6 @@ def _radii() -> list[int]:
     return [round(65536 * _LARGEST * _SPREAD ** (step / 255 - 1)) for step in range(256)]
 
 
-def square_size(spec: InputSpec, dataset: str) -> tuple[str, int]:
-    """Name and size of the one input, a square picture.
-
-    Raises:
-        UserError: The model takes something else.
-    """
-    name, tensor = image_input(spec, dataset)
-    height, width = tensor.shape[2:]
-    if height != width:
-        raise UserError(
-            f"{dataset} are square, the model takes {height} x {width}", f"use --height and --width {width}"
-        )
-    return name, height
-
-
 class ScenesDataset(BaseDataset):
     """Scenes of the size of the model's input, with `Objects` as target: 1000 to calibrate, 400 to test."""
 
@@ -231,7 +216,11 @@ class ScenesDataset(BaseDataset):
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
         super().__init__(spec, split)
-        self._input, self._size = square_size(spec, self.name)
+        self._input, tensor = image_input(spec, self.name)
+        height, self._size = tensor.shape[2:]
+        if height != self._size:
+            message = f"{self.name} are square, the model takes {height} x {self._size}"
+            raise UserError(message, f"use --height and --width {self._size}")
 
     def __len__(self) -> int:
         return COUNTS[self.split]

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from PIL import Image
-
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample, split_files
 from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset
 from model_zoo.datasets.images import image_files, image_tensor
+from model_zoo.datasets.photos import SCALE, shrink
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import image_to_array, load_stored_image, opened_image
-
-SCALE = 4
 
 
 class SuperResolutionDataset(DownloadedDataset):
@@ -52,8 +49,7 @@ class SuperResolutionDataset(DownloadedDataset):
         height, width = SCALE * self.height, SCALE * self.width
         left, top = (picture.width - width) // 2, (picture.height - height) // 2
         target = picture.crop((left, top, left + width, top + height))
-        small = target.resize((self.width, self.height), Image.Resampling.BICUBIC)
-        return Sample({self.input: image_tensor(small, self.tensor)}, image_to_array(target)[0])
+        return Sample({self.input: image_tensor(shrink(target), self.tensor)}, image_to_array(target)[0])
 
 
 class Set14Dataset(SuperResolutionDataset):

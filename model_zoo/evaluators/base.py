@@ -81,7 +81,7 @@ class BaseEvaluator(ABC):
     """Collects batches; the same class scores torch, host and NPU outputs.
 
     It keeps a small record of each sample, never the outputs, so that memory stays bounded, any subset can be scored
-    (a bootstrap draws hundreds), and what was collected can be stored and taken up again.
+    (a bootstrap scores hundreds), and what was collected can be stored and taken up again.
     """
 
     metric: ClassVar[Metric]
@@ -90,7 +90,7 @@ class BaseEvaluator(ABC):
     record: ClassVar[Arrays]
     #: Samples that are only scored together stand side by side, this many; subsets hold all of them or none.
     group_size: ClassVar[int] = 1
-    #: How many subsets a bootstrap draws; fewer where scoring one is dear.
+    #: Subsets that a bootstrap scores; fewer where scoring one is dear.
     resamples: ClassVar[int] = 1000
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class BaseEvaluator(ABC):
         """The metric, in its unit.
 
         Args:
-            chosen: Indices of the samples to score, int [N], with repeats; None: each once.
+            chosen: Indices of the samples to score, int [N], with repeats; if None, each once.
 
         Raises:
             ModelZooError: There is no sample.

@@ -36,7 +36,7 @@ def interval(
     as the share that so many samples may miss (the exact form of the "rule of three").
 
     Args:
-        resamples: How many subsets to draw; None: what the evaluator can afford.
+        resamples: Number of subsets; if None, as many as the evaluator can afford.
         confidence: 0..1.
     """
     percentiles = _percentiles(evaluator, evaluator.value, resamples, seed, confidence)
@@ -56,7 +56,7 @@ def drop_interval(
 ) -> Interval | None:
     """As `interval`, of the drop from a reference, e.g. torch, to another backend; positive: the other one is worse.
 
-    Both are scored on the same draws: what makes a sample hard does so on both backends, so the drop is surer
+    Both are scored on the same resamples: what makes a sample hard does so on both backends, so the drop is surer
     than either.
 
     Args:
@@ -85,7 +85,7 @@ def samples_for(width: float, values: np.ndarray | None = None, spread: float = 
     Args:
         width: From its low to its high end, in the unit of the metric.
         values: Of a pilot: `sample_values` for an interval of the score; the differences between two backends' for one
-            of the drop. None: there was no pilot.
+            of the drop. None if there was no pilot.
         spread: The standard deviation that is assumed without a pilot; 50 is the most that percentages can have.
 
     Raises:
@@ -110,17 +110,17 @@ def _percentiles(
     groups = len(evaluator) // size
     if groups < 2:
         return None
-    draw = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     value, values = statistic(np.arange(len(evaluator))), []
     for _ in range(resamples or evaluator.resamples):
-        chosen = draw.integers(groups, size=groups)
+        chosen = random.integers(groups, size=groups)
         try:
             values.append(statistic((chosen[:, None] * size + np.arange(size)).ravel()))
         except UndefinedScoreError:
-            continue  # a draw without anything to score, e.g. no object: it has no say
+            continue  # a resample without anything to score, e.g. no object: it has no say
     if not values:
         return None
-    # Repeats make mAP and the like better than they are; the share of draws below the value shows by how much.
+    # Repeats make mAP and the like better than they are; the share of resamples below the value shows by how much.
     normal, drawn = NormalDist(), np.array(values)
     below = (np.sum(drawn < value) + np.sum(drawn <= value) + 1) / (2 * len(drawn) + 2)
     bias, reach = normal.inv_cdf(float(below)), normal.inv_cdf((1 + confidence) / 2)

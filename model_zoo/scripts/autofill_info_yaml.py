@@ -55,7 +55,7 @@ def short(number: int, unit: str = "") -> str:
 
 
 def autofill(model_id: str) -> bool:
-    """Bring info.yaml up to date; says whether anything had to change.
+    """Bring info.yaml up to date; returns whether anything had to change.
 
     Raises:
         UserError: There is no such model, or its info.yaml is wrong.

@@ -36,7 +36,7 @@ class WarmChild:
         return self._worker is not None
 
     def start(self) -> dict[str, Any]:
-        """Start the process; gives what it says of what was loaded.
+        """Start the process; returns what it says of what was loaded.
 
         Raises:
             ChildFailedError: It cannot load it.

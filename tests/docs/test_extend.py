@@ -5,7 +5,7 @@ A page is a list of fenced blocks, which are taken in order:
     python title="PATH"               written to PATH in the copy
     python title="PATH" after="TEXT"  inserted into PATH after the first line that holds TEXT
     sh                                run by bash in the copy's top folder; it must end with 0
-    python                            run as a script there; it must end with 0
+    python                            run there, after the python blocks above it, as one script; it must end with 0
     text                              lines that the block before it printed, in order; `…` stands for anything
 """
 
@@ -46,14 +46,15 @@ def blocks_of(page: str) -> list[Block]:
 
 def follow(page: str, clone: Path) -> None:
     """Do what a page says, in a copy of the clone."""
-    printed = ""
+    printed = script = ""
     for block in blocks_of(page):
         if title := block.info.get("title"):
             write(clone / title, block)
         elif block.language == "sh":
             printed = run(["bash", "-euo", "pipefail", "-c", block.code], clone)
         elif block.language == "python":
-            printed = run([sys.executable, "-c", block.code], clone)
+            script += block.code
+            printed = run([sys.executable, "-c", script], clone)
         elif block.language == "text":
             pattern = ".*".join(re.escape(part.strip()) for part in re.split(r"\n|…", block.code) if part.strip())
             assert re.search(pattern, printed, re.DOTALL), f"the page says\n{block.code}\nprinted was\n{printed}"

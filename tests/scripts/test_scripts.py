@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 import model_zoo.models
 from model_zoo.base import registry
@@ -18,6 +21,7 @@ from model_zoo.scripts import autofill_info_yaml, new_model, run_codegen
 from model_zoo.scripts.autofill_info_yaml import short
 from model_zoo.scripts.tasks import task_default
 from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.utils.hashing import sha256_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,17 +61,38 @@ def test_scaffolds_of_every_task_pass_their_generated_tests(tmp_path: Path) -> N
     folders = [tmp_path / "model_zoo/models" / f"my_{task}" for task in new_model.TASKS]
     script = tmp_path / "model_zoo/scripts/new_model.py"
     assert str(folders[0]) in run(script, f"my_{first}", "--task", first, cwd=ROOT)
-    code = f"from model_zoo.scripts.new_model import new_model\nfor task in {others}: new_model(f'my_{{task}}', task)"
-    run("-c", code)
+    recovery = _recovery(tmp_path / "recovery")
+    code = f"from pathlib import Path\nfrom model_zoo.scripts.new_model import new_model\nfor task in {others}: "
+    run("-c", f"{code}new_model(f'my_{{task}}', task)\nnew_model('my_recovered', 'tensor', Path('{recovery}'))")
     run("-m", "pytest", "model_zoo/models")
-    run("-m", "ruff", "format", "--check", *folders)
-    run("-m", "ruff", "check", *folders)
+    recovered = folders[0].parent / "my_recovered"
+    run("-m", "ruff", "format", "--check", *folders, recovered)
+    run("-m", "ruff", "check", *folders, recovered)
+    assert "weights.safetensors" in [path.name for path in recovered.iterdir()]
     for folder in folders:
         own = [
             path for path in folder.iterdir() if path.is_file() and run_codegen.HEADER not in path.read_text("utf-8")
         ]
         assert sorted(path.name for path in own) == ["info.yaml", "model.py"], folder.name
         assert sum(path.read_text("utf-8").count("\n") for path in own) <= 85, folder.name
+
+
+def _recovery(folder: Path) -> Path:
+    """What `model-zoo recover` writes of a small network."""
+    network = torch.nn.Sequential(torch.nn.Linear(6, 3))
+    folder.mkdir()
+    save_file(network.state_dict(), folder / "weights.safetensors")
+    source = '"""A network."""\n\nimport torch\n\n\ndef build_model() -> torch.nn.Module:\n    """The network."""\n'
+    (folder / "model.py").write_text(f"{source}    return torch.nn.Sequential(torch.nn.Linear(6, 3))\n")
+    record = {
+        "model": {"found_by": "structure"},
+        "inputs": [{"name": "input", "shape": [1, 6], "dtype": "float32", "high": None}],
+        "verification": {"passed": True, "problem": None, "outputs": [{"name": "x", "shape": [1], "dtype": "float32"}]},
+        "not_recovered": {"missing": []},
+        "weights": {"sha256": sha256_file(folder / "weights.safetensors")},
+    }
+    (folder / "recovery.json").write_text(json.dumps(record))
+    return folder
 
 
 def _models_and_caches(folder: str, names: list[str]) -> list[str]:

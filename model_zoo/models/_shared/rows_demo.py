@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from model_zoo.base.collection import CollectionModel
@@ -28,7 +29,7 @@ def rows_demo(
 
     Args:
         add_arguments: Adds what the model is run on.
-        find: Gets the app and all flags; gives rows of plain JSON values, the same columns in each.
+        find: Takes the app and all flags; returns rows of plain JSON values, the same columns in each.
         argv: Default: the command line's.
         beside: What the app needs of the weights that compiled files do not hold: from `--weights`, which may then be
             given beside `--compiled`, to arguments of the app.
@@ -46,22 +47,26 @@ def rows_demo(
         model = demo_model(model_id, args, apart=("tokenizer", "weights") if beside else ("tokenizer",))
         more = beside(args.weights) if beside and args.compiled else {}
         app, note = app_of(model_id, model, args, more)
-        rows = list(find(app, args))
-        report = {"model": model_id, "found": rows, **({"note": note} if note else {})}
-        path = args.output_dir / f"{model_id}.json"
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        if args.json:
-            print_json(report | {"saved": str(path)})
-            return 0
-        cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-        console().print(table(model_id, list(rows[0]), cells) if rows else f"{model_id}: nothing found")
-        if note:
-            console().print(f"note: {note}")
-        console().print(f"saved: {path}", soft_wrap=True)
+        report = {"model": model_id, "found": list(find(app, args)), **({"note": note} if note else {})}
+        _print(report, args.output_dir / f"{model_id}.json", args.json)
         return 0
 
     return guarded(run, arguments)
+
+
+def _print(report: dict[str, Any], path: Path, as_json: bool) -> None:
+    """Save and print what a demo found."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(report | {"saved": str(path)})
+        return
+    model_id, rows = report["model"], report["found"]
+    cells = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
+    console().print(table(model_id, list(rows[0]), cells) if rows else f"{model_id}: nothing found")
+    if "note" in report:
+        console().print(f"note: {report['note']}")
+    console().print(f"saved: {path}", soft_wrap=True)
 
 
 def app_of(model_id: str, model: Any, args: argparse.Namespace, more: Mapping[str, Any]) -> tuple[Any, str | None]:

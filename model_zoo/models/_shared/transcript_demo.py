@@ -21,7 +21,7 @@ def transcript_demo(
     Args:
         argv: Default: the command line's.
         add_arguments: Adds flags of this demo alone.
-        hear: Gets the app, the sound and all flags; gives what was said.
+        hear: Takes the app, the sound and all flags; returns the transcript.
     """
 
     def flags(parser: argparse.ArgumentParser) -> None:

@@ -177,7 +177,7 @@ def _only(listing: Listing, name: str, library: str) -> ListedModel:
 
 
 def _unskipped(models: list[ListedModel], skip: list[str]) -> list[ListedModel]:
-    """The models that no pattern matches; a pattern that matches none is told."""
+    """The models that no pattern matches; a pattern that matches none is reported."""
     patterns = dict.fromkeys(each for name in skip for each in _PRESETS.get(name, (name,)) if each)
     matched = {pattern: {m.name for m in models if _matches(m.name, pattern)} for pattern in patterns}
     for pattern in [pattern for pattern, names in matched.items() if not names]:

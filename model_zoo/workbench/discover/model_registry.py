@@ -48,7 +48,7 @@ class StoredRegistry:
     """A registry from a file.
 
     Args:
-        library: None where the file does not say.
+        library: None if the file does not say.
         claims: Whether each model passed each stage, by model and stage.
     """
 

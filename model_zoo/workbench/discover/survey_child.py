@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import sysconfig
 import time
@@ -128,12 +129,15 @@ class _LibrarySurvey:
         """Build a model in evaluation mode. On the meta device its parameters take no memory and no time."""
         import torch
 
+        from model_zoo.workbench.recover.building import uninitialized
+
         build = self.library.build.get(name) or getattr(import_module(self._name), name)
-        try:
-            with torch.device(device):
+        built = None
+        if device == _META:
+            # A constructor may count with tensors; one that fails for another reason fails again below.
+            with contextlib.suppress(Exception), torch.device(device), uninitialized():
                 built = build()
-        except Exception:
-            built = build()  # a constructor may count with tensors; one that fails for another reason fails again
+        built = build() if built is None else built
         if not isinstance(built, torch.nn.Module):
             raise TypeError(f"the constructor gave {type(built).__name__}, which is no torch.nn.Module")
         return built.to(device).eval()

@@ -27,11 +27,7 @@ _R = TypeVar("_R")
 
 @dataclass(frozen=True)
 class Sentence:
-    """One sentence.
-
-    Args:
-        references: Fields that it is made from, e.g. "run.json: latency.p50_ms".
-    """
+    """One sentence, with the fields that it is made from, e.g. "run.json: latency.p50_ms"."""
 
     text: str
     references: tuple[str, ...]
@@ -39,11 +35,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of a table.
-
-    Args:
-        mark: Colour on a page: "good", "bad" or "".
-    """
+    """A cell of a table; its mark, "good" or "bad", is a colour on a page."""
 
     text: str
     mark: str = ""
@@ -51,12 +43,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table.
-
-    Args:
-        reference: Field that the rows are made from.
-        numbers: Columns of numbers.
-    """
+    """A table, with the field that its rows are made from and its columns of numbers."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -66,11 +53,7 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with its sentences, tables and charts.
-
-    Args:
-        charts: Inline SVG, which only a page shows.
-    """
+    """A heading with its sentences, tables and charts, which are inline SVG and shown on a page only."""
 
     heading: str
     sentences: Sequence[Sentence] = ()

@@ -34,7 +34,8 @@ class PythonEnvironment:
 
     def runs(self, prefix: Path) -> bool:
         """Whether the Python that is installed in a folder is of this environment."""
-        return prefix.is_relative_to((self.root / ".pixi" if self.kind == "pixi" else self.root).resolve())
+        own = self.root / ".pixi" if self.kind == "pixi" else self.root
+        return prefix.resolve().is_relative_to(own.resolve())
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.root})"

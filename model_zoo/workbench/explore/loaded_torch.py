@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -171,14 +171,8 @@ def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
         ModelZooError: The code fails, or the checkpoint does not fit.
     """
     entry = source / ENTRY
-    sys.path.insert(0, str(source))  # for the imports of the user's own code
-    spec = importlib.util.spec_from_file_location("explored_model", entry)
-    if spec is None or spec.loader is None:
-        raise ModelZooError(f"{entry} cannot be imported")
-    code = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = code
-    spec.loader.exec_module(code)
-    build = getattr(code, "build_model", None)
+    sys.path.insert(0, str(source))  # the user's own code imports its neighbours from there too
+    build = getattr(importlib.import_module(entry.stem), "build_model", None)
     if not callable(build):
         raise ModelZooError(f"{entry} has no function build_model")
     module = build()

@@ -58,11 +58,7 @@ _COMMANDS = {
 
 @dataclass(frozen=True)
 class _Demand:
-    """Somebody asks for a package.
-
-    Args:
-        needed: Whether the run waits for it.
-    """
+    """Somebody asks for a package, and perhaps the run waits for it."""
 
     package: str
     specifier: str
@@ -231,9 +227,7 @@ def imports_of(entry: Path, root: Path) -> tuple[list[PackageImport], list[str]]
 
 def distribution(package: str) -> str:
     """Return the distribution that brings a package: of those installed, else as far as it is known."""
-    from importlib.metadata import packages_distributions
-
-    installed = packages_distributions().get(package)
+    installed = metadata.packages_distributions().get(package)
     return installed[0] if installed else _DISTRIBUTIONS.get(package, package)
 
 

@@ -1,4 +1,4 @@
-"""For child processes that build modules from settings of others: offline, and without drawing weights."""
+"""For child processes that build modules from settings of others: offline, and without initializing weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from unittest.mock import patch
 
 import torch
 
-#: What weights are drawn with, beside torch.nn.init; without effect on tensors that have no memory.
-_DRAWING = ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_")
+#: What weights are initialized with, beside torch.nn.init; without effect on tensors that have no memory.
+_INITIALIZING = ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_")
 
 
 def stay_offline() -> None:
@@ -34,10 +34,10 @@ def build_function(path: Path) -> Callable[..., torch.nn.Module]:
 
 @contextmanager
 def uninitialized(on_meta: bool = False) -> Iterator[None]:
-    """Skip the drawing of weights, which takes most of the time of building a module.
+    """Skip the initialization of weights, which takes most of the time of building a module.
 
     Args:
-        on_meta: Tensors have no memory, so that methods of tensors which only draw can be skipped too.
+        on_meta: Tensors have no memory, so that methods of tensors that only initialize can be skipped too.
     """
 
     def leave(tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
@@ -47,6 +47,6 @@ def uninitialized(on_meta: bool = False) -> Iterator[None]:
     with ExitStack() as stack:
         for name in initializers:
             stack.enter_context(patch.object(torch.nn.init, name, leave))
-        for name in _DRAWING if on_meta else ():
+        for name in _INITIALIZING if on_meta else ():
             stack.enter_context(patch.object(torch.Tensor, name, leave))
         yield

@@ -49,7 +49,7 @@ _ATTEMPTS = 3
 
 
 def run(argv: list[str]) -> int:
-    """Run the command; gives the exit status.
+    """Run the command; returns the exit status.
 
     Raises:
         UserError: The request is wrong.

@@ -141,7 +141,7 @@ class Estimate(BaseModel, frozen=True):
 
     Args:
         parameters: Of the module.
-        multiply_adds: Of one sample; None where the module does not run without memory.
+        multiply_adds: Of one sample; None if the module does not run without memory.
         at_least_seconds: One sample at the speed of a matrix product on this host CPU; None likewise.
         weights_bytes: Size of weights.safetensors.
     """
@@ -200,7 +200,7 @@ class Tried:
     Args:
         ranked: With its choices settled.
         settled: What an input and its output said of the choices.
-        reproduced: Whether the module gives that output; None where there is none.
+        reproduced: Whether the module gives that output; None if there is none.
     """
 
     ranked: RankedDraft

@@ -28,7 +28,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Give the function that answers one step after the other: write_weights, load, run. The job is that of `Trial`."""
+    """Return the function that answers the steps one after the other: write_weights, load, run. See `Trial`."""
     stay_offline()
     if job["threads"]:
         torch.set_num_threads(job["threads"])
@@ -121,7 +121,7 @@ class _TriedModule:
             save_file(kept | lacking, self._weights)
 
     def _operations(self) -> int | None:
-        """Operations of one sample, counted without memory; None where the module does not run so."""
+        """Operations of one sample, counted without memory; None if the module does not run so."""
         from torch.utils.flop_counter import FlopCounterMode
 
         try:
@@ -145,7 +145,7 @@ def random_input(example: Mapping[str, Any], device: str = "cpu") -> torch.Tenso
 
 
 def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> Tensors:
-    """Run a module on its inputs, by name where it knows the names; gives every output tensor by its path."""
+    """Run a module on its inputs, by name where it knows the names; returns every output tensor by its path."""
     known = inspect.signature(module.forward).parameters
     with torch.inference_mode():
         result = module(**samples) if samples.keys() <= known.keys() else module(*samples.values())

@@ -43,6 +43,13 @@ def test_the_kind_is_told_by_files_and_variables(tmp_path: Path) -> None:
     assert "conda" not in [each.kind for each in find_environments(tmp_path, pixi_shell)]
 
 
+def test_an_environment_behind_a_link_is_the_same(tmp_path: Path) -> None:
+    _venv(tmp_path / "real")
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    for prefix in (tmp_path / "real", tmp_path / "linked"):
+        assert choose_environment([], None, tmp_path / "linked").runs(prefix)
+
+
 def test_a_broken_pyproject_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool")
     with pytest.raises(UserError, match="cannot be read"):

@@ -72,7 +72,7 @@ class ImagenetClassifierTests(ModelTests):
 def check_demo(
     model_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *flags: str
 ) -> list[dict[str, object]]:
-    """Run a classifier's demo with random weights; gives the rows it printed."""
+    """Run a classifier's demo with random weights; returns the rows it printed."""
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(folder / "cache"))
     main = importlib.import_module(f"model_zoo.models.{model_id}.demo").main
     assert main(["--weights", "random", "--output-dir", str(folder), "--json", *flags]) == 0

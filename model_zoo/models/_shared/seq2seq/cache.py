@@ -35,7 +35,7 @@ class _Shifted:
         self.layers = [_Layer(*layer) for layer in layers]
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, layer: int) -> KeysValues:
-        """Put those of one token behind the others; gives one more of each than is kept."""
+        """Put those of one token behind the others; returns one more of each than is kept."""
         past = self.layers[layer]
         seen = torch.cat([past.keys, keys], dim=2), torch.cat([past.values, values], dim=2)
         self.layers[layer] = _Layer(*(each[:, :, 1:] for each in seen))

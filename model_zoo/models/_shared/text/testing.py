@@ -107,7 +107,7 @@ class TextModelTests(ModelTests):
 
 
 def write_tokenizer(path: Path, words: str) -> Path:
-    """A tokenizer.json of whole words in lower case, with the marks of BERT; gives the path."""
+    """A tokenizer.json of whole words in lower case, with the marks of BERT; returns the path."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

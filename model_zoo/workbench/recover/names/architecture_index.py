@@ -103,7 +103,7 @@ class ArchitectureIndex:
 
 
 def version(library: str) -> str | None:
-    """The installed version of a library; None where it is not installed."""
+    """The installed version of a library; None if it is not installed."""
     if library == "zoo":
         return __version__
     try:
@@ -129,7 +129,7 @@ def index_path(library: str) -> Path:
 
 
 def load_index(library: str) -> ArchitectureIndex | None:
-    """The kept index; None where there is none, or a damaged one, for the versions that are installed."""
+    """The kept index; None if there is none, or a damaged one, for the versions that are installed."""
     try:
         with np.load(index_path(library), allow_pickle=False) as arrays:
             return ArchitectureIndex(library, dict(arrays))

@@ -37,7 +37,7 @@ _MOST_CLASSES = 4
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Give the function that lists a library, or describes one architecture of it.
+    """Return the function that lists a library, or describes one architecture of it.
 
     Args:
         job: `library`, one of `architecture.LIBRARIES`.

@@ -1,4 +1,4 @@
-"""Transformer blocks: which layer has which part, told by shapes and names."""
+"""Transformer blocks: which layer has which part, by shapes and names."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ class BlockWriter:
         return f"{down}({activation}({first}(y)){gated})"
 
     def _linear(self, layers: Sequence[CheckpointLayer], block: AttentionBlock, transposed: bool) -> list[str]:
-        """Define linear layers, square ones as their neighbours are stored; gives how each is called."""
+        """Define linear layers, square ones as their neighbours are stored; returns how each is called."""
         self._module.layers |= {layer.path: linear_code(layer, transposed) for layer in layers}
         return [f"self{dotted(layer.path, block.node.path)}" for layer in layers]
 

@@ -38,7 +38,7 @@ class FamilyWriter(ABC):
 
     @abstractmethod
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
-        """Write everything; gives a title and the inputs."""
+        """Write everything; returns a title and the inputs."""
 
     def draft(self, prefix: str) -> Draft:
         """The draft of the model.

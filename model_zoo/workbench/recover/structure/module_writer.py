@@ -14,7 +14,7 @@ from model_zoo.workbench.recover.structure.written_helpers import HELPERS, activ
 
 _WIDTH = 120
 
-#: Tensors that nobody trains: masks of attention, and positions that are worked out.
+#: Tensors that nobody trains: masks of attention, and positions that are computed.
 _BUFFERS = ("pe", "mask", "tril", "masked_bias", "causal_mask", "attn_mask")
 _SLOT = re.compile(r"⟦(\w+)=([^⟦⟧]*)⟧")
 _CHOICE = re.compile(r"⟪(\w+)⟫")

@@ -186,7 +186,7 @@ class PictureGeometry:
         return transposed
 
     def _free_after(self, layer: CheckpointLayer) -> int | None:
-        """How many indices are free behind a convolution and its normalisation; None where nothing tells."""
+        """How many indices are free behind a convolution and its normalisation; None if nothing tells."""
         parent, _, name = layer.path.rpartition(".")
         node = self._module.root.at(parent)
         if not node.indexed:

@@ -95,7 +95,7 @@ class RecurrentWriter(FamilyWriter):
         self.lines.append(f"x = summarize(x, self.summary{more})")
 
     def _layers(self, layers: list[CheckpointLayer], width: int, activated: bool) -> int:
-        """Write linear layers and normalisation one after the other; gives the width behind them.
+        """Write linear layers and normalisation one after the other; returns the width behind them.
 
         Args:
             activated: Whether an activation comes before the first linear layer, too.

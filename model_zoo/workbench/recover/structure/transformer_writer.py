@@ -162,7 +162,7 @@ class TransformerWriter(FamilyWriter):
         return next((name for name in self.own if _POSITION.search(name)), None)
 
     def _add_position(self, name: str) -> int:
-        """Add a tensor of positions to x; gives for how many it is."""
+        """Add a tensor of positions to x; returns for how many it is."""
         shape = self.own.pop(name)
         if shape[-1] != self.width or len(shape) > 3:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions of width {self.width}")
@@ -198,7 +198,7 @@ class TransformerWriter(FamilyWriter):
         return ExampleInput("x", (2, max(length - tokens, 1), width))
 
     def _class_tokens(self) -> int:
-        """Put tokens of the model's own before the sequence; gives how many."""
+        """Put tokens of the model's own before the sequence; returns how many."""
         names = self._token_names()
         for name in reversed(names):
             if math.prod(self.own.pop(name)) != self.width:
@@ -231,7 +231,7 @@ class TransformerWriter(FamilyWriter):
         return ExampleInput("image", (1, conv.weight[1], *[per_side * size for size in conv.kernel]))
 
     def _patch_positions(self) -> int:
-        """Add class tokens and positions to patches; gives how many patches there are, 0 if nothing tells."""
+        """Add class tokens and positions to patches; returns how many patches there are, 0 if nothing tells."""
         table = next((layer for layer in self.tables if _POSITION.search(layer.path)), None)
         position = self._position()
         if table:

@@ -176,7 +176,7 @@ class UNetWriter(FamilyWriter):
         return stages
 
     def _group(self, layer: CheckpointLayer) -> TreeNode | None:
-        """The node whose layers are called together with this one; None: it is called by itself."""
+        """The node whose layers are called together with this one; None if it is called by itself."""
         path = layer.path.rpartition(".")[0]
         if not path:
             return None
@@ -201,7 +201,7 @@ class UNetWriter(FamilyWriter):
         return set(layer.kernel) <= {2, 4} and bool(_UPWARDS.search(layer.path))
 
     def _wire(self, steps: Sequence[tuple[UNetStage, StageEntry]]) -> int:
-        """Write the forward pass; gives the number of levels."""
+        """Write the forward pass; returns the number of levels."""
         self._call(steps[0][0], bare_end=False, upwards=False)
         levels, halved, skips = 0, False, [0]
         for stage, entry in steps[1:]:
