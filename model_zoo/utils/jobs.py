@@ -26,7 +26,8 @@ from weakref import WeakSet
 from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.utils.files import space_hint
 
-_POLL_S = 0.02
+#: How often a child is looked at: at first, so that short requests are answered at once, and later.
+_FIRST_POLL_S, _POLL_S = 0.001, 0.02
 #: A child that fails with less space than this most likely fails because of it.
 _LITTLE_SPACE = 2**20
 _running: set[subprocess.Popen[bytes]] = set()
@@ -189,6 +190,7 @@ class Worker:
         """Wait until the child has answered, or for its end if it answers once; returns the limit that it broke."""
         import psutil
 
+        pause = _FIRST_POLL_S
         try:
             process = psutil.Process(self._child.pid)
             while self._child.poll() is None and (self._once or not self._result_file.exists()):
@@ -197,7 +199,8 @@ class Worker:
                     return f"took more than its {self._limits.memory_bytes / 2**30:.1f} GiB of memory"
                 if time.monotonic() - self._started > self._limits.seconds:
                     return f"ran longer than its {self._limits.seconds:.0f} s"
-                time.sleep(_POLL_S)
+                time.sleep(pause)
+                pause = min(2 * pause, _POLL_S)
         except psutil.Error:  # it ended meanwhile
             self._child.wait()
         return ""

@@ -12,6 +12,7 @@ from model_zoo.runtimes.qnn import HtpEmulator
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
+from model_zoo.utils import jobs
 from model_zoo.utils.errors import UserError
 from tests.toolchains.builds import compile_qnn
 
@@ -43,6 +44,16 @@ def test_callers_keep_the_layout_of_torch(bundle, tiny_models):
         torch.testing.assert_close(model(image), expected, rtol=5e-3, atol=5e-3)
         with pytest.raises(UserError, match="16, 16, 3"):
             model(image.permute(0, 2, 3, 1))
+
+
+def test_a_loaded_model_keeps_one_child_until_it_is_closed(bundle, tiny_models):
+    image, before = torch.from_numpy(tiny_models.image()), set(jobs._running)
+    with load_compiled(bundle / "tiny.bin") as model:
+        first = model(image)
+        (child,) = jobs._running - before
+        assert all(torch.equal(model(image), first) for _ in range(5))
+        assert jobs._running - before == {child}
+    assert child.poll() is not None and jobs._running == before
 
 
 def test_without_metadata_the_layout_is_that_of_the_file(bundle, tiny_models):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest
+from model_zoo.toolchains.base import Compiled, CompileRequest, Fallback, Lowered, LoweringRequest
 from model_zoo.workbench.discover import npu_placement
 from model_zoo.workbench.discover.verdict import Reason
 
@@ -20,19 +20,19 @@ class CountingToolchain:
 
     def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
         assert request.source.is_file()
-        return Lowered("lowered.onnx", {}, 0)
+        return Lowered(file="lowered.onnx")
 
-    def compile(self, request: CompileRequest, out_dir: Path) -> tuple[Compiled, None]:
+    def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
         assert request.lowered == out_dir / "lowered.onnx" and not request.samples
-        fallbacks = () if self.whole else (("det_1", "Det", "not supported"),)
-        return Compiled(("x.onnx",), npu_nodes=3 if self.whole else 2, nodes=3, fallbacks=fallbacks), None
+        fallbacks = () if self.whole else (Fallback("det_1", "Det", "not supported"),)
+        return Compiled(files=("x.onnx",), npu_nodes=3 if self.whole else 2, nodes=3, fallbacks=fallbacks)
 
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_nodes_that_the_npu_does_not_take_fail_the_stage(
     whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(npu_placement, "toolchain", lambda: CountingToolchain(whole))
+    monkeypatch.setattr(npu_placement, "find_toolchain", lambda: CountingToolchain(whole))
     (tmp_path / "model.onnx").touch()
     verdict = npu_placement.check_placement(tmp_path / "model.onnx", find_chipset("sm8650"))
     assert verdict.reason is (None if whole else Reason.FALLBACK)
