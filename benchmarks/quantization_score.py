@@ -68,7 +68,7 @@ def score(row: Path, out: Path) -> dict[str, Any]:
     outputs = {name: float(np.mean(values)) for name, values in ratios.items()}
     figures: dict[str, Any] = {"sqnr_db": float(np.mean(list(outputs.values()))), "outputs": outputs}
     if evaluator is not None:
-        figures["metric"] = {**evaluator.score().to_json(), "max_drop": evaluator.metric.max_drop}
+        figures["metric"] = {**evaluator.score().model_dump(), "max_drop": evaluator.metric.max_drop}
     return figures
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import pydantic
 
 from model_zoo.base.spec import Arrays
 from model_zoo.utils.errors import ModelZooError
@@ -41,8 +42,7 @@ class Metric:
         return reference - value if self.higher_is_better else value - reference
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(pydantic.BaseModel, frozen=True):
     """A figure of merit.
 
     Args:
@@ -60,17 +60,7 @@ class Score:
     higher_is_better: bool
     samples: int
     interval: tuple[float, float] | None = None
-    details: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Score:
-        """Read back what `to_json` gave."""
-        interval = fields.get("interval")
-        return cls(**{**fields, "interval": tuple(interval) if interval else None})
+    details: dict[str, float] = {}
 
 
 class UndefinedScoreError(ModelZooError):
@@ -203,7 +193,14 @@ class BaseEvaluator(ABC):
         if not len(self):
             raise ModelZooError(f"{self.metric.name} needs at least one sample")
         metric = self.metric
-        return Score(metric.name, self.value(), metric.unit, metric.higher_is_better, len(self), details=self.details())
+        return Score(
+            name=metric.name,
+            value=self.value(),
+            unit=metric.unit,
+            higher_is_better=metric.higher_is_better,
+            samples=len(self),
+            details=self.details(),
+        )
 
     @classmethod
     def draw_outputs(cls, picture: Image.Image, outputs: Arrays) -> Image.Image | None:

@@ -167,9 +167,9 @@ def _score(build: ComponentBuild, selection: Selection, backend: Backend, title:
         for entry in runs.run(selection, (backend,), untracked)[backend]:
             with np.load(entry.file("state.npz"), allow_pickle=False) as state:
                 collected.restore(dict(state))
-        return collected.score().to_json()
+        return collected.score().model_dump()
 
     made = build.lowered().files if backend is Backend.CPU else None
     versions = build.toolchain.versions(build.runtime)
     key = [build.source.key, build.component, build.facts.evaluator, made, selection.whole.fingerprint, versions]
-    return Score.from_json(build.stage(title, "search", key, make, *runs.code(backend)).value)
+    return Score.model_validate(build.stage(title, "search", key, make, *runs.code(backend)).value)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from model_zoo.evaluators.base import BaseEvaluator, Score
+from model_zoo.evaluators.base import BaseEvaluator
 from model_zoo.evaluators.bootstrap import drop_interval, interval
 from model_zoo.pipeline.auto_precision import find_assignments
 from model_zoo.pipeline.backend_runs import BackendRuns, Track, untracked
@@ -217,10 +217,7 @@ class _Run:
         wall = sum(entry.value["seconds"] / entry.value["workers"] for entry in entries)
         return BackendResult(
             backend=backend,
-            score=Score.from_json(made["score"]),
-            resamples=made["resamples"],
-            drop=Drop.from_json(made["drop"]) if made["drop"] else None,
-            agreement=made["agreement"],
+            **made,
             seconds_per_sample=totals["seconds"] / totals["samples"],
             samples_per_second=totals["samples"] / wall,
             workers=max(entry.value["workers"] for entry in entries),
@@ -232,9 +229,9 @@ class _Run:
         entries = self.entries[backend]
         own = self.evaluator(entries)
         bounds = interval(own, seed=self.options.seed)
-        score = replace(own.score(), interval=(bounds.low, bounds.high) if bounds else None)
+        score = own.score().model_copy(update={"interval": (bounds.low, bounds.high) if bounds else None})
         made = {
-            "score": score.to_json(),
+            "score": score.model_dump(),
             "resamples": bounds.resamples if bounds else 0,
             "drop": None,
             "agreement": None,
@@ -246,8 +243,15 @@ class _Run:
         value = torch.value()
         drop = own.metric.drop(value, score.value)
         same = [np.load(entry.file("agreement.npy"), allow_pickle=False) for entry in entries]
-        lost_drop = Drop(drop, len(own), value, score.value, (lost.low, lost.high) if lost else None, torch.details())
-        return {**made, "drop": lost_drop.to_json(), "agreement": float(np.concatenate(same).mean())}
+        lost_drop = Drop(
+            value=drop,
+            samples=len(own),
+            torch=value,
+            backend=score.value,
+            interval=(lost.low, lost.high) if lost else None,
+            torch_details=torch.details(),
+        )
+        return {**made, "drop": lost_drop.model_dump(), "agreement": float(np.concatenate(same).mean())}
 
     def _compared(self, backend: Backend) -> bool:
         return self.runs.compare and backend is not Backend.TORCH

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import pydantic
+
 from model_zoo.evaluators.base import Metric, Score
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.plan import Plan
@@ -17,8 +19,7 @@ class DropError(ModelZooError):
     """A backend loses more against torch than is accepted."""
 
 
-@dataclass(frozen=True)
-class Drop:
+class Drop(pydantic.BaseModel, frozen=True):
     """What a backend lost against torch.
 
     Args:
@@ -35,20 +36,10 @@ class Drop:
     torch: float
     backend: float
     interval: tuple[float, float] | None
-    torch_details: dict[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Drop:
-        """Read back what `to_json` returned."""
-        return cls(**{**fields, "interval": tuple(fields["interval"]) if fields["interval"] else None})
+    torch_details: dict[str, float] = {}
 
 
-@dataclass(frozen=True)
-class BackendResult:
+class BackendResult(pydantic.BaseModel, frozen=True):
     """The scores of one backend.
 
     Args:
@@ -76,7 +67,7 @@ class BackendResult:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        fields = {**asdict(self), "score": self.score.to_json(), "measured_in": self.backend.label}
+        fields = {**self.model_dump(), "measured_in": self.backend.label}
         return {"place": fields.pop("backend"), **fields}
 
 

@@ -55,7 +55,7 @@ class ComponentResult:
             "compiled": self.compiled.model_dump(mode="json") if self.compiled else None,
             "parity": [parity.model_dump(mode="json") for parity in self.parity],
             "verified": self.verified,
-            "scores": {where: score.to_json() for where, score in self.scores.items()},
+            "scores": {where: score.model_dump() for where, score in self.scores.items()},
             "measurements": [each.model_dump(mode="json") for each in self.measurements],
             "settings": self.settings,
             "notes": list(self.notes),

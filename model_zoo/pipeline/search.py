@@ -77,11 +77,11 @@ class Search:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        tried = [{"cost": asdict(c.cost), "score": c.score.to_json(), "drop": c.drop} for c in self.tried]
+        tried = [{"cost": asdict(c.cost), "score": c.score.model_dump(), "drop": c.drop} for c in self.tried]
         return {
             "scored_on": asdict(self.planned),
             "max_drop": self.max_drop,
-            "torch": self.torch.to_json(),
+            "torch": self.torch.model_dump(),
             "tried": tried,
             "chosen": {"cost": asdict(self.chosen.cost), "drop": self.chosen.drop, **asdict(self.chosen.assignment)},
             "references": {name: asdict(cost) for name, cost in self.references.items()},

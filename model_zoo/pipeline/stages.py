@@ -285,10 +285,10 @@ class ComponentBuild:
             _, targets = check.load(self.facts.inputs)
             for output, batch in zip(self.outputs(entry, file), targets, strict=True):
                 evaluator.add(output, batch)
-            return evaluator.score().to_json()
+            return evaluator.score().model_dump()
 
         key = [self.source.key, self.component, entry.files[file], check.fingerprint]
-        return Score.from_json(self.stage(f"score {where}", "score", key, make, *self.evaluator_code()).value)
+        return Score.model_validate(self.stage(f"score {where}", "score", key, make, *self.evaluator_code()).value)
 
     def code(self, stage: str) -> tuple[str, ...]:
         """The modules that the toolchain runs in a stage, for this runtime and the one whose files it shares."""

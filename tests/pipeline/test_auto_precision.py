@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -139,7 +138,7 @@ def test_a_metric_that_cannot_be_kept_fails_and_names_the_best(small_export: Exp
 
     def worse(build: Any, draw: Any, place: Backend, title: str) -> Score:
         score = measured(build, draw, place, title)
-        return score if place is Backend.TORCH else replace(score, value=score.value - 50)
+        return score if place is Backend.TORCH else score.model_copy(update={"value": score.value - 50})
 
     monkeypatch.setattr(auto_precision, "_score", worse)
     with pytest.raises(ModelZooError, match=r"the best of 2, .* MB, loses .* calibration samples") as failed:

@@ -121,8 +121,10 @@ def test_drops_are_taken_on_the_samples_of_both() -> None:
     assert torch.score.samples == 112 and emulator.score.samples == 50 and "±30 %" in evaluation.subset
     assert emulator.drop is not None and emulator.drop.samples == 50
     assert emulator.drop.value == emulator.drop.torch - emulator.drop.backend
-    changed = replace(emulator.drop, torch_details={"top-5": emulator.score.details["top-5"] + 1.5})
-    columns, rows = detail_rows(replace(evaluation, results={Backend.EMULATOR: replace(emulator, drop=changed)}))
+    changed = emulator.drop.model_copy(update={"torch_details": {"top-5": emulator.score.details["top-5"] + 1.5}})
+    columns, rows = detail_rows(
+        replace(evaluation, results={Backend.EMULATOR: emulator.model_copy(update={"drop": changed})})
+    )
     assert rows[0][columns.index("top-5")].endswith(" (-1.5)")
     assert json.loads(json.dumps(evaluation.to_json(), allow_nan=False))["places"]["emulator"]["drop"]["samples"] == 50
 
@@ -144,14 +146,14 @@ def test_a_limit_without_torch_is_refused(capsys: pytest.CaptureFixture[str]) ->
 
 
 def losing(evaluation: Evaluation, drop: Drop) -> Evaluation:
-    cpu = replace(evaluation.results[Backend.CPU], drop=drop)
+    cpu = evaluation.results[Backend.CPU].model_copy(update={"drop": drop})
     return replace(evaluation, results={**evaluation.results, Backend.CPU: cpu})
 
 
 def test_too_large_a_drop_fails_the_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     evaluation = digits()
-    sure = losing(evaluation, Drop(2.5, 80, 97.5, 95.0, (1.25, 3.75)))
-    unsure = losing(evaluation, Drop(2.5, 80, 97.5, 95.0, (0.0, 5.0)))
+    sure = losing(evaluation, Drop(value=2.5, samples=80, torch=97.5, backend=95.0, interval=(1.25, 3.75)))
+    unsure = losing(evaluation, Drop(value=2.5, samples=80, torch=97.5, backend=95.0, interval=(0.0, 5.0)))
     assert evaluation.error is None and replace(sure, max_drop=float("inf")).error is None
     assert "rule out" in str(unsure.error) and "rule out" not in str(sure.error)
 
