@@ -31,16 +31,16 @@ def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int
     return run_guarded(lambda arguments: _sensitivity(model_id, arguments), argv)
 
 
-def print_inspection(name: str, found: Inspection) -> None:
-    """Print the layers in order, the ranking, and what is to be said of them."""
-    shown = console()
+def print_inspection(name: str, inspection: Inspection) -> None:
+    """Print the layers in order, the ranking, and what is to be sentences of them."""
+    out = console()
     rows = []
-    for index, layer in enumerate(found.errors.layers):
+    for index, layer in enumerate(inspection.errors.layers):
         npu = "-" if layer.npu_db is None else _db(layer.npu_db)
-        mark = "first wrong" if found.wrong and found.wrong.index == index else ""
+        mark = "first wrong" if inspection.wrong and inspection.wrong.index == index else ""
         rows.append([layer.layer, layer.op_type, _db(layer.host_db), npu, mark])
     columns = ["layer", "operator", "host CPU", "NPU emulator", ""]
-    shown.print(
+    out.print(
         table(
             f"{name}: SQNR of each layer against float, on the first calibration samples",
             columns,
@@ -48,31 +48,33 @@ def print_inspection(name: str, found: Inspection) -> None:
             right=("host CPU", "NPU emulator"),
         )
     )
-    for note in notes(found):
-        shown.print(f"  {note}")
-    rows = [[_what(each), each.layer, each.op_type, _db(each.sqnr_db)] for each in found.ranking[:_MOST_ROWS]]
+    for note in notes(inspection):
+        out.print(f"  {note}")
+    rows = [[_what(each), each.layer, each.op_type, _db(each.sqnr_db)] for each in inspection.ranking[:_MOST_ROWS]]
     title = f"{name}: SQNR of the outputs when one tensor alone has fewer bits, on the first calibration samples"
-    shown.print(table(title, ["fewer bits in", "layer", "operator", "SQNR"], rows, right=("SQNR",)))
-    if (left := len(found.ranking) - _MOST_ROWS) > 0:
-        shown.print(f"  {left} less harmful ones are not shown; --json has all")
+    out.print(table(title, ["fewer bits in", "layer", "operator", "SQNR"], rows, right=("SQNR",)))
+    if (left := len(inspection.ranking) - _MOST_ROWS) > 0:
+        out.print(f"  {left} less harmful ones are not out; --json has all")
 
 
-def notes(found: Inspection) -> list[str]:
+def notes(inspection: Inspection) -> list[str]:
     """What the figures do not say by themselves, one sentence each."""
-    said = []
-    if found.wrong:
-        layer = found.errors.layers[found.wrong.index]
-        said.append(f"The first layer that goes wrong is {layer.layer} ({layer.op_type}): {found.wrong.reason}.")
+    sentences = []
+    if inspection.wrong:
+        layer = inspection.errors.layers[inspection.wrong.index]
+        sentences.append(
+            f"The first layer that goes wrong is {layer.layer} ({layer.op_type}): {inspection.wrong.reason}."
+        )
     else:
-        said.append("No layer goes wrong by itself.")
-    for place, db in found.errors.shift_db.items():
+        sentences.append("No layer goes wrong by itself.")
+    for place, db in inspection.errors.shift_db.items():
         if db < float("inf"):
-            said.append(
+            sentences.append(
                 f"Showing the layers changed the build on the {place}: its outputs are {db:.1f} dB from before."
             )
-    if found.errors.skipped:
-        said.append(f"Not shown, because the build has no such tensor: {', '.join(found.errors.skipped)}.")
-    return said
+    if inspection.errors.skipped:
+        sentences.append(f"Not out, because the build has no such tensor: {', '.join(inspection.errors.skipped)}.")
+    return sentences
 
 
 def _sensitivity(model_id: str, argv: list[str]) -> int:
@@ -103,10 +105,10 @@ def _sensitivity(model_id: str, argv: list[str]) -> int:
     return 0
 
 
-def page(model_id: str, found: dict[str, Inspection]) -> str:
+def page(model_id: str, inspections: dict[str, Inspection]) -> str:
     """One HTML page that needs nothing but itself."""
     parts = [f"<h1>{escape(model_id)}</h1>"]
-    for name, inspection in found.items():
+    for name, inspection in inspections.items():
         parts.append(f"<h2>{escape(name)}</h2>")
         parts += [f"<p>{escape(note)}</p>" for note in notes(inspection)]
         parts.append(layer_chart(inspection.errors, inspection.wrong))

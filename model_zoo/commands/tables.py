@@ -24,7 +24,7 @@ _TARGETS_ABREAST = 3
 
 def print_plan(plan: Plan, target: Console | None = None) -> None:
     """Print everything that was decided, warnings last."""
-    shown = target or console()
+    out = target or console()
     rows = [["model", plan.source.name + _arguments(plan)]]
     for name, facts in plan.facts.items():
         prefix = f"{name}: " if len(plan.facts) > 1 else ""
@@ -57,14 +57,14 @@ def print_plan(plan: Plan, target: Console | None = None) -> None:
     rows.append(["tools", ", ".join(f"{name} {version}" for name, version in plan.versions.items())])
     made = table("Plan", ["", ""], rows)
     made.show_header = False
-    shown.print(made)
+    out.print(made)
     for warning in plan.warnings:
-        shown.print(marked("!", "yellow", f" {in_flags(warning)}"))
+        out.print(marked("!", "yellow", f" {in_flags(warning)}"))
 
 
 def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> None:
     """Print one table for all targets, then notes, errors and the next commands."""
-    shown = console()
+    out = console()
     for name, search in result.searches.items():
         print_search(name, search)
     quantized = result.plan.precision.is_quantized
@@ -73,39 +73,39 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
         facts = [_facts(result.plan, *each) for each in built[start : start + _TARGETS_ABREAST]]
         names = list(dict.fromkeys(name for fact in facts for name in fact))
         rows = [[name, *(fact.get(name, "-") for fact in facts)] for name in names[1:]]
-        shown.print(table("Result", ["file", *(fact["file"] for fact in facts)], rows))
+        out.print(table("Result", ["file", *(fact["file"] for fact in facts)], rows))
     emulated = any(c.parity and c.parity[0].emulator for t in result.targets for c in t.components)
     if emulated and not quantized:
-        shown.print("  float runs in half precision on the NPU; the host CPU column is single precision")
+        out.print("  float runs in half precision on the NPU; the host CPU column is single precision")
     for note in dict.fromkeys(n for t in result.targets for c in t.components for n in c.notes):
-        shown.print(marked("!", "yellow", f" {note}"))
+        out.print(marked("!", "yellow", f" {note}"))
     for target in result.targets:
         for component in target.components:
             for node, op, reason in component.compiled.fallbacks if component.compiled else ():
-                shown.print(f"  not on the NPU: {node} ({op}): {reason}")
+                out.print(f"  not on the NPU: {node} ({op}): {reason}")
         if target.error:
             name = target.chipset.name if target.chipset else "result"
-            shown.print(marked("failed", "red", f" {name}: {in_flags(target.error.message)}"))
+            out.print(marked("failed", "red", f" {name}: {in_flags(target.error.message)}"))
         elif target.folder:
-            shown.print(f"  written to {target.folder}/", soft_wrap=True)
+            out.print(f"  written to {target.folder}/", soft_wrap=True)
             if target.packed:
-                shown.print(f"  packed as {target.packed}", soft_wrap=True)
+                out.print(f"  packed as {target.packed}", soft_wrap=True)
     if next_commands:
-        shown.print("next:")
+        out.print("next:")
     for command in next_commands:
-        shown.print(f"  {command}", soft_wrap=True)
+        out.print(f"  {command}", soft_wrap=True)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print the metric by place, then what else is known."""
-    shown = console()
+    """Print the metric by backend, then what else is known."""
+    out = console()
     for name, search in evaluation.searches.items():
         print_search(name, search)
     columns, rows = table_rows(evaluation)
     title = f"{evaluation.plan.source.name} on {evaluation.dataset} (test), {evaluation.plan.precision_name}"
-    shown.print(table(title, columns, rows, right=("agreement with torch", "samples")))
+    out.print(table(title, columns, rows, right=("agreement with torch", "samples")))
     columns, rows = detail_rows(evaluation)
-    shown.print(table("", columns, rows, right=tuple(columns[1:-1])))
+    out.print(table("", columns, rows, right=tuple(columns[1:-1])))
 
 
 def print_search(name: str, search: Search) -> None:
@@ -122,12 +122,12 @@ def print_search(name: str, search: Search) -> None:
     where = f"{search.planned.samples} calibration samples of {search.planned.dataset}, host CPU"
     title = f"{name}: bits searched on {where}; torch has {search.torch.value:.2f}, {search.max_drop:g} may be lost"
     columns = ["weights", "activations", metric, "drop", ""]
-    shown = console()
-    shown.print(table(title, columns, rows, right=tuple(columns[:4])))
+    out = console()
+    out.print(table(title, columns, rows, right=tuple(columns[:4])))
     bits = search.chosen.assignment
     narrow = f"{len(bits.weights_4bit)} of {search.weights} weights in 4 bits"
     wide = f"{len(bits.activations_16bit)} of {search.activations} activations in 16"
-    shown.print(f"  chosen: {narrow}, {wide}, all else in 8; metadata.json and --json name them")
+    out.print(f"  chosen: {narrow}, {wide}, all else in 8; metadata.json and --json name them")
 
 
 def _megabytes(count: int) -> str:
