@@ -62,7 +62,7 @@ def fetch_weights(model_id: str, file: WeightsFile) -> Path:
     if file.folder:
         state = "is damaged" if path.is_file() else "is missing"
         raise ModelZooError(f"the weights that come with the package {state}: {path}", "install the package again")
-    hint = f"put the file at {path}, or take --weights PATH, or --weights {RANDOM} for latency and compile checks only"
+    hint = f'put the file at {path}, or name one in `weights`, or use weights="{RANDOM}" to check latency and compiling'
     if file.url is None:
         raise UserError(f"the weights {file.filename} of {model_id} cannot be downloaded", hint)
     if file.sha256 is None:

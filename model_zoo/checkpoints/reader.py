@@ -90,7 +90,7 @@ class Checkpoint:
         try:
             self._budget.work(_FIGURES_STEPS * len(tensors))
         except UnreadableError as error:
-            raise UserError(f"{self.contents.path}: {error}", "inspect it without --values") from error
+            raise UserError(f"{self.contents.path}: {error}", "read it without its values") from error
         for stored in {stored.source: stored for stored in tensors.values()}.values():
             if isinstance(stored.source, UnpackedBytes):
                 check_memory([stored], f"{self.contents.path}, '{which}'")

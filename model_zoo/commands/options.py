@@ -202,7 +202,9 @@ def _as_flag(match: re.Match[str]) -> str:
     return flag[-1 if len(flag) < 3 else 1] + (f" {value}" if value not in ("", "True", "False") else "")
 
 
-_NAMES = sorted({*described(ExportOptions), *described(EvaluateOptions)}, key=len, reverse=True)
+#: Arguments of models that messages name too.
+_OF_MODELS = ("weights", "tokenizer", "height", "width")
+_NAMES = sorted({*described(ExportOptions), *described(EvaluateOptions), *_OF_MODELS}, key=len, reverse=True)
 _ANY = "|".join(_NAMES)
 _LONG = "|".join(name for name in _NAMES if "_" in name)
 _NAMED = re.compile(

@@ -220,7 +220,7 @@ class ScenesDataset(BaseDataset):
         height, self._size = tensor.shape[2:]
         if height != self._size:
             message = f"{self.name} are square, the model takes {height} x {self._size}"
-            raise UserError(message, f"use --height and --width {self._size}")
+            raise UserError(message, f"use height={self._size} and width={self._size}")
 
     def __len__(self) -> int:
         return COUNTS[self.split]

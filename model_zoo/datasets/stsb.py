@@ -45,7 +45,7 @@ class StsbDataset(DownloadedDataset):
     def load(cls, spec: InputSpec, split: Split, tokenizer: Path | None) -> Self:
         dataset = cls(spec, split)
         if tokenizer is None:
-            hint = "put its tokenizer.json or vocab.txt beside the weights, or give --tokenizer PATH"
+            hint = "put its tokenizer.json or vocab.txt beside the weights, or name one in `tokenizer`"
             raise MissingDataError(f"{cls.name} needs the model's tokenizer, and none is known", hint)
         dataset.tokenizer = FileTokenizer(tokenizer)
         return dataset

@@ -1,4 +1,4 @@
-"""`--precision auto`: the fewest bytes of weights and activations that still keep the metric.
+"""The precision "auto": the fewest bytes of weights and activations that still keep the metric.
 
 The cheapest build has 4-bit weights and 8-bit activations. Each tensor can be upgraded: weights to 8 bits, activations
 to 16. The upgrades are ranked by the noise at the outputs that they save for each byte that they cost, and the shortest

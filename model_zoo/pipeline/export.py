@@ -26,7 +26,6 @@ from model_zoo.pipeline.stages import (
 )
 from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
 from model_zoo.targets.chipset import Chipset
-from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, ReadsBack
 from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, TORCH
 from model_zoo.utils.errors import ModelZooError
@@ -170,7 +169,7 @@ def _built(
 
 
 def _refuse_bad_capture(build: ComponentBuild, compared: list[Parity]) -> None:
-    for each in compared if build.precision is Precision.FLOAT else ():
+    for each in () if build.precision.is_quantized else compared:
         if each.unit == "dB" and each.host.value < CAPTURED_DB:
             raise ParityError(
                 f"{build.component}: the captured file is wrong: '{each.output}' is {each.host} from torch on the host "

@@ -79,9 +79,7 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
         chipset: Whose NPU is emulated too; None: the host CPU only.
     """
     inspector, captured, lowered = _inspector(build), build.captured(), build.in_precision()
-    # An assignment is prepared as a mixed precision is.
-    in_16_bits = build.assignment or (build.facts.outputs_16bit and build.precision is Precision.W8A8)
-    precision = Precision.W8A8_MIXED_INT16 if in_16_bits else build.precision
+    precision = build.precision.widened(build.assignment is not None or bool(build.facts.outputs_16bit))
 
     def make(folder: Path) -> dict[str, Any]:
         files = captured.file(captured.value["file"]), lowered.file(lowered.value["file"])

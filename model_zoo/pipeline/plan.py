@@ -64,8 +64,7 @@ class Plan:
     @property
     def widens_outputs(self) -> bool:
         """Whether outputs that ask for it are worked out in 16 bits, in a build of 8-bit activations."""
-        in_8_bits = self.precision in (Precision.W8A8, Precision.W8A8_MIXED_INT16)
-        return in_8_bits and self.support.mixes_precisions
+        return self.precision.scheme.integers_8bit and self.support.mixes_precisions
 
     def folder(self, chipset: Chipset | None) -> Path:
         """Where the files for a chipset go; not for a plan that writes none."""

@@ -376,7 +376,7 @@ def component_builds(
             cache=cache,
             calibration=plan.calibration[name],
             check=plan.check[name],
-            half=plan.precision is Precision.FLOAT and on_npu,
+            half=not plan.precision.is_quantized and on_npu,
             report=report,
             assignment=searches[name].chosen.assignment if name in searches else None,
         )

@@ -70,6 +70,10 @@ class Precision(StrEnum):
         """Its number types."""
         return _SCHEMES[self]
 
+    def widened(self, single_tensors: bool) -> Precision:
+        """The precision of a build in which single tensors have 16 bits: 8-bit activations become mixed ones."""
+        return Precision.W8A8_MIXED_INT16 if single_tensors and self.scheme.integers_8bit else self
+
     @property
     def is_quantized(self) -> bool:
         """Whether it needs calibration data."""

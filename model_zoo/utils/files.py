@@ -12,7 +12,7 @@ from pathlib import Path
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.temporary import remove_leftovers, replace_folder, temporary_folder
 
-_ELSEWHERE = "choose another folder with --output-dir"
+_ELSEWHERE = "choose another folder to write to"
 
 #: Begins the names of folders in the system's temporary folder.
 _WORK = "model_zoo-work"
@@ -151,7 +151,7 @@ def space_hint(path: Path, other: str | None = None) -> str:
         return "free some space there, or name another temporary folder in TMPDIR"
     if path.is_relative_to(cache_root()):
         return "free some space, or name another cache folder in MODEL_ZOO_CACHE"
-    return other or "free some space or use another --output-dir"
+    return other or "free some space or write to another folder"
 
 
 def _is_work(path: Path) -> bool:

@@ -378,5 +378,5 @@ def test_figures_of_tensors_without_end_are_refused(tmp_path: Path) -> None:
     with patch.object(budget, "LEAST_STEPS", STEPS):
         checkpoint = open_checkpoint(path)
         assert len(checkpoint.contents.tensors) == 300
-        with pytest.raises(UserError, match=r"steps of work.*without --values"):
+        with pytest.raises(UserError, match=r"steps of work.*without its values"):
             dict(checkpoint.figures(""))

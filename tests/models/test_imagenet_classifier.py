@@ -39,5 +39,5 @@ def test_weights_that_do_not_exist(monkeypatch: pytest.MonkeyPatch, tmp_path_fac
         model_class.from_pretrained(weights="IMAGENET1K_V7")
     monkeypatch.setenv("MODEL_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    with pytest.raises(ModelZooError, match=r"resnet18-f37072fd\.pth.*--weights random"):
+    with pytest.raises(ModelZooError, match=r'resnet18-f37072fd\.pth.*weights="random"'):
         model_class.from_pretrained()

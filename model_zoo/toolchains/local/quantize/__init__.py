@@ -116,9 +116,7 @@ def quantize_onnx(
         quantized = ", ".join(each for each in Precision if each.is_quantized)
         raise UserError(f"precision '{precision}' is not quantized", f"use one of {quantized}")
     if not calibration:
-        raise UserError(
-            "quantization needs at least one calibration sample", "use --num-calibration-samples 16 or more"
-        )
+        raise UserError("quantization needs at least one calibration sample", "use num_calibration_samples=16 or more")
     if not 0 <= mixed_percentage <= 100:
         raise UserError(f"{mixed_percentage} percent of the activations in 16 bits: it must be within 0 to 100")
     if assignment is not None and not scheme.integers_8bit:
@@ -126,7 +124,7 @@ def quantize_onnx(
     wide_outputs = list(outputs_16bit) if scheme.integers_8bit else []
     job = QuantizeJob(
         onnx=str(onnx.resolve()),
-        precision=Precision.W8A8_MIXED_INT16 if assignment is not None or wide_outputs else precision,
+        precision=precision.widened(assignment is not None or bool(wide_outputs)),
         input_names=list(calibration[0]),
         samples=len(calibration),
         mixed_percentage=mixed_percentage if scheme.mixed and assignment is None else None,
