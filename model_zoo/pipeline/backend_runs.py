@@ -30,7 +30,7 @@ from model_zoo.utils.layout import channels_first, channels_last
 
 #: Runs samples in torch's layout.
 TimedRun = Callable[[Sequence[Arrays]], TimedOutputs]
-#: Begins to count samples under a title; the function it gives takes how many more are done.
+#: Begins to count samples under a title; the function it yields takes how many more are done.
 Track = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -85,19 +85,19 @@ class BackendRuns:
     def emulate(self, selection: Selection, count: int, track: Track) -> list[Entry]:
         """The first chunks, on several emulators at once."""
         chunks, sizes = selection.chunks[:count], selection.sizes[:count]
-        found = [self.find(Backend.EMULATOR, chunk) for chunk in chunks]
-        missing = [index for index, entry in enumerate(found) if entry is None]
+        entries = [self.find(Backend.EMULATOR, chunk) for chunk in chunks]
+        missing = [index for index, entry in enumerate(entries) if entry is None]
         if missing:
             workers = min(self.workers, len(missing))
             title = f"NPU emulator, {workers} at once"
             with self.emulators(workers) as run, track(title, sum(sizes[index] for index in missing)) as advance:
 
                 def make(index: int) -> None:
-                    found[index] = self._get_or_make(Backend.EMULATOR, chunks[index], workers, run)
+                    entries[index] = self._get_or_make(Backend.EMULATOR, chunks[index], workers, run)
                     advance(sizes[index])
 
                 in_threads(workers, make, missing)
-        return [entry for entry in found if entry is not None]
+        return [entry for entry in entries if entry is not None]
 
     @contextmanager
     def emulators(self, workers: int) -> Iterator[TimedRun]:
@@ -109,11 +109,11 @@ class BackendRuns:
             yield lambda inputs: self._in_torch_layout(inputs, pool.run)
 
     def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
-        """What the model gives in torch."""
+        """Outputs of the model in torch."""
         return self.build.network().run(inputs)
 
     def host_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
-        """What the lowered file gives on this machine's CPU, in the layout of torch."""
+        """Outputs of the lowered file on this machine's CPU, in the layout of torch."""
         return self._on_host(inputs).outputs
 
     def bytes_per_sample(self) -> int:

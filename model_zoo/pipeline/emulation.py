@@ -17,7 +17,7 @@ from model_zoo.pipeline.selection import Selection
 from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError
 
-#: Without an asked interval the emulator is given this long, all workers together.
+#: Without an asked interval the emulator runs this long, all workers together.
 _MOST_SECONDS = 1800.0
 _ATTEMPTS = 2
 #: Fewer samples than this say little, whatever the spread.

@@ -48,7 +48,7 @@ _PERCENTILES = (50, 90, 99)
 HOST_OUTPUTS, TORCH_OUTPUTS, HALF_OUTPUTS = "host.npz", "torch.npz", "half.npz"
 _REFERENCE_FILES = (TORCH_OUTPUTS, HALF_OUTPUTS)
 
-#: Wraps the work of a stage: takes its title and the work, gives the work's result.
+#: Wraps the work of a stage: takes its title and the work, and returns the work's result.
 Reporter = Callable[[str, Callable[[], Entry]], Entry]
 
 
@@ -63,7 +63,7 @@ class ComponentBuild:
 
     Args:
         component: Name of the component, and of its files.
-        check: Samples to compare the places with; None: the model's own sample.
+        check: Samples that every backend runs; the model's own sample if None.
         calibration: None for float.
         half: Run torch in half precision too: the yardstick of a float build on the NPU.
         assignment: Tensors of an 8-bit precision that get other than 8 bits.

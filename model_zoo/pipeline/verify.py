@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, computed_field
 
 from model_zoo.base.spec import Arrays
-from model_zoo.toolchains.measurement import AGREEMENT, EMULATOR, HOST_CPU, TORCH, JsonFloat, Measurement
+from model_zoo.toolchains.measurement import AGREEMENT, EMULATOR, HOST_CPU, TORCH, Measurement
 from model_zoo.utils.numerics import agreement, sqnr_db
 
 #: The NPU may be this much worse than the host CPU on the same graph.
@@ -34,14 +34,14 @@ class Parity(BaseModel, frozen=True):
     Args:
         output: Name of the output.
         host: The lowered file on this machine's CPU.
-        reference: What the emulator is compared with: the host CPU at the precision of the NPU.
+        reference: What the emulator is compared with: torch in half precision for a float build, else the host CPU.
         emulator: The compiled file on the NPU emulator; None: it was not run.
         passed: None: there was nothing to compare.
     """
 
     output: str
     host: Measurement
-    reference: JsonFloat
+    reference: Measurement
     emulator: Measurement | None
     passed: bool | None
 
@@ -56,11 +56,13 @@ class Parity(BaseModel, frozen=True):
         if self.emulator is None:
             return "it was not run"
         if self.unit == "dB":
-            host = f"the host CPU reaches {self.reference:.1f} dB"
+            host = f"the host CPU reaches {self.reference.value:.1f} dB"
             numbers = f"{self.emulator.value:.1f} dB from torch on the NPU emulator, {host}"
             enough = f"{GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f} in a float build"
             return f"{numbers} (the NPU may lose {MAX_LOSS_DB:.0f} dB; {enough})"
-        numbers = f"{self.emulator.value:.1%} equal to torch on the NPU emulator, {self.reference:.1%} on the host CPU"
+        numbers = (
+            f"{self.emulator.value:.1%} equal to torch on the NPU emulator, {self.reference.value:.1%} on the host CPU"
+        )
         more = f"{MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%} in a float build"
         return f"{numbers} (the NPU may differ in {more})"
 
@@ -84,13 +86,13 @@ def parity(
     for name, first in torch[0].items():
         is_float = np.issubdtype(first.dtype, np.floating)
         host = _measure(torch, outputs[HOST_CPU], name, HOST_CPU, tools)
-        reference = _measure(torch, half, name, TORCH, tools).value if half else host.value
+        reference = _measure(torch, half, name, TORCH, tools) if half else host
         emulator, passed = None, None
         if EMULATOR in outputs:
             emulator = _measure(torch, outputs[EMULATOR], name, EMULATOR, tools)
             good = GOOD_HALF_DB if half_precision else GOOD_DB
             flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
-            limit = min(reference - MAX_LOSS_DB, good) if is_float else reference - flips
+            limit = min(reference.value - MAX_LOSS_DB, good) if is_float else reference.value - flips
             passed = -np.inf < emulator.value >= limit
         compared.append(Parity(output=name, host=host, reference=reference, emulator=emulator, passed=passed))
     return compared

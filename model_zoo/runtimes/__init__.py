@@ -16,7 +16,7 @@ def load_compiled(path: str | Path) -> CompiledModel:
     """Load a compiled file as a callable on torch tensors, so that `App(load_compiled(path))` is the same app.
 
     What runs in a child process keeps it for the life of the object: `close`, or a `with` block, ends it sooner.
-    Inputs and outputs that the metadata.json beside the file declares channel-last are taken and given in torch's
+    Inputs and outputs that the metadata.json beside the file declares channel-last are taken and returned in torch's
     layout. Without a metadata.json they are as in the file.
 
     Args:

@@ -72,10 +72,10 @@ def open_session(
     providers: Sequence[str] = ("CPUExecutionProvider",),
     prepare: Callable[[onnxruntime.SessionOptions], None] = lambda _: None,
 ) -> onnxruntime.InferenceSession:
-    """Load an ONNX file so that it gives the same numbers on every x86 CPU, and prints no warnings.
+    """Load an ONNX file so that it computes the same numbers on every x86 CPU, and prints no warnings.
 
     Left to itself ONNX Runtime adds up 8-bit products in 16 bits where there is AVX2 but no VNNI, and cuts them off:
-    that cost ResNet-18 14 dB. It can be told not to, but then fails to load a file in which two nodes share a weight;
+    that cost ResNet-18 14 dB. A setting forbids that, but then a file in which two nodes share a weight does not load;
     such a file is computed in float between its quantizers.
 
     Args:

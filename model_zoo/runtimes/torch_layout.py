@@ -58,7 +58,7 @@ class TorchLayout(CompiledModel):
     """A compiled model in the layout and the order of the torch model.
 
     Args:
-        model: Takes and gives what the file has.
+        model: The file as it is.
         interface: Of the file.
     """
 

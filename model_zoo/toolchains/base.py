@@ -117,7 +117,7 @@ class Fallback(NamedTuple):
     """A node that would run on the CPU.
 
     Args:
-        reason: As the compiler gives it.
+        reason: Reason in the compiler's words.
     """
 
     node: str
@@ -172,7 +172,7 @@ class LoweringRequest:
         calibration: Loads the calibration samples, in torch's layout; called only for a quantized precision.
         mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bit.
         component: Name of the component, and of the file.
-        assignment: Takes the place of a percentage.
+        assignment: Bits of single tensors, instead of a percentage.
         outputs_16bit: Outputs that an 8-bit precision computes in 16 bits, from the last linear operators on.
         channel_last_inputs: How the file has them, where the runtime's layout is "lowered".
         channel_last_outputs: The same.
@@ -244,11 +244,11 @@ class Toolchain(Protocol):
 
 def runtimes_with(toolchain: Toolchain, wanted: Callable[[RuntimeSupport], bool]) -> list[TargetRuntime]:
     """The runtimes of a toolchain for which something holds."""
-    found = []
+    runtimes = []
     for runtime in TargetRuntime:
         with suppress(UserError):  # it does not have this one
-            found += [runtime] if wanted(toolchain.support(runtime)) else []
-    return found
+            runtimes += [runtime] if wanted(toolchain.support(runtime)) else []
+    return runtimes
 
 
 @runtime_checkable

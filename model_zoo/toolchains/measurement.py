@@ -40,7 +40,7 @@ class Measurement(BaseModel, frozen=True):
     interval: tuple[JsonFloat, JsonFloat] | None = None
 
     def __str__(self) -> str:
-        """The value in its unit, without its place."""
+        """The value in its unit, without where it was measured."""
         if self.unit == "dB":
             return "identical" if self.value == math.inf else f"{self.value:.1f} dB"
         return f"{self.value:.1%}" if self.unit == AGREEMENT else f"{self.value:.2f} {self.unit}".strip()
@@ -69,7 +69,7 @@ class LayerErrors(BaseModel, frozen=True):
         skipped: Layers that the quantized graph does not have by the same name.
         shift_db: Showing the layers adds outputs to the graph, which can change how it is computed: SQNR of the final
             outputs with the added ones against those of the plain build, by where they are computed; the least over the
-            groups in which layers are shown, inf where nothing changed.
+            groups of layers, inf where nothing changed.
     """
 
     layers: tuple[LayerError, ...]
@@ -78,7 +78,7 @@ class LayerErrors(BaseModel, frozen=True):
 
 
 class Sensitivity(BaseModel, frozen=True):
-    """What it costs the outputs of the float model to give one tensor, and no other, fewer bits.
+    """What fewer bits in one tensor, and no other, cost the outputs of the float model.
 
     Args:
         layer: Name of the node that computes the tensor, or that the weights belong to.

@@ -1,7 +1,7 @@
 """Where a quantized model goes wrong: every layer's output against the float model's, on the host CPU and the NPU.
 
-The layers are shown by dequantizing each once more, as an output of the graph. That can change how the compiler or ONNX
-Runtime fuses the graph, so the final outputs are compared with those of the plain build, and the figure is given.
+Each layer is dequantized once more, as an output of the graph. That can change how the compiler or ONNX Runtime fuses
+the graph, so the final outputs are compared with those of the plain build, and that figure stands beside the others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from model_zoo.utils.numerics import sqnr_db
 if TYPE_CHECKING:
     import onnx
 
-#: Layers are shown in groups: their outputs on one sample, in float32, fit into this.
+#: Layers are compared in groups: their outputs on one sample, in float32, fit into this.
 _GROUP_BYTES = 64 * 2**20
 
 
@@ -48,7 +48,7 @@ def measure_layers(
         chipset: Whose NPU is emulated too; None: the host CPU only.
 
     Raises:
-        ModelZooError: A model cannot be run, its NPU form not compiled, or the child went past a limit.
+        ModelZooError: A model cannot be run, it does not compile for the NPU, or the child went past a limit.
     """
     if chipset is not None:
         require_qnn()
@@ -114,11 +114,11 @@ def _stacked(outputs: Sequence[Arrays], name: str) -> np.ndarray:
 
 def _quantizers(lowered: onnx.ModelProto) -> dict[str, onnx.NodeProto | None]:
     """By tensor of the float graph, the QuantizeLinear that takes it; None: nothing quantizes it."""
-    found: dict[str, onnx.NodeProto | None] = {name: None for node in lowered.graph.node for name in node.output}
+    quantizers: dict[str, onnx.NodeProto | None] = {name: None for node in lowered.graph.node for name in node.output}
     for node in lowered.graph.node:
-        if node.op_type == "QuantizeLinear" and found.get(node.input[0], node) is None:
-            found[node.input[0]] = node
-    return found
+        if node.op_type == "QuantizeLinear" and quantizers.get(node.input[0], node) is None:
+            quantizers[node.input[0]] = node
+    return quantizers
 
 
 def _grouped(names: Sequence[str], elements: Mapping[str, int]) -> Iterator[list[str]]:
@@ -178,7 +178,9 @@ def _outputs(
         probed.graph.output.append(helper.make_tensor_value_info(names[name], TensorProto.FLOAT, None))
     file = work_dir / "lowered.onnx"
     file.write_bytes(probed.SerializeToString())
-    found = {HOST_CPU: [{name: each[probe] for name, probe in names.items()} for each in OnnxModel(file).run(samples)]}
+    outputs = {
+        HOST_CPU: [{name: each[probe] for name, probe in names.items()} for each in OnnxModel(file).run(samples)]
+    }
     if job["options"]:
         rewritten = ir.from_proto(probed)
         if job["rewrite_for"] and apply_rewrites(rewritten, job["rewrite_for"]):
@@ -186,5 +188,5 @@ def _outputs(
             ir.save(rewritten, file)
         npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
         probes = list(names.values())
-        found[EMULATOR] = [dict(zip(names, npu.run(probes, sample), strict=True)) for sample in samples]
-    return found
+        outputs[EMULATOR] = [dict(zip(names, npu.run(probes, sample), strict=True)) for sample in samples]
+    return outputs

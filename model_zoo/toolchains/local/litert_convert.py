@@ -114,7 +114,7 @@ def _calibrate(float_file: Path, recipe: list[dict[str, Any]], samples: Sequence
     """Ranges of every activation by both methods, from one pass over the samples.
 
     `Quantizer.calibrate` knows only the moving average; what it is built from takes any rule. Those parts are not
-    promised to stay, so this is the one place that uses them.
+    promised to stay, so nothing else uses them.
     """
     try:
         from ai_edge_quantizer import calibrator, recipe_manager
@@ -131,15 +131,15 @@ def _calibrate(float_file: Path, recipe: list[dict[str, Any]], samples: Sequence
         manager.load_quantization_recipe(recipe)
         calibration = calibrator.Calibrator(str(float_file), qsv_update_func=update)
         calibration.calibrate({_SIGNATURE: samples}, manager)
-        found: Ranges = {name: found for name, found in calibration.get_model_qsvs().items() if found}
+        observed: Ranges = {name: values for name, values in calibration.get_model_qsvs().items() if values}
     except (ImportError, AttributeError, TypeError) as error:
         raise ModelZooError(f"this ai-edge-quantizer cannot be calibrated by min_max: {error}") from error
     return {
         "moving_average": {
             name: {"min": r.get("average_min", r["min"]), "max": r.get("average_max", r["max"])}
-            for name, r in found.items()
+            for name, r in observed.items()
         },
-        "min_max": {name: {"min": r["min"], "max": r["max"]} for name, r in found.items()},
+        "min_max": {name: {"min": r["min"], "max": r["max"]} for name, r in observed.items()},
     }
 
 

@@ -62,7 +62,7 @@ class NotWholeError(ModelZooError):
 
 @dataclass(frozen=True)
 class _Unit:
-    """An operator with the Quantize and Dequantize nodes around it, as the provider judged it."""
+    """An operator with the Quantize and Dequantize nodes around it, as the provider takes or refuses it."""
 
     nodes: tuple[str, ...]
     operator: Fallback

@@ -76,8 +76,8 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
             for bits in (8, 4):
                 yield Change(weights={name: rounded(value, axes[name], bits)})
 
-    judged = min(COMPARED_ON, job["samples"])
-    noise = output_noise(model, activations, ranges, changes(), islice(samples, judged))
+    compared = min(COMPARED_ON, job["samples"])
+    noise = output_noise(model, activations, ranges, changes(), islice(samples, compared))
     outputs = sum(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in model.graph.output)
     sizes = {name: int(weight.size) for name, weight in weights.items()} | element_counts(model)
     tensors = [("activation", name, 8) for name in activations]
@@ -89,7 +89,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     for (kind, name, bits), power in zip(tensors, noise, strict=True):
         layer, op_type = nodes[name].name, nodes[name].op_type
         each = {"layer": layer, "op_type": op_type, "kind": kind, "tensor": name, "bits": bits}
-        measured.append({**each, "elements": sizes[name], "noise": power / judged / outputs})
+        measured.append({**each, "elements": sizes[name], "noise": power / compared / outputs})
     return {"measured": measured}
 
 
@@ -113,7 +113,7 @@ def rounded(weight: np.ndarray, axis: int | None, bits: int) -> np.ndarray:
 
 
 def _make_replaceable(graph: onnx.GraphProto, weights: Arrays) -> None:
-    """List weights as inputs: a run may then give other values for them."""
+    """List weights as inputs: a run may then replace their values."""
     from onnx import TensorProto, helper
 
     for name, value in weights.items():
