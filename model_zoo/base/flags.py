@@ -25,13 +25,7 @@ _NAMES = {python_type: name for name, python_type in _TYPES.items()}
 
 @dataclass(frozen=True)
 class Flag:
-    """One argument of a function, as a command line flag.
-
-    Args:
-        type: `str`, `int`, `float`, `bool` or `path`.
-        help: From the docstring; empty if it says nothing.
-        choices: The only valid values, if there are such.
-    """
+    """One argument of a function, as a command line flag. The type is `str`, `int`, `float`, `bool` or `path`."""
 
     name: str
     type: str
@@ -93,16 +87,11 @@ def add_flags(parser: argparse._ActionsContainer, flags: Iterable[Flag], sizes: 
     parse = {**_TYPES, "int": _size} if sizes else _TYPES
     for flag in flags:
         text = flag.help.replace("%", "%%")
-        if flag.type == "bool":
-            parser.add_argument(
-                flag.option, dest=flag.name, default=flag.default, help=text, action=argparse.BooleanOptionalAction
-            )
-            continue
-        if flag.default is not None:
-            text = f"{text} (default: %(default)s)".strip()
-        parser.add_argument(
-            flag.option, dest=flag.name, default=flag.default, help=text, type=parse[flag.type], choices=flag.choices
-        )
+        settings: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if flag.type != "bool":
+            text = text if flag.default is None else f"{text} (default: %(default)s)".strip()
+            settings = {"type": parse[flag.type], "choices": flag.choices}
+        parser.add_argument(flag.option, dest=flag.name, default=flag.default, help=text, **settings)
 
 
 def _size(text: str) -> int:

@@ -120,12 +120,8 @@ def image_spec(height: int, width: int, batch_size: int = 1, multiple_of: int = 
     """
     if height % multiple_of or width % multiple_of:
         raise UserError(f"height {height}, width {width}: both must be multiples of {multiple_of}")
-    return TensorSpec(
-        shape=(batch_size, 3, height, width),
-        io_type=IoType.IMAGE,
-        value_range=(0.0, 1.0),
-        color_order=ColorOrder.RGB,
-    )
+    shape = (batch_size, 3, height, width)
+    return TensorSpec(shape, io_type=IoType.IMAGE, value_range=(0.0, 1.0), color_order=ColorOrder.RGB)
 
 
 def random_arrays(spec: InputSpec, seed: int = 0) -> Arrays:

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from model_zoo.utils.download import download, has_checksum
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.files import cache_root
-from model_zoo.utils.paths import is_plain_file, path_problem
+from model_zoo.utils.files import cache_root, is_plain_file, path_problem
 
 #: Given as `weights`: no checkpoint, seeded values. Good for latency and compile checks, useless for accuracy.
 RANDOM = "random"

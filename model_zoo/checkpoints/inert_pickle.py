@@ -14,9 +14,14 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.inert_calls import (
+from model_zoo.checkpoints.inert_values import (
     CALLS,
+    Global,
+    Inert,
+    InertPickleError,
+    OddTensor,
     RefusedCallError,
+    Storage,
     as_count,
     as_key,
     as_sequence,
@@ -24,7 +29,6 @@ from model_zoo.checkpoints.inert_calls import (
     is_known,
     persistent,
 )
-from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage
 from model_zoo.utils.text import printable
 
 #: What the value that an opcode makes takes, with its entry of the stack; and more than that, an entry of a dictionary

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.arrays import is_npz, read_npz
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.contents import Contents, Format, ValueFigures
+from model_zoo.checkpoints.contents import Contents, Format, ValueFigures, limit_output
 from model_zoo.checkpoints.exported_reader import exported_prefix, read_exported
-from model_zoo.checkpoints.hugging_face import read_config, read_folder
 from model_zoo.checkpoints.onnx_reader import read_onnx
-from model_zoo.checkpoints.output_limit import limit_output
 from model_zoo.checkpoints.safetensors_reader import is_safetensors, read_safetensors
-from model_zoo.checkpoints.sharded import is_index, read_sharded
+from model_zoo.checkpoints.sharded import is_index, read_config, read_folder, read_sharded
 from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, UnpackedBytes
 from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, read_tflite
 from model_zoo.checkpoints.torch_reader import read_torch_legacy, read_torch_zip, torch_prefix

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from model_zoo.utils.errors import ArgumentError, UserError, nearest
-from model_zoo.utils.paths import path_problem
+from model_zoo.utils.files import path_problem
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

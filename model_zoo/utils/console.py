@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, first_line, nearest, refused
-from model_zoo.utils.paths import path_problem
+from model_zoo.utils.files import path_problem
 from model_zoo.utils.streams import output_failure, standard_streams
 from model_zoo.utils.text import escaped
 
@@ -61,8 +61,7 @@ def marked(mark: str, style: str, text: str) -> Text:
 
 def print_json(value: object) -> None:
     """Print one JSON document on standard output, part by part: it may be long."""
-    for part in json.JSONEncoder(indent=2, allow_nan=False).iterencode(json_value(value)):
-        sys.stdout.write(part)
+    sys.stdout.writelines(json.JSONEncoder(indent=2, allow_nan=False).iterencode(json_value(value)))
     sys.stdout.write("\n")
 
 
@@ -76,11 +75,7 @@ def json_value(value: Any) -> Any:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[str, ...] = ()) -> Table:
-    """A table for people.
-
-    Args:
-        right: Columns of numbers.
-    """
+    """A table for people; the columns in `right` are numbers."""
     from rich import box
     from rich.table import Table
 

@@ -39,7 +39,6 @@ def download(url: str, path: Path, sha256: str, hint: str, max_bytes: int = MAX_
     Args:
         sha256: Hex digits that the digest of the content begins with; all 64 of them, or as many as are published.
         hint: What to do if it fails.
-        max_bytes: Size that is not exceeded.
 
     Raises:
         ModelZooError: The server cannot be reached, refuses, sends too much, or sends something else; names the URL.

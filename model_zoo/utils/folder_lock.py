@@ -24,11 +24,7 @@ _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOT
 
 
 class FolderLock:
-    """A lock, held as long as this object lives, or to the end of its `with` block.
-
-    Args:
-        descriptor: Of the open folder; None where the system has no locks.
-    """
+    """A lock on a descriptor, held as long as this object lives, or to the end of its `with` block; None: no lock."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._close = None if descriptor is None else weakref.finalize(self, os.close, descriptor)
@@ -82,11 +78,7 @@ def _open(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path, how: int, without: bool) -> FolderLock | None:
-    """Lock what is at a path; None if another has it, or the path has become another's.
-
-    Args:
-        without: Whether an empty lock is returned where the file system has none.
-    """
+    """Lock what is at a path; None if another has it, or if the file system has no locks and not `without`."""
     lock = FolderLock(descriptor)
     try:
         fcntl.flock(descriptor, how)

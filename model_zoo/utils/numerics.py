@@ -33,11 +33,7 @@ def sqnr_db(reference: np.ndarray, value: np.ndarray) -> float:
 
 
 def agreement(reference: np.ndarray, value: np.ndarray) -> float:
-    """Share of equal elements, 0 to 1, for integer and bool outputs; 1 when there are none.
-
-    Raises:
-        ModelZooError: The shapes differ.
-    """
+    """Share of equal elements of two arrays of one shape, 0 to 1, for integer and bool outputs; 1 if there are none."""
     expected, got = _pair(reference, value, None)
     return float(np.mean(expected == got)) if expected.size else 1.0
 
