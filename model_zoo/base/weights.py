@@ -71,23 +71,19 @@ def fetch_weights(model_id: str, file: WeightsFile) -> Path:
 
 
 def resolve_weights(weights: str, model_id: str, files: Mapping[str, WeightsFile], default: str) -> Path | None:
-    """Turn what a user gives as `weights` into a local file.
+    """Turn what a user gives as `weights` into a local file; None for `random`.
 
     Args:
         weights: DEFAULT, one of the names in `files` (in any case), the path of a file, or `random`.
         files: The published checkpoints by name.
         default: The name that DEFAULT stands for.
 
-    Returns:
-        The file to read; None for `random`.
-
     Raises:
         UserError: It is none of these.
         ModelZooError: A published checkpoint cannot be fetched.
     """
-    if not isinstance(weights, str) or not weights:
-        raise UserError(f"weights: {weights!r} is no name and no path", f"use {DEFAULT}, a path or `{RANDOM}`")
-    if problem := path_problem(weights):
+    is_text = isinstance(weights, str) and weights
+    if problem := path_problem(weights) if is_text else f"{weights!r} is no name and no path":
         raise UserError(f"weights: {problem}", f"use {DEFAULT}, a path or `{RANDOM}`")
     names = {name.lower(): name for name in (DEFAULT, *files, RANDOM)}
     name = names.get(weights.lower())

@@ -51,11 +51,7 @@ class Inert:
 
 @dataclass(frozen=True)
 class Storage:
-    """A block of numbers kept outside the pickle.
-
-    Args:
-        dtype: Name of the torch dtype; None if only the views have one, and `numel` then counts bytes.
-    """
+    """A block of numbers kept outside the pickle. If only its views have a dtype it has none, and counts bytes."""
 
     key: str
     numel: int
@@ -86,12 +82,7 @@ class Quantizer:
 
 @dataclass(frozen=True)
 class OddTensor:
-    """A tensor of which only this much is known.
-
-    Args:
-        problem: Why its values cannot be read.
-        unsupported: It is whole, but of a kind that is not read.
-    """
+    """A tensor whose values cannot be read: it is damaged, or whole but of a kind that is unsupported."""
 
     problem: str
     unsupported: bool = False
@@ -190,27 +181,23 @@ def persistent(identity: object) -> Storage | Global:
     raise InertPickleError("a persistent id is not that of a tensor's storage")
 
 
-def _tensor(
-    _budget: Budget, storage: object, offset: object, size: object, stride: object, *_rest: object
-) -> TensorView:
+def _tensor(_budget: Budget, *arguments: object) -> TensorView:
+    storage, offset, size, stride, *_ = arguments
     if not isinstance(storage, Storage) or storage.dtype is None:
         raise InertPickleError("a tensor has no typed storage")
     return TensorView(storage, storage.dtype, as_count(offset), _sizes(size), _counts(stride))
 
 
-def _tensor_with_dtype(
-    _budget: Budget, storage: object, offset: object, size: object, stride: object, *rest: object
-) -> TensorView:
-    _grad, _hooks, dtype, *_ = rest
+def _tensor_with_dtype(_budget: Budget, *arguments: object) -> TensorView:
+    storage, offset, size, stride, _grad, _hooks, dtype, *_ = arguments
     if not isinstance(storage, Storage) or not isinstance(dtype, Global) or dtype.module != "torch":
         raise InertPickleError("a tensor has no storage or no dtype")
     return TensorView(storage, dtype.name, as_count(offset), _sizes(size), _counts(stride))
 
 
-def _quantized(
-    budget: Budget, storage: object, offset: object, size: object, stride: object, quantizer: object, *_rest: object
-) -> TensorView:
-    view = _tensor(budget, storage, offset, size, stride)
+def _quantized(budget: Budget, *arguments: object) -> TensorView:
+    *parts, quantizer = arguments[:5]
+    view = _tensor(budget, *parts)
     match quantizer:
         case (Global("torch", scheme), float(scale), int(zero_point)):
             return replace(view, quantizer=Quantizer(scheme, scale, zero_point))
@@ -222,6 +209,10 @@ def _quantized(
 def _sparse(_budget: Budget, layout: object, *_rest: object) -> OddTensor:
     kind = str(layout) if isinstance(layout, Global) else "unknown"
     return OddTensor(f"is sparse, in the layout {kind}: only dense tensors are read", unsupported=True)
+
+
+def _layout(_budget: Budget, name: object) -> Global:
+    return Global("torch", name if isinstance(name, str) else "?")
 
 
 def _meta(_budget: Budget, dtype: object, size: object, *_rest: object) -> OddTensor:
@@ -282,9 +273,7 @@ CALLS: dict[tuple[str, str], Callable[..., object]] = {
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
     ("torch", "Size"): lambda _budget, sizes=(), /: _counts(tuple(as_sequence(sizes))),
     ("torch", "device"): _opaque("torch.device"),
-    ("torch.serialization", "_get_layout"): lambda _budget, name, /: Global(
-        "torch", name if isinstance(name, str) else "?"
-    ),
+    ("torch.serialization", "_get_layout"): _layout,
     **{
         (f"numpy.{core}.multiarray", name): _opaque(f"numpy.{name}")
         for core in ("core", "_core")

@@ -70,11 +70,7 @@ class _Tensor:
 
 @dataclass
 class _OnnxTensor:
-    """What one TensorProto says.
-
-    Args:
-        external: Where its values are in another file, by ONNX's keys; of use only if `elsewhere`.
-    """
+    """What one TensorProto says; if it is `elsewhere`, also where its values are in another file, by ONNX's keys."""
 
     name: str = ""
     shape: list[int] = field(default_factory=list)
@@ -229,6 +225,10 @@ class _OnnxReader:
     def _fields(self, message: Field) -> Iterator[Field]:
         return fields(self._content, message.begin, message.end, self._budget)
 
+    def _last(self, message: Field) -> dict[int, Field]:
+        """The first two fields of a small message by their numbers; of several with one number the last counts."""
+        return {part.tag >> 3: part for part in self._fields(message) if part.tag >> 3 in (1, 2)}
+
     def _text(self, part: Field) -> str:
         return text(self._content, part, self._budget)
 
@@ -264,14 +264,10 @@ class _OnnxReader:
 
     def _pair(self, message: Field) -> tuple[str, str | int]:
         self._budget.work(_PAIR_STEPS)
-        first: str = ""
-        second: str | int = ""
-        for part in self._fields(message):
-            if part.tag == _FIRST:
-                first = self._text(part)
-            elif part.tag >> 3 == 2:
-                second = self._text(part) if part.is_bytes else signed(part.value)
-        return first, second
+        parts = self._last(message)
+        second = parts.get(2)
+        value = "" if second is None else self._text(second) if second.is_bytes else signed(second.value)
+        return self._text(parts[1]) if 1 in parts else "", value
 
     def _graph(self, graph: Field, where: str, depth: int) -> None:
         self._budget.work(2)
@@ -329,29 +325,15 @@ class _OnnxReader:
         """A ValueInfoProto: name, and type where it is that of a tensor."""
         self._budget.work(_END_STEPS)
         self._budget.memory(_END_BYTES)
-        value: dict[str, Any] = {"name": "", "dtype": None, "shape": None}
-        for part in self._fields(message):
-            if part.tag == _FIRST:
-                value["name"] = self._text(part)
-            elif part.tag == _SECOND:
-                for kind in self._fields(part):
-                    if kind.tag == _FIRST:
-                        value |= self._tensor_type(kind)
-        return value
-
-    def _tensor_type(self, message: Field) -> dict[str, Any]:
-        facts: dict[str, Any] = {}
-        for part in self._fields(message):
-            if part.tag == _FIRST_NUMBER:
-                facts["dtype"] = DTYPES.get(part.value, f"type {part.value}")
-            elif part.tag == _SECOND:
-                facts["shape"] = [self._dimension(size) for size in self._fields(part) if size.is_bytes]
-        return facts
+        parts = self._last(message)
+        kind = self._last(parts[2]).get(1) if 2 in parts else None
+        facts = self._last(kind) if kind else {}
+        return {
+            "name": self._text(parts[1]) if 1 in parts else "",
+            "dtype": DTYPES.get(facts[1].value, f"type {facts[1].value}") if 1 in facts else None,
+            "shape": [self._dimension(size) for size in self._fields(facts[2])] if 2 in facts else None,
+        }
 
     def _dimension(self, message: Field) -> int | str:
-        for part in self._fields(message):
-            if part.tag == _FIRST_NUMBER:
-                return signed(part.value)
-            if part.tag == _SECOND:
-                return self._text(part)
-        return "?"
+        parts = self._last(message)
+        return signed(parts[1].value) if 1 in parts else self._text(parts[2]) if 2 in parts else "?"

@@ -24,11 +24,7 @@ def is_index(path: Path) -> bool:
 
 
 def member(folder: Path, name: str) -> Path:
-    """A file that an index or a model names, in the same folder or below it.
-
-    Raises:
-        UnreadableError: It is missing, no plain file, or elsewhere: a foreign file must not reach outside its folder.
-    """
+    """A plain file that an index or a model names, in the same folder or below it: it must not reach outside."""
     file = printable(name)
     if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
         raise UnreadableError(f"names the file '{file}', which is outside its folder")
@@ -57,11 +53,7 @@ def weight_map(index: Path, budget: Budget) -> tuple[dict[str, str], object]:
 
 
 def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Budget) -> Contents:
-    """Read a checkpoint by its index.
-
-    Args:
-        read_file: Reads one of its files.
-    """
+    """Read a checkpoint by its index, with a function that reads one of its files."""
     names, about = weight_map(index, budget)
     files = list(dict.fromkeys(names.values()))
     if len(files) > _MOST_SHARDS:
@@ -129,11 +121,7 @@ _OTHER_JSON = ("generation_config.json", "tokenizer_config.json", "preprocessor_
 
 
 def read_folder(folder: Path, read_file: Callable[[Path], Contents], budget: Budget) -> Contents:
-    """Read all weights of a folder, and what stands beside them.
-
-    Args:
-        read_file: Reads one of its files.
-    """
+    """Read all weights of a folder, and what is beside them, with a function that reads one of its files."""
     weights = _weights(folder, budget)
     if not weights:
         kinds = ", ".join(_SUFFIXES)

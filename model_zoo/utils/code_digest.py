@@ -33,9 +33,6 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
         data: Files that the modules read.
         without: Packages that are not looked into.
 
-    Raises:
-        ValueError: There is no such module or file.
-
     Example:
         code_digest("model_zoo.sources.capture")
     """
@@ -57,11 +54,8 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
 def data_files(folder: Path, without: Iterable[str] = ()) -> tuple[Path, ...]:
     """The files in a folder that are neither code nor text for people, sorted."""
     skipped = {".py", ".pyc", ".md", ".j2"}
-    return tuple(
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix not in skipped and path.name not in without
-    )
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in skipped]
+    return tuple(path for path in files if path.name not in without)
 
 
 def installed_versions(*packages: str) -> dict[str, str]:

@@ -45,8 +45,7 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    wide = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
-    width = 160 if wide else None
+    width = None if (stream and stream.isatty()) or "COLUMNS" in os.environ else 160
     plain = Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, quiet=stream is None)
     plain.width = max(plain.width, _LEAST_COLUMNS)
     return plain
@@ -107,10 +106,9 @@ def _progress(terminal: Console, *columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
-    """Show each piece of work on standard error while it runs, and how long it took.
+    """Show each piece of work on standard error while it runs, and how long it took; stop between two after a signal.
 
-    Between two pieces it stops if a signal asked for that. Yields a function of a title and the work, which may be
-    called from several threads.
+    Yields a function of a title and the work, which may be called from several threads.
     """
     from rich.progress import TimeElapsedColumn
 
@@ -177,8 +175,7 @@ def _handle(number: int, frame: object) -> NoReturn:
 def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
     """Run a command: errors become one line and an exit status, and so does what cannot be printed.
 
-    Args:
-        argv: Its arguments. With --debug errors show their traceback; with --json they are JSON on standard output too.
+    With --debug in `argv` errors show their traceback; with --json they are JSON on standard output too.
     """
     with standard_streams():
         status = _status(work, argv)

@@ -25,12 +25,7 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 def bar_chart(labels: Sequence[str], values: Sequence[float], unit: str, title: str) -> str:
-    """One horizontal bar for each label, in their order.
-
-    Args:
-        values: As many as labels. An infinite one is drawn as long as the longest and written as ∞.
-        unit: Written behind each value, e.g. "dB".
-    """
+    """One horizontal bar for each label, in order; an infinite one is as long as the longest, with ∞ behind it."""
     low, high, _ = _axis(values)
     x, top = _scale(low, high, _LABEL, _WIDTH - 90), 34.0
     parts = []
