@@ -135,11 +135,9 @@ class CodeGen(Schema):
                 and (rule.npus is None or (chipset is not None and chipset.npu in rule.npus))
             ):
                 return rule.reason
-        if runtime not in self.supported_runtimes:
-            return f"{runtime} was not built and checked for this model"
-        if precision not in self.supported_precisions:
-            return f"{precision} was not built and checked for this model"
-        return None
+        checked = (*self.supported_runtimes, *self.supported_precisions)
+        unchecked = next((target for target in (runtime, precision) if target not in checked), None)
+        return f"{unchecked} was not built and checked for this model" if unchecked else None
 
 
 SchemaT = TypeVar("SchemaT", bound=Schema)

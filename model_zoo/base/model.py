@@ -52,10 +52,6 @@ class BaseModel(torch.nn.Module, ABC):
 
     def input_spec(self, **arguments: Any) -> InputSpec:
         """The spec for these arguments of `get_input_spec`, as this instance takes it."""
-        return self._get_input_spec_for_instance(**arguments)
-
-    def _get_input_spec_for_instance(self, **arguments: Any) -> InputSpec:
-        """Override where shapes depend on the instance."""
         return self.get_input_spec(**arguments)
 
     @checked()
@@ -161,8 +157,7 @@ def run_torch(
     """
     outputs = call_torch(module, inputs, dtype)
     if len(outputs) != len(output_names):
-        raise ModelZooError(
-            f"the model gives {len(outputs)} outputs, but names {len(output_names)}: {list(output_names)}"
-        )
+        names = f"{len(output_names)}: {list(output_names)}"
+        raise ModelZooError(f"the model gives {len(outputs)} outputs, but names {names}")
     plain = (value.float() if value.is_floating_point() else value for value in outputs)
     return {name: value.detach().cpu().numpy() for name, value in zip(output_names, plain, strict=True)}

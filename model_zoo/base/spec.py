@@ -154,10 +154,8 @@ def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) 
         if not isinstance(value, np.ndarray):
             raise UserError(f"{where}: '{name}' is {type(value).__name__}, which is no numpy array")
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype):
-            raise UserError(
-                f"{where}: '{name}' is {value.dtype}{list(value.shape)}, "
-                f"the model takes {tensor.dtype}{list(tensor.shape)}"
-            )
+            wanted = f"the model takes {tensor.dtype}{list(tensor.shape)}"
+            raise UserError(f"{where}: '{name}' is {value.dtype}{list(value.shape)}, {wanted}")
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise UserError(f"{where}: '{name}' holds NaN or infinite values")
         if tensor.value_range is not None:

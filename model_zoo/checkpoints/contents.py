@@ -195,8 +195,8 @@ def limit_output(contents: Contents, budget: Budget) -> Contents:
             if info.quantization:
                 _count(info.quantization, budget)
     metadata = {name: value for name, value in contents.metadata.items() if _fits({name: value}, budget)}
-    large, left_out = [name for name in contents.metadata if name not in metadata], []
-    if large:
+    left_out = []
+    if large := [name for name in contents.metadata if name not in metadata]:
         more = f" and {len(large) - 1:,} more" if len(large) > 1 else ""
         left_out.append(f"what it says under '{shortened(large[0])}'{more} is too large to be shown")
     config = contents.config

@@ -36,11 +36,7 @@ class Global:
 class Inert:
     """Stands for an instance of a class that was not imported, or for the result of a call that was not made.
 
-    Args:
-        type_name: Of the class or function.
-        arguments: What the call would have been given.
-        state: The attributes the instance had.
-        raw_state: Its state where that is no dictionary.
+    The state are the attributes of the instance; where it is no dictionary it is the raw state.
     """
 
     type_name: str

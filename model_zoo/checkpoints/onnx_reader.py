@@ -79,12 +79,6 @@ class _OnnxTensor:
     external: dict[str, str] = field(default_factory=dict)
     elsewhere: bool = False
 
-    @property
-    def location(self) -> str | None:
-        """Name of the file its values are in, if that is another one."""
-        location = self.external.get("location") if self.elsewhere else None
-        return None if location is None else printable(location)
-
 
 class _OnnxTensors:
     """The tensors of one ONNX file, and the files beside it, each looked for once."""
@@ -318,8 +312,8 @@ class _OnnxReader:
     def _tensor(self, message: Field, where: str, name: str = "") -> None:
         tensor = self._tensors.read(message)
         self._built.add(where, name or tensor.name, self._tensors.info(tensor))
-        if tensor.location:
-            self._external[tensor.location] = None
+        if tensor.elsewhere and (location := tensor.external.get("location")):
+            self._external[printable(location)] = None
 
     def _value(self, message: Field) -> dict[str, Any]:
         """A ValueInfoProto: name, and type where it is that of a tensor."""

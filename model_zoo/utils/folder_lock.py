@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import weakref
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
@@ -23,14 +24,11 @@ _MOST_DESCRIPTORS = 65_536
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class FolderLock:
+class FolderLock(AbstractContextManager["FolderLock"]):
     """A lock on a descriptor, held as long as this object lives, or to the end of its `with` block; None: no lock."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._close = None if descriptor is None else weakref.finalize(self, os.close, descriptor)
-
-    def __enter__(self) -> FolderLock:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._close:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from weakref import WeakSet
 
 from model_zoo.utils.errors import ModelZooError, first_line
@@ -79,7 +79,7 @@ def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, 
         return worker.result()
 
 
-class Worker:
+class Worker(contextlib.AbstractContextManager["Worker"]):
     """A child process that loads something once and then answers requests, one at a time.
 
     The module has `serve(job, work_dir)`, which returns a function from a request to its answer, both JSON values.
@@ -110,9 +110,6 @@ class Worker:
                 start_new_session=True,
             )
         _running.add(self._child)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
