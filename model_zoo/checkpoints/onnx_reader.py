@@ -80,92 +80,6 @@ class _OnnxTensor:
     elsewhere: bool = False
 
 
-class _OnnxTensors:
-    """The tensors of one ONNX file, and the files beside it, each looked for once."""
-
-    def __init__(self, path: Path, content: mmap.mmap, budget: Budget) -> None:
-        self._path, self._content, self._budget = path, content, budget
-        self._files: dict[str, tuple[Path, int] | str] = {}
-
-    def read(self, message: Field) -> _OnnxTensor:
-        """Read a TensorProto, but not its values."""
-        content, budget, tensor = self._content, self._budget, _OnnxTensor()
-        for part in fields(content, message.begin, message.end, budget):
-            match part.tag:
-                case _Tensor.DIM | _Tensor.DIMS:
-                    left = MOST_DIMENSIONS + 1 - len(tensor.shape)  # one too many is enough to tell
-                    tensor.shape += islice(map(signed, varints(content, part)), left)
-                case _Tensor.TYPE:
-                    tensor.type = part.value
-                case _Tensor.NAME:
-                    tensor.name = text(content, part, budget)
-                case _Tensor.EXTERNAL:
-                    entry = fields(content, part.begin, part.end, budget)
-                    pair = {each.tag: text(content, each, budget) for each in entry if each.is_bytes}
-                    tensor.external[pair.get(_FIRST, "")] = pair.get(_SECOND, "")
-                case _Tensor.LOCATION:
-                    tensor.elsewhere = part.value == 1
-                case tag if tag >> 3 in (*_PLAIN, *_PACKED) and len(tensor.values) < 2:  # one too many is enough
-                    tensor.values.append(part)
-        budget.tensor(len(tensor.shape))
-        return tensor
-
-    def info(self, tensor: _OnnxTensor) -> TensorInfo:
-        """A tensor with its values, or why they cannot be read."""
-        dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
-        try:
-            shape = checked_shape(tensor.shape)
-        except UnreadableError as error:
-            return TensorInfo.unreadable(error, dtype)
-        size = math.prod(shape) * ITEM_SIZES.get(dtype, 0)
-        try:
-            source = self._external(tensor.external, size) if tensor.elsewhere else self._internal(tensor, dtype, size)
-        except UnreadableError as error:
-            return TensorInfo(shape, dtype, size, str(error))
-        return TensorInfo.of(StoredTensor(source, dtype, shape))
-
-    def _external(self, entries: dict[str, str], size: int) -> FileBytes:
-        numbers = {key: entries[key] for key in ("offset", "length") if key in entries}
-        if any(not (value.isascii() and value.isdigit() and len(value) < 20) for value in numbers.values()):
-            raise UnreadableError("has no numbers for its place in another file")
-        file, file_size = self._file(entries.get("location", ""))
-        length = int(numbers.get("length", size))
-        if length < size:
-            raise UnreadableError(f"has {length} bytes in {printable(file.name)} where it needs {size}")
-        return FileBytes.of(file, int(numbers.get("offset", 0)), size, file_size)
-
-    def _file(self, name: str) -> tuple[Path, int]:
-        """A file beside the model, and its size."""
-        if name not in self._files:
-            self._budget.work(150 + len(name) // 8)
-            try:
-                path = member(self._path.parent, name)
-                self._budget.add_file(path)
-                self._files[name] = path, path.stat().st_size
-            except UnreadableError as error:
-                self._files[name] = str(error)
-        file = self._files[name]
-        if isinstance(file, str):
-            raise UnreadableError(file)
-        return file
-
-    def _internal(self, tensor: _OnnxTensor, dtype: str, size: int) -> Source:
-        path = self._path
-        if not tensor.values and size == 0:
-            return FileBytes(path, 0, 0, 0)
-        if len(tensor.values) != 1 or not tensor.values[0].is_bytes:
-            raise UnreadableError("has no values, or in more than one form")
-        (values,) = tensor.values
-        if values.tag >> 3 in _PLAIN:
-            return FileBytes(path, values.begin, values.value, values.end - values.begin)
-        if not values.whole:
-            raise UnreadableError(
-                f"bytes {values.end} to {values.begin + values.value} lie beyond the end of {path.name}"
-            )
-        # Half precision and everything smaller than 32 bits is kept as integers, one for each value.
-        return UnpackedBytes(size, lambda: _unpacked(path, values, dtype))
-
-
 def _unpacked(path: Path, values: Field, dtype: str) -> bytes:
     item = ITEM_SIZES[dtype]
     if item > 8:
@@ -184,7 +98,7 @@ class _OnnxReader:
     def __init__(self, path: Path, content: mmap.mmap, budget: Budget) -> None:
         self._content, self._budget = content, budget
         self._built = ContentsBuilder(path, Format.ONNX)
-        self._tensors = _OnnxTensors(path, content, budget)
+        self._files: dict[str, tuple[Path, int] | str] = {}  # those beside it, each looked for once
         self._opsets: dict[str, int] = {}
         self._inputs: list[dict[str, Any]] = []
         self._outputs: list[dict[str, Any]] = []
@@ -310,10 +224,87 @@ class _OnnxReader:
                     self._graph(part, inner, depth + 1)
 
     def _tensor(self, message: Field, where: str, name: str = "") -> None:
-        tensor = self._tensors.read(message)
-        self._built.add(where, name or tensor.name, self._tensors.info(tensor))
+        tensor = self._read_tensor(message)
+        self._built.add(where, name or tensor.name, self._tensor_info(tensor))
         if tensor.elsewhere and (location := tensor.external.get("location")):
             self._external[printable(location)] = None
+
+    def _read_tensor(self, message: Field) -> _OnnxTensor:
+        """Read a TensorProto, but not its values."""
+        tensor = _OnnxTensor()
+        for part in self._fields(message):
+            match part.tag:
+                case _Tensor.DIM | _Tensor.DIMS:
+                    left = MOST_DIMENSIONS + 1 - len(tensor.shape)  # one too many is enough to tell
+                    tensor.shape += islice(map(signed, varints(self._content, part)), left)
+                case _Tensor.TYPE:
+                    tensor.type = part.value
+                case _Tensor.NAME:
+                    tensor.name = self._text(part)
+                case _Tensor.EXTERNAL:
+                    pair = {each.tag: self._text(each) for each in self._fields(part) if each.is_bytes}
+                    tensor.external[pair.get(_FIRST, "")] = pair.get(_SECOND, "")
+                case _Tensor.LOCATION:
+                    tensor.elsewhere = part.value == 1
+                case tag if tag >> 3 in (*_PLAIN, *_PACKED) and len(tensor.values) < 2:  # one too many is enough
+                    tensor.values.append(part)
+        self._budget.tensor(len(tensor.shape))
+        return tensor
+
+    def _tensor_info(self, tensor: _OnnxTensor) -> TensorInfo:
+        """A tensor with its values, or why they cannot be read."""
+        dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
+        try:
+            shape = checked_shape(tensor.shape)
+        except UnreadableError as error:
+            return TensorInfo.unreadable(error, dtype)
+        size = math.prod(shape) * ITEM_SIZES.get(dtype, 0)
+        try:
+            source = self._elsewhere(tensor.external, size) if tensor.elsewhere else self._internal(tensor, dtype, size)
+        except UnreadableError as error:
+            return TensorInfo(shape, dtype, size, str(error))
+        return TensorInfo.of(StoredTensor(source, dtype, shape))
+
+    def _elsewhere(self, entries: dict[str, str], size: int) -> FileBytes:
+        numbers = {key: entries[key] for key in ("offset", "length") if key in entries}
+        if any(not (value.isascii() and value.isdigit() and len(value) < 20) for value in numbers.values()):
+            raise UnreadableError("has no numbers for its place in another file")
+        file, file_size = self._file(entries.get("location", ""))
+        length = int(numbers.get("length", size))
+        if length < size:
+            raise UnreadableError(f"has {length} bytes in {printable(file.name)} where it needs {size}")
+        return FileBytes.of(file, int(numbers.get("offset", 0)), size, file_size)
+
+    def _file(self, name: str) -> tuple[Path, int]:
+        """A file beside the model, and its size."""
+        if name not in self._files:
+            self._budget.work(150 + len(name) // 8)
+            try:
+                path = member(self._built.path.parent, name)
+                self._budget.add_file(path)
+                self._files[name] = path, path.stat().st_size
+            except UnreadableError as error:
+                self._files[name] = str(error)
+        file = self._files[name]
+        if isinstance(file, str):
+            raise UnreadableError(file)
+        return file
+
+    def _internal(self, tensor: _OnnxTensor, dtype: str, size: int) -> Source:
+        path = self._built.path
+        if not tensor.values and size == 0:
+            return FileBytes(path, 0, 0, 0)
+        if len(tensor.values) != 1 or not tensor.values[0].is_bytes:
+            raise UnreadableError("has no values, or in more than one form")
+        (values,) = tensor.values
+        if values.tag >> 3 in _PLAIN:
+            return FileBytes(path, values.begin, values.value, values.end - values.begin)
+        if not values.whole:
+            raise UnreadableError(
+                f"bytes {values.end} to {values.begin + values.value} lie beyond the end of {path.name}"
+            )
+        # Half precision and everything smaller than 32 bits is kept as integers, one for each value.
+        return UnpackedBytes(size, lambda: _unpacked(path, values, dtype))
 
     def _value(self, message: Field) -> dict[str, Any]:
         """A ValueInfoProto: name, and type where it is that of a tensor."""
