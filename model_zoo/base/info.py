@@ -64,14 +64,12 @@ class ModelInfo(Schema):
     Args:
         name: As published, e.g. "YOLOv7".
         id: Name of the folder.
-        headline: One line.
         domain: E.g. "Computer Vision".
         use_case: E.g. "Object Detection".
         license: Of the code and the weights: an SPDX name, or which has which, where they differ.
         deploy_license: Of the exported files, where it differs: that of the weights in them.
         tags: Free words: what it serves as ("backbone", "segmentation"), or what it is good at ("real-time").
         technical_details: Figures by name; `autofill_info_yaml.py` writes parameters, MACs and size.
-        related_models: Ids in this zoo.
         dataset: What the weights were trained on.
     """
 

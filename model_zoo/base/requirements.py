@@ -16,13 +16,7 @@ from model_zoo.utils.errors import ModelZooError, UserError, first_line
 
 @dataclass(frozen=True)
 class Need:
-    """One package that a model needs.
-
-    Args:
-        requirement: As the model's requirements.txt pins it.
-        installed: The version that is there; None if there is none.
-        fits: Whether nothing has to be done.
-    """
+    """One package that a model needs: as its requirements.txt pins it, and the version that is installed, if any."""
 
     package: str
     requirement: str

@@ -74,12 +74,8 @@ class Checkpoint:
 
         That compressed values are damaged shows only now: then there is what is wrong instead of figures.
 
-        Args:
-            which: One of `contents.state_dicts`.
-
         Raises:
-            UserError: They need more memory than is free, or there are more tensors than a file of its size may have
-                looked at.
+            UserError: They need more memory than is free, or are more tensors than a file of its size may have read.
         """
         from model_zoo.checkpoints.values import check_memory, figures_by_source
 

@@ -191,7 +191,10 @@ def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
     try:
         if threading.current_thread() is threading.main_thread():
             _handle_signals()
-        _check_working_folder()
+        try:  # where it was removed, torch's native libraries end the process
+            Path.cwd()
+        except FileNotFoundError as error:
+            raise UserError("the folder you work in is gone", "change to one that exists") from error
         return work()
     except ModelZooError as error:
         return _failed(error, argv)
@@ -214,14 +217,6 @@ def _handle_signals() -> None:
         signal.signal(signal.SIGINT, _handle)
     if _HANG_UP and signal.getsignal(_HANG_UP) is signal.SIG_DFL:  # else it is to be ignored, as nohup asks
         signal.signal(_HANG_UP, _handle)
-
-
-def _check_working_folder() -> None:
-    """Where it was removed, torch's native libraries end the process."""
-    try:
-        Path.cwd()
-    except FileNotFoundError as error:
-        raise UserError("the folder you work in is gone", "change to one that exists") from error
 
 
 def _failed(error: ModelZooError, argv: Sequence[str]) -> int:
@@ -270,15 +265,10 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(message, f"run `{self.prog} --help`")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, with `refuse`."""
+        """Parse as argparse does; arguments that nobody knows are a `UserError` with the nearest flags."""
         parsed, unknown = self.parse_known_args(args, namespace)
-        self.refuse(unknown)
-        return parsed
-
-    def refuse(self, unknown: Sequence[str]) -> None:
-        """Raise a `UserError` with the nearest flags if there are arguments that nobody knows."""
         if not unknown:
-            return
+            return parsed
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         flags = [text.partition("=")[0].lstrip("-") for text in unknown if text.startswith("-")]
         near = [options[name] for flag in flags for name in nearest(flag, options, most=2)]

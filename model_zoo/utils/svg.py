@@ -50,7 +50,6 @@ def line_chart(
     Args:
         series: By name, as many values as labels. Where one is not finite the line has a gap.
         labels: Names of the points, shown as tooltips; the first, the last and the marked one are written out.
-        unit: Of the values, e.g. "dB".
         mark: Index of a point to point out.
     """
     low, high, step = _axis([value for values in series.values() for value in values])
@@ -80,12 +79,10 @@ def line_chart(
 
 
 def histogram(values: Sequence[float], unit: str, title: str, marks: Mapping[str, float]) -> str:
-    """How often each value was seen: vertical bars over a line of values.
+    """How often each value was seen: vertical bars over a line of values, and marks by name, e.g. percentiles.
 
     Args:
         values: Finite, at least one. Those beyond three times their median are counted in the last bar.
-        unit: Of the values, e.g. "ms".
-        marks: Values to point out, by name, e.g. percentiles.
     """
     ordered = sorted(values)
     low, most = ordered[0], min(ordered[-1], 3 * ordered[len(ordered) // 2])
