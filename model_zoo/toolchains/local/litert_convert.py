@@ -14,12 +14,9 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
 from model_zoo.runtimes.litert import LitertFile, narrow_integers
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.numerics import sqnr_db
+from model_zoo.utils.numerics import holdout_size, sqnr_db
 
 _SIGNATURE = "serving_default"
-#: From this many samples on, some are a holdout for the choice between the range methods.
-_ENOUGH_TO_SPLIT = 8
-_MOST_HELD_OUT = 8
 
 Ranges = dict[str, dict[str, np.ndarray]]
 
@@ -59,7 +56,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         return {"file": float_file.name, "settings": settings}
     model = LitertFile(float_file)
     samples = [narrow_integers(sample, model.input_spec) for sample in read_samples(work_dir / "samples.npz")]
-    held_out = min(_MOST_HELD_OUT, len(samples) // 4) if len(samples) >= _ENOUGH_TO_SPLIT else 0
+    held_out = holdout_size(len(samples))
     calibration, holdout = (samples[:-held_out], samples[-held_out:]) if held_out else (samples, samples)
     recipe = _recipe(float_file)
     expected = [model(sample) for sample in holdout]
