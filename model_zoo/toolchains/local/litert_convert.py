@@ -54,6 +54,8 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {"converter": "litert-torch", "enable_x64": "false"}
     if not job["quantized"]:
         return {"file": float_file.name, "settings": settings}
+    from ai_edge_quantizer import quantizer
+
     model = LitertFile(float_file)
     samples = [narrow_integers(sample, model.input_spec) for sample in read_samples(work_dir / "samples.npz")]
     held_out = holdout_size(len(samples))
@@ -63,7 +65,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     scores = {}
     for method, ranges in _calibrate(float_file, recipe, calibration).items():
         file = work_dir / f"{method}.tflite"
-        _quantize(float_file, recipe, ranges, file)
+        quantizer.Quantizer(str(float_file), recipe).quantize(ranges).export_model(str(file))
         quantized = LitertFile(file)
         scores[method] = _score(expected, [quantized(sample) for sample in holdout])
     best = max(scores, key=lambda method: scores[method])
@@ -120,8 +122,7 @@ def _calibrate(float_file: Path, recipe: list[dict[str, Any]], samples: Sequence
         def update(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             if not old:
                 return new
-            average = {"min": old.get("average_min", old["min"]), "max": old.get("average_max", old["max"])}
-            average = moving_average_update(average, new)
+            average = moving_average_update(_ends(old, "average_"), new)
             return {**min_max_update(old, new), "average_min": average["min"], "average_max": average["max"]}
 
         manager = recipe_manager.RecipeManager()
@@ -131,19 +132,13 @@ def _calibrate(float_file: Path, recipe: list[dict[str, Any]], samples: Sequence
         observed: Ranges = {name: values for name, values in calibration.get_model_qsvs().items() if values}
     except (ImportError, AttributeError, TypeError) as error:
         raise ModelZooError(f"this ai-edge-quantizer cannot be calibrated by min_max: {error}") from error
-    return {
-        "moving_average": {
-            name: {"min": r.get("average_min", r["min"]), "max": r.get("average_max", r["max"])}
-            for name, r in observed.items()
-        },
-        "min_max": {name: {"min": r["min"], "max": r["max"]} for name, r in observed.items()},
-    }
+    prefixes = {"moving_average": "average_", "min_max": ""}
+    return {how: {name: _ends(r, prefix) for name, r in observed.items()} for how, prefix in prefixes.items()}
 
 
-def _quantize(float_file: Path, recipe: list[dict[str, Any]], ranges: Ranges, file: Path) -> None:
-    from ai_edge_quantizer import quantizer
-
-    quantizer.Quantizer(str(float_file), recipe).quantize(ranges).export_model(str(file))
+def _ends(values: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Ends of a range; a tensor that was seen once has no average of its own."""
+    return {end: values.get(f"{prefix}{end}", values[end]) for end in ("min", "max")}
 
 
 def _score(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> float:

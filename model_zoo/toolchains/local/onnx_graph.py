@@ -96,6 +96,11 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
     return None if value is None or value.const_value is None else value.const_value.numpy()
 
 
+def own_constants(values: Sequence[ir.Value | None]) -> bool:
+    """Whether tensors, as far as they are there, are initializers that one node reads, and once."""
+    return all(value is None or (constant(value) is not None and len(value.uses()) == 1) for value in values)
+
+
 def elements(value: ir.Value | None) -> np.ndarray:
     """The elements of a tensor that is known to be an initializer."""
     array = constant(value)
