@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
         seen[name], imported = _source(name, file)
         due += imported
     return digest(sorted(seen.items()), [[file.relative_to(_ROOT).as_posix(), sha256_file(file)] for file in data])
+
+
+def own_file(function: Callable[..., object]) -> tuple[Path, ...]:
+    """The file that a function, or what a `partial` calls, is defined in; empty if it is none of this package."""
+    called = function.func if isinstance(function, partial) else function
+    file = Path(inspect.getfile(inspect.unwrap(called))).resolve()
+    return (file,) if file.is_relative_to(_ROOT) else ()
 
 
 def data_files(folder: Path, without: Iterable[str] = ()) -> tuple[Path, ...]:
