@@ -190,8 +190,6 @@ class BaseEvaluator(ABC):
         Raises:
             ModelZooError: There was none.
         """
-        if not len(self):
-            raise ModelZooError(f"{self.metric.name} needs at least one sample")
         metric = self.metric
         return Score(
             name=metric.name,

@@ -12,6 +12,9 @@ import numpy as np
 from model_zoo.evaluators.base import BaseEvaluator, UndefinedScoreError
 from model_zoo.utils.errors import ModelZooError
 
+#: Of every interval.
+CONFIDENCE = 0.95
+
 
 class Interval(NamedTuple):
     """A confidence interval, in the unit of the metric.
@@ -25,10 +28,8 @@ class Interval(NamedTuple):
     resamples: int
 
 
-def interval(
-    evaluator: BaseEvaluator, resamples: int | None = None, seed: int = 0, confidence: float = 0.95
-) -> Interval | None:
-    """The bias-corrected percentile bootstrap interval (Efron, 1981) of a score.
+def interval(evaluator: BaseEvaluator, resamples: int | None = None, seed: int = 0) -> Interval | None:
+    """The bias-corrected percentile bootstrap interval (Efron, 1981) of a score, at 95 % confidence.
 
     None with fewer than two samples, and where all resamples give the same value: they then do not show how sure it is.
 
@@ -37,23 +38,13 @@ def interval(
 
     Args:
         resamples: Number of subsets; if None, as many as the evaluator can afford.
-        confidence: 0..1.
     """
-    percentiles = _percentiles(evaluator, evaluator.value, resamples, seed, confidence)
-    if percentiles is None:
-        return None
-    metric, unseen = evaluator.metric, _unseen(evaluator, evaluator.sample_values(), confidence)
-    low, high = max(metric.low, percentiles.low - unseen), min(metric.high, percentiles.high + unseen)
-    return percentiles._replace(low=low, high=high) if low < high else None
+    metric = evaluator.metric
+    limits = (metric.low, metric.high)
+    return _interval(evaluator, evaluator.value, evaluator.sample_values(), limits, resamples, seed)
 
 
-def drop_interval(
-    reference: BaseEvaluator,
-    other: BaseEvaluator,
-    resamples: int | None = None,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Interval | None:
+def drop_interval(reference: BaseEvaluator, other: BaseEvaluator, seed: int = 0) -> Interval | None:
     """As `interval`, of the drop from a reference, e.g. torch, to another backend; positive: the other one is worse.
 
     Both are scored on the same resamples: what makes a sample hard does so on both backends, so the drop is surer
@@ -71,15 +62,11 @@ def drop_interval(
     def drop(chosen: np.ndarray) -> float:
         return reference.metric.drop(reference.value(chosen), other.value(chosen))
 
-    percentiles = _percentiles(reference, drop, resamples, seed, confidence)
-    if percentiles is None:
-        return None
-    unseen = _unseen(reference, reference.sample_values() - other.sample_values(), confidence)
-    low, high = percentiles.low - unseen, percentiles.high + unseen
-    return percentiles._replace(low=low, high=high) if low < high else None
+    differences = reference.sample_values() - other.sample_values()
+    return _interval(reference, drop, differences, (-math.inf, math.inf), None, seed)
 
 
-def samples_for(width: float, values: np.ndarray | None = None, spread: float = 50.0, confidence: float = 0.95) -> int:
+def samples_for(width: float, values: np.ndarray | None = None, spread: float = 50.0) -> int:
     """How many samples make an interval at most this wide, by the normal approximation; at least 2.
 
     Args:
@@ -96,15 +83,16 @@ def samples_for(width: float, values: np.ndarray | None = None, spread: float = 
     if values is not None and len(values) > 1:
         # One more sample that differs as much as any can: a small pilot in which all are equal proves little.
         spread = math.sqrt(float(np.var(values, ddof=1)) or (2 * spread) ** 2 / (len(values) + 1))
-    return max(2, math.ceil((2 * NormalDist().inv_cdf((1 + confidence) / 2) * spread / width) ** 2))
+    return max(2, math.ceil((2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * spread / width) ** 2))
 
 
-def _percentiles(
+def _interval(
     evaluator: BaseEvaluator,
     statistic: Callable[[np.ndarray], float],
+    sample_values: np.ndarray,
+    limits: tuple[float, float],
     resamples: int | None,
     seed: int,
-    confidence: float,
 ) -> Interval | None:
     size = evaluator.group_size
     groups = len(evaluator) // size
@@ -123,15 +111,17 @@ def _percentiles(
     # Repeats make mAP and the like better than they are; the share of resamples below the value shows by how much.
     normal, drawn = NormalDist(), np.array(values)
     below = (np.sum(drawn < value) + np.sum(drawn <= value) + 1) / (2 * len(drawn) + 2)
-    bias, reach = normal.inv_cdf(float(below)), normal.inv_cdf((1 + confidence) / 2)
+    bias, reach = normal.inv_cdf(float(below)), normal.inv_cdf((1 + CONFIDENCE) / 2)
     low, high = np.quantile(drawn, [normal.cdf(2 * bias - reach), normal.cdf(2 * bias + reach)])
-    return Interval(float(low), float(high), len(values))
+    unseen = _unseen(evaluator, sample_values)
+    low, high = max(limits[0], float(low) - unseen), min(limits[1], float(high) + unseen)
+    return Interval(low, high, len(values)) if low < high else None
 
 
-def _unseen(evaluator: BaseEvaluator, values: np.ndarray, confidence: float) -> float:
+def _unseen(evaluator: BaseEvaluator, values: np.ndarray) -> float:
     """How far samples may miss what is rare, where the metric is a share and all samples say the same; else 0."""
     shares = evaluator.metric.unit == "%" and bool(np.isin(evaluator.sample_values(), (0.0, 100.0)).all())
     if not shares or np.ptp(values) > 0:
         return 0.0
-    missed: float = 1 - ((1 - confidence) / 2) ** (1 / len(values))
+    missed: float = 1 - ((1 - CONFIDENCE) / 2) ** (1 / len(values))
     return 100.0 * missed

@@ -61,28 +61,26 @@ class KeypointEvaluator(CocoEvaluator):
 
     def entries(self) -> tuple[Entries, Entries]:
         recorded = self.recorded()
-        # COCO calls a visible point 2.
+        persons = [{"image_id": sample, "category_id": 1} for sample in range(len(self))]
         truth = [
             {
-                "image_id": sample,
-                "category_id": 1,
-                "keypoints": (points * (1, 1, 2)).ravel().tolist(),
+                **person,
+                "keypoints": (points * (1, 1, 2)).ravel().tolist(),  # COCO calls a visible point 2
                 "num_keypoints": int(points[:, 2].sum()),
                 "bbox": [0.0, 0.0, 0.0, 0.0],  # read for persons without a visible point only, which do not count
                 "area": float(area),
                 "iscrowd": 0,
             }
-            for sample, (points, area) in enumerate(zip(recorded["truth"], recorded["area"], strict=True))
+            for person, points, area in zip(persons, recorded["truth"], recorded["area"], strict=True)
         ]
         results = [
             {
-                "image_id": sample,
-                "category_id": 1,
+                **person,
                 "keypoints": points.ravel().tolist(),
                 "score": float(points[:, 2].mean()),
                 "area": float(np.prod(np.ptp(points[:, :2], axis=0))),
             }
-            for sample, points in enumerate(recorded["results"])
+            for person, points in zip(persons, recorded["results"], strict=True)
         ]
         return truth, results
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,9 @@ class ZooSource(TorchSource):
 
         model_class = load_model_class(self.name)
         names = [flag.name for flag in signature_flags(model_class.from_pretrained)]
-        check_arguments(self.name, self._arguments, names)
+        for name in self._arguments:
+            if name not in names:
+                raise unknown_name("argument", name, names, f"model-zoo export {self.name} --help")
         return components_of(model_class.from_pretrained(**self._arguments), self.name)
 
     def facts(self) -> dict[str, ComponentFacts]:
@@ -80,17 +82,6 @@ def model_code_digest(model_id: str) -> str:
     folder = model_folder(model_id)
     data = (*data_files(folder, without=(RECORD,)), *data_files(folder.parent / "_shared"))
     return code_digest(f"model_zoo.models.{model_id}.model", data=data, without=_NOT_THE_NETWORK)
-
-
-def check_arguments(model_id: str, arguments: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse arguments that the model does not have.
-
-    Raises:
-        UserError: Naming the nearest that it has.
-    """
-    for name in arguments:
-        if name not in names:
-            raise unknown_name("argument", name, names, f"model-zoo export {model_id} --help")
 
 
 def _check_values(argument: str, values: Mapping[str, Any]) -> None:
