@@ -43,7 +43,7 @@ def test_without_a_network_the_error_says_everything() -> None:
     with pytest.raises(ModelZooError) as caught:
         fetch_weights("net", V1)
     text = str(caught.value)
-    assert V1.url in text and str(path) in text and "--weights random" in text and caught.value.exit_code == 1
+    assert V1.url in text and str(path) in text and 'weights="random"' in text and caught.value.exit_code == 1
     _put(V1, b"something else")  # a wrong local copy is never used
     with pytest.raises(ModelZooError, match="cannot download"):
         fetch_weights("net", V1)
@@ -59,7 +59,7 @@ def test_weights_without_a_checksum_are_only_taken_from_the_user(tmp_path: Path)
     with pytest.raises(UserError) as caught:
         fetch_weights("net", file)
     path = str(tmp_path / "weights" / "net" / "net-v3.pth")
-    for part in (file.url, path, "--weights PATH", "--weights random"):
+    for part in (file.url, path, "name one in `weights`", 'weights="random"'):
         assert part in str(caught.value)
     placed = _put(file)
     assert fetch_weights("net", file) == placed
