@@ -52,6 +52,10 @@ class BaseModel(torch.nn.Module, ABC):
 
     def input_spec(self, **arguments: Any) -> InputSpec:
         """The spec for these arguments of `get_input_spec`, as this instance takes it."""
+        return self._get_input_spec_for_instance(**arguments)
+
+    def _get_input_spec_for_instance(self, **arguments: Any) -> InputSpec:
+        """Override where shapes depend on the instance."""
         return self.get_input_spec(**arguments)
 
     @checked()
@@ -115,6 +119,16 @@ class BaseModel(torch.nn.Module, ABC):
     def get_hub_litemp_percentage(precision: Precision) -> float:
         """Percent of the activations that a mixed precision keeps in 16 bit."""
         return 30.0
+
+    @staticmethod
+    def get_hub_compile_options() -> str:
+        """Extra flags for a cloud compile job; the local toolchain has none."""
+        return ""
+
+    @staticmethod
+    def get_hub_profile_options() -> str:
+        """Extra flags for a cloud profile job; the local toolchain has none."""
+        return ""
 
 
 def call_torch(module: torch.nn.Module, inputs: Arrays, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, ...]:

@@ -53,7 +53,7 @@ def fetch_weights(model_id: str, file: WeightsFile) -> Path:
     """The local copy, downloaded if it is not there or differs from what was published.
 
     Raises:
-        ModelZooError: There is no way to get it; names the URL, the local path, and `--weights random`.
+        ModelZooError: There is no way to get it; names the URL, the local path, and `weights="random"`.
     """
     path = weights_path(model_id, file)
     if path.is_file() and (file.sha256 is None or has_checksum(path, file.sha256)):
