@@ -47,12 +47,7 @@ class Keypoints:
 
 @dataclass(frozen=True)
 class Similarity:
-    """One of two sentences; the pair's samples stand side by side in the dataset.
-
-    Args:
-        pair: Number of the pair.
-        score: How much both mean the same, 0..5.
-    """
+    """One of two sentences, neighbours in the dataset: number of the pair, and how much both mean the same, 0..5."""
 
     pair: int
     score: float

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import inspect
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
+
+import pydantic
 
 from model_zoo.utils.errors import ModelZooError
-
-if TYPE_CHECKING:
-    import pydantic
 
 Value = str | int | float | bool | Path | None
 
@@ -25,13 +23,7 @@ _NAMES = {python_type: name for name, python_type in _TYPES.items()}
 
 @dataclass(frozen=True)
 class Flag:
-    """One argument of a function, as a command line flag.
-
-    Args:
-        type: `str`, `int`, `float`, `bool` or `path`.
-        help: From the docstring; empty if it says nothing.
-        choices: The only valid values, if there are such.
-    """
+    """One argument of a function, as a command line flag. The type is `str`, `int`, `float`, `bool` or `path`."""
 
     name: str
     type: str
@@ -50,28 +42,22 @@ class Flag:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        fields: dict[str, Any] = _json_flag().dump_python(self, mode="json")
-        return fields
+        return dict(_JSON_FLAG.dump_python(self, mode="json"))
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Flag:
         """Build a flag from what `to_json` returned."""
-        return _json_flag().validate_python(fields)
+        return _JSON_FLAG.validate_python(fields)
 
 
-@functools.cache
-def _json_flag() -> pydantic.TypeAdapter[Flag]:
-    import pydantic
-
-    return pydantic.TypeAdapter(Flag)
+_JSON_FLAG = pydantic.TypeAdapter(Flag)
 
 
 def signature_flags(function: Callable[..., object], owner: type | None = None) -> list[Flag]:
     """One flag for each argument: typed str, int, float, bool, Path, a Literal, or one of these `| None`.
 
     Args:
-        owner: Class whose bases are asked about arguments that the function's own docstring leaves out;
-            known without saying for a class method.
+        owner: Class whose bases describe arguments that the docstring leaves out; that of a class method if None.
 
     Raises:
         ModelZooError: An argument has no type, no default, or a type that cannot be written on a command line.
@@ -87,22 +73,16 @@ def signature_flags(function: Callable[..., object], owner: type | None = None) 
 def add_flags(parser: argparse._ActionsContainer, flags: Iterable[Flag], sizes: bool = False) -> None:
     """Add flags to a parser or an argument group: `--height 640`, `--postprocessing` and `--no-postprocessing`.
 
-    Args:
-        sizes: Whether integers are sizes, of which 1 is the least.
+    Integers of at least 1 are wanted if they are `sizes`.
     """
     parse = {**_TYPES, "int": _size} if sizes else _TYPES
     for flag in flags:
         text = flag.help.replace("%", "%%")
-        if flag.type == "bool":
-            parser.add_argument(
-                flag.option, dest=flag.name, default=flag.default, help=text, action=argparse.BooleanOptionalAction
-            )
-            continue
-        if flag.default is not None:
-            text = f"{text} (default: %(default)s)".strip()
-        parser.add_argument(
-            flag.option, dest=flag.name, default=flag.default, help=text, type=parse[flag.type], choices=flag.choices
-        )
+        settings: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if flag.type != "bool":
+            text = text if flag.default is None else f"{text} (default: %(default)s)".strip()
+            settings = {"type": parse[flag.type], "choices": flag.choices}
+        parser.add_argument(flag.option, dest=flag.name, default=flag.default, help=text, **settings)
 
 
 def _size(text: str) -> int:

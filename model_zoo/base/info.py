@@ -64,14 +64,12 @@ class ModelInfo(Schema):
     Args:
         name: As published, e.g. "YOLOv7".
         id: Name of the folder.
-        headline: One line.
         domain: E.g. "Computer Vision".
         use_case: E.g. "Object Detection".
         license: Of the code and the weights: an SPDX name, or which has which, where they differ.
         deploy_license: Of the exported files, where it differs: that of the weights in them.
         tags: Free words: what it serves as ("backbone", "segmentation"), or what it is good at ("real-time").
         technical_details: Figures by name; `autofill_info_yaml.py` writes parameters, MACs and size.
-        related_models: Ids in this zoo.
         dataset: What the weights were trained on.
     """
 
@@ -135,11 +133,9 @@ class CodeGen(Schema):
                 and (rule.npus is None or (chipset is not None and chipset.npu in rule.npus))
             ):
                 return rule.reason
-        if runtime not in self.supported_runtimes:
-            return f"{runtime} was not built and checked for this model"
-        if precision not in self.supported_precisions:
-            return f"{precision} was not built and checked for this model"
-        return None
+        checked = (*self.supported_runtimes, *self.supported_precisions)
+        unchecked = next((target for target in (runtime, precision) if target not in checked), None)
+        return f"{unchecked} was not built and checked for this model" if unchecked else None
 
 
 SchemaT = TypeVar("SchemaT", bound=Schema)

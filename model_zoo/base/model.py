@@ -52,10 +52,6 @@ class BaseModel(torch.nn.Module, ABC):
 
     def input_spec(self, **arguments: Any) -> InputSpec:
         """The spec for these arguments of `get_input_spec`, as this instance takes it."""
-        return self._get_input_spec_for_instance(**arguments)
-
-    def _get_input_spec_for_instance(self, **arguments: Any) -> InputSpec:
-        """Override where shapes depend on the instance."""
         return self.get_input_spec(**arguments)
 
     @checked()
@@ -120,29 +116,16 @@ class BaseModel(torch.nn.Module, ABC):
         """Percent of the activations that a mixed precision keeps in 16 bit."""
         return 30.0
 
-    @staticmethod
-    def get_hub_compile_options() -> str:
-        """Extra flags for a cloud compile job; the local toolchain has none."""
-        return ""
-
-    @staticmethod
-    def get_hub_profile_options() -> str:
-        """Extra flags for a cloud profile job; the local toolchain has none."""
-        return ""
-
 
 def call_torch(module: torch.nn.Module, inputs: Arrays, dtype: torch.dtype | None = None) -> tuple[torch.Tensor, ...]:
-    """Call a module on one sample, without gradients.
+    """Call a module on one sample, without gradients; returns its outputs, a single one as a tuple of one.
 
     Args:
         inputs: In call order.
-        dtype: Convert floating point inputs to this first.
-
-    Returns:
-        The outputs, a single one as a tuple of one.
+        dtype: Floating point type that inputs are converted to.
 
     Raises:
-        ModelZooError: It fails, or gives something else than tensors.
+        ModelZooError: It fails, or returns something other than tensors.
     """
     tensors = [torch.from_numpy(value) for value in inputs.values()]
     if dtype is not None:
@@ -164,23 +147,17 @@ def call_torch(module: torch.nn.Module, inputs: Arrays, dtype: torch.dtype | Non
 def run_torch(
     module: torch.nn.Module, inputs: Arrays, output_names: Sequence[str], dtype: torch.dtype | None = None
 ) -> Arrays:
-    """Run one sample through torch.
+    """Run one sample through torch, as `call_torch` does; returns the outputs by name.
 
     Args:
-        inputs: In call order.
-        output_names: As many as the module has outputs.
         dtype: Floating point type of module and inputs, float32 if None; outputs are float32 all the same.
 
-    Returns:
-        The outputs by name.
-
     Raises:
-        ModelZooError: The number of outputs differs.
+        ModelZooError: The number of outputs is not that of the names.
     """
     outputs = call_torch(module, inputs, dtype)
     if len(outputs) != len(output_names):
-        raise ModelZooError(
-            f"the model gives {len(outputs)} outputs, but names {len(output_names)}: {list(output_names)}"
-        )
+        names = f"{len(output_names)}: {list(output_names)}"
+        raise ModelZooError(f"the model gives {len(outputs)} outputs, but names {names}")
     plain = (value.float() if value.is_floating_point() else value for value in outputs)
     return {name: value.detach().cpu().numpy() for name, value in zip(output_names, plain, strict=True)}

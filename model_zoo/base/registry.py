@@ -9,7 +9,7 @@ import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
@@ -73,14 +73,12 @@ def code_gen(model_id: str) -> CodeGen:
 
 def load_model_class(model_id: str) -> type[Model]:
     """The class `Model` of the folder's model.py; a `ModelZooError` names a package that is not installed."""
-    loaded: type[Model] = _load(model_id, "model", "Model")
-    return loaded
+    return cast("type[Model]", _load(model_id, "model", "Model"))
 
 
 def load_app_class(model_id: str) -> type:
     """The class `App` of the folder's app.py; a `ModelZooError` names a package that is not installed."""
-    loaded: type = _load(model_id, "app", "App")
-    return loaded
+    return cast(type, _load(model_id, "app", "App"))
 
 
 def load_random_model(model_id: str) -> Model:
@@ -101,9 +99,8 @@ def _load(model_id: str, module: str, attribute: str) -> Any:
         requirements = folder / "requirements.txt"
         if (error.name or "").partition(".")[0] == "model_zoo" or not requirements.exists():
             raise
-        raise ModelZooError(
-            f"{model_id} needs the package {error.name}", f"run `model-zoo install {model_id}`"
-        ) from error
+        hint = f"run `model-zoo install {model_id}`"
+        raise ModelZooError(f"{model_id} needs the package {error.name}", hint) from error
     try:
         return getattr(loaded, attribute)
     except AttributeError:
@@ -111,12 +108,7 @@ def _load(model_id: str, module: str, attribute: str) -> Any:
 
 
 def lazy_exports(package: str, **modules: str) -> Callable[[str], object]:
-    """A module's `__getattr__` (PEP 562) that imports each attribute only when it is asked for.
-
-    Args:
-        package: `__name__` of the package.
-        modules: By attribute, the submodule that defines it.
-    """
+    """A package's `__getattr__` (PEP 562) that imports each attribute, from its submodule, only when it is used."""
 
     def get(name: str) -> object:
         if name not in modules:

@@ -7,22 +7,16 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from model_zoo.base.registry import model_folder
+from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import ModelZooError, UserError, first_line
 
 
 @dataclass(frozen=True)
 class Need:
-    """One package that a model needs.
-
-    Args:
-        requirement: As the model's requirements.txt pins it.
-        installed: The version that is there; None if there is none.
-        fits: Whether nothing has to be done.
-    """
+    """One package that a model needs: as its requirements.txt pins it, and the version that is installed, if any."""
 
     package: str
     requirement: str
@@ -43,11 +37,7 @@ def requirements_file(model_id: str) -> Path:
 
 
 def needs_of(model_id: str) -> list[Need]:
-    """Every package of a model's requirements.txt that concerns this machine.
-
-    Raises:
-        UserError: A line does not pin a package.
-    """
+    """Every package of a model's requirements.txt that concerns this machine; a line without a pin is refused."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     path = requirements_file(model_id)
@@ -64,21 +54,14 @@ def needs_of(model_id: str) -> list[Need]:
             raise UserError(f"{path}:{number}: '{text}' is not pinned", f"write {requirement.name}==VERSION")
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
-        try:
-            installed = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            installed = None
+        installed = installed_versions(requirement.name).get(requirement.name)
         fits = installed is not None and requirement.specifier.contains(installed, prereleases=True)
         needs.append(Need(requirement.name, str(requirement), installed, fits))
     return needs
 
 
 def install_packages(model_id: str, command: list[str]) -> None:
-    """Run what `install_command` returned; its output goes to standard error.
-
-    Raises:
-        ModelZooError: It failed, or a package is still not there.
-    """
+    """Run what `install_command` returned, with its output on standard error, and check that all packages are there."""
     status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False).returncode
     importlib.invalidate_caches()
     missing = [need.requirement for need in needs_of(model_id) if not need.fits]
@@ -90,11 +73,7 @@ def install_packages(model_id: str, command: list[str]) -> None:
 
 
 def install_command(model_id: str) -> list[str]:
-    """The command that installs a model's packages into this environment: pip's, or uv's where there is no pip.
-
-    Raises:
-        ModelZooError: There is neither.
-    """
+    """The command that installs a model's packages into this environment: pip's, or uv's where there is no pip."""
     path = str(requirements_file(model_id))
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-P", "-m", "pip", "install", "-r", path]  # -P: no pip.py of the working directory

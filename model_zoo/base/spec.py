@@ -120,12 +120,8 @@ def image_spec(height: int, width: int, batch_size: int = 1, multiple_of: int = 
     """
     if height % multiple_of or width % multiple_of:
         raise UserError(f"height {height}, width {width}: both must be multiples of {multiple_of}")
-    return TensorSpec(
-        shape=(batch_size, 3, height, width),
-        io_type=IoType.IMAGE,
-        value_range=(0.0, 1.0),
-        color_order=ColorOrder.RGB,
-    )
+    shape = (batch_size, 3, height, width)
+    return TensorSpec(shape, io_type=IoType.IMAGE, value_range=(0.0, 1.0), color_order=ColorOrder.RGB)
 
 
 def random_arrays(spec: InputSpec, seed: int = 0) -> Arrays:
@@ -158,10 +154,8 @@ def check_arrays(arrays: Mapping[str, np.ndarray], spec: InputSpec, where: str) 
         if not isinstance(value, np.ndarray):
             raise UserError(f"{where}: '{name}' is {type(value).__name__}, which is no numpy array")
         if value.shape != tensor.shape or value.dtype != np.dtype(tensor.dtype):
-            raise UserError(
-                f"{where}: '{name}' is {value.dtype}{list(value.shape)}, "
-                f"the model takes {tensor.dtype}{list(tensor.shape)}"
-            )
+            wanted = f"the model takes {tensor.dtype}{list(tensor.shape)}"
+            raise UserError(f"{where}: '{name}' is {value.dtype}{list(value.shape)}, {wanted}")
         if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
             raise UserError(f"{where}: '{name}' holds NaN or infinite values")
         if tensor.value_range is not None:

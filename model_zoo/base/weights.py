@@ -9,8 +9,7 @@ from pathlib import Path
 
 from model_zoo.utils.download import download, has_checksum
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.files import cache_root
-from model_zoo.utils.paths import is_plain_file, path_problem
+from model_zoo.utils.files import cache_root, is_plain_file, path_problem
 
 #: Given as `weights`: no checkpoint, seeded values. Good for latency and compile checks, useless for accuracy.
 RANDOM = "random"
@@ -72,23 +71,19 @@ def fetch_weights(model_id: str, file: WeightsFile) -> Path:
 
 
 def resolve_weights(weights: str, model_id: str, files: Mapping[str, WeightsFile], default: str) -> Path | None:
-    """Turn what a user gives as `weights` into a local file.
+    """Turn what a user gives as `weights` into a local file; None for `random`.
 
     Args:
         weights: DEFAULT, one of the names in `files` (in any case), the path of a file, or `random`.
         files: The published checkpoints by name.
         default: The name that DEFAULT stands for.
 
-    Returns:
-        The file to read; None for `random`.
-
     Raises:
         UserError: It is none of these.
         ModelZooError: A published checkpoint cannot be fetched.
     """
-    if not isinstance(weights, str) or not weights:
-        raise UserError(f"weights: {weights!r} is no name and no path", f"use {DEFAULT}, a path or `{RANDOM}`")
-    if problem := path_problem(weights):
+    is_text = isinstance(weights, str) and weights
+    if problem := path_problem(weights) if is_text else f"{weights!r} is no name and no path":
         raise UserError(f"weights: {problem}", f"use {DEFAULT}, a path or `{RANDOM}`")
     names = {name.lower(): name for name in (DEFAULT, *files, RANDOM)}
     name = names.get(weights.lower())

@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Any
 from model_zoo.checkpoints.budget import Budget, SpentError, UnreadableError
 from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
 from model_zoo.checkpoints.dtypes import ITEM_SIZES, numpy_dtype
-from model_zoo.checkpoints.stored_tensor import (
-    FileBytes,
-    Source,
-    StoredTensor,
-    UnpackedBytes,
-    checked_shape,
-    row_major,
-)
+from model_zoo.checkpoints.stored_tensor import FileBytes, Source, StoredTensor, UnpackedBytes, checked_shape, row_major
 from model_zoo.checkpoints.zip_records import ZipRecords, read_zip
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.text import printable
@@ -63,11 +56,7 @@ class StoredArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
-        """Its values.
-
-        Raises:
-            UserError: They are damaged.
-        """
+        """Its values; a `UserError` if they are damaged."""
         from model_zoo.checkpoints.values import read_values
 
         try:
@@ -79,10 +68,7 @@ class StoredArray:
 
 
 def open_arrays(path: Path, single: str = "array") -> dict[str, StoredArray]:
-    """Read the headers of an .npz or .npy file.
-
-    Args:
-        single: Name of the array of an .npy.
+    """Read the headers of an .npz or .npy file, whose array is called `single`.
 
     Raises:
         UserError: It is neither, it is damaged, or it holds something other than arrays of numbers.
@@ -116,14 +102,7 @@ def _npy_array(path: Path, head: bytes, name: str) -> StoredArray:
 
 
 def read_arrays(stored: Mapping[str, StoredArray], copies: int = 1) -> dict[str, np.ndarray]:
-    """The values of all of some arrays.
-
-    Args:
-        copies: How often all of them will be in memory at once.
-
-    Raises:
-        UserError: They need more memory than is free, or are damaged.
-    """
+    """The values of some arrays; a `UserError` if they are damaged, or if so many copies do not fit in memory."""
     from model_zoo.checkpoints.values import check_free_memory
 
     needed = copies * sum(array.nbytes for array in stored.values())

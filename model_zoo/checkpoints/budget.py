@@ -25,11 +25,7 @@ _WHY = "it is damaged, or made to exhaust whoever reads it"
 
 
 class UnreadableError(Exception):
-    """What is wrong with a file, to be said after its name. Every reader raises it, and no other error of its own.
-
-    Args:
-        hint: What to do about it.
-    """
+    """What is wrong with a file, to be said after its name. Every reader raises it, and no other error of its own."""
 
     def __init__(self, message: str, hint: str = "give a file that holds a model") -> None:
         super().__init__(message)
@@ -63,22 +59,14 @@ class Budget:
         self.bytes, self.bytes_left = self.bytes + memory, self.bytes_left + memory
 
     def work(self, steps: int) -> None:
-        """Count work before it is done.
-
-        Raises:
-            SpentError: It is more than what is left. From then on nothing is.
-        """
+        """Count work before it is done; what is more than what is left is a `SpentError`, and nothing is left then."""
         self.steps_left -= steps
         if self.steps_left < 0:
             self.steps_left = 0
             raise SpentError(f"asks for more than the {self.steps:,} steps of work that a file of its size may: {_WHY}")
 
     def memory(self, size: int) -> None:
-        """Count bytes before they are kept.
-
-        Raises:
-            UnreadableError: They are more than what is left. Something smaller can still be read.
-        """
+        """Count bytes before they are kept; more than are left are an `UnreadableError`, fewer can still be read."""
         if size > self.bytes_left:
             allowed = f"{self.bytes // 2**20:,} MiB of memory"
             raise UnreadableError(f"asks for more than the {allowed} that a file of its size may: {_WHY}")

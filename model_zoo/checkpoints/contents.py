@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.dtypes import ITEM_SIZES
 from model_zoo.checkpoints.stored_tensor import StoredTensor
 from model_zoo.utils.text import printable, shortened
@@ -56,21 +57,14 @@ class TensorInfo:
     def of(
         cls, stored: StoredTensor, dtype: str | None = None, quantization: Mapping[str, Any] | None = None
     ) -> TensorInfo:
-        """A tensor whose shape was checked, with why its values cannot be read if so.
-
-        Args:
-            dtype: Its name in the file, if that is another than that of what is stored.
-        """
+        """A tensor of a checked shape; the dtype is its name in the file if that is not the one of what is stored."""
         shape, item = stored.shape, ITEM_SIZES.get(stored.dtype)
         if item is None:
             kind = printable(stored.dtype)
-            problem = f"values of the type {kind} are not read"
-            return cls(shape, dtype or kind, stored.source.size, problem, unsupported=True)
-        damage = stored.problem(item)
-        nbytes = math.prod(shape) * item
-        return cls(
-            shape, dtype or stored.dtype, nbytes, damage, quantization=quantization, stored=None if damage else stored
-        )
+            return cls(shape, dtype or kind, stored.source.size, f"values of the type {kind} are not read", True)
+        damage, nbytes = stored.problem(item), math.prod(shape) * item
+        readable = None if damage else stored
+        return cls(shape, dtype or stored.dtype, nbytes, damage, quantization=quantization, stored=readable)
 
     @classmethod
     def unreadable(cls, problem: object, dtype: str = "unknown") -> TensorInfo:
@@ -84,11 +78,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class ValueFigures:
-    """What the values of one tensor are like; None where there is no finite value, or where they are no numbers.
-
-    Args:
-        non_finite: How many are NaN or infinite.
-    """
+    """What the values of one tensor are like: how many are NaN or infinite, and what the finite ones are, if any."""
 
     non_finite: int
     minimum: float | None
@@ -140,6 +130,10 @@ class Contents:
         return {} if self.main is None else self.state_dicts[self.main]
 
 
+#: Fields of `Contents` that are lines of text.
+_LINES = ("refused", "calls", "problems", "notes")
+
+
 @dataclass
 class ContentsBuilder:
     """What a reader has met in a file so far; the fields are those of `Contents`."""
@@ -171,11 +165,7 @@ class ContentsBuilder:
         self.notes += [f"{prefix}{note}" for note in part.notes]
 
     def report(self, state_dicts: Mapping[str, StateDictInfo] | None = None) -> None:
-        """Add one line for each tensor that cannot be read: a problem if it is damaged, else a note.
-
-        Args:
-            state_dicts: Those to look at; all if None.
-        """
+        """Add a line for each tensor that cannot be read, of all if None: a problem if it is damaged, else a note."""
         for path, tensors in (self.state_dicts if state_dicts is None else state_dicts).items():
             for name, info in tensors.items():
                 if info.problem:
@@ -183,11 +173,69 @@ class ContentsBuilder:
                     (self.notes if info.unsupported else self.problems).append(line)
 
     def build(self, nbytes: int | None = None) -> Contents:
-        """The contents.
-
-        Args:
-            nbytes: Size on disk; that of the file if None.
-        """
+        """The contents; their size on disk is that of the file if None."""
         fields = {**vars(self), "nbytes": self.path.stat().st_size if nbytes is None else nbytes}
-        lines = {key: tuple(fields[key]) for key in ("refused", "calls", "problems", "notes")}
+        lines = {key: tuple(fields[key]) for key in _LINES}
         return Contents(**{**fields, **lines})
+
+
+#: What a value takes that is printed, and a character: as it is, or as an escape.
+_VALUE_STEPS, _VALUE_BYTES = 4, 100
+_PLAIN_BYTES, _ESCAPED_BYTES = 2, 12
+_FEWEST_LINES = 10
+
+
+def limit_output(contents: Contents, budget: Budget) -> Contents:
+    """The contents without what is too much to print; a note names what is left out."""
+    for path, tensors in contents.state_dicts.items():
+        _count(path, budget)
+        for name, info in tensors.items():
+            _count(name, budget)
+            _count(info.problem or "", budget)
+            if info.quantization:
+                _count(info.quantization, budget)
+    metadata = {name: value for name, value in contents.metadata.items() if _fits({name: value}, budget)}
+    left_out = []
+    if large := [name for name in contents.metadata if name not in metadata]:
+        more = f" and {len(large) - 1:,} more" if len(large) > 1 else ""
+        left_out.append(f"what it says under '{shortened(large[0])}'{more} is too large to be shown")
+    config = contents.config
+    if config is not None and not _fits(config, budget):
+        config = None
+        left_out.append("its configuration is too large to be shown")
+    lines: dict[str, Any] = {key: _first(getattr(contents, key), budget) for key in _LINES}
+    lines["notes"] += tuple(left_out)
+    return replace(contents, metadata=metadata, config=config, **lines)
+
+
+def _first(lines: Sequence[str], budget: Budget) -> tuple[str, ...]:
+    """As many lines as may be printed, but always some."""
+    for number, line in enumerate(lines):
+        if number >= _FEWEST_LINES and not _fits(line, budget):
+            return (*lines[:number], f"and {len(lines) - number:,} more")
+    return tuple(lines)
+
+
+def _fits(value: Any, budget: Budget) -> bool:
+    try:
+        _count(value, budget)
+    except UnreadableError:
+        return False
+    return True
+
+
+def _count(value: Any, budget: Budget) -> None:
+    """Count a value and all inside it, as often as it is referred to."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            plain = each.isascii() and each.isprintable()
+            budget.work(1 + len(each) // 256)
+            budget.memory((_PLAIN_BYTES if plain else _ESCAPED_BYTES) * len(each))
+        elif isinstance(each, (Mapping, list, tuple)):
+            budget.work(_VALUE_STEPS * (1 + len(each)))
+            budget.memory(_VALUE_BYTES * (1 + len(each)))
+            waiting.extend(each)
+            if isinstance(each, Mapping):
+                waiting.extend(each.values())

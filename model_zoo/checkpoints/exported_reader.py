@@ -35,17 +35,8 @@ def exported_prefix(archive: ZipRecords) -> str | None:
     return formats[0].removesuffix("archive_format") if len(formats) == 1 else None
 
 
-def read_exported(archive: ZipRecords, prefix: str) -> Contents:
-    """Read an exported program. Compiled libraries in it are listed only."""
-    return _ExportedReader(archive, prefix).read()
-
-
 def read_description(path: Path) -> Any:
-    """The JSON of the program in an archive, as torch.export writes it.
-
-    Raises:
-        UnreadableError: There is none or several, or it is damaged or too large.
-    """
+    """The JSON of the one program in an archive, as torch.export writes it."""
     budget = Budget()
     budget.add_file(path)
     archive = read_zip(path, budget)
@@ -63,7 +54,9 @@ def _json(archive: ZipRecords, name: str) -> Any:
     return parse_json(archive.read(name, _MOST_JSON_BYTES), printable(name), archive.budget)
 
 
-class _ExportedReader:
+class ExportedReader:
+    """Reads an exported program. Compiled libraries in it are listed only."""
+
     def __init__(self, archive: ZipRecords, prefix: str) -> None:
         self._archive, self._prefix, self._budget = archive, prefix, archive.budget
         self._built = ContentsBuilder(archive.path, Format.PT2)
@@ -121,11 +114,8 @@ class _ExportedReader:
                 raise
             except UnreadableError as error:
                 info = TensorInfo.unreadable(error)
-            self._add(path, name, info)
-
-    def _add(self, path: str, name: str, info: TensorInfo) -> None:
-        self._budget.work(2)
-        self._built.add(path, name, info)
+            self._budget.work(2)
+            self._built.add(path, name, info)
 
     def _payload(self, folder: str, entry: Any) -> TensorInfo:
         match entry:
@@ -164,7 +154,8 @@ class _ExportedReader:
             self._budget.memory(4 * (len(path) + len(inner)))
             where = f"{path}.{inner}" if inner else path
             for key, info in tensors.items():
-                self._add(where, key, info)
+                self._budget.work(2)
+                self._built.add(where, key, info)
 
 
 def _integers(values: Any) -> tuple[int, ...]:
@@ -196,9 +187,9 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _arguments(specs: Any, kind: str) -> Iterator[str]:
     for spec in specs if isinstance(specs, list) else []:
-        name = _dict(_dict(_dict(_dict(spec).get(kind)).get("arg")).get("as_tensor")).get("name")
-        if isinstance(name, str):
-            yield name
+        match _dict(spec).get(kind):
+            case {"arg": {"as_tensor": {"name": str(name)}}}:
+                yield name
 
 
 def _values(names: Iterable[str], tensors: dict[str, Any], budget: Budget) -> list[dict[str, Any]]:
@@ -211,11 +202,8 @@ def _values(names: Iterable[str], tensors: dict[str, Any], budget: Budget) -> li
             meta = _dict(tensors.get(name))
             sizes, dtype = meta.get("sizes"), meta.get("dtype")
             shape = [_size(size) for size in sizes] if isinstance(sizes, list) else None
-            by_name[name] = {
-                "name": name,
-                "dtype": DTYPES.get(dtype) if isinstance(dtype, int) else None,
-                "shape": shape,
-            }
+            kind = DTYPES.get(dtype) if isinstance(dtype, int) else None
+            by_name[name] = {"name": name, "dtype": kind, "shape": shape}
         values.append(by_name[name])
     return values
 

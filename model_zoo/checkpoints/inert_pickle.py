@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import pickletools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.inert_calls import (
+from model_zoo.checkpoints.inert_values import (
     CALLS,
+    Global,
+    Inert,
+    InertPickleError,
+    OddTensor,
     RefusedCallError,
+    Storage,
     as_count,
     as_key,
     as_sequence,
@@ -24,7 +30,6 @@ from model_zoo.checkpoints.inert_calls import (
     is_known,
     persistent,
 )
-from model_zoo.checkpoints.inert_values import Global, Inert, InertPickleError, OddTensor, Storage
 from model_zoo.utils.text import printable
 
 #: What the value that an opcode makes takes, with its entry of the stack; and more than that, an entry of a dictionary
@@ -46,7 +51,6 @@ class Pickled:
         storages: Those that it refers to, by key.
         names: Every name in it whose meaning is not known to the reader, in order.
         calls: What it wanted to be called or changed.
-        problems: What is damaged, in words.
         whole: Whether it was read to its end.
     """
 
@@ -104,8 +108,10 @@ _LITERALS = frozenset(
     for code in pickletools.opcodes
     if code.arg and not code.stack_before and code.stack_after not in ([], [pickletools.anyobject])
 )
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_CONTAINERS = {"EMPTY_LIST": list, "EMPTY_DICT": dict}
+_NEW: dict[str, Callable[[], object]] = {
+    **{"NONE": type(None), "NEWFALSE": bool, "NEWTRUE": lambda: True},
+    **{"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict},
+}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _ITEMS = frozenset({"APPEND", "APPENDS", "ADDITEMS"})
@@ -163,10 +169,8 @@ class _PickleMachine:
             self.memo[len(self.memo) if opcode == "MEMOIZE" else as_count(argument)] = stack[-1]
         elif opcode in _RECALL:
             stack.append(self.memo[as_count(argument)])
-        elif opcode in _CONSTANTS:
-            stack.append(_CONSTANTS[opcode])
-        elif opcode in _CONTAINERS:
-            stack.append(_CONTAINERS[opcode]())
+        elif opcode in _NEW:
+            stack.append(_NEW[opcode]())
         elif opcode in _TUPLES:
             count = _TUPLES[opcode]
             stack[-count:] = [tuple(stack[-count:])]
@@ -186,11 +190,8 @@ class _PickleMachine:
                 stack.append(self.above_mark())
             case "DICT":
                 stack.append(self._with_items({}, self.above_mark()))
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                self._with_items(stack[-1], [key, value])
-            case "SETITEMS":
-                items = self.above_mark()
+            case "SETITEM" | "SETITEMS":
+                items = self.above_mark() if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
                 self._with_items(stack[-1], items)
             case "EMPTY_SET":
                 self.budget.memory(_SET_BYTES)
@@ -206,12 +207,10 @@ class _PickleMachine:
                 if not isinstance(first, str) or not isinstance(second, str):
                     raise InertPickleError("a name is expected")
                 stack.append(self._named(first, second))
-            case "REDUCE":
+            case "REDUCE" | "NEWOBJ":
                 arguments, function = as_sequence(stack.pop()), stack.pop()
-                stack.append(self._call(function, arguments))
-            case "NEWOBJ":
-                arguments, cls = as_sequence(stack.pop()), stack.pop()
-                stack.append(self._instance(cls, arguments))
+                make = self._call if opcode == "REDUCE" else self._instance
+                stack.append(make(function, arguments))
             case "BUILD":
                 state = stack.pop()
                 self._set_state(stack[-1], state)

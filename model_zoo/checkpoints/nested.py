@@ -26,14 +26,8 @@ _MOST_CODE = 8
 
 @dataclass
 class PickledParts:
-    """The content of a pickle, sorted.
-
-    Args:
-        state_dicts: By path; "" for tensors at the top.
-        modules: Class of the modules among them, by path.
-        optimizers: Paths of those that are states of optimizers.
-        values: All else, as JSON values in the same nesting.
-        problem: Why it was not looked at whole; None if it was.
+    """The content of a pickle: tensors by path, "" at the top, and the class of those that were modules; the paths of
+    states of optimizers; all else, as JSON values in the same nesting; and why it was not looked at whole, if so.
     """
 
     state_dicts: dict[str, dict[str, AnyTensor]] = field(default_factory=dict)
@@ -81,14 +75,10 @@ class _PickleWalk:
                 self._spent, self.parts.problem = True, f"{_ENDLESS}: {error}"
         return not self._spent
 
-    def _cut(self) -> None:
-        self.parts.problem = self.parts.problem or _ENDLESS
-
     def visit(self, value: object, path: str, depth: int, names: str | None = None) -> Json:
         """Put the tensors of a value where they belong, and return its plain part.
 
-        Args:
-            names: Inside an optimizer's state: what stands before the names of tensors, which all belong to one dict.
+        In an optimizer's state `names` is the prefix of the names of tensors, which all belong to one dict.
         """
         if isinstance(value, (TensorView, OddTensor)):
             self._add(path, "tensor" if names is None else names.removesuffix("."), value)
@@ -96,7 +86,7 @@ class _PickleWalk:
         if not isinstance(value, _CONTAINERS):
             return plain(value) if self._may() else "…"
         if depth > _MAX_DEPTH or id(value) in self._open:
-            self._cut()
+            self.parts.problem = self.parts.problem or _ENDLESS
             return "…"
         size = len(value.state) if isinstance(value, Inert) else len(value)
         if not self._may(3 + size // 4, path + (names or "")):
@@ -131,11 +121,8 @@ class _PickleWalk:
             elif not isinstance(item, _CONTAINERS):
                 rest[name] = self.visit(item, path, depth + 1)
             else:
-                inner = (
-                    self.visit(item, _join(path, name), depth + 1)
-                    if names is None
-                    else self.visit(item, path, depth + 1, f"{names}{name}.")
-                )
+                inside, prefix = (_join(path, name), None) if names is None else (path, f"{names}{name}.")
+                inner = self.visit(item, inside, depth + 1, prefix)
                 if inner or not item or not isinstance(item, (dict, list, tuple)):  # else it held only tensors
                     rest[name] = inner
         return rest
@@ -165,7 +152,7 @@ class _PickleWalk:
         while waiting:
             prefix, current, depth = waiting.pop()
             if depth > _MAX_DEPTH:
-                self._cut()
+                self.parts.problem = self.parts.problem or _ENDLESS
                 return
             is_script = current.type_name.startswith("__torch__")
             skipped = current.state.get("_non_persistent_buffers_set")

@@ -70,11 +70,7 @@ class _Tensor:
 
 @dataclass
 class _OnnxTensor:
-    """What one TensorProto says.
-
-    Args:
-        external: Where its values are in another file, by ONNX's keys; of use only if `elsewhere`.
-    """
+    """What one TensorProto says; if it is `elsewhere`, also where its values are in another file, by ONNX's keys."""
 
     name: str = ""
     shape: list[int] = field(default_factory=list)
@@ -82,98 +78,6 @@ class _OnnxTensor:
     values: list[Field] = field(default_factory=list)
     external: dict[str, str] = field(default_factory=dict)
     elsewhere: bool = False
-
-    @property
-    def location(self) -> str | None:
-        """Name of the file its values are in, if that is another one."""
-        location = self.external.get("location") if self.elsewhere else None
-        return None if location is None else printable(location)
-
-
-class _OnnxTensors:
-    """The tensors of one ONNX file, and the files beside it, each looked for once."""
-
-    def __init__(self, path: Path, content: mmap.mmap, budget: Budget) -> None:
-        self._path, self._content, self._budget = path, content, budget
-        self._files: dict[str, tuple[Path, int] | str] = {}
-
-    def read(self, message: Field) -> _OnnxTensor:
-        """Read a TensorProto, but not its values."""
-        content, budget, tensor = self._content, self._budget, _OnnxTensor()
-        for part in fields(content, message.begin, message.end, budget):
-            match part.tag:
-                case _Tensor.DIM | _Tensor.DIMS:
-                    left = MOST_DIMENSIONS + 1 - len(tensor.shape)  # one too many is enough to tell
-                    tensor.shape += islice(map(signed, varints(content, part)), left)
-                case _Tensor.TYPE:
-                    tensor.type = part.value
-                case _Tensor.NAME:
-                    tensor.name = text(content, part, budget)
-                case _Tensor.EXTERNAL:
-                    entry = fields(content, part.begin, part.end, budget)
-                    pair = {each.tag: text(content, each, budget) for each in entry if each.is_bytes}
-                    tensor.external[pair.get(_FIRST, "")] = pair.get(_SECOND, "")
-                case _Tensor.LOCATION:
-                    tensor.elsewhere = part.value == 1
-                case tag if tag >> 3 in (*_PLAIN, *_PACKED) and len(tensor.values) < 2:  # one too many is enough
-                    tensor.values.append(part)
-        budget.tensor(len(tensor.shape))
-        return tensor
-
-    def info(self, tensor: _OnnxTensor) -> TensorInfo:
-        """A tensor with its values, or why they cannot be read."""
-        dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
-        try:
-            shape = checked_shape(tensor.shape)
-        except UnreadableError as error:
-            return TensorInfo.unreadable(error, dtype)
-        size = math.prod(shape) * ITEM_SIZES.get(dtype, 0)
-        try:
-            source = self._external(tensor.external, size) if tensor.elsewhere else self._internal(tensor, dtype, size)
-        except UnreadableError as error:
-            return TensorInfo(shape, dtype, size, str(error))
-        return TensorInfo.of(StoredTensor(source, dtype, shape))
-
-    def _external(self, entries: dict[str, str], size: int) -> FileBytes:
-        numbers = {key: entries[key] for key in ("offset", "length") if key in entries}
-        if any(not (value.isascii() and value.isdigit() and len(value) < 20) for value in numbers.values()):
-            raise UnreadableError("has no numbers for its place in another file")
-        file, file_size = self._file(entries.get("location", ""))
-        length = int(numbers.get("length", size))
-        if length < size:
-            raise UnreadableError(f"has {length} bytes in {printable(file.name)} where it needs {size}")
-        return FileBytes.of(file, int(numbers.get("offset", 0)), size, file_size)
-
-    def _file(self, name: str) -> tuple[Path, int]:
-        """A file beside the model, and its size."""
-        if name not in self._files:
-            self._budget.work(150 + len(name) // 8)
-            try:
-                path = member(self._path.parent, name)
-                self._budget.add_file(path)
-                self._files[name] = path, path.stat().st_size
-            except UnreadableError as error:
-                self._files[name] = str(error)
-        file = self._files[name]
-        if isinstance(file, str):
-            raise UnreadableError(file)
-        return file
-
-    def _internal(self, tensor: _OnnxTensor, dtype: str, size: int) -> Source:
-        path = self._path
-        if not tensor.values and size == 0:
-            return FileBytes(path, 0, 0, 0)
-        if len(tensor.values) != 1 or not tensor.values[0].is_bytes:
-            raise UnreadableError("has no values, or in more than one form")
-        (values,) = tensor.values
-        if values.tag >> 3 in _PLAIN:
-            return FileBytes(path, values.begin, values.value, values.end - values.begin)
-        if not values.whole:
-            raise UnreadableError(
-                f"bytes {values.end} to {values.begin + values.value} lie beyond the end of {path.name}"
-            )
-        # Half precision and everything smaller than 32 bits is kept as integers, one for each value.
-        return UnpackedBytes(size, lambda: _unpacked(path, values, dtype))
 
 
 def _unpacked(path: Path, values: Field, dtype: str) -> bytes:
@@ -194,7 +98,7 @@ class _OnnxReader:
     def __init__(self, path: Path, content: mmap.mmap, budget: Budget) -> None:
         self._content, self._budget = content, budget
         self._built = ContentsBuilder(path, Format.ONNX)
-        self._tensors = _OnnxTensors(path, content, budget)
+        self._files: dict[str, tuple[Path, int] | str] = {}  # those beside it, each looked for once
         self._opsets: dict[str, int] = {}
         self._inputs: list[dict[str, Any]] = []
         self._outputs: list[dict[str, Any]] = []
@@ -228,6 +132,10 @@ class _OnnxReader:
 
     def _fields(self, message: Field) -> Iterator[Field]:
         return fields(self._content, message.begin, message.end, self._budget)
+
+    def _last(self, message: Field) -> dict[int, Field]:
+        """The first two fields of a small message by their numbers; of several with one number the last counts."""
+        return {part.tag >> 3: part for part in self._fields(message) if part.tag >> 3 in (1, 2)}
 
     def _text(self, part: Field) -> str:
         return text(self._content, part, self._budget)
@@ -264,14 +172,10 @@ class _OnnxReader:
 
     def _pair(self, message: Field) -> tuple[str, str | int]:
         self._budget.work(_PAIR_STEPS)
-        first: str = ""
-        second: str | int = ""
-        for part in self._fields(message):
-            if part.tag == _FIRST:
-                first = self._text(part)
-            elif part.tag >> 3 == 2:
-                second = self._text(part) if part.is_bytes else signed(part.value)
-        return first, second
+        parts = self._last(message)
+        second = parts.get(2)
+        value = "" if second is None else self._text(second) if second.is_bytes else signed(second.value)
+        return self._text(parts[1]) if 1 in parts else "", value
 
     def _graph(self, graph: Field, where: str, depth: int) -> None:
         self._budget.work(2)
@@ -320,38 +224,101 @@ class _OnnxReader:
                     self._graph(part, inner, depth + 1)
 
     def _tensor(self, message: Field, where: str, name: str = "") -> None:
-        tensor = self._tensors.read(message)
-        self._built.add(where, name or tensor.name, self._tensors.info(tensor))
-        if tensor.location:
-            self._external[tensor.location] = None
+        tensor = self._read_tensor(message)
+        self._built.add(where, name or tensor.name, self._tensor_info(tensor))
+        if tensor.elsewhere and (location := tensor.external.get("location")):
+            self._external[printable(location)] = None
+
+    def _read_tensor(self, message: Field) -> _OnnxTensor:
+        """Read a TensorProto, but not its values."""
+        tensor = _OnnxTensor()
+        for part in self._fields(message):
+            match part.tag:
+                case _Tensor.DIM | _Tensor.DIMS:
+                    left = MOST_DIMENSIONS + 1 - len(tensor.shape)  # one too many is enough to tell
+                    tensor.shape += islice(map(signed, varints(self._content, part)), left)
+                case _Tensor.TYPE:
+                    tensor.type = part.value
+                case _Tensor.NAME:
+                    tensor.name = self._text(part)
+                case _Tensor.EXTERNAL:
+                    pair = {each.tag: self._text(each) for each in self._fields(part) if each.is_bytes}
+                    tensor.external[pair.get(_FIRST, "")] = pair.get(_SECOND, "")
+                case _Tensor.LOCATION:
+                    tensor.elsewhere = part.value == 1
+                case tag if tag >> 3 in (*_PLAIN, *_PACKED) and len(tensor.values) < 2:  # one too many is enough
+                    tensor.values.append(part)
+        self._budget.tensor(len(tensor.shape))
+        return tensor
+
+    def _tensor_info(self, tensor: _OnnxTensor) -> TensorInfo:
+        """A tensor with its values, or why they cannot be read."""
+        dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
+        try:
+            shape = checked_shape(tensor.shape)
+        except UnreadableError as error:
+            return TensorInfo.unreadable(error, dtype)
+        size = math.prod(shape) * ITEM_SIZES.get(dtype, 0)
+        try:
+            source = self._elsewhere(tensor.external, size) if tensor.elsewhere else self._internal(tensor, dtype, size)
+        except UnreadableError as error:
+            return TensorInfo(shape, dtype, size, str(error))
+        return TensorInfo.of(StoredTensor(source, dtype, shape))
+
+    def _elsewhere(self, entries: dict[str, str], size: int) -> FileBytes:
+        numbers = {key: entries[key] for key in ("offset", "length") if key in entries}
+        if any(not (value.isascii() and value.isdigit() and len(value) < 20) for value in numbers.values()):
+            raise UnreadableError("has no numbers for its place in another file")
+        file, file_size = self._file(entries.get("location", ""))
+        length = int(numbers.get("length", size))
+        if length < size:
+            raise UnreadableError(f"has {length} bytes in {printable(file.name)} where it needs {size}")
+        return FileBytes.of(file, int(numbers.get("offset", 0)), size, file_size)
+
+    def _file(self, name: str) -> tuple[Path, int]:
+        """A file beside the model, and its size."""
+        if name not in self._files:
+            self._budget.work(150 + len(name) // 8)
+            try:
+                path = member(self._built.path.parent, name)
+                self._budget.add_file(path)
+                self._files[name] = path, path.stat().st_size
+            except UnreadableError as error:
+                self._files[name] = str(error)
+        file = self._files[name]
+        if isinstance(file, str):
+            raise UnreadableError(file)
+        return file
+
+    def _internal(self, tensor: _OnnxTensor, dtype: str, size: int) -> Source:
+        path = self._built.path
+        if not tensor.values and size == 0:
+            return FileBytes(path, 0, 0, 0)
+        if len(tensor.values) != 1 or not tensor.values[0].is_bytes:
+            raise UnreadableError("has no values, or in more than one form")
+        (values,) = tensor.values
+        if values.tag >> 3 in _PLAIN:
+            return FileBytes(path, values.begin, values.value, values.end - values.begin)
+        if not values.whole:
+            raise UnreadableError(
+                f"bytes {values.end} to {values.begin + values.value} lie beyond the end of {path.name}"
+            )
+        # Half precision and everything smaller than 32 bits is kept as integers, one for each value.
+        return UnpackedBytes(size, lambda: _unpacked(path, values, dtype))
 
     def _value(self, message: Field) -> dict[str, Any]:
         """A ValueInfoProto: name, and type where it is that of a tensor."""
         self._budget.work(_END_STEPS)
         self._budget.memory(_END_BYTES)
-        value: dict[str, Any] = {"name": "", "dtype": None, "shape": None}
-        for part in self._fields(message):
-            if part.tag == _FIRST:
-                value["name"] = self._text(part)
-            elif part.tag == _SECOND:
-                for kind in self._fields(part):
-                    if kind.tag == _FIRST:
-                        value |= self._tensor_type(kind)
-        return value
-
-    def _tensor_type(self, message: Field) -> dict[str, Any]:
-        facts: dict[str, Any] = {}
-        for part in self._fields(message):
-            if part.tag == _FIRST_NUMBER:
-                facts["dtype"] = DTYPES.get(part.value, f"type {part.value}")
-            elif part.tag == _SECOND:
-                facts["shape"] = [self._dimension(size) for size in self._fields(part) if size.is_bytes]
-        return facts
+        parts = self._last(message)
+        kind = self._last(parts[2]).get(1) if 2 in parts else None
+        facts = self._last(kind) if kind else {}
+        return {
+            "name": self._text(parts[1]) if 1 in parts else "",
+            "dtype": DTYPES.get(facts[1].value, f"type {facts[1].value}") if 1 in facts else None,
+            "shape": [self._dimension(size) for size in self._fields(facts[2])] if 2 in facts else None,
+        }
 
     def _dimension(self, message: Field) -> int | str:
-        for part in self._fields(message):
-            if part.tag == _FIRST_NUMBER:
-                return signed(part.value)
-            if part.tag == _SECOND:
-                return self._text(part)
-        return "?"
+        parts = self._last(message)
+        return signed(parts[1].value) if 1 in parts else self._text(parts[2]) if 2 in parts else "?"

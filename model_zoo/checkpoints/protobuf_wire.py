@@ -33,13 +33,9 @@ def binary(number: int) -> int:
 
 @dataclass(slots=True)
 class Field:
-    """One field of a message.
+    """One field of a message: its tag, as `numeric` and `binary` return it, and a number, or the range of its bytes.
 
-    Args:
-        tag: Number of the field and kind of its value, as `numeric` and `binary` return it.
-        value: Of a number; of bytes, how many there should be.
-        begin: Of bytes: where they are in the file.
-        end: Where they end, or the file does.
+    The value of bytes is how many there should be; they end earlier where the file does.
     """
 
     tag: int

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 from model_zoo.checkpoints.arrays import is_npz, read_npz
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.contents import Contents, Format, ValueFigures
-from model_zoo.checkpoints.exported_reader import exported_prefix, read_exported
-from model_zoo.checkpoints.hugging_face import read_config, read_folder
+from model_zoo.checkpoints.contents import Contents, Format, ValueFigures, limit_output
+from model_zoo.checkpoints.exported_reader import ExportedReader, exported_prefix
 from model_zoo.checkpoints.onnx_reader import read_onnx
-from model_zoo.checkpoints.output_limit import limit_output
 from model_zoo.checkpoints.safetensors_reader import is_safetensors, read_safetensors
-from model_zoo.checkpoints.sharded import is_index, read_sharded
+from model_zoo.checkpoints.sharded import is_index, read_config, read_folder, read_sharded
 from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, UnpackedBytes
 from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, read_tflite
 from model_zoo.checkpoints.torch_reader import read_torch_legacy, read_torch_zip, torch_prefix
@@ -28,7 +26,6 @@ from model_zoo.utils.text import listed, shortened
 if TYPE_CHECKING:
     import torch
 
-_UNKNOWN = "is not a checkpoint"
 _KINDS = "give a .pt, .pth, .ckpt, .safetensors, .onnx, .tflite, .npz or .pt2 file, or a Hugging Face folder"
 
 #: Of looking at the values of one tensor, be they ever so few.
@@ -77,12 +74,8 @@ class Checkpoint:
 
         That compressed values are damaged shows only now: then there is what is wrong instead of figures.
 
-        Args:
-            which: One of `contents.state_dicts`.
-
         Raises:
-            UserError: They need more memory than is free, or there are more tensors than a file of its size may have
-                looked at.
+            UserError: They need more memory than is free, or are more tensors than a file of its size may have read.
         """
         from model_zoo.checkpoints.values import check_memory, figures_by_source
 
@@ -149,7 +142,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
                 contents = read_folder(path, lambda part: read_file(part, budget), budget)
             else:
                 contents = read_file(path, budget)
-        contents = replace(contents, notes=(*contents.notes, *_suffix_note(path, contents.format)))
+        usual, suffix = _SUFFIXES.get(contents.format, ()), path.suffix
+        if usual and suffix and suffix.lower() not in usual:
+            note = f"the suffix {suffix} is not one of {contents.format} ({', '.join(usual)})"
+            contents = replace(contents, notes=(*contents.notes, note))
         if contents.config is None and contents.format in _BARE:
             with budget.share(0.5):
                 contents = _with_config_beside(contents, budget)
@@ -171,13 +167,6 @@ def _with_config_beside(contents: Contents, budget: Budget) -> Contents:
     except UnreadableError as error:
         return replace(contents, notes=(*contents.notes, f"config.json beside it: {error}"))
     return replace(contents, config=config if isinstance(config, dict) else None)
-
-
-def _suffix_note(path: Path, format: Format) -> list[str]:
-    usual = _SUFFIXES.get(format)
-    if usual is None or not path.suffix or path.suffix.lower() in usual:
-        return []
-    return [f"the suffix {path.suffix} is not one of {format} ({', '.join(usual)})"]
 
 
 def read_file(path: Path, budget: Budget) -> Contents:
@@ -209,7 +198,7 @@ def _reader(head: bytes) -> Callable[[Path, Budget], Contents]:
     offset, mark = TFLITE_MARK
     if head[offset : offset + len(mark)] == mark:
         return read_tflite
-    if (kind := _other_kind(head)) != _UNKNOWN:
+    if kind := _other_kind(head):
         raise UnreadableError(kind, _KINDS)
     return read_onnx  # which has no mark: it says itself whether it is one
 
@@ -217,7 +206,7 @@ def _reader(head: bytes) -> Callable[[Path, Budget], Contents]:
 def _read_zip(path: Path, budget: Budget) -> Contents:
     archive = read_zip(path, budget)
     if (prefix := exported_prefix(archive)) is not None:
-        return read_exported(archive, prefix)
+        return ExportedReader(archive, prefix).read()
     if (prefix := torch_prefix(archive)) is not None:
         return read_torch_zip(archive, prefix)
     if is_npz(archive):
@@ -226,8 +215,8 @@ def _read_zip(path: Path, budget: Budget) -> Contents:
     raise UnreadableError("; ".join([message, *archive.problems[:3]]))
 
 
-def _other_kind(head: bytes) -> str:
-    """What a file is that is no checkpoint."""
+def _other_kind(head: bytes) -> str | None:
+    """What a file is that is surely no checkpoint."""
     start = head.lstrip().lower()
     if not start:
         return "is empty"
@@ -237,4 +226,4 @@ def _other_kind(head: bytes) -> str:
     is_text = len(text.encode()) >= len(head) - 3 and all(c.isprintable() or c.isspace() for c in text)
     if text.strip() and is_text:
         return f"is a text file, not a checkpoint: it begins '{shortened(text.strip().splitlines()[0][:40])}'"
-    return _UNKNOWN
+    return None

@@ -56,13 +56,10 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
         raise UserError(error.message, error.hint) from error
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    return {name: tensor.float() if _is_half(tensor) else tensor for name, tensor in tensors.items()}
-
-
-def _is_half(tensor: torch.Tensor) -> bool:
     import torch
 
-    return tensor.dtype in (torch.float16, torch.bfloat16)
+    halves = (torch.float16, torch.bfloat16)
+    return {name: tensor.float() if tensor.dtype in halves else tensor for name, tensor in tensors.items()}
 
 
 def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor], source: str) -> None:
@@ -101,11 +98,7 @@ def load_strict(module: torch.nn.Module, state_dict: Mapping[str, torch.Tensor],
 
 
 def check_weights(module: torch.nn.Module) -> None:
-    """Refuse a module that computes with what no NPU build has: 8-bit or complex floats, or integer parameters.
-
-    Raises:
-        UserError: Names the first such tensor and its dtype.
-    """
+    """Refuse a module with tensors that no NPU build computes with: 8-bit or complex floats, or integer parameters."""
     floats = dict(module.named_parameters())
     for name, tensor in {**floats, **dict(module.named_buffers())}.items():
         if tensor.is_complex() or ((tensor.is_floating_point() or name in floats) and not _is_plain(tensor)):

@@ -18,12 +18,7 @@ _MOST_VALUES = 2**58
 
 @dataclass(frozen=True, slots=True)
 class FileBytes:
-    """Bytes of a file as they are on disk.
-
-    Args:
-        size: How many there should be.
-        available: How many of them the file has.
-    """
+    """Bytes of a file as they are on disk: how many there should be, and how many of them the file has."""
 
     path: Path
     begin: int
@@ -38,12 +33,7 @@ class FileBytes:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class UnpackedBytes:
-    """Bytes that must be computed first, e.g. because they are compressed.
-
-    Args:
-        size: How many there will be.
-        read: Function that computes them.
-    """
+    """Bytes that a function computes, e.g. because they are compressed."""
 
     size: int
     read: Callable[[], bytes | memoryview]
@@ -53,11 +43,7 @@ class UnpackedBytes:
         return self.size
 
     def content(self) -> bytes | memoryview:
-        """Compute them.
-
-        Raises:
-            UnreadableError: They are damaged, or another number.
-        """
+        """Compute them; damaged ones, or another number than `size`, are an `UnreadableError`."""
         content = self.read()
         if len(content) != self.size:
             raise UnreadableError(f"{len(content)} bytes were unpacked instead of {self.size}")
@@ -69,13 +55,7 @@ Source = FileBytes | UnpackedBytes
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """The values of one tensor: a view of bytes, counted in values.
-
-    Args:
-        dtype: Name of the torch dtype of what is stored.
-        stride: None for values in row-major order.
-        offset: Index of the first value.
-    """
+    """The values of one tensor: a view of bytes. Stride and offset count values; None is row-major order."""
 
     source: Source
     dtype: str
@@ -92,11 +72,7 @@ class StoredTensor:
         return tuple(step if size > 1 or step <= _MOST_VALUES else 0 for size, step in pairs)
 
     def problem(self, item: int) -> str | None:
-        """Why the values cannot be read; None if all of them are there.
-
-        Args:
-            item: Bytes of one value.
-        """
+        """Why the values, each of `item` bytes, cannot be read; None if all of them are there."""
         shape, source = self.shape, self.source
         if self.stride is not None and len(self.stride) != len(shape):
             return f"{len(shape)} dimensions with {len(self.stride)} strides"
@@ -127,11 +103,7 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def checked_shape(sizes: Iterable[int]) -> tuple[int, ...]:
-    """The sizes of a tensor from a file.
-
-    Raises:
-        UnreadableError: No tensor has such a shape.
-    """
+    """The sizes of a tensor from a file; a shape that no tensor has is an `UnreadableError`."""
     shape = tuple(islice(sizes, MOST_DIMENSIONS + 1))
     if len(shape) > MOST_DIMENSIONS:
         raise UnreadableError(f"has more than {MOST_DIMENSIONS} dimensions")

@@ -167,19 +167,13 @@ class _TfliteReader:
         size = len(self._content)
         if buffer.Size() and buffer.Offset() > 1:  # files of more than 2 GiB keep them behind the tables
             return FileBytes.of(self._built.path, buffer.Offset(), buffer.Size(), size)
-        length = buffer.DataLength()
-        if not length:
-            return None
-        begin = self._vector(buffer, _Slots.BUFFER_DATA)
-        return None if begin is None else FileBytes.of(self._built.path, begin, length, size)
+        length, begin = buffer.DataLength(), self._vector(buffer, _Slots.BUFFER_DATA)
+        return FileBytes.of(self._built.path, begin, length, size) if length and begin is not None else None
 
     def _quantization(self, parameters: Any) -> dict[str, Any] | None:
-        if parameters is None:
+        if parameters is None or not (scales := self._list(parameters, _Slots.SCALE, "f")):
             return None
-        scales, zeros = self._list(parameters, _Slots.SCALE, "f"), self._list(parameters, _Slots.ZERO_POINT, "q")
-        count = len(scales)
-        if not count:
-            return None
+        count, zeros = len(scales), self._list(parameters, _Slots.ZERO_POINT, "q")
         if count > _MOST_SCALES or len(zeros) > count:
             raise UnreadableError(f"a tensor has {count} scales and {len(zeros)} zero points")
         if count == 1:

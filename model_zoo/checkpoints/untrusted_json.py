@@ -19,10 +19,7 @@ _MARK_BYTES = 112
 
 
 def parse_json(content: bytes, what: str, budget: Budget) -> Any:
-    """Parse JSON, NaN and infinite numbers included.
-
-    Args:
-        what: Names it in messages.
+    """Parse JSON, NaN and infinite numbers included; `what` names it in messages.
 
     Raises:
         UnreadableError: It is no JSON, nested too deeply, says a thing twice, which readers take in different ways, or

@@ -55,8 +55,7 @@ def check_free_memory(needed: int, what: str, hint: str) -> None:
 class _Sources:
     """The bytes behind tensors, each source mapped or unpacked once, so that those that share a storage still do.
 
-    Args:
-        writable: Whether the bytes may be changed in memory, which never changes the file.
+    Those that are writable may be changed in memory, which never changes the file.
     """
 
     def __init__(self, writable: bool = False) -> None:
@@ -93,15 +92,8 @@ def _array(stored: StoredTensor, sources: _Sources) -> np.ndarray[Any, Any]:
 def load_tensors(tensors: Mapping[str, StoredTensor], what: str, partial: bool) -> dict[str, torch.Tensor]:
     """Tensors on the CPU in the type they are stored in, mapped into memory where their layout allows.
 
-    Changing one does not change the file.
-
-    Args:
-        what: Names the file in messages.
-        partial: Leave out compressed values that turn out to be damaged.
-
-    Raises:
-        UserError: What cannot be mapped needs more memory than is free.
-        UnreadableError: Compressed values are damaged; names the tensor.
+    Changing one does not change the file. Compressed values that are damaged are left out if `partial`, or else an
+    `UnreadableError`; a `UserError` refuses what cannot be mapped and needs more memory than is free.
     """
     import torch
 

@@ -38,7 +38,6 @@ class ZipRecord:
     """One file of a zip file.
 
     Args:
-        begin: Of its bytes in the file; None if even that is not known.
         packed: Bytes in the file; as many as `size` unless it is deflated.
         size: Bytes once unpacked.
         problem: Why it cannot be read.
@@ -56,11 +55,7 @@ class ZipRecord:
 
 @dataclass(frozen=True)
 class ZipRecords:
-    """All records by name, in the order of the file.
-
-    Args:
-        problems: What is damaged.
-    """
+    """All records by name, in the order of the file, and what is damaged."""
 
     path: Path
     file_size: int
@@ -84,9 +79,8 @@ class ZipRecords:
         """A record of at most `limit` bytes, which takes memory for good."""
         record = self._record(name)
         if record.size > limit:
-            raise UnreadableError(
-                f"its record {printable(name)} has {record.size} bytes, more than the {limit} allowed"
-            )
+            size = f"{record.size} bytes, more than the {limit} allowed"
+            raise UnreadableError(f"its record {printable(name)} has {size}")
         self.budget.work(record.size // _BYTES_FOR_A_STEP + 20)
         with self.budget.temporary():
             self.budget.memory(record.packed if record.deflated else 0)

@@ -24,7 +24,7 @@ from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import HostModel, TimedOutputs
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Compiled, Emulates
-from model_zoo.utils.code_digest import code_digest, installed_versions
+from model_zoo.utils.code_digest import code_digest, installed_versions, own_file
 from model_zoo.utils.jobs import kill_children
 from model_zoo.utils.layout import channels_first, channels_last
 
@@ -196,7 +196,7 @@ class BackendRuns:
     def key(self, backend: Backend, chunk: SampleSet) -> list[Any]:
         """What a chunk's result in a backend depends on."""
         build = self.build
-        key = [code_digest(*self.code(backend)), *self._torch_key, backend, chunk.fingerprint]
+        key = [code_digest(*self.code(backend), data=own_file(self.key)), *self._torch_key, backend, chunk.fingerprint]
         if backend is not Backend.TORCH:
             made = self._compiled[1] if backend is Backend.EMULATOR else build.lowered()
             key += [made.files, build.toolchain.versions(build.runtime), self.compare]

@@ -25,7 +25,7 @@ from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_c
 from model_zoo.sources.base import Source
 from model_zoo.sources.zoo import ZooSource
 from model_zoo.toolchains import find_toolchain
-from model_zoo.utils.code_digest import code_digest
+from model_zoo.utils.code_digest import code_digest, own_file
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
 
@@ -203,7 +203,7 @@ class _Run:
     def _result(self, backend: Backend) -> BackendResult:
         entries = self.entries[backend]
         reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(backend) else []
-        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(backend))
+        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(backend), data=own_file(self._score))
         key = [
             code,
             [entry.files for entry in (*entries, *reference)],

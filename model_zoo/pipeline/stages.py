@@ -37,13 +37,15 @@ from model_zoo.toolchains.base import (
     Toolchain,
 )
 from model_zoo.toolchains.measurement import HOST_CPU, Measurement
-from model_zoo.utils.code_digest import code_digest, installed_versions
+from model_zoo.utils.code_digest import code_digest, installed_versions, own_file
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.layout import channels_first, channels_last
 
 _PROFILE_RUNS = 50
 _PERCENTILES = (50, 90, 99)
+#: What every stage runs: it reads and writes samples, and lays them out.
+_SHARED_CODE = ("model_zoo.runtimes.base", "model_zoo.utils.layout")
 #: Files of outputs, by the stage that writes them; those of the reference are in torch's layout.
 HOST_OUTPUTS, TORCH_OUTPUTS, HALF_OUTPUTS = "host.npz", "torch.npz", "half.npz"
 _REFERENCE_FILES = (TORCH_OUTPUTS, HALF_OUTPUTS)
@@ -334,9 +336,9 @@ class ComponentBuild:
         """Find a stage in the cache or make it, under a title for people; see `StageCache.get_or_make`.
 
         Args:
-            modules: What the stage runs of this package; part of the key.
+            modules: What the stage runs of this package; part of the key, with the file that `make` is defined in.
         """
-        key = [code_digest(*modules), *key]
+        key = [code_digest(*modules, *_SHARED_CODE, data=own_file(make)), *key]
         identity = digest(name, *key)
         if identity not in self._done:
             self._done[identity] = self.report(what, partial(self.cache.get_or_make, name, key, make))

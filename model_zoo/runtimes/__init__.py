@@ -37,7 +37,7 @@ def load_compiled(path: str | Path) -> CompiledModel:
 
 def _load(file: Path) -> CompiledModel:
     from model_zoo.utils.errors import UserError
-    from model_zoo.utils.paths import is_plain_file
+    from model_zoo.utils.files import is_plain_file
 
     if not is_plain_file(file):
         raise UserError(f"there is no file {file}, or nothing in it")

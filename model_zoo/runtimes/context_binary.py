@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from model_zoo.utils.errors import ModelZooError
 
 _HTP_BACKEND = 6
-_INFO_VERSION, _GRAPH_VERSION, _TENSOR_VERSIONS, _BLOB_VERSION = 3, 3, (1, 2), 1
+_INFO_VERSIONS, _GRAPH_VERSIONS, _TENSOR_VERSIONS, _BLOB_VERSIONS = (3,), (3,), (1, 2), (1,)
 _GRAPH_BYTES, _TENSOR_BYTES = 80, 144
 _MOST_GRAPHS, _MOST_TENSORS, _MOST_DIMENSIONS, _LONGEST_NAME = 64, 4096, 8, 4096
 
@@ -88,12 +88,10 @@ def read_context_binary(path: Path) -> Readback:
     """
     content = path.read_bytes()
     info = _binary_info(content, path)
-    version = _u32(info)
-    if version != _INFO_VERSION:
-        raise ModelZooError(f"{path.name}: context binary info is version {version}, this code reads {_INFO_VERSION}")
+    _check_version(info, _INFO_VERSIONS, f"{path.name}: context binary info")
     body = info + 8
     blob = _pointer(body + 120)
-    if _u32(body) != _HTP_BACKEND or not 0 < _u64(body + 64) <= len(content) or _u32(blob) != _BLOB_VERSION:
+    if _u32(body) != _HTP_BACKEND or not 0 < _u64(body + 64) <= len(content) or _u32(blob) not in _BLOB_VERSIONS:
         raise ModelZooError(f"{path.name} is no context binary for a Hexagon NPU, or its format is new")
     count, first = _count(body + 88, _MOST_GRAPHS), _pointer(body + 96)
     graphs, vtcm_bytes = [], 0
@@ -134,14 +132,11 @@ def _binary_info(content: bytes, path: Path) -> int:
 
 
 def _graph(address: int) -> tuple[BinaryGraph, int]:
-    version = _u32(address)
-    if version != _GRAPH_VERSION:
-        raise ModelZooError(f"graph info in the context binary is version {version}, this code reads {_GRAPH_VERSION}")
+    _check_version(address, _GRAPH_VERSIONS, "graph info in the context binary")
     body = address + 8
     inputs, outputs = (_tensors(body + 8, body + 16), _tensors(body + 24, body + 32))
     blob = _pointer(body + 64)
-    if _u32(blob) != _BLOB_VERSION:
-        raise ModelZooError(f"HTP graph info in the context binary is version {_u32(blob)}, this code reads 1")
+    _check_version(blob, _BLOB_VERSIONS, "HTP graph info in the context binary")
     return BinaryGraph(name=_text(body), inputs=inputs, outputs=outputs), _u32(blob + 16)
 
 
@@ -151,9 +146,8 @@ def _tensors(count_address: int, pointer_address: int) -> tuple[BinaryTensor, ..
 
 
 def _tensor(address: int) -> BinaryTensor:
-    version, body = _u32(address), address + 8
-    if version not in _TENSOR_VERSIONS:
-        raise ModelZooError(f"tensor info in the context binary is version {version}, this code reads 1 and 2")
+    _check_version(address, _TENSOR_VERSIONS, "tensor info in the context binary")
+    body = address + 8
     name, dtype = _text(body + 8), _u32(body + 24)
     if dtype not in _DTYPES:
         raise ModelZooError(f"tensor '{name}' in the context binary has the unknown QNN dtype {dtype:#x}")
@@ -163,6 +157,11 @@ def _tensor(address: int) -> BinaryTensor:
     if (defined, encoding) != (1, 0):  # not one scale and offset for the whole tensor
         return BinaryTensor(name=name, dtype=_DTYPES[dtype], shape=shape)
     return BinaryTensor(name=name, dtype=_DTYPES[dtype], shape=shape, scale=scale, offset=offset)
+
+
+def _check_version(address: int, known: tuple[int, ...], what: str) -> None:
+    if (version := _u32(address)) not in known:
+        raise ModelZooError(f"{what} is version {version}, this code reads {' and '.join(map(str, known))}")
 
 
 def _u32(address: int) -> int:

@@ -17,8 +17,7 @@ from model_zoo.runtimes.context_binary import Readback, read_context_binary
 from model_zoo.runtimes.epcontext import EpContext, write_wrapper
 from model_zoo.runtimes.onnx import plain_message
 from model_zoo.utils.errors import ModelZooError, UserError
-from model_zoo.utils.files import work_folder
-from model_zoo.utils.jobs import Limits, Worker
+from model_zoo.utils.jobs import Limits
 
 #: Name of the execution provider.
 PROVIDER = "QNNExecutionProvider"
@@ -76,20 +75,6 @@ class HtpEmulator(ChildModel):
         self.output_names = [tensor.name for tensor in self.readback.graphs[0].outputs]
         if wrapper:
             self.input_spec, self.output_names = wrapper.input_spec, wrapper.output_names
-
-
-def read_back(binary: Path) -> Readback:
-    """What a context binary says of itself, read in a child process.
-
-    Raises:
-        UserError: There is no such file.
-        ChildFailedError: It is damaged or no context binary.
-    """
-    if not binary.is_file():
-        raise UserError(f"there is no file {binary}")
-    job = {"binary": str(binary.resolve()), "wrapper": None}
-    with work_folder() as folder, Worker(__name__, job, folder, Limits(), f"read {binary.name} back") as worker:
-        return Readback.model_validate(worker.ask({"task": "describe"}))
 
 
 def open_session(

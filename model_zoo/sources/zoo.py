@@ -15,8 +15,8 @@ from model_zoo.sources.torch_network import TORCH_PACKAGES, TorchSource
 from model_zoo.utils.code_digest import code_digest, data_files, installed_versions
 from model_zoo.utils.download import MAX_BYTES
 from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
+from model_zoo.utils.files import is_plain_file, path_problem
 from model_zoo.utils.hashing import digest, sha256_file
-from model_zoo.utils.paths import is_plain_file, path_problem
 
 if TYPE_CHECKING:
     from model_zoo.base.collection import Component

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from model_zoo.utils.errors import ArgumentError, UserError, nearest
-from model_zoo.utils.paths import path_problem
+from model_zoo.utils.files import path_problem
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -25,10 +25,8 @@ _R = TypeVar("_R")
 def checked(**instead: Any) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
     """Make a function refuse arguments that are not of its annotated types, with a `UserError` that names them.
 
-    Types are meant strictly: True is no int, "no" is no bool, and no text and no path is empty.
-
-    Args:
-        instead: By parameter, the type to check instead of the annotation.
+    Types are meant strictly: True is no int, "no" is no bool, and no text and no path is empty. `instead` has types to
+    check instead of annotations.
     """
 
     def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -54,13 +52,8 @@ def _types(
     """Types by parameter. What pydantic would look into is taken as it is: a dataclass is checked when it is made."""
     from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
-    annotations = {
-        name: parameter.annotation
-        for name, parameter in signature.parameters.items()
-        if parameter.annotation is not parameter.empty
-        and name not in instead
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    parameters = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    annotations = {p.name: p.annotation for p in parameters if p.annotation is not p.empty and p.name not in instead}
     hints = get_type_hints(SimpleNamespace(__annotations__=annotations), inspect.unwrap(function).__globals__)
     config = ConfigDict(strict=True, arbitrary_types_allowed=True)
     adapters = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -32,9 +34,6 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
         data: Files that the modules read.
         without: Packages that are not looked into.
 
-    Raises:
-        ValueError: There is no such module or file.
-
     Example:
         code_digest("model_zoo.sources.capture")
     """
@@ -53,24 +52,26 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
     return digest(sorted(seen.items()), [[file.relative_to(_ROOT).as_posix(), sha256_file(file)] for file in data])
 
 
+def own_file(function: Callable[..., object]) -> tuple[Path, ...]:
+    """The file that a function, or what a `partial` calls, is defined in; empty if it is none of this package."""
+    called = function.func if isinstance(function, partial) else function
+    file = Path(inspect.getfile(inspect.unwrap(called))).resolve()
+    return (file,) if file.is_relative_to(_ROOT) else ()
+
+
 def data_files(folder: Path, without: Iterable[str] = ()) -> tuple[Path, ...]:
     """The files in a folder that are neither code nor text for people, sorted."""
     skipped = {".py", ".pyc", ".md", ".j2"}
-    return tuple(
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix not in skipped and path.name not in without
-    )
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in skipped]
+    return tuple(path for path in files if path.name not in without)
 
 
 def installed_versions(*packages: str) -> dict[str, str]:
     """Versions of the packages that are installed, without importing them."""
     versions = {}
     for package in packages:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from model_zoo.utils.errors import ArgumentError, ModelZooError, UserError, first_line, nearest, refused
-from model_zoo.utils.paths import path_problem
+from model_zoo.utils.files import path_problem
 from model_zoo.utils.streams import output_failure, standard_streams
 from model_zoo.utils.text import escaped
 
@@ -45,8 +45,7 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    wide = not (stream and stream.isatty()) and "COLUMNS" not in os.environ
-    width = 160 if wide else None
+    width = None if (stream and stream.isatty()) or "COLUMNS" in os.environ else 160
     plain = Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False, quiet=stream is None)
     plain.width = max(plain.width, _LEAST_COLUMNS)
     return plain
@@ -61,8 +60,7 @@ def marked(mark: str, style: str, text: str) -> Text:
 
 def print_json(value: object) -> None:
     """Print one JSON document on standard output, part by part: it may be long."""
-    for part in json.JSONEncoder(indent=2, allow_nan=False).iterencode(json_value(value)):
-        sys.stdout.write(part)
+    sys.stdout.writelines(json.JSONEncoder(indent=2, allow_nan=False).iterencode(json_value(value)))
     sys.stdout.write("\n")
 
 
@@ -76,11 +74,7 @@ def json_value(value: Any) -> Any:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]], right: tuple[str, ...] = ()) -> Table:
-    """A table for people.
-
-    Args:
-        right: Columns of numbers.
-    """
+    """A table for people; the columns in `right` are numbers."""
     from rich import box
     from rich.table import Table
 
@@ -112,10 +106,9 @@ def _progress(terminal: Console, *columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def stage_progress() -> Iterator[Callable[[str, Callable[[], _T]], _T]]:
-    """Show each piece of work on standard error while it runs, and how long it took.
+    """Show each piece of work on standard error while it runs, and how long it took; stop between two after a signal.
 
-    Between two pieces it stops if a signal asked for that. Yields a function of a title and the work, which may be
-    called from several threads.
+    Yields a function of a title and the work, which may be called from several threads.
     """
     from rich.progress import TimeElapsedColumn
 
@@ -182,8 +175,7 @@ def _handle(number: int, frame: object) -> NoReturn:
 def guarded(work: Callable[[], int], argv: Sequence[str]) -> int:
     """Run a command: errors become one line and an exit status, and so does what cannot be printed.
 
-    Args:
-        argv: Its arguments. With --debug errors show their traceback; with --json they are JSON on standard output too.
+    With --debug in `argv` errors show their traceback; with --json they are JSON on standard output too.
     """
     with standard_streams():
         status = _status(work, argv)
@@ -199,7 +191,10 @@ def _status(work: Callable[[], int], argv: Sequence[str]) -> int:
     try:
         if threading.current_thread() is threading.main_thread():
             _handle_signals()
-        _check_working_folder()
+        try:  # where it was removed, torch's native libraries end the process
+            Path.cwd()
+        except FileNotFoundError as error:
+            raise UserError("the folder you work in is gone", "change to one that exists") from error
         return work()
     except ModelZooError as error:
         return _failed(error, argv)
@@ -222,14 +217,6 @@ def _handle_signals() -> None:
         signal.signal(signal.SIGINT, _handle)
     if _HANG_UP and signal.getsignal(_HANG_UP) is signal.SIG_DFL:  # else it is to be ignored, as nohup asks
         signal.signal(_HANG_UP, _handle)
-
-
-def _check_working_folder() -> None:
-    """Where it was removed, torch's native libraries end the process."""
-    try:
-        Path.cwd()
-    except FileNotFoundError as error:
-        raise UserError("the folder you work in is gone", "change to one that exists") from error
 
 
 def _failed(error: ModelZooError, argv: Sequence[str]) -> int:
@@ -278,15 +265,10 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(message, f"run `{self.prog} --help`")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as argparse does, with `refuse`."""
+        """Parse as argparse does; arguments that nobody knows are a `UserError` with the nearest flags."""
         parsed, unknown = self.parse_known_args(args, namespace)
-        self.refuse(unknown)
-        return parsed
-
-    def refuse(self, unknown: Sequence[str]) -> None:
-        """Raise a `UserError` with the nearest flags if there are arguments that nobody knows."""
         if not unknown:
-            return
+            return parsed
         options = {option.lstrip("-"): option for option in self._option_string_actions}
         flags = [text.partition("=")[0].lstrip("-") for text in unknown if text.startswith("-")]
         near = [options[name] for flag in flags for name in nearest(flag, options, most=2)]

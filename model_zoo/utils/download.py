@@ -39,7 +39,6 @@ def download(url: str, path: Path, sha256: str, hint: str, max_bytes: int = MAX_
     Args:
         sha256: Hex digits that the digest of the content begins with; all 64 of them, or as many as are published.
         hint: What to do if it fails.
-        max_bytes: Size that is not exceeded.
 
     Raises:
         ModelZooError: The server cannot be reached, refuses, sends too much, or sends something else; names the URL.
@@ -60,9 +59,8 @@ def download(url: str, path: Path, sha256: str, hint: str, max_bytes: int = MAX_
                 raise ModelZooError(f"{url} gave a file with sha256 {actual}, expected {sha256}", hint)
             part.replace(path)
     except httpx.HTTPStatusError as error:
-        answer = error.response
-        message = f"cannot download {url}: HTTP {answer.status_code} {answer.reason_phrase}"
-        raise ModelZooError(message, hint) from error
+        answer = f"HTTP {error.response.status_code} {error.response.reason_phrase}"
+        raise ModelZooError(f"cannot download {url}: {answer}", hint) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ModelZooError(f"cannot download {url}: {str(error) or type(error).__name__}", hint) from error
     except OSError as error:
@@ -101,10 +99,7 @@ def _write(response: httpx.Response, part: Path, start: int, total: int | None, 
 
 @contextmanager
 def _progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error that shows only if the work takes longer than a moment.
-
-    Yields a function of how many bytes are there.
-    """
+    """A progress bar on standard error if the work takes longer than a moment; yields a function of the bytes."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())

@@ -12,13 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 @dataclass(frozen=True)
 class Box:
-    """A box to draw.
-
-    Args:
-        corners: x1, y1, x2, y2 in pixels, ordered.
-        text: Stands above it.
-        index: Chooses the colour, e.g. of the class.
-    """
+    """A box to draw: x1, y1, x2, y2 in pixels, the text above it, and an index, e.g. of the class, for its colour."""
 
     corners: tuple[float, float, float, float]
     text: str

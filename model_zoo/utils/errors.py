@@ -13,12 +13,7 @@ _SHOWN_LETTERS = 80
 
 
 class ModelZooError(Exception):
-    """Something failed. The command line prints it on one line and exits with `exit_code`.
-
-    Args:
-        message: What failed and where, in one line.
-        hint: What to try next, usually a command.
-    """
+    """Something failed, said in one line. The command line prints it, with what to try next, and exits with a code."""
 
     exit_code = 1
 
@@ -38,12 +33,7 @@ class UserError(ModelZooError):
 
 
 class ArgumentError(UserError):
-    """The value of one argument is wrong.
-
-    Args:
-        name: Of the argument in Python. A command line names its flag instead.
-        problem: What is wrong, to be said after the name.
-    """
+    """The value of one argument is wrong. The problem is said after its name; a command line names its flag instead."""
 
     def __init__(self, name: str, problem: str, hint: str | None = None) -> None:
         super().__init__(f"{name}{problem}", hint)
@@ -69,13 +59,7 @@ def nearest(name: str, valid: Iterable[str], most: int = 3) -> list[str]:
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], command: str) -> UserError:
-    """Build the error for a name that does not exist, with the nearest names that do.
-
-    Args:
-        kind: What was named, e.g. "chipset".
-        valid: Every valid name, aliases included.
-        command: The command that lists all valid names.
-    """
+    """Build the error for a name that does not exist, with the nearest that do, and the command that lists all."""
     near = nearest(name, valid)
     meant = f"did you mean {', '.join(near)}? " if near else ""
     short = escaped(name if len(name) <= _SHOWN_LETTERS else f"{name[:_SHOWN_LETTERS]}…")

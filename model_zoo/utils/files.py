@@ -1,9 +1,10 @@
-"""Files and folders that are either whole or not there."""
+"""Paths, and files and folders that are either whole or not there."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,29 @@ _ELSEWHERE = "choose another folder to write to"
 _WORK = "model_zoo-work"
 
 
+def path_problem(path: str | os.PathLike[str]) -> str | None:
+    """Why nothing can have this path; None if something can, whether it is there or not."""
+    if not str(path).strip():
+        return "an empty path names nothing"
+    try:
+        Path(path).expanduser().lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return f"'{str(path)[:40]}…' is longer than a path may be"
+    except (ValueError, RuntimeError) as error:  # a null character, or the home folder of nobody
+        return f"{str(path)!r} is no path: {error}"
+    return None
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a file with something in it is there: reading pipes, devices and files of /proc can wait for ever."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
 def cache_root() -> Path:
     """Where everything that can be made again is kept: $MODEL_ZOO_CACHE, or the user's cache folder."""
     if chosen := os.environ.get("MODEL_ZOO_CACHE"):
@@ -28,11 +52,7 @@ def cache_root() -> Path:
 
 
 def make_folder(path: Path, hint: str = _ELSEWHERE) -> None:
-    """Create a folder and its parents.
-
-    Args:
-        hint: What to do if it cannot be written to, for the `UserError`.
-    """
+    """Create a folder and its parents; one that cannot be written to is a `UserError` with the hint."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -42,11 +62,7 @@ def make_folder(path: Path, hint: str = _ELSEWHERE) -> None:
 
 
 def check_writable(file: Path, hint: str) -> None:
-    """Refuse a file that cannot be written with a `UserError`, before the work that it is for.
-
-    Args:
-        hint: What to do then.
-    """
+    """Refuse a file that cannot be written with a `UserError`, before the work that it is for."""
     if file.is_dir():
         raise UserError(f"{file} is a folder", hint)
     if not file.parent.is_dir():
@@ -59,8 +75,7 @@ def check_writable(file: Path, hint: str) -> None:
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path to write to, moved to `path` only if the block ends well; until then what is there stays.
 
-    Raises:
-        ModelZooError: The file cannot be written, e.g. because the disk is full.
+    That a disk is full, or another `OSError`, becomes what `write_error` returns, here and in the functions below.
     """
     try:
         with temporary_folder(path) as folder:
@@ -79,7 +94,6 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
 
     Raises:
         FileExistsError: It may not, and there is one with something in it.
-        ModelZooError: The folder cannot be written, e.g. because the disk is full.
     """
     make_folder(path.parent)
     try:
@@ -97,11 +111,7 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def work_folder() -> Iterator[Path]:
-    """Yield an empty folder in the system's temporary folder, for files that nobody needs after the block.
-
-    Raises:
-        ModelZooError: There is no space, or it cannot be made.
-    """
+    """Yield an empty folder in the system's temporary folder, for files that nobody needs after the block."""
     parent = Path(tempfile.gettempdir())
     made = False
     try:
@@ -128,11 +138,10 @@ def is_full(error: OSError) -> bool:
 
 
 def write_error(path: Path, error: OSError, hint: str | None = None) -> ModelZooError:
-    """The message for a write that failed, which names the file or folder, and what to do about it.
+    """The message for a write to a path that failed; if the error names a file elsewhere, that is named instead.
 
     Args:
-        path: What was to be written; if the error names a file elsewhere, that is named.
-        hint: What to do about `path`, if it is none of the places that the zoo chooses itself.
+        hint: What to do about `path`, if it is none of the folders that the zoo chooses itself.
     """
     named = error.filename2 or error.filename
     if isinstance(named, str) and not Path(named).is_relative_to(path.parent):
@@ -142,11 +151,7 @@ def write_error(path: Path, error: OSError, hint: str | None = None) -> ModelZoo
 
 
 def space_hint(path: Path, other: str | None = None) -> str:
-    """What to do about a folder that has no space left.
-
-    Args:
-        other: Unless it is the temporary folder or the cache.
-    """
+    """What to do about a folder that has no space left: `other` unless it is the temporary folder or the cache."""
     if _is_work(path):
         return "free some space there, or name another temporary folder in TMPDIR"
     if path.is_relative_to(cache_root()):

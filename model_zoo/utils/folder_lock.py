@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import weakref
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
@@ -23,18 +24,11 @@ _MOST_DESCRIPTORS = 65_536
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class FolderLock:
-    """A lock, held as long as this object lives, or to the end of its `with` block.
-
-    Args:
-        descriptor: Of the open folder; None where the system has no locks.
-    """
+class FolderLock(AbstractContextManager["FolderLock"]):
+    """A lock on a descriptor, held as long as this object lives, or to the end of its `with` block; None: no lock."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._close = None if descriptor is None else weakref.finalize(self, os.close, descriptor)
-
-    def __enter__(self) -> FolderLock:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if self._close:
@@ -82,11 +76,7 @@ def _open(path: Path) -> int:
 
 
 def _lock(descriptor: int, path: Path, how: int, without: bool) -> FolderLock | None:
-    """Lock what is at a path; None if another has it, or the path has become another's.
-
-    Args:
-        without: Whether an empty lock is returned where the file system has none.
-    """
+    """Lock what is at a path; None if another has it, or if the file system has no locks and not `without`."""
     lock = FolderLock(descriptor)
     try:
         fcntl.flock(descriptor, how)

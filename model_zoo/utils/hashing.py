@@ -16,5 +16,4 @@ def sha256_file(path: Path) -> str:
 
 def digest(*values: Any) -> str:
     """The sha256 of JSON values, in hex: equal values give equal digests on every machine."""
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

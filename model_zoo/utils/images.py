@@ -66,11 +66,7 @@ def load_stored_image(path: Path) -> Image.Image:
 
 @contextmanager
 def opened_image(path: Path) -> Iterator[Image.Image]:
-    """A picture as it is stored, not yet decoded; whatever goes wrong with it in the block names the file.
-
-    Raises:
-        UserError: The file is missing, empty, broken or too large.
-    """
+    """A picture as it is stored, not yet decoded; whatever goes wrong in the block is a `UserError` with its path."""
     if not path.is_file():
         raise UserError(f"no image file at {path}")
     if path.stat().st_size == 0:
@@ -129,15 +125,10 @@ def letterbox(image: Image.Image, height: int, width: int) -> tuple[Image.Image,
 
 
 def undo_letterbox(boxes: torch.Tensor, scale: float, padding: tuple[int, int]) -> torch.Tensor:
-    """Take boxes from a letterboxed canvas back to the original picture.
+    """Take boxes from a canvas of `letterbox` back to pixels of the original; those in the padding reach beyond it.
 
     Args:
         boxes: [N, 4] as x1, y1, x2, y2 in pixels of the canvas.
-        scale: The scale that `letterbox` returned.
-        padding: The (left, top) that `letterbox` returned.
-
-    Returns:
-        [N, 4] in pixels of the original; may reach beyond it where a box lay in the padding.
     """
     left, top = padding
     return (boxes - boxes.new_tensor([left, top, left, top])) / scale

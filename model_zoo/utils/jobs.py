@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from weakref import WeakSet
 
 from model_zoo.utils.errors import ModelZooError, first_line
@@ -37,23 +37,14 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child process may use.
-
-    Args:
-        seconds: Wall time.
-        memory_bytes: Resident memory.
-    """
+    """What one child process may use of wall time and of resident memory."""
 
     seconds: float = 1800.0
     memory_bytes: int = 16 * 2**30
 
 
 class ChildFailedError(ModelZooError):
-    """The child raised, crashed, or ran past a limit.
-
-    Args:
-        log: Everything the child printed.
-    """
+    """The child raised, crashed, or ran past a limit. The log is everything that it printed."""
 
     def __init__(self, message: str, hint: str | None = None, log: str = "") -> None:
         super().__init__(message, hint)
@@ -75,12 +66,10 @@ class ChildResult:
 
 
 def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, what: str) -> ChildResult:
-    """Run `module.run(job, work_dir)` in a child process and wait for it.
+    """Run `module.run(job, work_dir)` in a child process, which may write to the folder, and wait for it.
 
     Args:
-        module: Importable name of the worker module.
         job: JSON values.
-        work_dir: Existing folder that the child may write to.
         what: Names the work in messages, e.g. "compile for sm8650".
 
     Raises:
@@ -90,7 +79,7 @@ def run_child(module: str, job: dict[str, Any], work_dir: Path, limits: Limits, 
         return worker.result()
 
 
-class Worker:
+class Worker(contextlib.AbstractContextManager["Worker"]):
     """A child process that loads something once and then answers requests, one at a time.
 
     The module has `serve(job, work_dir)`, which returns a function from a request to its answer, both JSON values.
@@ -122,9 +111,6 @@ class Worker:
             )
         _running.add(self._child)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self.close()
 
@@ -153,11 +139,7 @@ class Worker:
         return self.result().value
 
     def result(self) -> ChildResult:
-        """Wait for the answer.
-
-        Raises:
-            ChildFailedError: With the reason, in one line, and the child's output.
-        """
+        """Wait for the answer, as `run_child` does."""
         broken = self._wait()
         if broken:
             self.close()
@@ -270,8 +252,8 @@ def _main(work_dir: Path) -> None:
         temporary = work_dir / "result.json.part"
         temporary.write_text(json.dumps(result), encoding="utf-8")
         temporary.replace(work_dir / "result.json")
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     os._exit(1 if "error" in result else 0)  # without the teardown of native libraries, which can crash
 
 

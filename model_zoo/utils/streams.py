@@ -60,21 +60,13 @@ def output_failure() -> OSError | None:
 
 
 def stop_without_reader() -> None:
-    """End the command if nobody reads what it prints any more, as with `| head`.
-
-    Raises:
-        SystemExit: With status 1.
-    """
+    """End the command, with status 1, if nobody reads what it prints any more, as with `| head`."""
     if isinstance(output_failure(), BrokenPipeError):
         raise SystemExit(1)
 
 
 def _fill_descriptors() -> set[int]:
-    """Open the null device as each standard descriptor that is closed, or the next file opened would take its number.
-
-    Returns:
-        The numbers that were closed.
-    """
+    """Open the null device as each closed standard descriptor, whose number the next file would take; returns them."""
     closed = set()
     for number in range(3):
         try:
@@ -86,11 +78,7 @@ def _fill_descriptors() -> set[int]:
 
 
 def _replaced(stream: TextIO | None, standard: int, closed: set[int]) -> TextIO:
-    """A stream that never raises, in the place of one that may; an object that is no file stays as it is.
-
-    Args:
-        standard: The descriptor that the stream has by default.
-    """
+    """A stream that never raises, in the place of one that may; an object that is no file stays as it is."""
     if stream is None or stream.closed:
         output, encoding = OutputStream(standard, "w", closefd=False), "utf-8"
         output.failure = OSError(errno.EBADF, "it is closed")

@@ -6,8 +6,11 @@ Each function returns an `<svg>` element, in which all text is escaped.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from itertools import groupby, pairwise
+
+import numpy as np
 
 _COLOURS = ("#3b82c4", "#d9822b", "#3a9a5b", "#b04fa8")
 _WARN = "#d64545"
@@ -22,25 +25,16 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 
 def bar_chart(labels: Sequence[str], values: Sequence[float], unit: str, title: str) -> str:
-    """One horizontal bar for each label, in their order.
-
-    Args:
-        values: As many as labels. An infinite one is drawn as long as the longest and written as ∞.
-        unit: Written behind each value, e.g. "dB".
-    """
+    """One horizontal bar for each label, in order; an infinite one is as long as the longest, with ∞ behind it."""
     low, high, _ = _axis(values)
-    left, right, top = _LABEL, _WIDTH - 90, 34.0
-
-    def x(value: float) -> float:
-        return left + (min(max(value, low), high) - low) / (high - low) * (right - left)
-
+    x, top = _scale(low, high, _LABEL, _WIDTH - 90), 34.0
     parts = []
     for row, (label, value) in enumerate(zip(labels, values, strict=True)):
         y = top + row * _ROW
         start, end = sorted((x(0.0), x(value if not math.isnan(value) else 0.0)))
         parts += [
             f"<g>{_tooltip(f'{label}: {_number(value)} {unit}')}",
-            _text(left - 8, y + 11, _short(label), anchor="end"),
+            _text(_LABEL - 8, y + 11, _short(label), anchor="end"),
             f'{_rect(start, y, max(end - start, 1), f"{_ROW - 5:.0f}")} fill="{_COLOURS[0]}"/>',
             _text(end + 6, y + 11, f"{_number(value)} {unit}"),
             "</g>",
@@ -56,18 +50,11 @@ def line_chart(
     Args:
         series: By name, as many values as labels. Where one is not finite the line has a gap.
         labels: Names of the points, shown as tooltips; the first, the last and the marked one are written out.
-        unit: Of the values, e.g. "dB".
         mark: Index of a point to point out.
     """
     low, high, step = _axis([value for values in series.values() for value in values])
     top, bottom = 62.0, 300.0
-
-    def x(index: int) -> float:
-        return _LEFT + (_RIGHT - _LEFT) * (index + 0.5) / max(len(labels), 1)
-
-    def y(value: float) -> float:
-        return bottom - (value - low) / (high - low) * (bottom - top)
-
+    x, y = _scale(-0.5, max(len(labels), 1) - 0.5, _LEFT, _RIGHT), _scale(low, high, bottom, top)
     levels = [low + index * step for index in range(round((high - low) / step) + 1)]
     parts = [_grid_line(y(level), f"{level:g}") for level in levels]
     parts.append(_text(_LEFT - 6, top - 12, unit, anchor="end"))
@@ -92,38 +79,28 @@ def line_chart(
 
 
 def histogram(values: Sequence[float], unit: str, title: str, marks: Mapping[str, float]) -> str:
-    """How often each value was seen: vertical bars over a line of values.
+    """How often each value was seen: vertical bars over a line of values, and marks by name, e.g. percentiles.
 
     Args:
         values: Finite, at least one. Those beyond three times their median are counted in the last bar.
-        unit: Of the values, e.g. "ms".
-        marks: Values to point out, by name, e.g. percentiles.
     """
     ordered = sorted(values)
     low, most = ordered[0], min(ordered[-1], 3 * ordered[len(ordered) // 2])
     high = most if most > low else low + abs(low) * 0.05 + 1e-9
     bins = max(8, min(40, math.isqrt(len(ordered)) * 3))
-    counts = [0] * bins
-    for value in ordered:
-        counts[min(int((value - low) / (high - low) * bins), bins - 1)] += 1
+    numbers, edges = np.histogram(np.minimum(ordered, high), bins, (low, high))
+    counts: list[int] = numbers.tolist()
     top, bottom = 76.0, 260.0
-    step = (_RIGHT - _LEFT) / bins
     _, tallest, tick = _axis(counts)
     tick = max(1.0, tick)
     more = " and more" if ordered[-1] > high else ""
-
-    def x(value: float) -> float:
-        return _LEFT + (min(value, high) - low) / (high - low) * (_RIGHT - _LEFT)
-
+    x, y = _scale(low, high, _LEFT, _RIGHT), _scale(0, tallest, bottom, top)
     parts = [_text(_LEFT - 6, top - 12, "runs", anchor="end")]
-    for index in range(int(tallest / tick) + 1):
-        parts.append(_grid_line(bottom - index * tick / tallest * (bottom - top), f"{index * tick:g}"))
-    for index, count in enumerate(counts):
-        height = count / tallest * (bottom - top)
-        begin, end = (low + (index + edge) * (high - low) / bins for edge in (0, 1))
-        beyond = more if index == bins - 1 else ""
+    parts += [_grid_line(y(index * tick), f"{index * tick:g}") for index in range(int(tallest / tick) + 1)]
+    for count, (begin, end) in zip(counts, pairwise(edges.tolist()), strict=True):
+        beyond = more if end == edges[-1] else ""
         tooltip = _tooltip(f"{_number(begin)} to {_number(end)} {unit}{beyond}: {count}")
-        bar = _rect(_LEFT + index * step + 1, bottom - height, max(step - 2, 1), f"{height:.1f}")
+        bar = _rect(x(begin) + 1, y(count), max(x(end) - x(begin) - 2, 1), f"{bottom - y(count):.1f}")
         parts.append(f'{bar} fill="{_COLOURS[0]}">{tooltip}</rect>')
     for number, (name, value) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
         line = _vertical(x(value), top - 6, bottom)
@@ -146,17 +123,15 @@ def _axis(values: Sequence[float]) -> tuple[float, float, float]:
     return low, max(high, low + step), step
 
 
+def _scale(low: float, high: float, begin: float, end: float) -> Callable[[float], float]:
+    """The position of each value between two ends; what is beyond them is drawn at them."""
+    return lambda value: begin + (min(max(value, low), high) - low) / (high - low) * (end - begin)
+
+
 def _finite_runs(values: Sequence[float]) -> list[list[int]]:
     """Indices of finite values, neighbours together."""
-    runs: list[list[int]] = []
-    for index, value in enumerate(values):
-        if not math.isfinite(value):
-            continue
-        if runs and runs[-1][-1] == index - 1:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return runs
+    runs = groupby(range(len(values)), lambda index: math.isfinite(values[index]))
+    return [list(run) for finite, run in runs if finite]
 
 
 def _number(value: float) -> str:

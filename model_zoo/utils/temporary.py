@@ -30,9 +30,6 @@ def temporary_folder(beside: Path, mode: int = 0o777) -> Iterator[Path]:
 
     Its parent is cleared of what killed processes left there. This one is locked while it is in use, so that others
     leave it alone.
-
-    Args:
-        mode: Permissions, of which the user's umask takes away.
     """
     remove_leftovers(beside.parent)
     folder, lock = _make(beside, mode)
@@ -69,9 +66,6 @@ def exchange(first: Path, second: Path) -> bool:
 
     Returns:
         False where the system or the file system cannot: on others than Linux, and on some network drives.
-
-    Raises:
-        OSError: One of them is missing, or may not be moved.
     """
     renameat2 = _renameat2()
     if renameat2 is None:

@@ -15,11 +15,8 @@ def escaped(text: str) -> str:
     """The text whole, on one line, without characters that steer a terminal or that no encoding has."""
     if text.isprintable():
         return text
-    return "".join(_escaped(text[begin : begin + _AT_ONCE]) for begin in range(0, len(text), _AT_ONCE))
-
-
-def _escaped(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    parts = (text[begin : begin + _AT_ONCE] for begin in range(0, len(text), _AT_ONCE))
+    return "".join("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in p) for p in parts)
 
 
 def shortened(text: str) -> str:

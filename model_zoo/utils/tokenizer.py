@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -53,11 +53,8 @@ class Tokenizer(Protocol):
 class FileTokenizer:
     """The `Tokenizer` of a `tokenizer.json`, or of the `vocab.txt` of a BERT that knows lower case only.
 
-    Args:
-        path: Untrusted: it is read as data.
-
-    Raises:
-        UserError: It is missing, too large, damaged, or has no id to pad with.
+    The file is untrusted, and read as data. One that is missing, too large, damaged or without an id to pad with is a
+    `UserError`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,8 +70,7 @@ class FileTokenizer:
         self.size: int = 1 + max(self._tokenizer.get_vocab().values())
 
     def ids(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text).ids
-        return ids
+        return self._tokenizer.encode(text).ids
 
     def cut(self, text: str, length: int) -> list[int]:
         self._tokenizer.enable_truncation(length)
@@ -88,8 +84,7 @@ class FileTokenizer:
         return decoded or self._tokenizer.id_to_token(token_id) or f"token {token_id}"
 
     def text(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return text
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
     def _first(self, names: tuple[str, ...]) -> int | None:
         ids = (self._tokenizer.token_to_id(name) for name in names)
@@ -102,11 +97,7 @@ def tokenizer_beside(weights: Path) -> Path | None:
 
 
 def padded(ids: list[int], length: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids filled up, and which of them are real.
-
-    Returns:
-        Both int32 [1, length]; the second is 1 for a real id and 0 for padding.
-    """
+    """Ids filled up, and 1 for a real id and 0 for padding: both int32 [1, length]."""
     tokens = np.full((1, length), pad_id, np.int32)
     tokens[0, : len(ids)] = ids
     return tokens, (np.arange(length) < len(ids)).astype(np.int32)[None]
@@ -123,8 +114,7 @@ def _read(path: Path) -> tokenizers.Tokenizer:
 
     try:
         if path.suffix == ".txt":
-            wrapped: tokenizers.Tokenizer = BertWordPieceTokenizer.from_file(str(path), lowercase=True)._tokenizer
-            return wrapped
+            return cast("tokenizers.Tokenizer", BertWordPieceTokenizer.from_file(str(path), lowercase=True)._tokenizer)
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the package raises nothing more exact
         raise UserError(f"{path} is no tokenizer file: {first_line(error)}", hint) from error

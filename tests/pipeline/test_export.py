@@ -138,7 +138,7 @@ def test_changed_code_makes_everything_again(
     from model_zoo.pipeline import stages
 
     small_export(encoder, runtime="onnx", precision="w8a8")
-    monkeypatch.setattr(stages, "code_digest", lambda *modules: "another release")
+    monkeypatch.setattr(stages, "code_digest", lambda *modules, data: "another release")
     entries: dict[str, bool] = {}
     small_export(encoder, runtime="onnx", precision="w8a8", report=_whether_cached(entries))
     assert entries and not any(entries.values())

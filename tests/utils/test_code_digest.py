@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from model_zoo.utils import code_digest as module
-from model_zoo.utils.code_digest import code_digest
+from model_zoo.utils.code_digest import code_digest, data_files, own_file
 
 
 @pytest.fixture
@@ -84,3 +85,9 @@ def test_a_module_that_does_not_exist_is_refused() -> None:
         code_digest("resnet18")
     with pytest.raises(FileNotFoundError):
         code_digest("model_zoo.base.spec", data=(module._ROOT / "no such file",))
+
+
+def test_the_file_of_a_function_is_known_through_wrappers(tmp_path: Path) -> None:
+    files = {own_file(code_digest), own_file(partial(code_digest, "x")), own_file(data_files)}
+    assert files == {(Path(module.__file__),)}
+    assert own_file(pytest.raises) == ()

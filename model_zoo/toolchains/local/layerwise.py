@@ -6,6 +6,7 @@ the graph, so the final outputs are compared with those of the plain build, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from model_zoo.runtimes.qnn import require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.npu_rewrites import apply_rewrites, rewrite_generation
-from model_zoo.toolchains.local.onnx_graph import element_counts, load_onnx
+from model_zoo.toolchains.local.onnx_graph import infer_shapes, load_onnx, maker, new_node, static_shape, values_of
 from model_zoo.toolchains.local.qnn import provider_options
 from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerError, LayerErrors
 from model_zoo.utils.files import work_folder
@@ -27,6 +28,7 @@ from model_zoo.utils.numerics import sqnr_db
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
 
 #: Layers are compared in groups: their outputs on one sample, in float32, fit into this.
 _GROUP_BYTES = 64 * 2**20
@@ -67,6 +69,8 @@ def measure_layers(
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """The child's work."""
+    import onnx_ir as ir
+
     from model_zoo.toolchains.local.quantize.calibrate import activation_names
     from model_zoo.toolchains.local.quantize.equalize import recorded
     from model_zoo.toolchains.local.quantize.mixed import candidates
@@ -74,119 +78,99 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
     model = prepare(Path(job["captured"]), work_dir, Precision(job["precision"])).model
     lowered = load_onnx(Path(job["lowered"]))
-    groups = candidates(model, activation_names(model))
-    producers = {name: node for node in model.graph.node for name in node.output}
-    nodes = {name: producers[members[0]] for name, members in groups.items()}
+    typed = ir.from_proto(model)
+    infer_shapes(typed)
+    floats, tensors, scaled = values_of(typed.graph), values_of(ir.from_proto(lowered).graph), recorded(lowered)
+    nodes = {name: maker(floats[members[0]]) for name, members in candidates(model, activation_names(model)).items()}
     finals = [value.name for value in lowered.graph.output]
-    quantizers, scaled = _quantizers(lowered), recorded(lowered)
-    compared = [name for name in nodes if name in quantizers or name in finals]
+    compared = [name for name in nodes if name in tensors and tensors[name].producer() is not None]
     samples = read_samples(work_dir / "samples.npz")
 
-    plain = _outputs(lowered, {}, finals, samples, job, work_dir)
+    plain = _outputs(lowered, finals, samples, job, work_dir)
     layer_db: dict[str, dict[str, float]] = {where: {} for where in plain}
     shift_db = dict.fromkeys(plain, np.inf)
-    for group in _grouped(compared, element_counts(model)):
-        extra = {name: quantizers[name] for name in group if name not in finals}
-        floats = _float_outputs(model, group, samples, work_dir)
-        expected = {name: _stacked(floats, name) for name in group}
+    for group in _grouped(compared, floats):
+        exposed = ir.from_proto(model)
+        expected = _host_outputs(exposed, _expose(exposed, group), samples, work_dir / "float.onnx")
         for name in scaled.keys() & expected.keys():
             expected[name] = expected[name] * scaled[name].reshape(-1, *[1] * (expected[name].ndim - 3))
-        for where, outputs in _outputs(lowered, extra, [*extra, *finals], samples, job, work_dir).items():
-            layer_db[where] |= {name: sqnr_db(expected[name], _stacked(outputs, name)) for name in group}
-            shifts = (sqnr_db(_stacked(plain[where], name), _stacked(outputs, name)) for name in finals)
+        for where, outputs in _outputs(lowered, [*group, *finals], samples, job, work_dir).items():
+            layer_db[where] |= {name: sqnr_db(expected[name], outputs[name]) for name in group}
+            shifts = (sqnr_db(plain[where][name], outputs[name]) for name in finals)
             shift_db[where] = min(shift_db[where], *shifts)
     layers = tuple(
         LayerError(
-            layer=nodes[name].name,
+            layer=str(nodes[name].name),
             op_type=nodes[name].op_type,
             host_db=db,
             npu_db=layer_db[EMULATOR][name] if job["options"] else None,
         )
         for name, db in layer_db[HOST_CPU].items()
     )
-    skipped = tuple(node.name for name, node in nodes.items() if name not in compared)
+    skipped = tuple(str(node.name) for name, node in nodes.items() if name not in compared)
     return LayerErrors(layers=layers, skipped=skipped, shift_db=shift_db).model_dump(mode="json")
 
 
-def _stacked(outputs: Sequence[Arrays], name: str) -> np.ndarray:
-    return np.stack([each[name] for each in outputs])
-
-
-def _quantizers(lowered: onnx.ModelProto) -> dict[str, onnx.NodeProto | None]:
-    """By tensor of the float graph, the QuantizeLinear that takes it; None: nothing quantizes it."""
-    quantizers: dict[str, onnx.NodeProto | None] = {name: None for node in lowered.graph.node for name in node.output}
-    for node in lowered.graph.node:
-        if node.op_type == "QuantizeLinear" and quantizers.get(node.input[0], node) is None:
-            quantizers[node.input[0]] = node
-    return quantizers
-
-
-def _grouped(names: Sequence[str], elements: Mapping[str, int]) -> Iterator[list[str]]:
+def _grouped(names: Sequence[str], tensors: Mapping[str, ir.Value]) -> Iterator[list[str]]:
     group: list[str] = []
-    size = 0
+    total = 0
     for name in names:
-        size += 4 * elements[name]
-        if group and size > _GROUP_BYTES:
+        size = 4 * math.prod(static_shape(tensors[name]) or ())
+        if group and total + size > _GROUP_BYTES:
             yield group
-            group, size = [], 4 * elements[name]
+            group, total = [], 0
         group.append(name)
+        total += size
     yield group
 
 
-def _float_outputs(
-    model: onnx.ModelProto, names: Sequence[str], samples: Sequence[Arrays], work_dir: Path
-) -> list[Arrays]:
-    from onnx import ModelProto, TensorProto, helper
+def _expose(model: ir.Model, names: Sequence[str]) -> dict[str, str]:
+    """Make tensors outputs of a model, quantized ones as they are after it; returns the output of each."""
+    import onnx_ir as ir
+
+    graph, tensors = model.graph, values_of(model.graph)
+    probes: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        value = tensors[name]
+        if not value.is_graph_output():
+            quantize = next((node for node in value.consumers() if node.op_type == "QuantizeLinear"), None)
+            if quantize is not None:
+                inputs = [quantize.outputs[0], *quantize.inputs[1:]]
+                graph.append(new_node("DequantizeLinear", inputs, f"probe.{len(probes)}", domain=quantize.domain))
+                value = graph[-1].outputs[0]
+            value.dtype = ir.DataType.FLOAT
+            graph.outputs.append(value)
+        probes[name] = str(value.name)
+    return probes
+
+
+def _host_outputs(model: ir.Model, probes: Mapping[str, str], samples: Sequence[Arrays], file: Path) -> Arrays:
+    """Each exposed tensor on the host CPU, all samples in one array."""
+    import onnx_ir as ir
 
     from model_zoo.runtimes.onnx import OnnxModel
 
-    probed = ModelProto()
-    probed.CopyFrom(model)
-    present = {value.name for value in model.graph.output}
-    probed.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in present
-    )
-    (work_dir / "float.onnx").write_bytes(probed.SerializeToString())
-    return OnnxModel(work_dir / "float.onnx").run(samples)
+    ir.save(model, file)
+    outputs = OnnxModel(file).run(samples)
+    return {name: np.stack([each[probe] for each in outputs]) for name, probe in probes.items()}
 
 
 def _outputs(
-    lowered: onnx.ModelProto,
-    extra: Mapping[str, onnx.NodeProto | None],
-    wanted: Sequence[str],
-    samples: Sequence[Arrays],
-    job: dict[str, Any],
-    work_dir: Path,
-) -> dict[str, list[Arrays]]:
-    """The wanted tensors of a build with some layers as outputs, for all samples, by where it runs."""
+    lowered: onnx.ModelProto, names: Sequence[str], samples: Sequence[Arrays], job: dict[str, Any], work_dir: Path
+) -> dict[str, Arrays]:
+    """Tensors of a build, all samples in one array, by where it runs."""
     import onnx_ir as ir
-    from onnx import ModelProto, TensorProto, helper
 
-    from model_zoo.runtimes.onnx import OnnxModel
     from model_zoo.runtimes.qnn import open_session
 
-    probed = ModelProto()
-    probed.CopyFrom(lowered)
-    names = {name: name for name in wanted}
-    for index, (name, quantize) in enumerate(extra.items()):
-        if quantize is not None:
-            names[name] = f"probe.{index}"
-            inputs = [quantize.output[0], *quantize.input[1:]]
-            probed.graph.node.append(
-                helper.make_node("DequantizeLinear", inputs, [names[name]], domain=quantize.domain)
-            )
-        probed.graph.output.append(helper.make_tensor_value_info(names[name], TensorProto.FLOAT, None))
-    file = work_dir / "lowered.onnx"
-    file.write_bytes(probed.SerializeToString())
-    outputs = {
-        HOST_CPU: [{name: each[probe] for name, probe in names.items()} for each in OnnxModel(file).run(samples)]
-    }
+    model, file = ir.from_proto(lowered), work_dir / "lowered.onnx"
+    probes = _expose(model, names)
+    outputs = {HOST_CPU: _host_outputs(model, probes, samples, file)}
     if job["options"]:
-        rewritten = ir.from_proto(probed)
-        if job["rewrite_for"] and apply_rewrites(rewritten, job["rewrite_for"]):
+        if job["rewrite_for"] and apply_rewrites(model, job["rewrite_for"]):
             file = work_dir / "for_chipset.onnx"
-            ir.save(rewritten, file)
+            ir.save(model, file)
         npu = open_session(file, job["options"], {"session.disable_cpu_ep_fallback": "1"})
-        probes = list(names.values())
-        outputs[EMULATOR] = [dict(zip(names, npu.run(probes, sample), strict=True)) for sample in samples]
+        values = zip(*(npu.run(list(probes.values()), sample) for sample in samples), strict=True)
+        outputs[EMULATOR] = {name: np.stack(each) for name, each in zip(probes, values, strict=True)}
     return outputs

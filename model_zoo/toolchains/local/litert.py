@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from model_zoo.runtimes.base import HostModel, write_samples
+from model_zoo.runtimes.base import write_samples
 from model_zoo.runtimes.litert import LitertModel, require_packages
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -40,9 +40,9 @@ class LitertRuntime:
         narrows_integers=True,
         code={"lower": (__name__,), "host": ("model_zoo.runtimes.litert",)},
     )
+    load = staticmethod(LitertModel)
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages that make the file, or UserError."""
         require_packages("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
         return {package: version(package) for package in _PACKAGES}
 
@@ -87,7 +87,3 @@ class LitertRuntime:
         name = f"{request.component}{self.support.suffix}"
         shutil.copyfile(request.lowered, out_dir / name)
         return Compiled(files=(name,), note="placement not checked here: the device's delegate decides it")
-
-    def load(self, lowered: Path) -> HostModel:
-        """Load the file for the host CPU."""
-        return LitertModel(lowered)

@@ -14,12 +14,9 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
 from model_zoo.runtimes.litert import LitertFile, narrow_integers
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.numerics import sqnr_db
+from model_zoo.utils.numerics import holdout_size, sqnr_db
 
 _SIGNATURE = "serving_default"
-#: From this many samples on, some are a holdout for the choice between the range methods.
-_ENOUGH_TO_SPLIT = 8
-_MOST_HELD_OUT = 8
 
 Ranges = dict[str, dict[str, np.ndarray]]
 
@@ -57,16 +54,18 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {"converter": "litert-torch", "enable_x64": "false"}
     if not job["quantized"]:
         return {"file": float_file.name, "settings": settings}
+    from ai_edge_quantizer import quantizer
+
     model = LitertFile(float_file)
     samples = [narrow_integers(sample, model.input_spec) for sample in read_samples(work_dir / "samples.npz")]
-    held_out = min(_MOST_HELD_OUT, len(samples) // 4) if len(samples) >= _ENOUGH_TO_SPLIT else 0
+    held_out = holdout_size(len(samples))
     calibration, holdout = (samples[:-held_out], samples[-held_out:]) if held_out else (samples, samples)
     recipe = _recipe(float_file)
     expected = [model(sample) for sample in holdout]
     scores = {}
     for method, ranges in _calibrate(float_file, recipe, calibration).items():
         file = work_dir / f"{method}.tflite"
-        _quantize(float_file, recipe, ranges, file)
+        quantizer.Quantizer(str(float_file), recipe).quantize(ranges).export_model(str(file))
         quantized = LitertFile(file)
         scores[method] = _score(expected, [quantized(sample) for sample in holdout])
     best = max(scores, key=lambda method: scores[method])
@@ -123,8 +122,7 @@ def _calibrate(float_file: Path, recipe: list[dict[str, Any]], samples: Sequence
         def update(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             if not old:
                 return new
-            average = {"min": old.get("average_min", old["min"]), "max": old.get("average_max", old["max"])}
-            average = moving_average_update(average, new)
+            average = moving_average_update(_ends(old, "average_"), new)
             return {**min_max_update(old, new), "average_min": average["min"], "average_max": average["max"]}
 
         manager = recipe_manager.RecipeManager()
@@ -134,19 +132,13 @@ def _calibrate(float_file: Path, recipe: list[dict[str, Any]], samples: Sequence
         observed: Ranges = {name: values for name, values in calibration.get_model_qsvs().items() if values}
     except (ImportError, AttributeError, TypeError) as error:
         raise ModelZooError(f"this ai-edge-quantizer cannot be calibrated by min_max: {error}") from error
-    return {
-        "moving_average": {
-            name: {"min": r.get("average_min", r["min"]), "max": r.get("average_max", r["max"])}
-            for name, r in observed.items()
-        },
-        "min_max": {name: {"min": r["min"], "max": r["max"]} for name, r in observed.items()},
-    }
+    prefixes = {"moving_average": "average_", "min_max": ""}
+    return {how: {name: _ends(r, prefix) for name, r in observed.items()} for how, prefix in prefixes.items()}
 
 
-def _quantize(float_file: Path, recipe: list[dict[str, Any]], ranges: Ranges, file: Path) -> None:
-    from ai_edge_quantizer import quantizer
-
-    quantizer.Quantizer(str(float_file), recipe).quantize(ranges).export_model(str(file))
+def _ends(values: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Ends of a range; a tensor that was seen once has no average of its own."""
+    return {end: values.get(f"{prefix}{end}", values[end]) for end in ("min", "max")}
 
 
 def _score(expected: Sequence[Arrays], actual: Sequence[Arrays]) -> float:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from model_zoo.runtimes.base import HostModel
 from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.runtimes.qnn import available
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest, RuntimeSupport
-from model_zoo.toolchains.local.lowering import lower_onnx
+from model_zoo.toolchains.base import Compiled, CompileRequest, RuntimeSupport
 from model_zoo.toolchains.local.qnn import QnnRuntime, tool_versions
+from model_zoo.toolchains.local.quantize import lower_onnx
 
 
 class OnnxRuntime:
@@ -26,7 +25,7 @@ class OnnxRuntime:
         tuple(Precision),
         inspected=True,
         code={
-            "lower": ("model_zoo.toolchains.local.lowering",),
+            "lower": ("model_zoo.toolchains.local.quantize",),
             "layout": ("model_zoo.toolchains.local.channels_last",),
             "host": ("model_zoo.runtimes.onnx",),
             "compile": ("model_zoo.toolchains.local.qnn",),
@@ -35,13 +34,9 @@ class OnnxRuntime:
         },
     )
 
-    def versions(self) -> dict[str, str]:
-        """Versions of the tools that make and check the file; QNN is not needed."""
-        return tool_versions()
-
-    def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
-        """Bring an ONNX file into its target precision."""
-        return lower_onnx(request, out_dir)
+    versions = staticmethod(tool_versions)  # QNN is not needed
+    lower = staticmethod(lower_onnx)
+    load = staticmethod(OnnxModel)
 
     def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
         """Keep the lowered file. For a chipset, say what of it the NPU takes, and run it on the emulator."""
@@ -51,10 +46,6 @@ class OnnxRuntime:
         compiled = Compiled(files=(), note=reason) if reason else check.compile(request, out_dir)
         shutil.copyfile(request.lowered, out_dir / name)
         return compiled.model_copy(update={"files": (name,)})
-
-    def load(self, lowered: Path) -> HostModel:
-        """Load the file for the host CPU."""
-        return OnnxModel(lowered)
 
 
 def _unchecked_reason(precision: Precision, chipset: Chipset | None) -> str:

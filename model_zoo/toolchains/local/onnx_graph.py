@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,15 +61,6 @@ def load_onnx(file: Path) -> onnx.ModelProto:
     return model
 
 
-def element_counts(model: onnx.ModelProto) -> dict[str, int]:
-    """Elements of every tensor of static shape that a node makes."""
-    from onnx import shape_inference
-
-    graph = shape_inference.infer_shapes(model).graph
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.value_info, *graph.output)}
-    return {name: math.prod(size.dim_value for size in shape) for name, shape in shapes.items()}
-
-
 def infer_shapes(model: ir.Model) -> None:
     """Find types and shapes of a model's tensors, in place, if any are not known."""
     from onnx_ir.passes.common import ShapeInferencePass
@@ -87,6 +77,13 @@ def values_of(graph: ir.Graph) -> dict[str, ir.Value]:
     return convenience.create_value_mapping(graph, include_subgraphs=False)
 
 
+def maker(value: ir.Value) -> ir.Node:
+    """The node that computes a tensor which is known to be no input."""
+    node = value.producer()
+    assert node is not None
+    return node
+
+
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     """The sizes of a tensor, or None if one is not known."""
     if value is None or value.shape is None or not value.shape.is_static():
@@ -97,6 +94,11 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
 def constant(value: ir.Value | None) -> np.ndarray | None:
     """The elements of an initializer, or None for any other tensor."""
     return None if value is None or value.const_value is None else value.const_value.numpy()
+
+
+def own_constants(values: Sequence[ir.Value | None]) -> bool:
+    """Whether tensors, as far as they are there, are initializers that one node reads, and once."""
+    return all(value is None or (constant(value) is not None and len(value.uses()) == 1) for value in values)
 
 
 def elements(value: ir.Value | None) -> np.ndarray:

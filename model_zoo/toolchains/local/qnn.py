@@ -16,17 +16,12 @@ from model_zoo.runtimes.qnn import available, require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.toolchains.base import (
-    EMULATOR_OUTPUTS,
-    Compiled,
-    CompileRequest,
-    RuntimeSupport,
-)
+from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, CompileRequest, RuntimeSupport
 from model_zoo.toolchains.local.npu_rewrites import messages, rewrite_generation
 from model_zoo.toolchains.local.placement import NotWholeError, Placement, explain, whole_placement, without_colours
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import make_folder, work_folder
-from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
+from model_zoo.utils.jobs import ChildFailedError, Limits, Worker, run_child
 
 _WORKER = "model_zoo.toolchains.local.qnn_compile"
 # What ONNX Runtime says when the provider left nodes to the CPU: before, or after moving the graph to channel-last.
@@ -204,7 +199,11 @@ def read_back(binary: Path, chipset: Chipset) -> Readback:
         ModelZooError: It is damaged, or for another chipset.
     """
     require_qnn()
-    readback = runtime_qnn.read_back(binary)
+    if not binary.is_file():
+        raise UserError(f"there is no file {binary}")
+    job, what = {"binary": str(binary.resolve()), "wrapper": None}, f"read {binary.name} back"
+    with work_folder() as folder, Worker(runtime_qnn.__name__, job, folder, Limits(), what) as worker:
+        readback = Readback.model_validate(worker.ask({"task": "describe"}))
     try:
         readback.require_target(chipset.soc_model, chipset.htp)
     except ModelZooError as error:

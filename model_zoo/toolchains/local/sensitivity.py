@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.local.onnx_graph import element_counts
+from model_zoo.toolchains.local.onnx_graph import infer_shapes, maker, static_shape, values_of
 from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, run_child
-
-if TYPE_CHECKING:
-    import onnx
 
 #: Shares of the largest weight of a channel that 4 bits may span; the one with the least squared error is taken.
 _SPANS = np.linspace(1.0, 0.4, 13)
@@ -50,7 +48,8 @@ def measure_sensitivity(captured: Path, calibration: Sequence[Arrays]) -> list[S
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     """The child's work: everything in graph order."""
-    from onnx import TensorProto, numpy_helper
+    import onnx_ir as ir
+    from onnx import TensorProto, helper, numpy_helper
 
     from model_zoo.toolchains.local.quantize.calibrate import activation_names, find_ranges
     from model_zoo.toolchains.local.quantize.mixed import COMPARED_ON, Change, candidates, output_noise
@@ -67,29 +66,26 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     ranges = find_ranges(model, activations, samples)
     axes = channel_axes(model)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in axes}
-    _make_replaceable(model.graph, weights)
-
-    def changes() -> Iterator[Change]:
-        for name in activations:
-            yield Change(activations=(name,))
-        for name, value in weights.items():
-            for bits in (8, 4):
-                yield Change(weights={name: rounded(value, axes[name], bits)})
-
-    compared = min(COMPARED_ON, job["samples"])
-    noise = output_noise(model, activations, ranges, changes(), islice(samples, compared))
-    outputs = sum(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in model.graph.output)
-    sizes = {name: int(weight.size) for name, weight in weights.items()} | element_counts(model)
+    for name, value in weights.items():  # as inputs too: a run may then replace their values
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))
     tensors = [("activation", name, 8) for name in activations]
     tensors += [("weights", name, bits) for name in weights for bits in (8, 4)]
-    producers = {name: node for node in model.graph.node for name in node.output}
-    nodes = {name: producers[members[0]] for name, members in groups.items()}
-    nodes |= {name: node for node in model.graph.node for name in node.input if name in weights}
+    changes = (
+        Change((name,)) if kind == "activation" else Change(weights={name: rounded(weights[name], axes[name], bits)})
+        for kind, name, bits in tensors
+    )
+    compared = min(COMPARED_ON, job["samples"])
+    noise = output_noise(model, activations, ranges, changes, islice(samples, compared))
+    typed = ir.from_proto(model)
+    infer_shapes(typed)
+    values = values_of(typed.graph)
+    outputs = sum(value.dtype == ir.DataType.FLOAT for value in typed.graph.outputs)
     measured = []
     for (kind, name, bits), power in zip(tensors, noise, strict=True):
-        layer, op_type = nodes[name].name, nodes[name].op_type
-        each = {"layer": layer, "op_type": op_type, "kind": kind, "tensor": name, "bits": bits}
-        measured.append({**each, "elements": sizes[name], "noise": power / compared / outputs})
+        node = maker(values[groups[name][0]]) if kind == "activation" else values[name].consumers()[-1]
+        each = {"layer": node.name, "op_type": node.op_type, "kind": kind, "tensor": name, "bits": bits}
+        elements = math.prod(static_shape(values[name]) or ())
+        measured.append({**each, "elements": elements, "noise": power / compared / outputs})
     return {"measured": measured}
 
 
@@ -110,11 +106,3 @@ def rounded(weight: np.ndarray, axis: int | None, bits: int) -> np.ndarray:
         error = np.square(weight - value).sum(axis=others, keepdims=True)
         best, least = np.where(error < least, value, best), np.minimum(error, least)
     return best
-
-
-def _make_replaceable(graph: onnx.GraphProto, weights: Arrays) -> None:
-    """List weights as inputs: a run may then replace their values."""
-    from onnx import TensorProto, helper
-
-    for name, value in weights.items():
-        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape))

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.paths import is_plain_file
+from model_zoo.utils.files import is_plain_file
 from model_zoo.workbench.discover.verdict import ModelFinding, SurveyReport, SurveyStage
 
 _LARGEST_BYTES = 64 * 2**20

@@ -14,7 +14,7 @@ import yaml
 from model_zoo.base.info import ChipsetName, PrecisionName, Schema
 from model_zoo.targets.precision import Precision
 from model_zoo.utils.errors import UserError, first_line, nearest
-from model_zoo.utils.paths import is_plain_file
+from model_zoo.utils.files import is_plain_file
 from model_zoo.workbench.explore.figures import (
     Fit,
     LayerCosts,

@@ -12,9 +12,8 @@ from pydantic import BaseModel
 
 from model_zoo.checkpoints.arrays import open_arrays, read_arrays
 from model_zoo.utils.errors import UserError
-from model_zoo.utils.files import work_folder
+from model_zoo.utils.files import is_plain_file, work_folder
 from model_zoo.utils.jobs import Limits, run_child
-from model_zoo.utils.paths import is_plain_file
 from model_zoo.workbench.recover.recovery import Choice, Draft, SettledBy, literal
 
 #: Largest difference from an output, as a share of its largest value, that counts as the same output.

@@ -13,7 +13,7 @@ import pydantic
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
-from model_zoo.toolchains.base import Assignment
+from model_zoo.toolchains.base import Assignment, Lowered, LoweringRequest
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write, write_error
 from model_zoo.utils.jobs import Limits, run_child
@@ -140,3 +140,21 @@ def quantize_onnx(
     except OSError as error:
         raise write_error(file, error) from error
     return LoweredOnnx(file, child.value, child.peak_memory_bytes)
+
+
+def lower_onnx(request: LoweringRequest, out_dir: Path) -> Lowered:
+    """Bring an ONNX file into its target precision; its inputs and outputs stay in torch's layout."""
+    if request.precision is Precision.FLOAT:
+        built = prepare_onnx(request.source, out_dir=out_dir, stem=request.component)
+    else:
+        built = quantize_onnx(
+            request.source,
+            precision=request.precision,
+            calibration=request.calibration(),
+            out_dir=out_dir,
+            stem=request.component,
+            mixed_percentage=request.mixed_percentage,
+            assignment=request.assignment,
+            outputs_16bit=request.outputs_16bit,
+        )
+    return Lowered(file=built.file.name, settings=built.settings, peak_memory_bytes=built.peak_memory_bytes)

@@ -18,7 +18,7 @@ import numpy as np
 import pydantic
 
 from model_zoo.base.spec import Arrays
-from model_zoo.toolchains.local.onnx_graph import elements, set_constant
+from model_zoo.toolchains.local.onnx_graph import elements, own_constants, set_constant
 from model_zoo.toolchains.local.quantize.calibrate import ProbedModel, Values
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def find_pairs(graph: ir.Graph) -> list[ConvPair]:
     """Every pair with constant weights that nothing else reads, nor the tensors between, of which none is an output."""
     pairs = []
     for first in graph:
-        if first.op_type != "Conv" or not _own(first.inputs[1:]):
+        if first.op_type != "Conv" or not own_constants(first.inputs[1:]):
             continue
         node, between = first, list[str]()
         while len(node.outputs) == 1 and len(node.outputs[0].uses()) == 1 and not node.outputs[0].is_graph_output():
@@ -64,7 +64,7 @@ def find_pairs(graph: ir.Graph) -> list[ConvPair]:
             ((node, index),) = node.outputs[0].uses()
             if node.op_type not in _HOMOGENEOUS or index:
                 break
-        if between and node.op_type == "Conv" and not index and _own(node.inputs[1:2]):
+        if between and node.op_type == "Conv" and not index and own_constants(node.inputs[1:2]):
             pairs.append(ConvPair(first, node, tuple(between)))
     return pairs
 
@@ -110,10 +110,6 @@ def recorded(model: onnx.ModelProto) -> dict[str, Values]:
     """By tensor of a quantized model, the factor on each channel, axis 1, that the float model's has not."""
     scaled = next((_FACTORS.validate_json(each.value) for each in model.metadata_props if each.key == _RECORD), {})
     return {name: np.array(factor, np.float32) for name, factor in scaled.items()}
-
-
-def _own(values: Sequence[ir.Value | None]) -> bool:
-    return all(value is None or (value.is_initializer() and len(value.uses()) == 1) for value in values)
 
 
 def _peaks(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arrays]) -> list[Values]:

@@ -13,16 +13,6 @@ from model_zoo.toolchains.local.quantize.calibrate import cpu_session
 if TYPE_CHECKING:
     import onnx
 
-#: Of fewer samples none is held out: ranges suffer more from that than the figure gains.
-_ENOUGH = 8
-#: Most samples that are held out.
-_MOST = 8
-
-
-def holdout_size(count: int) -> int:
-    """How many of the last samples nothing is chosen on: a quarter, or none; then all are measured on."""
-    return min(count // 4, _MOST) if count >= _ENOUGH else 0
-
 
 class Holdout:
     """Measures how near a model's float outputs are to the float model's.

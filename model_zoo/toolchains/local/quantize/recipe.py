@@ -21,7 +21,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.quantize import QuantizeJob, equalize, mixed, qdq
 from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
-from model_zoo.toolchains.local.quantize.holdout import Holdout, holdout_size
+from model_zoo.toolchains.local.quantize.holdout import Holdout
 from model_zoo.toolchains.local.quantize.ranges import (
     CLIPPING,
     LEVELS_8BIT,
@@ -33,6 +33,7 @@ from model_zoo.toolchains.local.quantize.ranges import (
 )
 from model_zoo.toolchains.local.quantize.weight_fitting import fit_weights
 from model_zoo.utils.errors import ModelZooError
+from model_zoo.utils.numerics import holdout_size
 
 #: Elements of each tensor that are looked at, of all samples together.
 _OBSERVED = 2**15

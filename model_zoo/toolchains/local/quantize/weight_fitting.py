@@ -18,9 +18,9 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.onnx_graph import (
-    constant,
     dequantized,
     elements,
+    own_constants,
     quantize_behind,
     quantized,
     set_constant,
@@ -97,18 +97,11 @@ def find_linears(graph: ir.Graph) -> list[LinearLayer]:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or not node.name or names[node.name] != 1:
             continue
         weight, attributes = node.inputs[1], node.attributes
-        own = all(
-            value is None or (constant(value) is not None and len(value.uses()) == 1) for value in node.inputs[1:]
-        )
         plain = attributes.get_string("auto_pad", "NOTSET") == "NOTSET" and not attributes.get_int("transA")
         scaled = any(attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-        if (
-            weight is None
-            or not own
-            or not plain
-            or scaled
-            or (node.op_type == "MatMul" and len(weight.shape or ()) != 2)
-        ):
+        if weight is None or not own_constants(node.inputs[1:]) or not plain or scaled:
+            continue
+        if node.op_type == "MatMul" and len(weight.shape or ()) != 2:
             continue
         axis = 0 if node.op_type == "Conv" or attributes.get_int("transB") else 1
         layers.append(LinearLayer(node, axis, attributes.get_int("group", 1)))

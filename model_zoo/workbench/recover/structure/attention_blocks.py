@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from model_zoo.workbench.recover.recovery import SettledBy
-from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, linear_code
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.module_writer import ClassPlan, ModuleWriter, dotted, slot
+from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, ModuleWriter, dotted, linear_code, slot
 
 _QUERY = {"q", "query", "queries", "wq", "qlin", "qproj", "toq"}
 _GATE = re.compile(r"gate|w1$|wi_0", re.IGNORECASE)

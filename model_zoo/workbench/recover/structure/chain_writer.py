@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, conv_code, linear_code
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-from model_zoo.workbench.recover.structure.module_writer import ClassPlan, dotted
-from model_zoo.workbench.recover.structure.picture_geometry import PictureGeometry
-from model_zoo.workbench.recover.structure.residual_blocks import ResidualBlock, find_blocks
+from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.family_writer import FamilyWriter, require_width
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, conv_code, dotted, linear_code
+from model_zoo.workbench.recover.structure.picture_geometry import PictureGeometry, ResidualBlock, find_blocks
 
 _USUAL = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
 _WEIGHTED = (LayerKind.CONV, LayerKind.LINEAR)
@@ -20,28 +18,17 @@ _WEIGHTED = (LayerKind.CONV, LayerKind.LINEAR)
 
 @dataclass
 class _Flow:
-    """What the data is while layers are written down.
+    """What the data is while layers are written down."""
 
-    Args:
-        width: Channels or features; None before the first layer.
-        dimensions: Of pictures; 0 for vectors.
-        pending: Whether an activation is due.
-        convs: How many convolutions came so far.
-        unpooled: Number of the convolution that pooling may follow; -1 where none may.
-        entered: Whether the decoder has begun.
-    """
-
-    width: int | None = None
-    dimensions: int = 0
-    pending: bool = False
-    convs: int = 0
-    unpooled: int = -1
-    entered: bool = False
+    width: int | None = None  # channels or features; None before the first layer
+    dimensions: int = 0  # of pictures; 0 for vectors
+    pending: bool = False  # whether an activation is due
+    convs: int = 0  # how many came so far
+    unpooled: int = -1  # number of the convolution that pooling may follow; -1 where none may
+    entered: bool = False  # whether the decoder has begun
 
 
 class ChainWriter(FamilyWriter):
-    """Writes the whole model as a chain, part by part."""
-
     doc = "All layers, one after the other."
     activations = (*_USUAL, "selu", "relu6", "hardswish", "mish", "gelu_tanh", "softplus", "none")
     outputs = ("none", "sigmoid", "softmax", "tanh", "log_softmax", "relu")
@@ -91,12 +78,10 @@ class ChainWriter(FamilyWriter):
         return f"convolutional network of {convs} convolutions and {linear} linear layers"
 
     def _apply(self, plan: ClassPlan, name: str, code: str) -> None:
-        """Apply a module of our own to x, as an attribute of the class."""
         plan.attributes.setdefault(name, code)
         plan.call(f"self.{name}")
 
     def _part(self, node: TreeNode, plan: ClassPlan) -> None:
-        """A part of a class that is written line by line."""
         owners = [path for path in self.module.classes if path != node.path and node.path.startswith(f"{path}.")]
         call = f"self{dotted(node.path, max(owners, key=len, default=''))}"
         if node.path in self.layers:
@@ -121,7 +106,6 @@ class ChainWriter(FamilyWriter):
                 self._part(child, plan)
 
     def _transition(self, plan: ClassPlan, following: CheckpointLayer) -> None:
-        """Call what is due between two parts of a class."""
         flow = self.flow
         enters = "dec" in following.path.lower() and not flow.entered
         flow.entered = flow.entered or enters
@@ -144,20 +128,12 @@ class ChainWriter(FamilyWriter):
                 yield f"pool{flow.unpooled + 1}", code
             flow.unpooled = -1
         if flow.dimensions and following.kind is LayerKind.LINEAR:
-            yield "to_vector", self._to_vector(following)
+            yield "to_vector", self.geometry.to_vector(flow.width or 0, following)
+            flow.dimensions, flow.width = 0, following.weight[1]
         elif following.kind is LayerKind.CONV and not flow.dimensions and flow.width:
-            yield "to_image", self._to_image(following)
-
-    def _to_vector(self, following: CheckpointLayer) -> str:
-        code = self.geometry.to_vector(self.flow.width or 0, following)
-        self.flow.dimensions, self.flow.width = 0, following.weight[1]
-        return code
-
-    def _to_image(self, following: CheckpointLayer) -> str:
-        code = self.geometry.to_image(following, self.flow.width or 0)
-        transposed = self.geometry.is_transposed(following)
-        self.flow.dimensions, self.flow.width = len(following.kernel), following.weight[0 if transposed else 1]
-        return code
+            yield "to_image", self.geometry.to_image(following, flow.width)
+            transposed = self.geometry.is_transposed(following)
+            flow.dimensions, flow.width = len(following.kernel), following.weight[0 if transposed else 1]
 
     def _first(self, node: TreeNode) -> CheckpointLayer:
         return next(layer for path, layer in self.layers.items() if path.startswith(f"{node.path}."))
@@ -217,11 +193,9 @@ class ChainWriter(FamilyWriter):
         plan.forward.append("return x")
 
     def _block(self, block: ResidualBlock) -> None:
-        """A residual block as a class."""
         node, flow = block.node, self.flow
         entry, convs = flow.width, flow.convs
-        plan = ClassPlan("Block", "Convolutions whose result is added to their input.")
-        self.module.classes[node.path] = plan
+        plan = self.module.classes[node.path] = ClassPlan("Block", "Convolutions whose result is added to their input.")
         self.in_block = True
         for child in node.children.values():
             if child.path != block.shortcut:
@@ -278,22 +252,19 @@ class ChainWriter(FamilyWriter):
             self.module.classes[node.path] = plan
 
     def _define(self, layer: CheckpointLayer) -> None:
-        """Write how a layer is built; the flow goes on behind it."""
         flow, width = self.flow, layer.weight[0]
         if layer.kind is LayerKind.CONV:
             code = self._conv(layer)
         elif layer.kind is LayerKind.LINEAR:
             out, width = layer.weight
-            if flow.width not in (None, width):
-                raise NoDraftError(f"'{layer.path}' takes {width} features, but there are {flow.width} before it")
+            require_width(layer, width, flow.width)
             flow.width, flow.pending = out, layer.path != self.last
             code = linear_code(layer)
         elif layer.kind is LayerKind.SCALE and (width == 1 or re.search("act|relu", layer.path, re.IGNORECASE)):
             flow.pending = False
             code = f"nn.PReLU({width})"
         else:
-            if flow.width not in (None, width):
-                raise NoDraftError(f"'{layer.path}' normalises {width} features, but there are {flow.width} before it")
+            require_width(layer, width, flow.width)
             flow.width = width
             flow.pending = flow.pending or self._activated(layer)
             code = self.norm(layer, flow.dimensions)

@@ -1,18 +1,136 @@
-"""Which layer holds the tensors under one name, and how it is written."""
+"""The names of a checkpoint as a tree of layers. They are untrusted: only identifiers and small indices become code."""
 
 from __future__ import annotations
 
+import keyword
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.module_writer import slot
+from model_zoo.checkpoints.contents import StateDictInfo, TensorInfo
+from model_zoo.utils.errors import ModelZooError
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,3}")
+_MAX_TENSORS, _MAX_DEPTH, _MAX_DIMENSIONS, _MAX_SIZE = 6_000, 24, 8, 2**40
+
+#: More layers without tensors than this never follow each other: a larger gap is no nn.Sequential.
+_MAX_GAP = 8
 
 _NORM_STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
-_CELLS = {4: "LSTM", 3: "GRU", 1: "RNN"}
+CELLS = {4: "LSTM", 3: "GRU", 1: "RNN"}
 _EMBEDDING_NAMES = ("emb", "wte", "wpe", "lookup", "vocab", "shared")
+
+#: Written before every name by what wraps a model while it is trained.
+_WRAPPERS = ("module.", "_orig_mod.")
+
+#: Attributes that torch.nn.Module has itself: a layer of that name would hide them.
+_MODULE_ATTRIBUTES = """
+    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches
+    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict
+    modules mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook
+    register_buffer register_forward_hook register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook register_load_state_dict_pre_hook
+    register_module register_parameter register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training type xpu zero_grad
+"""
+_TAKEN = frozenset(_MODULE_ATTRIBUTES.split())
+
+
+class NoDraftError(ModelZooError):
+    """Why no module was written."""
+
+
+@dataclass
+class TreeNode:
+    """What one prefix of the names stands for.
+
+    Args:
+        path: The prefix without its last dot; "" for the whole model.
+        children: What comes after the prefix, in the order of the file.
+        tensors: Those that lie directly under it.
+    """
+
+    path: str
+    children: dict[str, TreeNode] = field(default_factory=dict)
+    tensors: dict[str, TensorInfo] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def parent(self) -> str:
+        return self.path.rpartition(".")[0]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: info.shape for name, info in self.tensors.items()}
+
+    @property
+    def indexed(self) -> bool:
+        """Whether it is a list of layers: nn.Sequential or nn.ModuleList."""
+        return bool(self.children) and not self.tensors and all(name.isdigit() for name in self.children)
+
+    def walk(self) -> Iterator[TreeNode]:
+        yield self
+        for child in self.children.values():
+            yield from child.walk()
+
+    def at(self, path: str) -> TreeNode:
+        """The node at a path below this one, which exists; itself for ""."""
+        node = self
+        for part in path.split(".") if path else ():
+            node = node.children[part]
+        return node
+
+
+def read_tree(tensors: StateDictInfo) -> tuple[TreeNode, str]:
+    """Arrange names as a tree; returns its root, and the wrapper's prefix that was taken off, e.g. "module."."""
+    if not tensors:
+        raise NoDraftError("no tensors to recover a model from")
+    if len(tensors) > _MAX_TENSORS:
+        raise NoDraftError(f"{len(tensors)} tensors are more than the {_MAX_TENSORS} that a module is written for")
+    prefix = ""
+    while wrapper := next((w for w in _WRAPPERS if all(n.startswith(prefix + w) for n in tensors)), None):
+        prefix += wrapper
+    root = TreeNode("")
+    for name, info in tensors.items():
+        *parts, last = name[len(prefix) :].split(".")
+        _check(name, parts, last, info)
+        node = root
+        for part in parts:
+            path = f"{node.path}.{part}" if node.path else part
+            node = node.children.setdefault(part, TreeNode(path))
+        node.tensors[last] = info
+    for node in root.walk():
+        _check_node(node)
+    return root, prefix
+
+
+def _check(name: str, parts: list[str], last: str, info: TensorInfo) -> None:
+    quoted = repr(name if len(name) <= 80 else name[:77] + "...")
+    if len(parts) > _MAX_DEPTH:
+        raise NoDraftError(f"the name {quoted} has more than {_MAX_DEPTH} parts")
+    for part in (*parts, last):
+        index = part is not last and _INDEX.fullmatch(part)
+        if not index and not (_IDENTIFIER.fullmatch(part) and not part.startswith("__")):
+            raise NoDraftError(f"{part[:40]!r} in the name {quoted} is neither an identifier nor an index")
+        if keyword.iskeyword(part) or part in _TAKEN:
+            raise NoDraftError(f"{part!r} in the name {quoted} cannot name a layer in Python")
+    if len(info.shape) > _MAX_DIMENSIONS or not all(0 < size < _MAX_SIZE for size in info.shape):
+        raise NoDraftError(f"{quoted} has the shape {list(info.shape)[:9]}, which no layer has")
+
+
+def _check_node(node: TreeNode) -> None:
+    if clash := set(node.tensors) & set(node.children):
+        raise NoDraftError(f"'{node.path}.{clash.pop()}' is both a tensor and a layer")
+    indices = sorted(int(name) for name in node.children if name.isdigit())
+    if indices and not node.indexed:
+        raise NoDraftError(f"'{node.path}' holds both indices and names")
+    if any(after - before > _MAX_GAP for before, after in zip([-1, *indices], indices, strict=False)):
+        raise NoDraftError(f"the indices of '{node.path}' have gaps of more than {_MAX_GAP}")
 
 
 class LayerKind(StrEnum):
@@ -45,12 +163,10 @@ class CheckpointLayer:
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
         return self.path.rpartition(".")[2]
 
     @property
     def kernel(self) -> tuple[int, ...]:
-        """Of a convolution."""
         return self.weight[2:]
 
     @property
@@ -70,28 +186,23 @@ class CheckpointLayer:
 
 
 def find_layers(root: TreeNode) -> dict[str, CheckpointLayer]:
-    """All layers by path, in the order of the file; nodes with other tensors of their own are left out.
-
-    Raises:
-        NoDraftError: Tensors belong to a layer that is known but not written.
-    """
+    """All layers by path, in the order of the file; nodes with other tensors of their own are left out."""
     layers: dict[str, CheckpointLayer] = {}
     for node in root.walk():
-        if node.path and node.parent not in layers:  # only nn.MultiheadAttention holds a layer itself
-            layer = _layer_of(node)
-            if layer:
-                layers[node.path] = layer
+        # Only nn.MultiheadAttention holds a layer itself.
+        if node.path and node.parent not in layers and (layer := _layer_of(node)):
+            layers[node.path] = layer
     return layers
 
 
 def _layer_of(node: TreeNode) -> CheckpointLayer | None:
     shapes = node.shapes
     if "in_proj_weight" in shapes and "out_proj" in node.children:
-        return _attention(node, shapes)
+        return _attention(node)
     if node.children or not shapes:
         return None
     if "weight_ih_l0" in shapes:
-        return _recurrent(node, shapes)
+        return _recurrent(node)
     if "running_mean" in shapes and shapes.keys() <= {"weight", "bias", *_NORM_STATISTICS}:
         return CheckpointLayer(node.path, LayerKind.BATCH_NORM, shapes["running_mean"], int("weight" in shapes))
     weight, bias = shapes.get("weight", ()), shapes.get("bias", ())
@@ -108,7 +219,8 @@ def _layer_of(node: TreeNode) -> CheckpointLayer | None:
     return CheckpointLayer(node.path, kind, weight, bias[0] if bias else 0)
 
 
-def _attention(node: TreeNode, shapes: Mapping[str, tuple[int, ...]]) -> CheckpointLayer:
+def _attention(node: TreeNode) -> CheckpointLayer:
+    shapes = node.shapes
     if not set(shapes) <= {"in_proj_weight", "in_proj_bias"} or set(node.children) != {"out_proj"}:
         raise NoDraftError(f"'{node.path}' is an nn.MultiheadAttention of a kind that is not written here")
     weight, out = shapes["in_proj_weight"], node.children["out_proj"].tensors.get("weight")
@@ -117,83 +229,9 @@ def _attention(node: TreeNode, shapes: Mapping[str, tuple[int, ...]]) -> Checkpo
     return CheckpointLayer(node.path, LayerKind.ATTENTION, weight, weight[0] if "in_proj_bias" in shapes else 0)
 
 
-def _recurrent(node: TreeNode, shapes: Mapping[str, tuple[int, ...]]) -> CheckpointLayer:
+def _recurrent(node: TreeNode) -> CheckpointLayer:
+    shapes = node.shapes
     entry, loop = shapes["weight_ih_l0"], shapes.get("weight_hh_l0", ())
-    if len(entry) != 2 or len(loop) != 2 or loop[0] % loop[1] or loop[0] // loop[1] not in _CELLS:
+    if len(entry) != 2 or len(loop) != 2 or loop[0] % loop[1] or loop[0] // loop[1] not in CELLS:
         raise NoDraftError(f"'{node.path}' is a recurrent layer of a kind that is not written here")
     return CheckpointLayer(node.path, LayerKind.RECURRENT, (loop[1], entry[1]), int("bias_ih_l0" in shapes))
-
-
-class RecurrentLayer:
-    """What the tensors of nn.LSTM, nn.GRU or nn.RNN tell.
-
-    Args:
-        node: Whose layer is of the kind recurrent.
-
-    Raises:
-        NoDraftError: Tensors are missing, or of other shapes.
-    """
-
-    def __init__(self, node: TreeNode) -> None:
-        shapes = node.shapes
-        rows, self.hidden = shapes["weight_hh_l0"]
-        self.cell, self.width = _CELLS[rows // self.hidden], shapes["weight_ih_l0"][1]
-        self.bias = "bias_ih_l0" in shapes
-        self.layers = 1 + max(int(n[11:]) for n in shapes if re.fullmatch(r"weight_ih_l\d+", n))
-        self.directions = 2 if "weight_ih_l0_reverse" in shapes else 1
-        expected: dict[str, tuple[int, ...]] = {}
-        for number in range(self.layers if self.layers <= 64 else 0):
-            width = self.width if number == 0 else self.hidden * self.directions
-            for end in (f"l{number}", f"l{number}_reverse")[: self.directions]:
-                expected |= {f"weight_ih_{end}": (rows, width), f"weight_hh_{end}": (rows, self.hidden)}
-                expected |= {f"bias_ih_{end}": (rows,), f"bias_hh_{end}": (rows,)} if self.bias else {}
-        if expected != shapes:
-            raise NoDraftError(f"the tensors of '{node.path}' are not all those of nn.{self.cell}")
-
-    def code(self, extra: str = "") -> str:
-        """The constructor call."""
-        more = f", {self.layers}" if self.layers > 1 else ""
-        more += "" if self.bias else ", bias=False"
-        more += ", bidirectional=True" if self.directions == 2 else ""
-        return f"nn.{self.cell}({self.width}, {self.hidden}{more}{extra})"
-
-
-def linear_code(layer: CheckpointLayer, transposed: bool = False) -> str:
-    """nn.Linear, or the module for weights stored as [in, out], as GPT-2's.
-
-    Args:
-        transposed: Whether a square weight, which does not tell, is stored so.
-    """
-    width, out = layer.ends
-    ends = f"{slot('in_features', width)}, {slot('out_features', out)}"
-    if layer.is_transposed or (transposed and width == out):
-        return f"TransposedLinear({ends})"
-    return f"nn.Linear({ends}{'' if layer.bias else ', bias=False'})"
-
-
-def conv_code(layer: CheckpointLayer, width: int, extra: str = "", transposed: bool = False) -> str:
-    """A convolution of an input with `width` channels; the weight of a transposed one is [in, out, …].
-
-    Args:
-        extra: Further arguments, e.g. ", stride=2".
-
-    Raises:
-        NoDraftError: The number of channels does not go with the weight.
-    """
-    kind, out, groups = "Conv", layer.weight[0], 1
-    if transposed:
-        kind, (width, out) = "ConvTranspose", layer.weight[:2]
-    else:
-        share = layer.weight[1]
-        if width % share or out % (width // share):
-            raise NoDraftError(f"'{layer.path}' takes multiples of {share} channels, but there are {width} before it")
-        groups = width // share
-    same = layer.kernel[0] if len(set(layer.kernel)) == 1 else layer.kernel
-    text = f"nn.{kind}{len(layer.kernel)}d({slot('in_channels', width)}, {slot('out_channels', out)}, {same}{extra}"
-    text += f", groups={slot('groups', groups)}" if groups > 1 else ""
-    return text + ("" if layer.bias else ", bias=False") + ")"
-
-
-def embedding_code(layer: CheckpointLayer) -> str:
-    """nn.Embedding."""
-    return f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"

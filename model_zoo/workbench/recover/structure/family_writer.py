@@ -7,18 +7,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from model_zoo.workbench.recover.recovery import Draft, ExampleInput, SettledBy
-from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, find_layers
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
+from model_zoo.workbench.recover.recovery import Draft, ExampleInput
+from model_zoo.workbench.recover.structure.checkpoint_layers import (
+    CheckpointLayer,
+    LayerKind,
+    NoDraftError,
+    TreeNode,
+    find_layers,
+)
 from model_zoo.workbench.recover.structure.module_writer import ClassPlan, ModuleWriter, dotted, slot
 
 
-class FamilyWriter(ABC):
-    """Writes a whole model of one family. Everything in it raises NoDraftError where the tensors do not fit the family.
+def require_width(layer: CheckpointLayer, width: int, before: int | None) -> None:
+    """Refuse a layer of another width than what comes before it, where that is known."""
+    if before not in (None, width):
+        does = "normalises" if layer.is_norm else "takes"
+        raise NoDraftError(f"'{layer.path}' {does} {width} features, but there are {before} before it")
 
-    Args:
-        root: The tree of the checkpoint.
-    """
+
+class FamilyWriter(ABC):
+    """Writes a whole model of one family. Everything in it raises NoDraftError where the tensors do not fit."""
 
     #: What the class of the whole model is said to be.
     doc: ClassVar[str] = ""
@@ -41,11 +49,7 @@ class FamilyWriter(ABC):
         """Write everything; returns a title and the inputs."""
 
     def draft(self, prefix: str) -> Draft:
-        """The draft of the model.
-
-        Args:
-            prefix: What a wrapper wrote before all names of the checkpoint.
-        """
+        """The draft of the model; `prefix` is what a wrapper wrote before all names of the checkpoint."""
         title, inputs = self.write()
         names = [f"{node.path}.{name}".removeprefix(".") for node in self.root.walk() for name in node.tensors]
         return Draft(
@@ -64,28 +68,19 @@ class FamilyWriter(ABC):
         if own := [node.path for node in self.root.walk() if node.tensors and node.path not in self.layers]:
             raise NoDraftError(f"no template knows what the tensors of '{own[0]}' are for")
 
-    def option(
-        self, name: str, alternatives: Sequence[object], meaning: str, settled_by: SettledBy = SettledBy.ASSUMED
-    ) -> str:
+    def option(self, name: str, alternatives: Sequence[object], meaning: str) -> str:
         """Make a choice, and keep it as an attribute of the model of the same name."""
-        chosen = self.choose(name, alternatives, meaning, settled_by)
-        self.plan.attributes[name] = chosen
+        chosen = self.plan.attributes[name] = self.choose(name, alternatives, meaning)
         return chosen
 
     def activation(self) -> str:
-        """How an activation between layers is built."""
         return f"ACTIVATIONS[{self.choose('activation', self.activations, 'The activation between layers.')}]()"
 
     def output_activation(self) -> str:
-        """How the activation at the end is built."""
         return f"ACTIVATIONS[{self.choose('output_activation', self.outputs, 'What comes after the last layer.')}]()"
 
     def norm(self, layer: CheckpointLayer, dimensions: int) -> str:
-        """How a normalisation is built.
-
-        Args:
-            dimensions: Of the pictures that it takes; 0 for vectors.
-        """
+        """How a normalisation of vectors (0 dimensions) or pictures is built."""
         width, batch = layer.weight[0], layer.kind is LayerKind.BATCH_NORM
         usual = (1e-5, 1e-3, 1e-6) if batch else (1e-5, 1e-6, 1e-3)
         eps = self.choose("norm_eps", usual, "What normalisation adds to the variance.")
@@ -105,12 +100,10 @@ class FamilyWriter(ABC):
         return self.option("batch_first", (True, False), meaning)
 
     def call(self, layer: CheckpointLayer, code: str) -> None:
-        """Define a layer, and apply it to x."""
         self.module.layers[layer.path] = code
         self.lines.append(f"x = self{dotted(layer.path)}(x)")
 
     def head_activation(self, alternatives: Sequence[str]) -> None:
-        """Apply the activation between the layers of a head to x."""
         chosen = self.choose("head_activation", alternatives, "The activation between the layers of the head.")
         self.plan.attributes["head_activation"] = f"ACTIVATIONS[{chosen}]()"
         self.lines.append("x = self.head_activation(x)")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model_zoo.workbench.recover.recovery import Choice, SettledBy, literal
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, NoDraftError, TreeNode
 from model_zoo.workbench.recover.structure.written_helpers import HELPERS, activation_table
 
 _WIDTH = 120
@@ -296,3 +296,44 @@ def _type_of(text: str, choices: dict[str, Choice]) -> str:
         value = choices[match[1]].value
         return _annotation(value[0] if "[" in text and value else value)
     return "bool" if text in ("True", "False") else "str" if text[:1] in "'\"" else "int"
+
+
+def linear_code(layer: CheckpointLayer, transposed: bool = False) -> str:
+    """nn.Linear, or the module for weights stored as [in, out], as GPT-2's.
+
+    Args:
+        transposed: Whether a square weight, which does not tell, is stored so.
+    """
+    width, out = layer.ends
+    ends = f"{slot('in_features', width)}, {slot('out_features', out)}"
+    if layer.is_transposed or (transposed and width == out):
+        return f"TransposedLinear({ends})"
+    return f"nn.Linear({ends}{'' if layer.bias else ', bias=False'})"
+
+
+def conv_code(layer: CheckpointLayer, width: int, extra: str = "", transposed: bool = False) -> str:
+    """A convolution of an input with `width` channels; the weight of a transposed one is [in, out, …].
+
+    Args:
+        extra: Further arguments, e.g. ", stride=2".
+
+    Raises:
+        NoDraftError: The number of channels does not go with the weight.
+    """
+    kind, out, groups = "Conv", layer.weight[0], 1
+    if transposed:
+        kind, (width, out) = "ConvTranspose", layer.weight[:2]
+    else:
+        share = layer.weight[1]
+        if width % share or out % (width // share):
+            raise NoDraftError(f"'{layer.path}' takes multiples of {share} channels, but there are {width} before it")
+        groups = width // share
+    same = layer.kernel[0] if len(set(layer.kernel)) == 1 else layer.kernel
+    text = f"nn.{kind}{len(layer.kernel)}d({slot('in_channels', width)}, {slot('out_channels', out)}, {same}{extra}"
+    text += f", groups={slot('groups', groups)}" if groups > 1 else ""
+    return text + ("" if layer.bias else ", bias=False") + ")"
+
+
+def embedding_code(layer: CheckpointLayer) -> str:
+    """nn.Embedding."""
+    return f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"

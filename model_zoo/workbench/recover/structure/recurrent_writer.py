@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import re
+
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.checkpoint_layers import (
+    CELLS,
     CheckpointLayer,
     LayerKind,
-    RecurrentLayer,
-    embedding_code,
-    linear_code,
+    NoDraftError,
+    TreeNode,
 )
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-from model_zoo.workbench.recover.structure.module_writer import dotted
+from model_zoo.workbench.recover.structure.family_writer import FamilyWriter, require_width
+from model_zoo.workbench.recover.structure.module_writer import dotted, embedding_code, linear_code
 
 _HEAD_ACTIVATIONS = ("relu", "tanh", "gelu", "leaky_relu", "elu", "silu", "sigmoid", "none")
 _SUMMARIES = ("last", "all", "hidden", "mean", "max", "first", "sum")
 
 
-class RecurrentWriter(FamilyWriter):
-    """Writes the whole model."""
+class RecurrentLayer:
+    """What the tensors of nn.LSTM, nn.GRU or nn.RNN tell."""
 
+    def __init__(self, node: TreeNode) -> None:
+        shapes = node.shapes
+        rows, self.hidden = shapes["weight_hh_l0"]
+        self.cell, self.width = CELLS[rows // self.hidden], shapes["weight_ih_l0"][1]
+        self.bias = "bias_ih_l0" in shapes
+        self.layers = 1 + max(int(n[11:]) for n in shapes if re.fullmatch(r"weight_ih_l\d+", n))
+        self.directions = 2 if "weight_ih_l0_reverse" in shapes else 1
+        expected: dict[str, tuple[int, ...]] = {}
+        for number in range(self.layers if self.layers <= 64 else 0):
+            width = self.width if number == 0 else self.hidden * self.directions
+            for end in (f"l{number}", f"l{number}_reverse")[: self.directions]:
+                expected |= {f"weight_ih_{end}": (rows, width), f"weight_hh_{end}": (rows, self.hidden)}
+                expected |= {f"bias_ih_{end}": (rows,), f"bias_hh_{end}": (rows,)} if self.bias else {}
+        if expected != shapes:
+            raise NoDraftError(f"the tensors of '{node.path}' are not all those of nn.{self.cell}")
+
+    def code(self, extra: str) -> str:
+        more = f", {self.layers}" if self.layers > 1 else ""
+        more += "" if self.bias else ", bias=False"
+        more += ", bidirectional=True" if self.directions == 2 else ""
+        return f"nn.{self.cell}({self.width}, {self.hidden}{more}{extra})"
+
+
+class RecurrentWriter(FamilyWriter):
     doc = "Recurrent layers and what is made of their states."
     outputs = ("none", "log_softmax_last", "softmax_last", "sigmoid", "tanh")
 
@@ -68,8 +93,7 @@ class RecurrentWriter(FamilyWriter):
 
     def _cell(self, layer: CheckpointLayer, width: int) -> RecurrentLayer:
         cell = RecurrentLayer(self.root.at(layer.path))
-        if cell.width != width:
-            raise NoDraftError(f"'{layer.path}' takes {cell.width} features, but there are {width} before it")
+        require_width(layer, cell.width, width)
         extra = ", batch_first=True"
         if cell.cell == "RNN":
             meaning = "The activation inside recurrent layers."
@@ -105,10 +129,7 @@ class RecurrentWriter(FamilyWriter):
                 if activated:
                     self.head_activation(_HEAD_ACTIVATIONS)
                 activated = True
-                if layer.weight[1] != width:
-                    raise NoDraftError(
-                        f"'{layer.path}' takes {layer.weight[1]} features, but there are {width} before it"
-                    )
+                require_width(layer, layer.weight[1], width)
                 self.call(layer, linear_code(layer))
                 width = layer.weight[0]
             elif layer.weight[0] != width or layer.kind is LayerKind.SCALE:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, conv_code
-from model_zoo.workbench.recover.structure.checkpoint_tree import NoDraftError, TreeNode
+from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
 from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-from model_zoo.workbench.recover.structure.module_writer import dotted
+from model_zoo.workbench.recover.structure.module_writer import conv_code, dotted
 
 #: Wirings that are tried.
 _MAX_STEPS = 20_000
