@@ -12,7 +12,6 @@ from model_zoo.commands.tables import print_plan
 from model_zoo.pipeline.evaluation_page import layer_chart, sensitivity_chart
 from model_zoo.pipeline.layers import Inspection, inspect_layers
 from model_zoo.pipeline.options import BuildOptions
-from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.console import console, print_json, stage_progress, table
 from model_zoo.utils.files import atomic_write, check_writable
 
@@ -40,17 +39,14 @@ def print_inspection(name: str, inspection: Inspection) -> None:
         mark = "first wrong" if inspection.wrong and inspection.wrong.index == index else ""
         rows.append([layer.layer, layer.op_type, _db(layer.host_db), npu, mark])
     columns = ["layer", "operator", "host CPU", "NPU emulator", ""]
-    out.print(
-        table(
-            f"{name}: SQNR of each layer against float, on the first calibration samples",
-            columns,
-            rows,
-            right=("host CPU", "NPU emulator"),
-        )
-    )
+    title = f"{name}: SQNR of each layer against float, on the first calibration samples"
+    out.print(table(title, columns, rows, right=("host CPU", "NPU emulator")))
     for note in notes(inspection):
         out.print(f"  {note}")
-    rows = [[_what(each), each.layer, each.op_type, _db(each.sqnr_db)] for each in inspection.ranking[:_MOST_ROWS]]
+    rows = [
+        [f"{each.kind}, {each.bits} bits", each.layer, each.op_type, _db(each.sqnr_db)]
+        for each in inspection.ranking[:_MOST_ROWS]
+    ]
     title = f"{name}: SQNR of the outputs when one tensor alone has fewer bits, on the first calibration samples"
     out.print(table(title, ["fewer bits in", "layer", "operator", "SQNR"], rows, right=("SQNR",)))
     if (left := len(inspection.ranking) - _MOST_ROWS) > 0:
@@ -59,19 +55,15 @@ def print_inspection(name: str, inspection: Inspection) -> None:
 
 def notes(inspection: Inspection) -> list[str]:
     """What the figures do not say by themselves, one sentence each."""
-    sentences = []
-    if inspection.wrong:
-        layer = inspection.errors.layers[inspection.wrong.index]
-        sentences.append(
-            f"The first layer that goes wrong is {layer.layer} ({layer.op_type}): {inspection.wrong.reason}."
-        )
-    else:
-        sentences.append("No layer goes wrong by itself.")
-    for place, db in inspection.errors.shift_db.items():
-        if db < float("inf"):
-            sentences.append(
-                f"Showing the layers changed the build on the {place}: its outputs are {db:.1f} dB from before."
-            )
+    sentences = ["No layer goes wrong by itself."]
+    if wrong := inspection.wrong:
+        layer = inspection.errors.layers[wrong.index]
+        sentences = [f"The first layer that goes wrong is {layer.layer} ({layer.op_type}): {wrong.reason}."]
+    sentences += [
+        f"Showing the layers changed the build on the {backend}: its outputs are {db:.1f} dB from before."
+        for backend, db in inspection.errors.shift_db.items()
+        if db < float("inf")
+    ]
     if inspection.errors.skipped:
         sentences.append(f"Not out, because the build has no such tensor: {', '.join(inspection.errors.skipped)}.")
     return sentences
@@ -115,10 +107,6 @@ def page(model_id: str, inspections: dict[str, Inspection]) -> str:
         parts.append(sensitivity_chart(inspection.ranking))
     head = f'<meta charset="utf-8"><title>{escape(model_id)}: layers</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
-
-
-def _what(each: Sensitivity) -> str:
-    return f"{each.kind}, {each.bits} bits"
 
 
 def _db(value: float) -> str:

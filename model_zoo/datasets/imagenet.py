@@ -69,8 +69,7 @@ class ImagenetDataset(DownloadedDataset):
         return split_files(samples, self.split, root)
 
     def stratum(self, index: int) -> int:
-        target: int = self.items[index][1]
-        return target
+        return self.items[index][1]
 
     def __getitem__(self, index: int) -> Sample:
         path, target = self.items[index]

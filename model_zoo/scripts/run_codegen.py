@@ -70,29 +70,29 @@ def generated_files(model_id: str) -> list[str]:
 
 def drift(model_id: str) -> dict[str, str]:
     """For each generated file that is not as it should be, a unified diff towards what it should be."""
-    files = render(model_id)
     return {
-        name: "".join(difflib.unified_diff(_lines(text), _lines(files.get(name)), str(path), f"{path} (generated)"))
-        for name in generated_files(model_id)
-        if (text := _read(path := model_folder(model_id) / name)) != files.get(name)
+        path.name: "".join(difflib.unified_diff(_lines(_read(path)), _lines(due), str(path), f"{path} (generated)"))
+        for path, due in _stale(model_id).items()
     }
 
 
 def write(model_id: str) -> list[str]:
     """Bring the generated files of a model up to date; returns the names of those that changed."""
-    files = render(model_id)
-    changed = []
-    for name in generated_files(model_id):
-        path = model_folder(model_id) / name
-        if _read(path) == files.get(name):
-            continue
-        changed.append(name)
-        if name not in files:
+    stale = _stale(model_id)
+    for path, due in stale.items():
+        if due is None:
             path.unlink()
             continue
         with atomic_write(path) as temporary:
-            temporary.write_text(files[name], encoding="utf-8", newline="\n")
-    return changed
+            temporary.write_text(due, encoding="utf-8", newline="\n")
+    return [path.name for path in stale]
+
+
+def _stale(model_id: str) -> dict[Path, str | None]:
+    """Generated files that are not as they should be, with the text they should have; None: they should not exist."""
+    files, folder = render(model_id), model_folder(model_id)
+    paths = [folder / name for name in generated_files(model_id)]
+    return {path: files.get(path.name) for path in paths if _read(path) != files.get(path.name)}
 
 
 @cache
@@ -170,15 +170,16 @@ def _interface(part: BaseModel) -> list[dict[str, Any]]:
     """Rows for the inputs and outputs; what an output looks like is seen by running the model once."""
     spec = part.input_spec()
     outputs = run_torch(part, part.sample_inputs(spec), part.get_output_names())
-    rows: list[dict[str, Any]] = [
-        {"direction": "takes", "name": name, "shape": tensor.shape, "dtype": tensor.dtype, "meaning": _meaning(tensor)}
-        for name, tensor in spec.items()
+    tensors: list[tuple[str, str, Any, str]] = [
+        *(("takes", name, tensor, _meaning(tensor)) for name, tensor in spec.items()),
+        *(("gives", name, value, "") for name, value in outputs.items()),
     ]
-    rows += [
-        {"direction": "gives", "name": name, "shape": value.shape, "dtype": value.dtype, "meaning": ""}
-        for name, value in outputs.items()
-    ]
-    return _layers_as_one(rows)
+    return _layers_as_one(
+        [
+            {"direction": direction, "name": name, "shape": tensor.shape, "dtype": tensor.dtype, "meaning": meaning}
+            for direction, name, tensor, meaning in tensors
+        ]
+    )
 
 
 def _layers_as_one(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

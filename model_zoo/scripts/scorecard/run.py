@@ -103,13 +103,9 @@ def _measured(
                 except ChildStoppedError:
                     raise
                 except ChildFailedError as error:
-                    yield _failed(source, target, error)
+                    key, reason = row_key(source.key, target), " ".join(error.message.split())
+                    yield Row(**vars(target), key=key, date=today(), error=reason)
                     break
-
-
-def _failed(source: ZooSource, target: Target, error: ModelZooError) -> Row:
-    key = row_key(source.key, target)
-    return Row(**vars(target), key=key, date=today(), error=" ".join(error.message.split()))
 
 
 def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:
