@@ -62,11 +62,21 @@ class NyuDepthDataset(DownloadedDataset):
             raise UserError(f"cannot read picture {number} of {path}: {error}", self.how_to_get()) from error
         if pixels.dtype != np.uint8 or pixels.shape != (*metres.shape, 3) or not (metres >= 0).all():
             raise UserError(f"{path}: picture {number} and its depths do not fit")
-        height, width = metres.shape
-        scale = max(self.height / height, self.width / width)
-        across, down = self.width / scale, self.height / scale
-        left, top = (width - across) / 2, (height - down) / 2
-        box, size = (left, top, left + across, top + down), (self.width, self.height)
+        size = (self.width, self.height)
+        box = middle_of(size, metres.shape[::-1])
         picture = Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BILINEAR, box)
         depth = Image.fromarray(np.ascontiguousarray(metres)).resize(size, Image.Resampling.NEAREST, box)
         return Sample({self.input: image_tensor(picture, self.tensor)}, np.array(depth, np.float32))
+
+
+def middle_of(size: tuple[int, int], picture: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest part in the middle of a picture that has the proportions of a size, as left, top, right and bottom.
+
+    Args:
+        size: Width and height.
+        picture: Width and height of the picture.
+    """
+    scale = max(wanted / whole for wanted, whole in zip(size, picture, strict=True))
+    across, down = (min(wanted / scale, whole) for wanted, whole in zip(size, picture, strict=True))
+    left, top = (picture[0] - across) / 2, (picture[1] - down) / 2
+    return left, top, min(left + across, picture[0]), min(top + down, picture[1])

@@ -16,6 +16,7 @@ from model_zoo.base.spec import InputSpec, IoType, TensorSpec, check_arrays, ima
 from model_zoo.datasets import dataset_class, dataset_names, load_dataset
 from model_zoo.datasets.base import TARGETS, MissingDataError, Split
 from model_zoo.datasets.downloaded import DownloadedDataset
+from model_zoo.datasets.nyu_depth import middle_of
 from model_zoo.datasets.stsb import StsbDataset
 from model_zoo.models._shared.text.words import NumberedWords
 from model_zoo.utils.errors import UserError
@@ -178,6 +179,12 @@ def test_nyu_depths_are_in_metres_and_upright(data: Path, miniature: Miniature) 
     (data / "nyu_depth_v2" / "nyu_depth_v2_labeled.mat").write_bytes(b"MATLAB 7.3 MAT-file" * 99)
     with pytest.raises(UserError, match=r"cannot read picture 0 of .*nyu_depth_v2_labeled\.mat"):
         dataset[0]
+
+
+def test_the_middle_of_a_picture_is_within_it_whatever_is_rounded() -> None:
+    boxes = [middle_of((width, height), (640, 480)) for width in range(16, 800, 16) for height in range(16, 800, 16)]
+    assert all(0 <= left < right <= 640 and 0 <= top < bottom <= 480 for left, top, right, bottom in boxes)
+    assert middle_of((64, 48), (640, 480)) == (0, 0, 640, 480) and middle_of((10, 10), (40, 20)) == (10, 0, 30, 20)
 
 
 def test_clips_are_sampled_evenly(data: Path, miniature: Miniature) -> None:
