@@ -106,11 +106,7 @@ def _from_code(text: str) -> StoredRegistry:
 
 
 def differences(stored: StoredRegistry, findings: Sequence[ModelFinding], gone: Sequence[str]) -> list[str]:
-    """What a stored registry says that does not hold, one line each.
-
-    Args:
-        gone: Models of the registry that the library does not have.
-    """
+    """What a stored registry says that does not hold, one line each; the library lacks models that are `gone`."""
     lines = [f"{name}: the library has no such model" for name in gone]
     for finding in findings:
         for stage, passed in stored.claims[finding.name].items():

@@ -13,14 +13,7 @@ from model_zoo.workbench.discover.verdict import Reason, StageVerdict
 
 
 def check_placement(onnx: Path, chipset: Chipset) -> StageVerdict:
-    """Lower and compile an ONNX file, and return which nodes the NPU does not take.
-
-    Args:
-        onnx: File with its weights inside; its folder takes what is made of it.
-
-    Raises:
-        ModelZooError: The compiler failed for another reason than a node it refuses.
-    """
+    """Lower and compile an ONNX file in its folder, and return which nodes the NPU does not take."""
     tools, runtime = find_toolchain(), TargetRuntime.ONNX
     lowering = LoweringRequest(
         source=onnx,

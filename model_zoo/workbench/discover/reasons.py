@@ -39,11 +39,7 @@ def _text(host: object) -> str:
 
 
 def failure(error: BaseException, containers: bool = False) -> StageVerdict:
-    """The verdict that an exception means.
-
-    Args:
-        containers: Whether the model takes lists or dicts.
-    """
+    """The verdict that an exception means, from a model that takes lists or dicts, if `containers`."""
     chain = [error]
     while cause := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(cause)

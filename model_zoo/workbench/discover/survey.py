@@ -90,9 +90,7 @@ class SurveyCache:
     """A file with a line for the listing and one for each verdict.
 
     Args:
-        library: As named on the command line.
         chipset: Name of the chipset that the last stage depends on; "" without one.
-        limit_s: Time limit of one stage of one model.
         key: JSON values: everything else that verdicts depend on, versions included.
     """
 
@@ -137,10 +135,7 @@ class SurveyCache:
 
 
 class Survey:
-    """Child processes over one library.
-
-    Use as a context manager: leaving it ends the processes.
-    """
+    """Child processes over one library; leaving the context ends them."""
 
     def __init__(self, request: SurveyRequest) -> None:
         self._request = request
@@ -161,11 +156,6 @@ class Survey:
         self._children.__exit__()
 
     def listing(self) -> Listing:
-        """The models of the library.
-
-        Raises:
-            ModelZooError: It cannot be imported.
-        """
         if self._cache.listing is None:
             with self._children.child() as child:
                 self._cache.start(self._load(child))

@@ -143,11 +143,7 @@ class _LibrarySurvey:
         return built.to(device).eval()
 
     def run(self, stage: SurveyStage, module: torch.nn.Module, example: Example | None) -> StageVerdict:
-        """Run a stage of a model that is built.
-
-        Args:
-            example: None if no input is known, which only FX takes.
-        """
+        """Run a stage of a model that is built; without an example only FX can."""
         import torch
 
         with torch.no_grad():

@@ -81,27 +81,18 @@ class Trial:
         self._stack.close()
 
     def write_weights(self) -> Path:
-        """Write the tensors under the names that they have in the module.
-
-        Raises:
-            ChildFailedError: They cannot be read or written.
-        """
+        """Write the tensors under the names that they have in the module."""
         self._worker.ask({"step": "write_weights"})
         return self._folder / "weights.safetensors"
 
     def verify(self, source: str, estimated: Callable[[Estimate], None]) -> Verification:
-        """Write model.py and try it with the weights that were written.
+        """Write model.py and try it with the weights that were written; a failure of the module is a `problem`.
 
         Args:
-            source: Of model.py.
             estimated: Called with what is known before the forward pass.
-
-        Returns:
-            What held. A failure of the module is its `problem`, it is not raised.
 
         Raises:
             ModelZooError: The text does what it may not.
-            ChildStoppedError: The run was stopped.
         """
         check_source(source)
         (self._folder / "model.py").write_text(source, encoding="utf-8", newline="\n")

@@ -57,7 +57,6 @@ class _TriedModule:
         return {}
 
     def load(self) -> dict[str, Any]:
-        """Build the module and load what was kept."""
         self._build_model = build_function(self._folder / "model.py")
         self._module = self._loaded_module()
         self._keep_counters()

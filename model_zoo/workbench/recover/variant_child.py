@@ -43,11 +43,7 @@ Variant = tuple[int, ...]
 
 
 def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
-    """Search, or with `onnx` in the job run that file.
-
-    Returns:
-        Of a search the best variant, its error, and the positions of values that could not be told apart.
-    """
+    """Run the ONNX file of the job, or search; returns what `io_pair` reads as the answer of a search."""
     return _run_onnx(job, work_dir) if "onnx" in job else _search(job, work_dir)
 
 
@@ -172,14 +168,11 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 
 
 class VariantSearch:
-    """Looks for the variant with the least error.
+    """Looks for the variant with the least error, in so many seconds and variants at most.
 
     Args:
         sizes: Number of values of each choice; position 0 is the likeliest.
-        error: Of a variant.
         tolerance: An error that is small enough.
-        limit: On the number of variants.
-        seconds: On the time.
     """
 
     def __init__(

@@ -71,11 +71,6 @@ class ArchitectureIndex:
         return len(self.counts)
 
     def save(self, path: Path) -> None:
-        """Keep it.
-
-        Raises:
-            ModelZooError: The file cannot be written.
-        """
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **self._arrays)
 
@@ -104,20 +99,14 @@ class ArchitectureIndex:
 
 def version(library: str) -> str | None:
     """The installed version of a library; None if it is not installed."""
-    if library == "zoo":
-        return __version__
     try:
-        return metadata.version(library)
+        return __version__ if library == "zoo" else metadata.version(library)
     except metadata.PackageNotFoundError:
         return None
 
 
 def index_path(library: str) -> Path:
-    """Where the index is kept: its name holds the versions and the code that it depends on.
-
-    Raises:
-        ModelZooError: The library is not installed.
-    """
+    """Where the index is kept: its name holds the versions and the code that it depends on."""
     installed = version(library)
     if installed is None:
         raise ModelZooError(f"{library} is not installed", "pip install 'model_zoo[recover]'")

@@ -228,7 +228,6 @@ class Zoo(KnownLibrary):
 
 
 def find_library(name: str) -> KnownLibrary:
-    """The library of that name, one of `architecture.LIBRARIES`."""
     kinds: tuple[type[KnownLibrary], ...] = (Torchvision, Timm, Transformers, Zoo)
     return next(kind for kind in kinds if kind.name == name)()
 
@@ -248,11 +247,7 @@ def listed() -> list[str]:
 
 
 def model_class(name: str) -> Any:
-    """The class of a listed name, or of a configuration's `architectures`.
-
-    Raises:
-        ValueError: transformers has no such model.
-    """
+    """The class of a listed name, or of a configuration's `architectures`; of no other class: a ValueError."""
     import transformers
 
     name = name.partition("/")[0]
@@ -269,11 +264,7 @@ def preset(name: str) -> dict[str, Any]:
 
 
 def example_inputs(model: torch.nn.Module) -> list[ExampleInput]:
-    """What a model of transformers is tried with; short texts and one picture.
-
-    Raises:
-        ValueError: It takes something else.
-    """
+    """What a model of transformers is tried with: short texts and one picture. Other inputs are a ValueError."""
     config: Any = model.config
     main: Any = model.main_input_name
     text = config.get_text_config()

@@ -149,11 +149,7 @@ def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
 
 
 def draft(match: ArchitectureMatch, others: Sequence[ArchitectureMatch] = ()) -> Draft:
-    """The draft of a match.
-
-    Args:
-        others: Matches that have the same tensors: the constructor is a choice then.
-    """
+    """The draft of a match; where `others` have the same tensors, the constructor is a choice."""
     named = {title_of(each): each for each in (match, *others)}
     title = title_of(match)
     text = _HEAD.format(title=title, loosely=", strict=False" if match.missing else "")
@@ -190,7 +186,6 @@ def constructor(match: ArchitectureMatch) -> str:
 
 
 def written_call(match: ArchitectureMatch) -> str:
-    """The constructor call in Python."""
     architecture = match.architecture
     defaults = {option.name: option.default for option in architecture.options}
     changed = {name: repr(value) for name, value in match.options.items() if defaults[name] != value}

@@ -55,11 +55,7 @@ class AttentionBlock:
 
 
 def find_stacks(root: TreeNode, layers: dict[str, CheckpointLayer]) -> dict[str, list[AttentionBlock]]:
-    """Lists of transformer blocks, by the path of the list.
-
-    Raises:
-        NoDraftError: A list holds attention, but its entries are not blocks that are known.
-    """
+    """Lists of transformer blocks, by the path of the list."""
     stacks: dict[str, list[AttentionBlock]] = {}
     for node in root.walk():
         if node.indexed and not any(node.path.startswith(f"{path}.") for path in stacks):
@@ -82,7 +78,6 @@ def _is_query(layer: CheckpointLayer) -> bool:
 
 
 def _read_block(node: TreeNode, layers: Sequence[CheckpointLayer]) -> AttentionBlock:
-    """Tell the parts of a block."""
     block = AttentionBlock(node)
     linear = [layer for layer in layers if layer.kind is LayerKind.LINEAR]
     block.norms = [layer for layer in layers if layer.kind in (LayerKind.NORM, LayerKind.SCALE)]
@@ -154,12 +149,7 @@ def _order_feed(block: AttentionBlock) -> None:
 
 
 class BlockWriter:
-    """Writes blocks as classes.
-
-    Args:
-        blocks: All blocks of the model.
-        final_norm: Whether there is normalisation behind the blocks.
-    """
+    """Writes blocks as classes; `final_norm` says whether there is normalisation behind them."""
 
     def __init__(self, module: ModuleWriter, blocks: Sequence[AttentionBlock], final_norm: bool) -> None:
         self._module = module
@@ -188,12 +178,7 @@ class BlockWriter:
             self._by_head = choose("qkv_by_head", (False, True), meaning)
 
     def write(self, block: AttentionBlock, name: str, causal: str) -> None:
-        """Write one block.
-
-        Args:
-            name: Of the class.
-            causal: Text of the choice whether no position sees a later one.
-        """
+        """Write one block; `causal` is the text of the choice whether no position sees a later one."""
         module, path = self._module, block.node.path
         crossed = len(block.attentions) > 1
         what = "Self-attention, attention to the encoder" if crossed else "Attention"
@@ -226,7 +211,6 @@ class BlockWriter:
         plan.attributes = {names[key]: value for key, value in own.items() if f"self.{names[key]}" in text}
 
     def norm(self, layer: CheckpointLayer) -> str:
-        """The constructor call of a normalisation."""
         width = slot("width", layer.weight[0])
         if layer.kind is LayerKind.NORM:
             return f"nn.LayerNorm({width}, eps={self._eps})"

@@ -42,18 +42,12 @@ def dotted(path: str, owner: str = "") -> str:
 
 @dataclass
 class ClassPlan:
-    """A node that is written as a class.
-
-    Args:
-        attributes: What it has beside the layers of the checkpoint: name and expression.
-        forward: Lines of the forward pass.
-        arguments: Of the forward pass.
-    """
+    """A node that is written as a class."""
 
     name: str
     doc: str
-    forward: list[str] = field(default_factory=list)
-    attributes: dict[str, str] = field(default_factory=dict)
+    forward: list[str] = field(default_factory=list)  # lines
+    attributes: dict[str, str] = field(default_factory=dict)  # expressions, beside the layers of the checkpoint
     arguments: str = "x: Tensor"
     returns: str = "Tensor"
 
@@ -94,11 +88,7 @@ class _WrittenClass:
 
 
 class ModuleWriter:
-    """Collects how layers are built, what classes there are and what was chosen, then writes it down.
-
-    Args:
-        root: The tree of the checkpoint.
-    """
+    """Collects how layers are built, what classes there are and what was chosen, then writes it down."""
 
     def __init__(self, root: TreeNode) -> None:
         self.root = root
@@ -115,8 +105,7 @@ class ModuleWriter:
     ) -> str:
         """Make a choice, the likeliest alternative first; a second call of the same name adds nothing.
 
-        Returns:
-            Text that stands for it; where there is one alternative, that.
+        Returns text that stands for it; where there is one alternative, that.
         """
         if name not in self.choices:
             values = tuple(dict.fromkeys(alternatives))
@@ -133,13 +122,8 @@ class ModuleWriter:
         return name
 
     def write(self, title: str) -> str:
-        """The text of model.py.
-
-        Raises:
-            NoDraftError: A layer was left without a definition.
-        """
-        height = {path: self._height(path) for path in self.classes}
-        for path in sorted(self.classes, key=height.__getitem__):
+        """The text of model.py."""
+        for path in sorted(self.classes, key=self._height):
             self._add_class(path)
         body = "\n\n\n".join([*map(self._class_text, self._written.values()), self._builder()])
         if "ACTIVATIONS[" in body:
@@ -199,7 +183,6 @@ class ModuleWriter:
         return sorted(set(_CHOICE.findall(text)), key=[*self.choices].index)
 
     def _expression(self, node: TreeNode) -> str:
-        """How a node is built inside its parent."""
         if node.path in self._calls:
             return self._call(node.path)
         if node.path in self.layers:
@@ -218,7 +201,6 @@ class ModuleWriter:
         return f"NamedLayers({', '.join(f'{name}={text}' for name, text in parts.items())})"
 
     def _entries(self, node: TreeNode) -> list[str]:
-        """What stands at each index of a list of layers."""
         parts = {int(name): self._expression(child) for name, child in node.children.items()}
         parts |= self.fillers.get(node.path, {})
         return [parts.get(index, "nn.Identity()") for index in range(max(parts) + 1)]
@@ -231,13 +213,10 @@ class ModuleWriter:
         signature = ", ".join(["self", *typed, *(["*", *uses] if uses else [])])
         base = "nn.ModuleList" if written.lines[0].startswith("super().__init__([") else "nn.Module"
         text = [f"class {written.name}({base}):", f'    """{plan.doc}"""', ""]
-        text += _fold(f"    def __init__({signature}) -> None:")
-        for line in lines:
-            text += _fold("        " + _CHOICE.sub(r"\1", line))
-        text += ["", *_fold(f"    def forward(self, {plan.arguments}) -> {plan.returns}:")]
-        for line in plan.forward:
-            text += _fold(f"        {line}")
-        return "\n".join(text)
+        text += [f"    def __init__({signature}) -> None:", *("        " + _CHOICE.sub(r"\1", line) for line in lines)]
+        text += ["", f"    def forward(self, {plan.arguments}) -> {plan.returns}:"]
+        text += [f"        {line}" for line in plan.forward]
+        return "\n".join(part for line in text for part in _fold(line))
 
     def _builder(self) -> str:
         choices = self.choices.values()
@@ -254,7 +233,6 @@ class ModuleWriter:
 
 
 def _tensor_code(name: str, shape: tuple[int, ...], dtype: str) -> str:
-    """A tensor that lies in a module itself: a parameter, or a buffer."""
     size = ", ".join(map(str, shape)) if shape else "()"
     if dtype.startswith(("float", "bfloat")) and name not in _BUFFERS:
         return f"nn.Parameter(torch.zeros({size}))"
@@ -299,11 +277,7 @@ def _type_of(text: str, choices: dict[str, Choice]) -> str:
 
 
 def linear_code(layer: CheckpointLayer, transposed: bool = False) -> str:
-    """nn.Linear, or the module for weights stored as [in, out], as GPT-2's.
-
-    Args:
-        transposed: Whether a square weight, which does not tell, is stored so.
-    """
+    """nn.Linear, or the module for weights stored as [in, out], as GPT-2's; a square weight is so if `transposed`."""
     width, out = layer.ends
     ends = f"{slot('in_features', width)}, {slot('out_features', out)}"
     if layer.is_transposed or (transposed and width == out):
@@ -312,14 +286,7 @@ def linear_code(layer: CheckpointLayer, transposed: bool = False) -> str:
 
 
 def conv_code(layer: CheckpointLayer, width: int, extra: str = "", transposed: bool = False) -> str:
-    """A convolution of an input with `width` channels; the weight of a transposed one is [in, out, …].
-
-    Args:
-        extra: Further arguments, e.g. ", stride=2".
-
-    Raises:
-        NoDraftError: The number of channels does not go with the weight.
-    """
+    """A convolution of an input with `width` channels, with `extra` arguments, e.g. ", stride=2"."""
     kind, out, groups = "Conv", layer.weight[0], 1
     if transposed:
         kind, (width, out) = "ConvTranspose", layer.weight[:2]
@@ -335,5 +302,4 @@ def conv_code(layer: CheckpointLayer, width: int, extra: str = "", transposed: b
 
 
 def embedding_code(layer: CheckpointLayer) -> str:
-    """nn.Embedding."""
     return f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"

@@ -40,16 +40,16 @@ def find_blocks(root: TreeNode, layers: Mapping[str, CheckpointLayer]) -> dict[s
     blocks: dict[str, ResidualBlock] = {}
     stages: list[str] = []
     for node in root.walk():
-        if not node.path or node.path in layers or node.indexed or node.tensors or _inside(node, blocks):
+        inside = any(node.path.startswith(f"{path}.") for path in blocks)
+        if not node.path or node.path in layers or node.indexed or node.tensors or inside:
             continue
         if not (split := _split(node, layers)):
             continue
         shortcut, main = split
         convs = [layer for layer in main if layer.kind is LayerKind.CONV]
         parent, _, name = node.path.rpartition(".")
-        first = not name.isdigit() or name == "0" or parent not in stages
         stage = None
-        if first:
+        if not name.isdigit() or name == "0" or parent not in stages:
             stages.append(parent if name.isdigit() else node.path)
             stage = len(stages) - 1
         widest = max(layer.weight[0] for layer in convs)
@@ -58,17 +58,13 @@ def find_blocks(root: TreeNode, layers: Mapping[str, CheckpointLayer]) -> dict[s
     return blocks
 
 
-def _inside(node: TreeNode, blocks: Mapping[str, ResidualBlock]) -> bool:
-    return any(node.path.startswith(f"{path}.") for path in blocks)
-
-
 def _split(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> tuple[str | None, list[CheckpointLayer]] | None:
     """Part a node in shortcut and main path; None if it is no residual block."""
     per_child = {
         child.path: [layer for path, layer in layers.items() if path == child.path or path.startswith(f"{child.path}.")]
         for child in node.children.values()
     }
-    if sum(len(part) for part in per_child.values()) < 2 or not _plain(node, layers):
+    if sum(map(len, per_child.values())) < 2 or not _plain(node, layers):
         return None
     candidates: list[str | None] = [path for path in per_child if _SHORTCUT.search(path.rpartition(".")[2])]
     candidates += [path for path in reversed(per_child) if path not in candidates]
@@ -77,47 +73,34 @@ def _split(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> tuple[str |
         convs = [layer for layer in main if layer.kind is LayerKind.CONV]
         if len(convs) < 2 or any(layer.kind is LayerKind.LINEAR for layer in main):
             continue
-        ends = _ends(convs)
-        if ends is None:
+        if (ends := _ends(convs)) is None:
             continue
         if shortcut is None:
             return (None, main) if ends[0] == ends[1] else None
         side = [layer for layer in per_child[shortcut] if layer.kind is LayerKind.CONV]
-        if len(side) == 1 and set(side[0].kernel) <= {1, 2, 3} and (side[0].weight[1], side[0].weight[0]) == ends:
-            named = bool(_SHORTCUT.search(shortcut.rpartition(".")[2]))
-            if named or (set(side[0].kernel) == {1} and len(convs) >= 2):
-                return shortcut, main
+        kernels = {1, 2, 3} if _SHORTCUT.search(shortcut.rpartition(".")[2]) else {1}
+        if len(side) == 1 and set(side[0].kernel) <= kernels and side[0].weight[1::-1] == ends:
+            return shortcut, main
     return None
 
 
 def _plain(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> bool:
     """Whether it holds layers, and one level of groups of them at most: else it holds blocks rather than being one."""
-    for child in node.children.values():
-        if child.path in layers:
-            continue
-        for inner in child.children.values():
-            if inner.path not in layers and not all(each.path in layers for each in inner.children.values()):
-                return False
-    return True
+    groups = [child for child in node.children.values() if child.path not in layers]
+    inner = [each for group in groups for each in group.children.values() if each.path not in layers]
+    return all(child.path in layers for each in inner for child in each.children.values())
 
 
 def _ends(convs: list[CheckpointLayer]) -> tuple[int, int] | None:
     """Width before and behind convolutions that follow one another; None if they do not."""
-    first = convs[0]
-    depthwise = first.weight[1] == 1 and first.weight[0] > 1
-    for before, layer in itertools.pairwise(convs):
-        if before.weight[0] % layer.weight[1]:
-            return None
-    return first.weight[0 if depthwise else 1], convs[-1].weight[0]
+    out, width = convs[0].weight[:2]
+    if any(before.weight[0] % layer.weight[1] for before, layer in itertools.pairwise(convs)):
+        return None
+    return out if width == 1 and out > 1 else width, convs[-1].weight[0]
 
 
 class PictureGeometry:
-    """Strides, padding and pooling of the convolutions of one model.
-
-    Args:
-        order: Its layers, in the order of the file.
-        blocks: Its residual blocks.
-    """
+    """Strides, padding and pooling of the convolutions of one model."""
 
     def __init__(
         self, module: ModuleWriter, order: Sequence[CheckpointLayer], blocks: Mapping[str, ResidualBlock]
@@ -139,15 +122,10 @@ class PictureGeometry:
         self._grid: tuple[int, ...] = ()
 
     def is_transposed(self, layer: CheckpointLayer) -> bool:
-        """Whether a convolution is a transposed one."""
         return self._transposed.get(layer.path, False)
 
     def place(self, layer: CheckpointLayer, number: int) -> str:
-        """Arguments for stride and padding of a convolution.
-
-        Args:
-            number: How many convolutions come before it.
-        """
+        """Arguments for stride and padding of a convolution that `number` others come before."""
         if block := self._block_of(layer):
             return self._place_in_block(layer, block)
         kernel, side, stride = layer.kernel, layer.kernel[0], self._stride(number)
@@ -179,8 +157,9 @@ class PictureGeometry:
         stride = "1"
         if block.stage is not None and (layer is carrier or self._in_shortcut(layer)):
             stages = sum(b.stage is not None for b in self._blocks.values())
-            every = tuple([2] * stages)
-            usual = [(1, *every[1:]), tuple([1] * stages), every, *_single_steps(stages)]
+            every = (2,) * stages
+            stopping = [(1, *[2] * n, *[1] * (stages - 1 - n)) for n in range(1, stages - 1)]
+            usual = [(1, *every[1:]), (1,) * stages, every, *stopping]
             first = self._convs[0]
             entry = [c for c in self._convs if (b := self._block_of(c)) and b.stage == 0]
             grows = self._plain and entry[-1].weight[0] > 2 * first.weight[0] and set(first.kernel) == {3}
@@ -262,7 +241,6 @@ class PictureGeometry:
         return any(layer.path == path or layer.path.startswith(f"{path}.") for path in self._shortcuts)
 
     def _find_transposed(self) -> dict[str, bool]:
-        """Tell transposed convolutions from others, by the widths before and behind them."""
         transposed: dict[str, bool] = {}
         width: int | None = None
         for layer, after in zip(self._order, [*self._order[1:], None], strict=False):
@@ -358,11 +336,6 @@ def _same(kernel: tuple[int, ...]) -> object:
     return sizes[0] if len(set(sizes)) == 1 else sizes
 
 
-def _single_steps(stages: int) -> list[tuple[int, ...]]:
-    """Strides that stop halving after some stage."""
-    return [(1, *[2] * n, *[1] * (stages - 1 - n)) for n in range(1, stages - 1)]
-
-
 def _grids(cells: int, dimensions: int) -> list[tuple[int, ...]]:
     """Sizes of a picture with so many cells, the squarest first; at most six."""
     if dimensions == 1:
@@ -373,7 +346,7 @@ def _grids(cells: int, dimensions: int) -> list[tuple[int, ...]]:
 
 
 def _upwards(layer: CheckpointLayer, width: int | None, behind: set[int]) -> bool:
-    """Whether a convolution is transposed."""
+    """Whether a convolution is transposed, by the widths before and behind it."""
     first, second = layer.weight[:2]
     if layer.bias and first != second:
         return layer.bias == second

@@ -20,7 +20,7 @@ _CAUSAL = re.compile(r"gpt|(^|\.)wte|lm_head|c_attn|causal", re.IGNORECASE)
 
 
 class TransformerWriter(FamilyWriter):
-    """Writes a whole model around one or two stacks of blocks."""
+    has_tokens = False
 
     def __init__(self, root: TreeNode) -> None:
         super().__init__(root)
@@ -151,7 +151,6 @@ class TransformerWriter(FamilyWriter):
         return ExampleInput(argument, (2, length), "int64", self.word.weight[0])
 
     def _position(self) -> str | None:
-        """The name of a tensor of positions."""
         return next((name for name in self.own if _POSITION.search(name)), None)
 
     def _add_position(self, name: str) -> int:
@@ -201,8 +200,6 @@ class TransformerWriter(FamilyWriter):
         self.has_tokens = bool(names)
         return len(names)
 
-    has_tokens = False
-
     def _token_names(self) -> list[str]:
         return [name for name in self.own if _CLASS_TOKEN.search(name) and name != self._position()]
 
@@ -247,7 +244,6 @@ class TransformerWriter(FamilyWriter):
         return count
 
     def _head(self) -> None:
-        """What is made of the sequence behind the blocks."""
         heads = [layer for layer in self.behind if layer.kind is LayerKind.LINEAR]
         parents = {layer.path.rpartition(".")[0] for layer in heads} - {""}
         norms = [x for x in self.behind if x.is_norm]
@@ -326,9 +322,8 @@ class TransformerWriter(FamilyWriter):
         if norms:
             raise NoDraftError(f"no template knows what '{norms[0].path}' is for")
         heads = [x for x in self.behind if x.kind is LayerKind.LINEAR]
-        if len(heads) > 1 or any(
-            x.kind not in (LayerKind.LINEAR, LayerKind.NORM, LayerKind.SCALE) for x in self.behind
-        ):
+        known = {LayerKind.LINEAR, LayerKind.NORM, LayerKind.SCALE}
+        if len(heads) > 1 or {layer.kind for layer in self.behind} - known:
             raise NoDraftError("more than one layer behind the decoder")
         for layer in heads:
             self._head_layer(layer, inner=False)

@@ -74,11 +74,7 @@ class _Wiring:
 
 
 def find_order(stages: Sequence[UNetStage]) -> list[tuple[UNetStage, StageEntry]]:
-    """The order of the forward pass, by the channels; where they leave it open, that of the file.
-
-    Raises:
-        NoDraftError: There is none in which every stage gets its channels and everything that came down is joined.
-    """
+    """The order of the forward pass, by the channels; where they leave it open, that of the file."""
     if len(stages) > _MAX_STAGES:
         raise NoDraftError(f"{len(stages)} stages are more than a U-Net has")
     learned = any(stage.up or stage.upsampled for stage in stages)
@@ -128,8 +124,6 @@ def _moves(state: _Wiring, stage: UNetStage, learned: bool) -> Iterator[tuple[St
 
 
 class UNetWriter(FamilyWriter):
-    """Writes the whole model."""
-
     doc = "The way down, and the way up that takes what came down at the same size."
     activations = ("relu", "leaky_relu", "gelu", "silu", "elu", "leaky_relu_0.1", "leaky_relu_0.2", "mish", "selu")
     outputs = ("none", "sigmoid", "softmax", "tanh")
@@ -234,11 +228,7 @@ class UNetWriter(FamilyWriter):
         return f"make_upsampling({mode}, {self.dimensions})"
 
     def _call(self, stage: UNetStage, bare_end: bool, upwards: bool) -> None:
-        """Write the layers of a stage and the line that calls them.
-
-        Args:
-            bare_end: Whether no activation follows its last layer.
-        """
+        """Write the layers of a stage and the line that calls them; with a bare end no activation follows the last."""
         for layer in stage.layers:
             conv = layer.kind is LayerKind.CONV
             self.module.layers[layer.path] = self._conv(layer, stage) if conv else self.norm(layer, self.dimensions)
