@@ -45,7 +45,7 @@ class TestModel(TextModelTests):
             (tmp_path / "data" / "stsb" / f"{name}.tsv").write_text(_HEAD + "".join(rows))
         flags = ["--weights", "random", "--sequence-length", "16", "--precision", "float", "--on", "torch", "--json"]
         assert main(flags) == 2
-        assert "give --tokenizer PATH" in capsys.readouterr().err
+        assert "name one in --tokenizer" in capsys.readouterr().err
         tokenizer = write_tokenizer(tmp_path / "tokenizer.json", " ".join(_SENTENCES))
         assert main([*flags, "--tokenizer", str(tokenizer)]) == 0
         place = json.loads(capsys.readouterr().out)["places"]["torch"]

@@ -252,7 +252,7 @@ def test_published_weights_come_from_the_user_or_not_at_all(
     with pytest.raises(ModelZooError) as caught:
         Model.from_pretrained(variant=TINY)
     local = tmp_path / "weights" / "yolov7" / "yolov7-tiny.pt"
-    for part in (WEIGHTS[TINY].url, str(local), "--weights PATH", "--weights random"):
+    for part in (WEIGHTS[TINY].url, str(local), "`weights`", 'weights="random"'):
         assert part in str(caught.value)
     local.parent.mkdir(parents=True)
     torch.save(tiny.state_dict(), local)
