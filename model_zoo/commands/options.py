@@ -190,7 +190,8 @@ def with_flags(error: ModelZooError) -> ModelZooError:
 def in_flags(text: str) -> str:
     """Write options in a text as flags: max_drop=0.5 becomes --max-drop 0.5, and output_dir becomes --output-dir.
 
-    Names that are also English words count only before "=" or in backquotes.
+    Names that are also English words count only before "=" or in backquotes. What stands in a path or in quotes is no
+    parameter.
     """
     return _NAMED.sub(_as_flag, text)
 
@@ -208,5 +209,5 @@ _NAMES = sorted({*described(ExportOptions), *described(EvaluateOptions), *_OF_MO
 _ANY = "|".join(_NAMES)
 _LONG = "|".join(name for name in _NAMES if "_" in name)
 _NAMED = re.compile(
-    rf"(?<![\w-])(?:(?P<given>{_ANY})=(?P<value>\"[^\"]*\"|[\w./+-]*\w)|`(?P<quoted>{_ANY})`|(?P<plain>{_LONG}))(?![\w-])"
+    rf"(?<![\w./\\'-])(?:(?P<given>{_ANY})=(?P<value>\"[^\"]*\"|[\w./+-]*\w)|`(?P<quoted>{_ANY})`|(?P<plain>{_LONG}))(?![\w/\\'-]|\.\w)"
 )

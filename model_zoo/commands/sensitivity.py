@@ -31,7 +31,7 @@ def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int
 
 
 def print_inspection(name: str, inspection: Inspection) -> None:
-    """Print the layers in order, the ranking, and what is to be sentences of them."""
+    """Print the layers in order, the ranking, and what is to be said of them."""
     out = console()
     rows = []
     for index, layer in enumerate(inspection.errors.layers):
@@ -50,7 +50,7 @@ def print_inspection(name: str, inspection: Inspection) -> None:
     title = f"{name}: SQNR of the outputs when one tensor alone has fewer bits, on the first calibration samples"
     out.print(table(title, ["fewer bits in", "layer", "operator", "SQNR"], rows, right=("SQNR",)))
     if (left := len(inspection.ranking) - _MOST_ROWS) > 0:
-        out.print(f"  {left} less harmful ones are not out; --json has all")
+        out.print(f"  {left} less harmful ones are not shown; --json has all")
 
 
 def notes(inspection: Inspection) -> list[str]:
@@ -65,7 +65,7 @@ def notes(inspection: Inspection) -> list[str]:
         if db < float("inf")
     ]
     if inspection.errors.skipped:
-        sentences.append(f"Not out, because the build has no such tensor: {', '.join(inspection.errors.skipped)}.")
+        sentences.append(f"Not shown, because the build has no such tensor: {', '.join(inspection.errors.skipped)}.")
     return sentences
 
 

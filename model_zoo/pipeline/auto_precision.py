@@ -88,7 +88,7 @@ def cost_of(sensitivities: Sequence[Sensitivity], assignment: Assignment) -> Cos
 
 
 def shortest(spent: Sequence[float], keeps: Callable[[int], bool], resolution: float) -> int | None:
-    """How many of the first upgrades are enough, sensitivities by bisection.
+    """How many of the first upgrades are enough, found by bisection.
 
     Args:
         spent: Bytes that the first n upgrades cost together, for n from 0 to all.

@@ -27,7 +27,8 @@ from model_zoo.pipeline.stages import (
 from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, ReadsBack
-from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, TORCH
+from model_zoo.toolchains.measurement import EMULATOR, HALF_TORCH, HOST_CPU, TORCH
+from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import kill_children
 
@@ -144,7 +145,10 @@ def _built(
             {where: build.outputs(*made) for where, made in outputs.items()},
             half=build.outputs(reference, HALF_OUTPUTS) if HALF_OUTPUTS in reference.files else None,
             half_precision=build.half,
-            tools=build.toolchain.versions(build.runtime),
+            tools={
+                **dict.fromkeys((HOST_CPU, EMULATOR), build.toolchain.versions(build.runtime)),
+                HALF_TORCH: installed_versions("torch", "numpy"),
+            },
         )
         _refuse_bad_capture(build, compared)
         known = {where: build.score(where, *made) for where, made in outputs.items()}

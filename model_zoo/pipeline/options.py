@@ -206,7 +206,7 @@ def keywords_of(
 
     def decorate(function: Callable[[_M, _A], _R]) -> Callable[Concatenate[_M, _P], _R]:
         @functools.wraps(function)
-        def call(model: _M, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        def call(model: _M, *args: _P.args, **kwargs: _P.kwargs) -> _R:
             return function(model, options(*args, **kwargs))
 
         model, *_ = inspect.signature(function).parameters.values()
@@ -220,6 +220,7 @@ def keywords_of(
             textwrap.fill(line, 116, initial_indent="    ", subsequent_indent="        ") for line in lines
         )
         call.__doc__ = (inspect.getdoc(function) or "").replace("\n\nRaises:", f"\n{arguments}\n\nRaises:")
-        return checked(**{model.name: Any}, **{name: kind for name, (kind, _) in texts.items()})(call)
+        # A ParamSpec has no way to say that the model may be given by name too.
+        return checked(**{model.name: Any}, **{name: kind for name, (kind, _) in texts.items()})(call)  # type: ignore[return-value]
 
     return decorate

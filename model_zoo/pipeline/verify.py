@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, computed_field
 
 from model_zoo.base.spec import Arrays
-from model_zoo.toolchains.measurement import AGREEMENT, EMULATOR, HOST_CPU, TORCH, Measurement
+from model_zoo.toolchains.measurement import AGREEMENT, EMULATOR, HALF_TORCH, HOST_CPU, TORCH, Measurement
 from model_zoo.utils.numerics import agreement, sqnr_db
 
 #: The NPU may be this much worse than the host CPU on the same graph.
@@ -55,14 +55,14 @@ class Parity(BaseModel, frozen=True):
         """The numbers of the NPU emulator beside what they are compared with, and the rule."""
         if self.emulator is None:
             return "it was not run"
+        who = "the host CPU" if self.reference.where == HOST_CPU else self.reference.where
         if self.unit == "dB":
-            host = f"the host CPU reaches {self.reference.value:.1f} dB"
-            numbers = f"{self.emulator.value:.1f} dB from torch on the NPU emulator, {host}"
+            limit = f"{who} reaches {self.reference.value:.1f} dB"
+            numbers = f"{self.emulator.value:.1f} dB from torch on the NPU emulator, {limit}"
             enough = f"{GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f} in a float build"
             return f"{numbers} (the NPU may lose {MAX_LOSS_DB:.0f} dB; {enough})"
-        numbers = (
-            f"{self.emulator.value:.1%} equal to torch on the NPU emulator, {self.reference.value:.1%} on the host CPU"
-        )
+        limit = f"{who} reaches {self.reference.value:.1%}"
+        numbers = f"{self.emulator.value:.1%} equal to torch on the NPU emulator, {limit}"
         more = f"{MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%} in a float build"
         return f"{numbers} (the NPU may differ in {more})"
 
@@ -71,7 +71,7 @@ def parity(
     outputs: Mapping[str, Sequence[Arrays]],
     half: Sequence[Arrays] | None = None,
     half_precision: bool = False,
-    tools: Mapping[str, str] = MappingProxyType({}),
+    tools: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> list[Parity]:
     """Compare every output of all samples with torch.
 
@@ -80,13 +80,13 @@ def parity(
             and `EMULATOR` if it was run.
         half: Outputs of torch in half precision, where torch can run it.
         half_precision: A float build: the NPU computes it in half precision.
-        tools: Versions of the tools that made the outputs.
+        tools: Versions of the tools that made the outputs, by where these were computed.
     """
     torch, compared = outputs[TORCH], []
     for name, first in torch[0].items():
         is_float = np.issubdtype(first.dtype, np.floating)
         host = _measure(torch, outputs[HOST_CPU], name, HOST_CPU, tools)
-        reference = _measure(torch, half, name, TORCH, tools) if half else host
+        reference = _measure(torch, half, name, HALF_TORCH, tools) if half else host
         emulator, passed = None, None
         if EMULATOR in outputs:
             emulator = _measure(torch, outputs[EMULATOR], name, EMULATOR, tools)
@@ -99,7 +99,7 @@ def parity(
 
 
 def _measure(
-    torch: Sequence[Arrays], outputs: Sequence[Arrays], name: str, where: str, tools: Mapping[str, str]
+    torch: Sequence[Arrays], outputs: Sequence[Arrays], name: str, where: str, tools: Mapping[str, Mapping[str, str]]
 ) -> Measurement:
     """How near one output of all samples is to torch."""
     expected, actual = (np.concatenate([each[name].ravel() for each in side]) for side in (torch, outputs))
@@ -109,6 +109,6 @@ def _measure(
         value=sqnr_db(expected, actual) if is_float else agreement(expected, actual),
         unit="dB" if is_float else AGREEMENT,
         where=where,
-        tools=dict(tools),
+        tools=dict(tools.get(where, {})),
         samples=len(torch),
     )

@@ -123,7 +123,7 @@ def _outputs(
         return {}
 
     key = [[runs.key(backend, samples) for samples in chosen] for backend in backends]
-    entry = runs.build.stage("selection the worst samples", "worst", key, make)
+    entry = runs.build.stage("run the worst samples", "worst", key, make)
     return {backend: read_samples(entry.file(f"{backend}.npz")) for backend in backends}
 
 

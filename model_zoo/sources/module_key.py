@@ -8,11 +8,13 @@ import pickle
 import site
 import sys
 import sysconfig
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from types import FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+import psutil
 import torch
 
 from model_zoo.base.model import call_torch
@@ -20,6 +22,8 @@ from model_zoo.base.spec import InputSpec, random_arrays
 from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.hashing import digest, sha256_file
 
+_STARTED = psutil.Process().create_time()
+_distributions = cache(packages_distributions)
 #: Where installed packages lie, whose versions stand for their code.
 _INSTALLED = tuple(
     Path(folder).resolve()
@@ -36,12 +40,13 @@ def module_key(module: torch.nn.Module, spec: InputSpec) -> str | None:
     """Name a module by everything that its outputs rest on.
 
     The state is the module as pickle sees it: parameters, buffers and every other attribute. The code is the source of
-    each class and function in it, with the modules of the caller's that these import; for an installed package its
-    version. What neither shows, e.g. a global variable that `forward` reads, changes what is computed, so the outputs
-    of one input are part of the key.
+    each class and function in it, with the modules of the caller's that these import, and the plain values of the
+    global variables that functions there read; for an installed package its version. What neither shows changes what
+    is computed, so the outputs of one input are part of the key.
 
     Returns:
-        None if the state cannot be pickled, or code has no file, as in a notebook: nothing names the module safely.
+        None if the state cannot be pickled, or code has no file, as in a notebook, or a file is newer than this process
+        and may be newer than what runs: nothing names the module safely.
     """
     state = _State()
     try:
@@ -89,8 +94,19 @@ def _tensor_digest(tensor: torch.Tensor) -> str:
     return digest(str(tensor.dtype), list(tensor.shape), tensor.requires_grad, data.hexdigest())
 
 
+def _plain_globals(module: ModuleType, file: Path) -> dict[str, str]:
+    """Numbers, texts and truth values of a module that functions in it read; they can be set while a program runs."""
+    due, names = [compile(file.read_bytes(), file, "exec")], set[str]()
+    while due:
+        nested = [constant for constant in due.pop().co_consts if isinstance(constant, CodeType)]
+        names.update(name for code in nested for name in code.co_names)
+        due += nested
+    values = {name: vars(module).get(name) for name in sorted(names)}
+    return {name: repr(value) for name, value in values.items() if type(value) in (bool, int, float, str, bytes)}
+
+
 def _code_of(names: set[str]) -> list[Any] | None:
-    """The caller's files with their digests, and the packages with their versions; None if some code has no file."""
+    """The caller's files with their digests, and the packages with their versions; None if a file is missing or new."""
     packages: set[str] = set()
     files: dict[str, str] = {}
     due = set(names)
@@ -112,9 +128,11 @@ def _code_of(names: set[str]) -> list[Any] | None:
         if any(file.is_relative_to(folder) for folder in _INSTALLED):
             packages.add(name.partition(".")[0])
             continue
-        files[name] = sha256_file(file)
+        if file.stat().st_mtime >= _STARTED:
+            return None
+        files[name] = digest(sha256_file(file), _plain_globals(module, file) if file.suffix == ".py" else {})
         due |= {value.__name__ for value in vars(module).values() if type(value) is type(sys)}
         due |= {each for value in vars(module).values() if isinstance(each := getattr(value, "__module__", None), str)}
-    distributions = packages_distributions()
+    distributions = _distributions()
     installed = {each for package in {*packages, "torch", "numpy"} for each in distributions.get(package, [package])}
     return [sorted(files.items()), installed_versions(*sorted(installed))]

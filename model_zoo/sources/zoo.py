@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from model_zoo.base.collection import Component
     from model_zoo.base.info import CodeGen
 
-#: In a model's folder: what was measured of it. Changing it changes nothing else.
+#: In a model's folder: what was measured of it.
 RECORD = "scorecard.yaml"
+#: Files of a model's folder that its network does not read.
+_ABOUT_THE_MODEL = (RECORD, "info.yaml", "code-gen.yaml", "requirements.txt")
 #: What these run depends on no network: their results have keys of their own.
 _NOT_THE_NETWORK = ("model_zoo.datasets", "model_zoo.evaluators")
 
@@ -80,7 +82,7 @@ class ZooSource(TorchSource):
 def model_code_digest(model_id: str) -> str:
     """Digest of what a model's `model.py` runs: its code and all that it imports, and the data in the folders."""
     folder = model_folder(model_id)
-    data = (*data_files(folder, without=(RECORD,)), *data_files(folder.parent / "_shared"))
+    data = (*data_files(folder, without=_ABOUT_THE_MODEL), *data_files(folder.parent / "_shared"))
     return code_digest(f"model_zoo.models.{model_id}.model", data=data, without=_NOT_THE_NETWORK)
 
 

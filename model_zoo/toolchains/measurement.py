@@ -13,7 +13,7 @@ JsonFloat = Annotated[
 ]
 
 #: Where something is measured, unless it is a device: then its name says where.
-TORCH, HOST_CPU, EMULATOR, ESTIMATED = "torch", "host CPU", "NPU emulator", "estimated"
+TORCH, HALF_TORCH, HOST_CPU, EMULATOR = "torch", "torch in half precision", "host CPU", "NPU emulator"
 #: The unit of a share of equal values, 0..1.
 AGREEMENT = "agreement"
 
@@ -24,8 +24,8 @@ class Measurement(BaseModel, frozen=True):
     Args:
         name: What was measured, e.g. "latency p50".
         unit: E.g. "ms" or "dB"; empty for a plain number.
-        where: `TORCH`, `HOST_CPU` (with the CPU's name behind it where the figure depends on it), `EMULATOR`,
-            `ESTIMATED`, or the name of a device.
+        where: `TORCH`, `HALF_TORCH`, `HOST_CPU` (with the CPU's name behind it where the figure depends on it),
+            `EMULATOR`, or the name of a device.
         tools: Versions of the tools that made what was measured, or measured it.
         samples: How many samples, or runs, it was taken over.
         interval: 95 % confidence interval of the value; None: it was not computed.

@@ -54,13 +54,20 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
 
 def own_file(function: Callable[..., object]) -> tuple[Path, ...]:
     """The file that a function, or what a `partial` calls, is defined in; empty if it is none of this package."""
-    called = function.func if isinstance(function, partial) else function
-    file = Path(inspect.getfile(inspect.unwrap(called))).resolve()
+    called = inspect.unwrap(function.func if isinstance(function, partial) else function)
+    code = getattr(called, "__code__", None)  # an object that can be called has none
+    file = Path(code.co_filename).resolve() if code else _ROOT.parent
     return (file,) if file.is_relative_to(_ROOT) else ()
 
 
 def data_files(folder: Path, without: Iterable[str] = ()) -> tuple[Path, ...]:
-    """The files in a folder that are neither code nor text for people, sorted."""
+    """The files in a folder that are neither code nor text for people, sorted.
+
+    Raises:
+        ValueError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
     skipped = {".py", ".pyc", ".md", ".j2"}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in skipped]
     return tuple(path for path in files if path.name not in without)

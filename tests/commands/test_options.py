@@ -24,6 +24,13 @@ from model_zoo.utils.errors import UserError
         ("another file in report_file", "another file in --report"),
         ("the runtime onnx, on one chipset with precision", "the runtime onnx, on one chipset with precision"),
         ("soc_model=69 and my_output_dir", "soc_model=69 and my_output_dir"),
+        ("/data/output_dir/net was not written", "/data/output_dir/net was not written"),
+        (
+            "output_dir.old is a file, and so is x/precision=w8a8",
+            "output_dir.old is a file, and so is x/precision=w8a8",
+        ),
+        ("unknown dataset 'num_samples'", "unknown dataset 'num_samples'"),
+        ("leave max_drop out.", "leave --max-drop out."),
     ],
 )
 def test_messages_name_parameters_and_the_command_line_shows_flags(text: str, shown: str) -> None:
@@ -37,6 +44,13 @@ def test_python_functions_take_every_option_and_say_what_it_means(function: str,
     for name, (_, option) in described(options).items():
         assert parameters[name].default == getattr(options, name, None)
         assert f"{name}: {option.help}"[:60] in " ".join((inspect.getdoc(called) or "").split())
+
+
+def test_the_model_may_be_given_by_name() -> None:
+    with pytest.raises(UserError, match="unknown model 'resnet8'"):
+        model_zoo.export(model="resnet8", chipset="sm8650")
+    with pytest.raises(UserError, match="unknown model 'resnet8'"):
+        model_zoo.evaluate(model="resnet8")
 
 
 def test_wrong_arguments_are_refused_by_name_before_anything_starts() -> None:

@@ -57,7 +57,8 @@ def _changed_by(edited: Callable[[str], None], *files: str) -> set[str]:
 def test_titles_help_texts_and_colours_change_no_key(edited: Callable[[str], None]) -> None:
     printing = ("commands/tables.py", "commands/options.py", "commands/export.py", "utils/console.py", "utils/svg.py")
     assert _changed_by(edited, *printing, "cli.py", "utils/draw.py", "pipeline/evaluation.py") == set()
-    assert _changed_by(edited, "models/resnet18/scorecard.yaml", "models/resnet18/README.md") == set()
+    about = ("scorecard.yaml", "info.yaml", "code-gen.yaml", "README.md", "app.py")
+    assert _changed_by(edited, *(f"models/resnet18/{name}" for name in about)) == set()
 
 
 def test_a_model_s_code_and_weights_change_its_own_key(edited: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from model_zoo.sources.module import ModuleSource
 from model_zoo.sources.module_key import module_key
 
 SPEC = {"x": TensorSpec((1, 4))}
-CODE = "import torch\nfrom net_helper import scale\nFACTOR = 1.0\n\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.linear = torch.nn.Linear(4, 2)\n        self.shift = 0.0\n\n    def forward(self, x):\n        return scale(self.linear(x)) * FACTOR + self.shift\n"  # noqa: E501
+CODE = "import torch\nfrom net_helper import scale\nFACTOR = 1.0\nLIMIT = 9.0\n\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.linear = torch.nn.Linear(4, 2)\n        self.shift = 0.0\n\n    def forward(self, x):\n        return scale(self.linear(x)).clamp(max=LIMIT) * FACTOR + self.shift\n"  # noqa: E501
 
 
 def _linear() -> torch.nn.Module:
@@ -27,12 +28,18 @@ def _linear() -> torch.nn.Module:
 @pytest.fixture
 def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """A user's module, with a helper that it imports."""
-    (tmp_path / "net_helper.py").write_text("def scale(x):\n    return 2 * x\n")
-    (tmp_path / "net_code.py").write_text(CODE)
+    _write(tmp_path / "net_helper.py", "def scale(x):\n    return 2 * x\n")
+    _write(tmp_path / "net_code.py", CODE)
     monkeypatch.syspath_prepend(tmp_path)
     yield importlib.import_module("net_code")
     for name in ("net_code", "net_helper"):
         del sys.modules[name]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file as if long before this process started."""
+    path.write_text(text)
+    os.utime(path, (1e9, 1e9))
 
 
 def _made(net: ModuleType) -> torch.nn.Module:
@@ -58,12 +65,21 @@ def test_weights_attributes_globals_and_code_change_the_key(net: ModuleType, tmp
         weights.linear.weight[0, 0] += 1e-6
     attribute.shift = 1e-3
     assert len({before, _key(weights), _key(attribute)}) == 3
+    net.LIMIT = 8.0  # far beyond what the outputs of one input show
+    assert _key(_made(net)) != before
+    net.LIMIT = 9.0
     net.FACTOR = 3.0
     assert _key(_made(net)) != before
     net.FACTOR = 1.0
     assert _key(_made(net)) == before
-    (tmp_path / "net_helper.py").write_text("def scale(x):\n    return 2 * x  # edited\n")
-    assert _key(_made(net)) != before
+    _write(tmp_path / "net_helper.py", "def scale(x):\n    return 2 * x  # edited\n")
+    assert _key(_made(net)) not in (before, None)
+
+
+def test_a_file_that_was_edited_since_the_process_started_names_nothing(net: ModuleType, tmp_path: Path) -> None:
+    assert _key(_made(net)) is not None
+    (tmp_path / "net_helper.py").write_text("def scale(x):\n    return 3 * x\n")  # what runs still doubles
+    assert _key(_made(net)) is None
 
 
 def test_what_cannot_be_named_safely_is_captured_anew() -> None:

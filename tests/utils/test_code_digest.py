@@ -85,9 +85,16 @@ def test_a_module_that_does_not_exist_is_refused() -> None:
         code_digest("resnet18")
     with pytest.raises(FileNotFoundError):
         code_digest("model_zoo.base.spec", data=(module._ROOT / "no such file",))
+    with pytest.raises(ValueError, match="no folder"):
+        data_files(module._ROOT / "models" / "resnet8")
+
+
+class _Called:
+    def __call__(self) -> None:
+        """Do nothing."""
 
 
 def test_the_file_of_a_function_is_known_through_wrappers(tmp_path: Path) -> None:
     files = {own_file(code_digest), own_file(partial(code_digest, "x")), own_file(data_files)}
     assert files == {(Path(module.__file__),)}
-    assert own_file(pytest.raises) == ()
+    assert own_file(pytest.raises) == () == own_file(partial(_Called()))
