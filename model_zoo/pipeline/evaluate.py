@@ -25,6 +25,7 @@ from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_c
 from model_zoo.sources.base import Source
 from model_zoo.sources.zoo import ZooSource
 from model_zoo.toolchains import find_toolchain
+from model_zoo.utils.arguments import checked
 from model_zoo.utils.code_digest import code_digest, own_file
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 
@@ -58,6 +59,7 @@ class EvaluateArguments(EvaluateOptions):
 
 
 @keywords_of(EvaluateArguments)
+@checked()
 def evaluate(model: str, arguments: EvaluateArguments) -> Evaluation:
     """Score a model of the zoo on a dataset, on every backend that this machine has.
 

@@ -58,5 +58,10 @@ def test_wrong_arguments_are_refused_by_name_before_anything_starts() -> None:
         model_zoo.export("digits_cnn", chipsett="sm8650")
     with pytest.raises(UserError, match=r"num_samples is '80' .*which is no int"):
         model_zoo.evaluate("digits_cnn", num_samples="80")
+    for model in (["digits_cnn"], False, None):
+        with pytest.raises(UserError, match=r"model is .*, which is no str"):
+            model_zoo.evaluate(model)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"model: cannot export bool False"):
+        model_zoo.export(False, chipset="sm8650")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="unknown chipset 'sm8659'"):
         ExportOptions(chipset="sm8659")
