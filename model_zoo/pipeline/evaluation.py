@@ -34,7 +34,7 @@ class Drop(pydantic.BaseModel, frozen=True):
     value: float
     samples: int
     torch: float
-    backend: float
+    backend: float = pydantic.Field(serialization_alias="place")
     interval: tuple[float, float] | None
     torch_details: dict[str, float] = {}
 
@@ -54,7 +54,7 @@ class BackendResult(pydantic.BaseModel, frozen=True):
         chunks_cached: Number of chunks that an earlier run had finished.
     """
 
-    backend: Backend
+    backend: Backend = pydantic.Field(serialization_alias="place")
     score: Score
     resamples: int
     drop: Drop | None
@@ -63,12 +63,11 @@ class BackendResult(pydantic.BaseModel, frozen=True):
     samples_per_second: float
     workers: int
     chunks: int
-    chunks_cached: int
+    chunks_cached: int = pydantic.Field(serialization_alias="chunks_found")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        fields = {**self.model_dump(), "measured_in": self.backend.label}
-        return {"place": fields.pop("backend"), **fields}
+        return {**self.model_dump(by_alias=True), "measured_in": self.backend.label}
 
 
 @dataclass(frozen=True)
