@@ -180,10 +180,7 @@ class BackendRuns:
 
     @cached_property
     def _torch_key(self) -> list[Any]:
-        build = self.build
-        fields = {name: tensor.to_json() for name, tensor in build.facts.inputs.items()}
-        versions = installed_versions("torch", "numpy")
-        return [build.source.key, build.component, fields, build.facts.evaluator, versions]
+        return [*self.build.network_key(), self.build.facts.evaluator, installed_versions("torch", "numpy")]
 
     def code(self, backend: Backend) -> tuple[str, ...]:
         """The modules that running and scoring samples takes."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import open_cache
 from model_zoo.pipeline.options import BuildOptions
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
@@ -86,7 +87,7 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
         samples = build.calibration_inputs()[:_COMPARED_ON]
         return inspector.layer_errors(*files, samples, precision, chipset).model_dump(mode="json")
 
-    target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
+    target = asdict(chipset) if chipset else None
     chosen = build.calibration.fingerprint if build.calibration else None
     tools = [build.toolchain.name, build.toolchain.versions(build.runtime)]
     key = [captured.files, lowered.files, precision, chosen, target, *tools]
@@ -122,8 +123,7 @@ def _inspector(build: ComponentBuild) -> InspectsLayers:
     if isinstance(toolchain, InspectsLayers) and build.support.inspected:
         return toolchain
     able = runtimes_with(toolchain, lambda support: support.inspected)
-    hint = f'use runtime="{able[0]}"' if able else None
-    raise UserError(f"nothing here looks into the layers of a {build.runtime} file", hint)
+    raise UserError(f"nothing here looks into the layers of a {build.runtime} file", runtime_hint(able))
 
 
 def inspect_layers(

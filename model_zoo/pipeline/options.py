@@ -108,7 +108,9 @@ class BuildOptions:
     def __post_init__(self) -> None:
         _ = self.chipsets, self.target_runtime, self.fixed_precision
         if self.max_drop is not None and not self.max_drop >= 0:
-            raise ArgumentError("max_drop", f" {self.max_drop:g}: give 0 or more, in the unit of the metric")
+            raise ArgumentError(
+                "max_drop", f" {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

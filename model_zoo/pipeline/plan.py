@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
@@ -165,7 +166,7 @@ def _search_plans(
     able = runtimes_with(toolchain, lambda support: support.mixes_precisions)
     if options.auto and options.target_runtime not in able:
         message = f"{options.target_runtime} files cannot mix precisions: there is no auto"
-        raise UserError(message, f'use runtime="{able[0]}"' if able else None)
+        raise UserError(message, runtime_hint(able))
     return {name: _search_plan(name, component, options) for name, component in facts.items() if options.auto}
 
 
@@ -193,7 +194,8 @@ def _search_plan(name: str, facts: ComponentFacts, options: BuildOptions) -> Sea
 
 def _facts(source: Source, cache: StageCache) -> dict[str, ComponentFacts]:
     """Facts of the components, found in the cache or asked of the source, which is loaded for it."""
-    key = [code_digest("model_zoo.sources.facts"), source.key, dict(source.input_arguments)]
+    targets = [asdict(chipset) for chipset in chipsets().values()]  # a component may refuse any of them
+    key = [code_digest("model_zoo.sources.facts"), source.key, dict(source.input_arguments), targets]
 
     def make(folder: Path) -> dict[str, Any]:
         return {name: facts.model_dump(mode="json") for name, facts in source.facts().items()}

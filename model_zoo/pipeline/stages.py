@@ -118,11 +118,13 @@ class ComponentBuild:
     def reference(self) -> Entry:
         """Stage: inputs, reference outputs, and reference outputs in half precision where asked."""
         chosen = self.check.fingerprint if self.check else "own sample"
-        key = [*self._source_key(), chosen, self.half, installed_versions("torch", "numpy")]
+        key = [*self.network_key(), chosen, self.half, installed_versions("torch", "numpy")]
         return self.stage("torch reference", "reference", key, self._make_reference, *self.source.code["reference"])
 
-    def _source_key(self) -> list[Any]:
-        return [self.source.key, self.component, {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}]
+    def network_key(self) -> list[Any]:
+        """What the outputs of the network depend on beside its samples."""
+        inputs = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
+        return [code_digest(data=own_file(self.source.load)), self.source.key, self.component, inputs]
 
     def _make_reference(self, folder: Path) -> dict[str, Any]:
         network = self.network()
@@ -155,7 +157,7 @@ class ComponentBuild:
         """Stage: the captured file, in torch's layout."""
         form = self.support.capture_format
         file = f"captured.{form}"
-        key = [*self._source_key(), list(self.facts.output_names), form, installed_versions(*CAPTURE_PACKAGES)]
+        key = [*self.network_key(), list(self.facts.output_names), form, installed_versions(*CAPTURE_PACKAGES)]
 
         def make(folder: Path) -> dict[str, Any]:
             self.network().capture(form, folder / file)
@@ -248,7 +250,7 @@ class ComponentBuild:
             samples=partial(self._inputs, reference) if reference else None,
             component=self.component,
         )
-        target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
+        target = asdict(chipset) if chipset else None
         return request, [lowered.files, self.toolchain.name, self.runtime, self.precision, target]
 
     def measured_on_device(self, chipset: Chipset | None, compiled: Entry) -> list[Measurement]:
@@ -263,7 +265,7 @@ class ComponentBuild:
             return {"measurements": [each.model_dump(mode="json") for each in toolchain.measure(request, files)]}
 
         key += [compiled.files, reference.files, toolchain.versions(self.runtime)]
-        return measurements(self.stage("measure on device", "measure", key, make))
+        return measurements(self.stage("measure on device", "measure", key, make, *self.code("measure")))
 
     def outputs(self, entry: Entry, file: str) -> list[Arrays]:
         """The outputs that a stage wrote, in torch's layout."""
