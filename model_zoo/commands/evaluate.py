@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from model_zoo.commands.options import in_flags, parse_request, run_guarded, with_flags
-from model_zoo.commands.parser import run_for_model
 from model_zoo.commands.tables import print_evaluation, print_plan
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry
@@ -15,11 +14,6 @@ from model_zoo.pipeline.evaluate import Observer, evaluate_source
 from model_zoo.pipeline.options import EvaluateOptions
 from model_zoo.utils.console import console, print_error, print_json, sample_progress, stage_progress
 from model_zoo.utils.errors import UserError
-
-
-def run(argv: list[str]) -> int:
-    """Run `model-zoo evaluate`; gives the exit status."""
-    return run_for_model("evaluate", argv, evaluate_command)
 
 
 def evaluate_command(model_id: str, argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 
 from model_zoo.commands.options import parse_request, run_guarded
-from model_zoo.commands.parser import run_for_model
 from model_zoo.commands.tables import print_plan
 from model_zoo.pipeline.evaluation_page import layer_chart, sensitivity_chart
 from model_zoo.pipeline.layers import Inspection, inspect_layers
@@ -18,11 +17,6 @@ from model_zoo.utils.files import atomic_write, check_writable
 #: Rows of the printed ranking; --json has all.
 _MOST_ROWS = 30
 _STYLE = "body{font-family:sans-serif;max-width:940px;margin:2em auto;padding:0 1em}:root{color-scheme:light dark}"
-
-
-def run(argv: list[str]) -> int:
-    """Run `model-zoo sensitivity`; gives the exit status."""
-    return run_for_model("sensitivity", argv, sensitivity_command)
 
 
 def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int:
