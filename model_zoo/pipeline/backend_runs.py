@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from model_zoo.base.spec import Arrays, random_arrays
+from model_zoo.evaluators.base import BaseEvaluator
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry
 from model_zoo.pipeline.emulation import EmulatorPool
@@ -23,7 +24,7 @@ from model_zoo.pipeline.selection import Selection
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import HostModel, TimedOutputs
 from model_zoo.targets.chipset import Chipset
-from model_zoo.toolchains.base import Compiled, Emulates
+from model_zoo.toolchains.base import Emulates
 from model_zoo.utils.code_digest import code_digest, installed_versions, own_file
 from model_zoo.utils.jobs import kill_children
 from model_zoo.utils.layout import channels_first, channels_last
@@ -102,11 +103,18 @@ class BackendRuns:
     @contextmanager
     def emulators(self, workers: int) -> Iterator[TimedRun]:
         """Run samples in torch's layout on the emulator; may be called from as many threads."""
-        build, file = self.build, self._compiled_file
-        toolchain = build.toolchain
+        toolchain, file = self.build.toolchain, self._compiled.file(self._compiled.value["files"][0])
         assert isinstance(toolchain, Emulates)  # `check_backends` asked
         with EmulatorPool(lambda: toolchain.load_emulator(file), workers) as pool:
             yield lambda inputs: self._in_torch_layout(inputs, pool.run)
+
+    def collected(self, entries: Sequence[Entry]) -> BaseEvaluator:
+        """An evaluator of all that these chunks showed."""
+        evaluator = self.build.new_evaluator()
+        for entry in entries:
+            with np.load(entry.file("state.npz"), allow_pickle=False) as state:
+                evaluator.restore(dict(state))
+        return evaluator
 
     def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
         """Outputs of the model in torch."""
@@ -167,16 +175,11 @@ class BackendRuns:
     @cached_property
     def _host(self) -> HostModel:
         lowered = self.build.lowered()
-        return self.build.toolchain.load(lowered.file(lowered.value["file"]), self.build.runtime)
+        return self.build.toolchain.load(lowered.main_file, self.build.runtime)
 
     @cached_property
-    def _compiled(self) -> tuple[Compiled, Entry]:
+    def _compiled(self) -> Entry:
         return self.build.compiled(self.chipset, emulate=False)
-
-    @property
-    def _compiled_file(self) -> Path:
-        compiled, entry = self._compiled
-        return entry.file(compiled.files[0])
 
     @cached_property
     def _torch_key(self) -> list[Any]:
@@ -184,19 +187,15 @@ class BackendRuns:
 
     def code(self, backend: Backend) -> tuple[str, ...]:
         """The modules that running and scoring samples takes."""
-        build = self.build
-        compiled = {Backend.TORCH: (), Backend.CPU: build.code("host"), Backend.EMULATOR: build.code("compile")}[
-            backend
-        ]
-        return (*build.source.code["reference"], *build.evaluator_code(), *compiled)
+        build, stage = self.build, {Backend.TORCH: "", Backend.CPU: "host", Backend.EMULATOR: "compile"}[backend]
+        return (*build.source.code["reference"], *build.evaluator_code(), *build.code(stage))
 
     def key(self, backend: Backend, chunk: SampleSet) -> list[Any]:
         """What a chunk's result in a backend depends on."""
-        build = self.build
         key = [code_digest(*self.code(backend), data=own_file(self.key)), *self._torch_key, backend, chunk.fingerprint]
         if backend is not Backend.TORCH:
-            made = self._compiled[1] if backend is Backend.EMULATOR else build.lowered()
-            key += [made.files, build.toolchain.versions(build.runtime), self.compare]
+            made = self._compiled if backend is Backend.EMULATOR else self.build.lowered()
+            key += [made.files, *self.build.tools, self.compare]
         return key
 
 

@@ -64,11 +64,10 @@ def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
     inspector, captured = _inspector(build), build.captured()
 
     def make(folder: Path) -> dict[str, Any]:
-        ranking = inspector.sensitivity(captured.file(captured.value["file"]), build.calibration_inputs())
+        ranking = inspector.sensitivity(captured.main_file, build.calibration_inputs())
         return {"ranking": [each.model_dump(mode="json") for each in ranking]}
 
-    chosen = build.calibration.fingerprint if build.calibration else None
-    key = [captured.files, chosen, build.toolchain.name, build.toolchain.versions(build.runtime)]
+    key = [captured.files, build.calibration and build.calibration.fingerprint, *build.tools]
     entry = build.stage("measure sensitivity", "sensitivity", key, make, *build.code("sensitivity"))
     return [Sensitivity.model_validate(fields) for fields in entry.value["ranking"]]
 
@@ -83,14 +82,12 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
     precision = build.precision.widened(build.assignment is not None or bool(build.facts.outputs_16bit))
 
     def make(folder: Path) -> dict[str, Any]:
-        files = captured.file(captured.value["file"]), lowered.file(lowered.value["file"])
+        files = captured.main_file, lowered.main_file
         samples = build.calibration_inputs()[:_COMPARED_ON]
         return inspector.layer_errors(*files, samples, precision, chipset).model_dump(mode="json")
 
-    target = asdict(chipset) if chipset else None
-    chosen = build.calibration.fingerprint if build.calibration else None
-    tools = [build.toolchain.name, build.toolchain.versions(build.runtime)]
-    key = [captured.files, lowered.files, precision, chosen, target, *tools]
+    chosen = [build.calibration and build.calibration.fingerprint, chipset and asdict(chipset)]
+    key = [captured.files, lowered.files, precision, *chosen, *build.tools]
     entry = build.stage("compare layer by layer", "layers", key, make, *build.code("layers"))
     return LayerErrors.model_validate(entry.value)
 
