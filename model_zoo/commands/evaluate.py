@@ -17,7 +17,6 @@ from model_zoo.utils.errors import UserError
 
 
 def evaluate_command(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run an evaluate command line for one model; exit status as for `export_command`."""
     return run_guarded(lambda arguments: _evaluate(model_id, arguments), argv)
 
 

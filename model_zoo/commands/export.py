@@ -49,12 +49,14 @@ def _export(model_id: str, argv: list[str]) -> int:
             return 0
         with stage_progress() as progress:
             result = run_plan(plan, options, cache, progress)
+    for error in result.errors:
+        with_flags(error)
     if args.json:
         print_json(result.to_json())
     elif not args.skip_summary:
         print_result(result, next_commands=_next_commands(model_id, result))
     for error in result.errors:
-        print_error(with_flags(error))
+        print_error(error)
     return max((error.exit_code for error in result.errors), default=0)
 
 

@@ -112,11 +112,12 @@ def parse_request(
     args = parser.parse_args(argv)
     args.precision = args.quantize or args.precision
     args.chipset += [find_device(name).chipset for name in args.device]
-    values = {name: value for name, value in vars(args).items() if name in described(options)}
-    asked = options(**values)
+    values = vars(args)
+    asked = options(**{name: values[name] for name in described(options)})
     if args.quantize and asked.fixed_precision is Precision.FLOAT:
         raise UserError("--quantize float does not quantize", "use --precision float")
-    return ModelRequest(args, asked, ZooSource(model_id, _values(args, model_flags), _values(args, input_flags)))
+    arguments = ({flag.name: values[flag.name] for flag in flags} for flags in (model_flags, input_flags))
+    return ModelRequest(args, asked, ZooSource(model_id, *arguments))
 
 
 def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], list[Flag]]:
@@ -136,10 +137,6 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
     with open_cache(use_cache) as cache:
         flags = cache.get_or_make("flags", key, make).value
     return [Flag.from_json(flag) for flag in flags["model"]], [Flag.from_json(flag) for flag in flags["input"]]
-
-
-def _values(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
-    return {flag.name: getattr(args, flag.name) for flag in flags}
 
 
 def _add_options(parser: argparse.ArgumentParser, options: type[BuildOptions]) -> None:

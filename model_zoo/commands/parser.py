@@ -34,7 +34,6 @@ def print_records(args: argparse.Namespace, title: str, records: list[dict[str, 
 
 
 def as_text(value: Any) -> str:
-    """A value as a cell of a table."""
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value) or "-"
     if isinstance(value, bool):

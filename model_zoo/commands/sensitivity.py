@@ -20,7 +20,6 @@ _STYLE = "body{font-family:sans-serif;max-width:940px;margin:2em auto;padding:0 
 
 
 def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run a sensitivity command line for one model; exit status as for `export_command`."""
     return run_guarded(lambda arguments: _sensitivity(model_id, arguments), argv)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.backend_runs import BackendRuns, untracked
 from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.layers import sensitivity
-from model_zoo.pipeline.plan import Plan
-from model_zoo.pipeline.search import Candidate, Cost, Search, SearchPlan
+from model_zoo.pipeline.plan import Plan, SearchPlan
 from model_zoo.pipeline.selection import Selection, select_samples
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.toolchains.base import Assignment
@@ -45,6 +44,67 @@ class Upgrade:
     tensor: str
     saved: float
     bytes: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes of all weights, and of all activations of one run that can have 8 or 16 bits."""
+
+    weights: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.activations
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An assignment that was quantized and scored on the host CPU.
+
+    Args:
+        drop: Against torch on the same samples, in the unit of the metric.
+    """
+
+    assignment: Assignment
+    cost: Cost
+    score: Score
+    drop: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """How an assignment was found.
+
+    Args:
+        planned: What it was scored on.
+        max_drop: How much it may lose against torch, in the unit of the metric.
+        tried: In the order in which they were.
+        chosen: The cheapest of them that keeps the metric.
+        weights: How many there are.
+        activations: How many there are.
+        references: What well-known precisions cost, by name.
+    """
+
+    planned: SearchPlan
+    max_drop: float
+    torch: Score
+    tried: tuple[Candidate, ...]
+    chosen: Candidate
+    weights: int
+    activations: int
+    references: dict[str, Cost]
+
+    def to_json(self) -> dict[str, Any]:
+        tried = [{"cost": asdict(c.cost), "score": c.score.model_dump(), "drop": c.drop} for c in self.tried]
+        return {
+            "scored_on": asdict(self.planned),
+            "max_drop": self.max_drop,
+            "torch": self.torch.model_dump(),
+            "tried": tried,
+            "chosen": {"cost": asdict(self.chosen.cost), "drop": self.chosen.drop, **asdict(self.chosen.assignment)},
+            "references": {name: asdict(cost) for name, cost in self.references.items()},
+        }
 
 
 def find_assignments(plan: Plan, builds: dict[str, ComponentBuild]) -> dict[str, Search]:
@@ -82,7 +142,6 @@ def assignment_of(upgrades: Sequence[Upgrade], count: int) -> Assignment:
 
 
 def cost_of(sensitivities: Sequence[Sensitivity], assignment: Assignment) -> Cost:
-    """What an assignment costs."""
     narrow, wide = set(assignment.weights_4bit), set(assignment.activations_16bit)
     weights = [each for each in sensitivities if each.kind == "weights" and each.bits == 8]
     activations = [each for each in sensitivities if each.kind == "activation"]

@@ -20,7 +20,6 @@ class Backend(StrEnum):
 
     @property
     def label(self) -> str:
-        """For tables."""
         return {"torch": "torch", "cpu": "host CPU", "emulator": "NPU emulator"}[self]
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult
-from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.stages import TORCH_OUTPUTS, ComponentBuild
 from model_zoo.runtimes.base import read_samples
 from model_zoo.sources.base import CAPTURE_PACKAGES
@@ -51,11 +51,9 @@ def check_output(plan: Plan) -> None:
     for chipset in plan.chipsets:
         folder = plan.folder(chipset)
         put_right(folder.parent)
-        if folder.exists() and (not folder.is_dir() or _foreign_files(folder)):
-            found = ", ".join(_foreign_files(folder)) if folder.is_dir() else "it is a file"
-            raise UserError(
-                f"{folder} was not written by an export alone: {found}", "move that away, or choose another output_dir"
-            )
+        if folder.exists() and (found := ", ".join(_foreign_files(folder)) if folder.is_dir() else "it is a file"):
+            hint = "move that away, or choose another output_dir"
+            raise UserError(f"{folder} was not written by an export alone: {found}", hint)
 
 
 def _foreign_files(folder: Path) -> list[str]:
@@ -151,7 +149,6 @@ def _take_out(folder: Path) -> None:
 
 
 def zip_path(folder: Path) -> Path:
-    """Where the packed folder goes."""
     return folder.with_name(folder.name + ".zip")
 
 

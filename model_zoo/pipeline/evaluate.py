@@ -139,8 +139,6 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
 
 
 class _Run:
-    """The work of one evaluation."""
-
     def __init__(
         self,
         runs: BackendRuns,
@@ -156,7 +154,6 @@ class _Run:
         self.subset = ""
 
     def results(self) -> dict[Backend, BackendResult]:
-        """Run and score every backend."""
         here = tuple(backend for backend in self.asked if backend is not Backend.EMULATOR)
         for backend in here:
             self._look_for(backend)

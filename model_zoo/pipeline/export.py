@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_zoo.evaluators.base import Score
-from model_zoo.pipeline.auto_precision import assigned, find_assignments
+from model_zoo.pipeline.auto_precision import Search, assigned, find_assignments
 from model_zoo.pipeline.bundle import check_output, write_bundle, zip_path
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
-from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.stages import (
     HALF_OUTPUTS,
     HOST_OUTPUTS,

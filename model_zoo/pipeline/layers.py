@@ -51,7 +51,6 @@ class Inspection:
     wrong: Wrong | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "sensitivity": [each.model_dump(mode="json") for each in self.ranking],
             "layer_errors": self.errors.model_dump(mode="json"),

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, computed_field
 
 from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.plan import Plan
-from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.verify import Parity
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Compiled
@@ -71,7 +71,6 @@ class TargetResult:
     error: ModelZooError | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "chipset": self.chipset.name if self.chipset else None,
             "folder": str(self.folder) if self.folder else None,
@@ -98,7 +97,6 @@ class ExportResult:
         return [target.error for target in self.targets if target.error]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "plan": self.plan.to_json(),
             "searches": {name: search.to_json() for name, search in self.searches.items()},

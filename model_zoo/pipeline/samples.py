@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, check_arrays, random_arrays
+from model_zoo.datasets import load_dataset
+from model_zoo.datasets.base import BaseDataset, MissingDataError
 from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.hashing import digest
-
-if TYPE_CHECKING:
-    from model_zoo.datasets.base import BaseDataset
 
 #: Fewer real samples than this rarely show the true ranges.
 FEW_SAMPLES = 16
@@ -150,8 +149,6 @@ def calibration_samples(
     Raises:
         UserError: There is no real data, and noise was not asked for.
     """
-    from model_zoo.datasets import load_dataset
-    from model_zoo.datasets.base import MissingDataError
     from model_zoo.datasets.folder import FolderDataset
 
     if wanted is not None and wanted < 1:
@@ -213,9 +210,6 @@ def check_samples(spec: InputSpec, eval_datasets: Sequence[str], tokenizer: str 
     """What a build is checked with: a bundled test set of small samples, or one real batch, which is not scored; None:
     the model's own sample.
     """
-    from model_zoo.datasets import load_dataset
-    from model_zoo.datasets.base import MissingDataError
-
     for name in eval_datasets:
         try:
             dataset = load_dataset(name, spec, "test", tokenizer)

@@ -8,16 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model_zoo.base.spec import InputSpec
+from model_zoo.datasets.base import BaseDataset
 from model_zoo.pipeline.samples import SampleSet, batch_size, samples_at
 from model_zoo.utils.errors import ArgumentError, UserError
-
-if TYPE_CHECKING:
-    from model_zoo.datasets.base import BaseDataset
 
 #: Inputs and outputs of one chunk in one place may take this much memory.
 _CHUNK_BYTES = 64 * 2**20

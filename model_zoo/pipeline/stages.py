@@ -86,7 +86,6 @@ class ComponentBuild:
 
     @property
     def support(self) -> RuntimeSupport:
-        """What the toolchain does for the runtime."""
         return self.toolchain.support(self.runtime)
 
     @property
@@ -289,7 +288,6 @@ class ComponentBuild:
         return (module,) if module.startswith("model_zoo.") else ()
 
     def new_evaluator(self) -> BaseEvaluator:
-        """An empty evaluator of this component."""
         module_name, _, class_name = (self.facts.evaluator or "").partition(":")
         evaluator: BaseEvaluator | None
         if module_name.startswith("model_zoo.evaluators."):  # found without loading the model
@@ -333,7 +331,6 @@ class ComponentBuild:
 
 
 def measurements(entry: Entry) -> list[Measurement]:
-    """What a stage measured."""
     return [Measurement.model_validate(each) for each in entry.value["measurements"]]
 
 

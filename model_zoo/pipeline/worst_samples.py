@@ -110,14 +110,10 @@ def _outputs(
         inputs = [batch for samples in chosen for batch in samples.load(runs.build.facts.inputs)[0]]
         for backend in backends:
             if backend is Backend.EMULATOR:
-                outputs: list[Arrays] = [{}] * len(inputs)
                 workers = min(runs.workers, len(inputs))
                 with runs.emulators(workers) as run:
-
-                    def one(index: int, outputs: list[Arrays] = outputs) -> None:
-                        outputs[index] = run([inputs[index]]).outputs[0]
-
-                    in_threads(workers, one, range(len(inputs)))
+                    timed = in_threads(workers, run, [[sample] for sample in inputs])
+                outputs = [each.outputs[0] for each in timed]
             else:
                 outputs = runs.torch_outputs(inputs) if backend is Backend.TORCH else runs.host_outputs(inputs)
             write_samples(folder / f"{backend}.npz", outputs)

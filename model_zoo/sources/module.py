@@ -102,7 +102,6 @@ class ModuleSource(TorchSource):
         return {name: self._facts_of(component) for name, component in self.components.items()}
 
     def facts(self) -> dict[str, ComponentFacts]:
-        """Facts of each component."""
         return self._facts
 
     def _facts_of(self, component: Component | torch.nn.Module) -> ComponentFacts:
