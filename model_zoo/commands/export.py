@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from model_zoo.base.registry import model_folder
 from model_zoo.commands.options import parse_request, run_guarded, with_flags
-from model_zoo.commands.parser import run_for_model
 from model_zoo.commands.tables import print_plan, print_result
 from model_zoo.pipeline.bundle import check_output
 from model_zoo.pipeline.cache import open_cache
@@ -17,11 +16,6 @@ from model_zoo.pipeline.plan import make_plan
 from model_zoo.pipeline.result import ExportResult
 from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import console, print_error, print_json, spinner, stage_progress
-
-
-def run(argv: list[str]) -> int:
-    """Run `model-zoo export`; gives the exit status."""
-    return run_for_model("export", argv, export_command)
 
 
 def export_command(model_id: str, argv: Sequence[str] | None = None) -> int:
@@ -55,12 +49,14 @@ def _export(model_id: str, argv: list[str]) -> int:
             return 0
         with stage_progress() as progress:
             result = run_plan(plan, options, cache, progress)
+    for error in result.errors:
+        with_flags(error)
     if args.json:
         print_json(result.to_json())
     elif not args.skip_summary:
         print_result(result, next_commands=_next_commands(model_id, result))
     for error in result.errors:
-        print_error(with_flags(error))
+        print_error(error)
     return max((error.exit_code for error in result.errors), default=0)
 
 

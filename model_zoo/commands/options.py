@@ -17,7 +17,7 @@ from model_zoo.pipeline.options import BuildOptions, EvaluateOptions, ExportOpti
 from model_zoo.sources.zoo import ZooSource, model_code_digest
 from model_zoo.targets.chipset import find_device
 from model_zoo.targets.precision import Precision
-from model_zoo.utils.code_digest import installed_versions
+from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.console import CommandParser, guarded, spinner
 from model_zoo.utils.errors import ModelZooError, UserError
 
@@ -110,14 +110,14 @@ def parse_request(
     _add_options(parser, options)
     add_more(parser)
     args = parser.parse_args(argv)
-    if args.quantize:
-        if args.quantize == Precision.FLOAT:
-            raise UserError("--quantize float does not quantize", "use --precision float")
-        args.precision = args.quantize
+    args.precision = args.quantize or args.precision
     args.chipset += [find_device(name).chipset for name in args.device]
-    values = {name: value for name, value in vars(args).items() if name in described(options)}
-    source = ZooSource(model_id, _values(args, model_flags), _values(args, input_flags))
-    return ModelRequest(args, options(**values), source)
+    values = vars(args)
+    asked = options(**{name: values[name] for name in described(options)})
+    if args.quantize and asked.fixed_precision is Precision.FLOAT:
+        raise UserError("--quantize float does not quantize", "use --precision float")
+    arguments = ({flag.name: values[flag.name] for flag in flags} for flags in (model_flags, input_flags))
+    return ModelRequest(args, asked, ZooSource(model_id, *arguments))
 
 
 def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], list[Flag]]:
@@ -132,14 +132,11 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
         }
 
     model_folder(model_id)
-    key = [model_id, model_code_digest(model_id), installed_versions("torch", "torchvision")]
+    code = code_digest("model_zoo.base.flags"), model_code_digest(model_id)
+    key = [model_id, *code, installed_versions("torch", "torchvision")]
     with open_cache(use_cache) as cache:
         flags = cache.get_or_make("flags", key, make).value
     return [Flag.from_json(flag) for flag in flags["model"]], [Flag.from_json(flag) for flag in flags["input"]]
-
-
-def _values(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
-    return {flag.name: getattr(args, flag.name) for flag in flags}
 
 
 def _add_options(parser: argparse.ArgumentParser, options: type[BuildOptions]) -> None:

@@ -20,7 +20,6 @@ class Backend(StrEnum):
 
     @property
     def label(self) -> str:
-        """For tables."""
         return {"torch": "torch", "cpu": "host CPU", "emulator": "NPU emulator"}[self]
 
 
@@ -41,6 +40,11 @@ def parse_backends(on: str | Sequence[str]) -> tuple[Backend, ...]:
     return tuple(backend for backend in Backend if backend in names)
 
 
+def runtime_hint(able: Sequence[TargetRuntime]) -> str | None:
+    """Which runtimes to take instead; None if there is none."""
+    return "use " + " or ".join(f'runtime="{runtime}"' for runtime in able) if able else None
+
+
 def check_backends(
     asked: tuple[Backend, ...] | None, chipset: Chipset | None, runtime: TargetRuntime, toolchain: Toolchain
 ) -> tuple[Backend, ...]:
@@ -58,6 +62,6 @@ def check_backends(
             raise UserError("the NPU emulator needs a chipset", "name one in `chipset`; run `model-zoo chipsets`")
         able = runtimes_with(toolchain, lambda support: support.emulated)
         if runtime not in able:
-            other = f'use runtime="{able[0]}", or on="torch,cpu"' if able else 'use on="torch,cpu"'
+            other = f'{runtime_hint(able)}, or on="torch,cpu"' if able else 'use on="torch,cpu"'
             raise UserError(f"nothing here can emulate {runtime}", f"{other} to do without")
     return backends

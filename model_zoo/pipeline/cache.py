@@ -46,8 +46,12 @@ class Entry:
     lock: FolderLock | None = field(repr=False, compare=False)
 
     def file(self, name: str) -> Path:
-        """The path of one of the files."""
         return self.folder / name
+
+    @property
+    def main_file(self) -> Path:
+        """The file that the value names."""
+        return self.file(self.value["file"])
 
 
 #: Writes files into the empty folder it gets, and returns JSON values or a model of them.

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from model_zoo.evaluators.base import BaseEvaluator
 from model_zoo.evaluators.bootstrap import drop_interval, interval
-from model_zoo.pipeline.auto_precision import find_assignments
+from model_zoo.pipeline.auto_precision import assigned, find_assignments
 from model_zoo.pipeline.backend_runs import BackendRuns, Track, untracked
 from model_zoo.pipeline.backends import Backend, check_backends
 from model_zoo.pipeline.cache import Entry, open_cache
@@ -109,7 +108,7 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
         plan = replace(plan, check={name: selection.whole})
         observer.plan(plan)
         searches = find_assignments(plan, {name: build})
-        build = component_builds(plan, cache, observer.stage, searches)[name]
+        build = assigned({name: build}, searches)[name]
         runs = replace(runs, build=build)
         run = _Run(runs, selection, backends, options, observer)
         metric = build.new_evaluator().metric
@@ -140,8 +139,6 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
 
 
 class _Run:
-    """The work of one evaluation."""
-
     def __init__(
         self,
         runs: BackendRuns,
@@ -157,7 +154,6 @@ class _Run:
         self.subset = ""
 
     def results(self) -> dict[Backend, BackendResult]:
-        """Run and score every backend."""
         here = tuple(backend for backend in self.asked if backend is not Backend.EMULATOR)
         for backend in here:
             self._look_for(backend)
@@ -167,14 +163,6 @@ class _Run:
             self._look_for(Backend.EMULATOR)
             self.entries[Backend.EMULATOR] = self._emulate()
         return {backend: self._result(backend) for backend in self.asked}
-
-    def evaluator(self, entries: list[Entry]) -> BaseEvaluator:
-        """What a backend showed on these chunks."""
-        collected = self.runs.build.new_evaluator()
-        for entry in entries:
-            with np.load(entry.file("state.npz"), allow_pickle=False) as state:
-                collected.restore(dict(state))
-        return collected
 
     def _look_for(self, backend: Backend) -> None:
         self.earlier[backend] = [self.runs.find(backend, chunk) is not None for chunk in self.selection.chunks]
@@ -198,18 +186,16 @@ class _Run:
 
     def _known(self, pilot: list[Entry]) -> tuple[np.ndarray, np.ndarray | None]:
         """Each sample's score, and its loss on the host CPU, so far."""
-        values = [self.evaluator(entries).sample_values() for entries in (*self.entries.values(), pilot)]
+        values = [self.runs.collected(entries).sample_values() for entries in (*self.entries.values(), pilot)]
         losses = values[0] - values[1] if len(self.entries) == 2 else None
         return values[0][np.isfinite(values[0])], None if losses is None else losses[np.isfinite(losses)]
 
     def _result(self, backend: Backend) -> BackendResult:
         entries = self.entries[backend]
         reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(backend) else []
-        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(backend), data=own_file(self._score))
-        key = [
-            code,
-            [entry.files for entry in (*entries, *reference)],
-        ]
+        files = (*own_file(self._score), *own_file(self.runs.collected))
+        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(backend), data=files)
+        key = [code, [entry.files for entry in (*entries, *reference)]]
         build = self.runs.build
         made = self.observer.stage(
             f"score {backend.label}",
@@ -229,24 +215,17 @@ class _Run:
 
     def _score(self, backend: Backend) -> dict[str, Any]:
         entries = self.entries[backend]
-        own = self.evaluator(entries)
+        own = self.runs.collected(entries)
         bounds = interval(own, seed=self.options.seed)
         score = own.score().model_copy(update={"interval": (bounds.low, bounds.high) if bounds else None})
-        made = {
-            "score": score.model_dump(),
-            "resamples": bounds.resamples if bounds else 0,
-            "drop": None,
-            "agreement": None,
-        }
+        made = {"score": score.model_dump(), "resamples": bounds.resamples if bounds else 0}
         if not self._compared(backend):
-            return made
-        torch = self.evaluator(self.entries[Backend.TORCH][: len(entries)])
-        lost = drop_interval(torch, own, seed=self.options.seed)
-        value = torch.value()
-        drop = own.metric.drop(value, score.value)
+            return {**made, "drop": None, "agreement": None}
+        torch = self.runs.collected(self.entries[Backend.TORCH][: len(entries)])
+        lost, value = drop_interval(torch, own, seed=self.options.seed), torch.value()
         same = [np.load(entry.file("agreement.npy"), allow_pickle=False) for entry in entries]
         lost_drop = Drop(
-            value=drop,
+            value=own.metric.drop(value, score.value),
             samples=len(own),
             torch=value,
             backend=score.value,
@@ -274,7 +253,6 @@ def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
             wrong, found = first_wrong(layers, build.half), sensitivity(build)
         except ModelZooError as error:  # the page is worth having without it, and says so
             notes.append(f"The layers are not shown: {error.message}.")
-    worst = worst_samples(
-        runs, run.selection, {backend: run.evaluator(entries) for backend, entries in run.entries.items()}
-    )
+    scored = {backend: runs.collected(entries) for backend, entries in run.entries.items()}
+    worst = worst_samples(runs, run.selection, scored)
     write_report(file, evaluation, layers, wrong, found, worst, notes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import open_cache
 from model_zoo.pipeline.options import BuildOptions
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
@@ -50,7 +51,6 @@ class Inspection:
     wrong: Wrong | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "sensitivity": [each.model_dump(mode="json") for each in self.ranking],
             "layer_errors": self.errors.model_dump(mode="json"),
@@ -63,11 +63,10 @@ def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
     inspector, captured = _inspector(build), build.captured()
 
     def make(folder: Path) -> dict[str, Any]:
-        ranking = inspector.sensitivity(captured.file(captured.value["file"]), build.calibration_inputs())
+        ranking = inspector.sensitivity(captured.main_file, build.calibration_inputs())
         return {"ranking": [each.model_dump(mode="json") for each in ranking]}
 
-    chosen = build.calibration.fingerprint if build.calibration else None
-    key = [captured.files, chosen, build.toolchain.name, build.toolchain.versions(build.runtime)]
+    key = [captured.files, build.calibration and build.calibration.fingerprint, *build.tools]
     entry = build.stage("measure sensitivity", "sensitivity", key, make, *build.code("sensitivity"))
     return [Sensitivity.model_validate(fields) for fields in entry.value["ranking"]]
 
@@ -82,14 +81,12 @@ def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
     precision = build.precision.widened(build.assignment is not None or bool(build.facts.outputs_16bit))
 
     def make(folder: Path) -> dict[str, Any]:
-        files = captured.file(captured.value["file"]), lowered.file(lowered.value["file"])
+        files = captured.main_file, lowered.main_file
         samples = build.calibration_inputs()[:_COMPARED_ON]
         return inspector.layer_errors(*files, samples, precision, chipset).model_dump(mode="json")
 
-    target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
-    chosen = build.calibration.fingerprint if build.calibration else None
-    tools = [build.toolchain.name, build.toolchain.versions(build.runtime)]
-    key = [captured.files, lowered.files, precision, chosen, target, *tools]
+    chosen = [build.calibration and build.calibration.fingerprint, chipset and asdict(chipset)]
+    key = [captured.files, lowered.files, precision, *chosen, *build.tools]
     entry = build.stage("compare layer by layer", "layers", key, make, *build.code("layers"))
     return LayerErrors.model_validate(entry.value)
 
@@ -122,8 +119,7 @@ def _inspector(build: ComponentBuild) -> InspectsLayers:
     if isinstance(toolchain, InspectsLayers) and build.support.inspected:
         return toolchain
     able = runtimes_with(toolchain, lambda support: support.inspected)
-    hint = f'use runtime="{able[0]}"' if able else None
-    raise UserError(f"nothing here looks into the layers of a {build.runtime} file", hint)
+    raise UserError(f"nothing here looks into the layers of a {build.runtime} file", runtime_hint(able))
 
 
 def inspect_layers(

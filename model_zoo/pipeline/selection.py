@@ -6,18 +6,15 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from model_zoo.base.spec import InputSpec
-from model_zoo.pipeline.samples import SampleSet, batch_loader
+from model_zoo.datasets.base import BaseDataset
+from model_zoo.pipeline.samples import SampleSet, batch_size, samples_at
 from model_zoo.utils.errors import ArgumentError, UserError
-from model_zoo.utils.hashing import digest
-
-if TYPE_CHECKING:
-    from model_zoo.datasets.base import BaseDataset
 
 #: Inputs and outputs of one chunk in one place may take this much memory.
 _CHUNK_BYTES = 64 * 2**20
@@ -58,7 +55,7 @@ def select_samples(
     Raises:
         UserError: The dataset is empty, holds fewer than wanted, or not enough for one batch.
     """
-    total, batch = len(dataset), next(iter(spec.values())).shape[0]
+    total, batch = len(dataset), batch_size(spec)
     if total == 0:
         raise UserError(f"the dataset {dataset.name} holds no test sample", "check what it was configured with")
     if wanted is not None and not 1 <= wanted <= total:
@@ -67,23 +64,18 @@ def select_samples(
     count = (wanted or total) // unit * unit
     if count == 0:
         raise UserError(f"{wanted or total} samples of {dataset.name} are too few: they are scored {unit} at a time")
-    order, fingerprint = fair_order(dataset, seed)[:count], dataset.fingerprint()
-
-    def drawn(indices: list[int]) -> SampleSet:
-        origin, key = f"{dataset.name} ({dataset.split})", digest(fingerprint, indices, batch)
-        load = batch_loader(dataset, spec, indices)
-        return SampleSet(origin, True, len(indices) // batch, key, load, dataset.name)
-
+    order = fair_order(dataset, seed)[:count]
+    samples = partial(samples_at, dataset, spec, fingerprint=dataset.fingerprint())
     size = max(min(_MOST_SAMPLES, _CHUNK_BYTES // bytes_per_sample) // unit, 1) * unit
     pilot = min(max(_PILOT_SAMPLES // unit, 1) * unit, size)
     cuts = [0, *range(pilot, count, size), count]
-    parts = [order[start:stop] for start, stop in pairwise(cuts)]
+    chunks = [order[start:stop] for start, stop in pairwise(cuts)]
 
     def batch_at(position: int) -> SampleSet:
         start = position // batch * batch
-        return drawn(order[start : start + batch])
+        return samples(order[start : start + batch])
 
-    return Selection(drawn(order), tuple(map(drawn, parts)), tuple(map(len, parts)), batch_at)
+    return Selection(samples(order), tuple(map(samples, chunks)), tuple(map(len, chunks)), batch_at)
 
 
 def fair_order(dataset: BaseDataset, seed: int) -> list[int]:

@@ -57,14 +57,13 @@ class Parity(BaseModel, frozen=True):
             return "it was not run"
         who = "the host CPU" if self.reference.where == HOST_CPU else self.reference.where
         if self.unit == "dB":
-            limit = f"{who} reaches {self.reference.value:.1f} dB"
-            numbers = f"{self.emulator.value:.1f} dB from torch on the NPU emulator, {limit}"
-            enough = f"{GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f} in a float build"
-            return f"{numbers} (the NPU may lose {MAX_LOSS_DB:.0f} dB; {enough})"
-        limit = f"{who} reaches {self.reference.value:.1%}"
-        numbers = f"{self.emulator.value:.1%} equal to torch on the NPU emulator, {limit}"
-        more = f"{MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%} in a float build"
-        return f"{numbers} (the NPU may differ in {more})"
+            near, other = f"{self.emulator.value:.1f} dB from", f"{self.reference.value:.1f} dB"
+            allowed = f"lose {MAX_LOSS_DB:.0f} dB; {GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f}"
+        else:
+            near, other = f"{self.emulator.value:.1%} equal to", f"{self.reference.value:.1%}"
+            allowed = f"differ in {MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%}"
+        reached = f"{near} torch on the NPU emulator, {who} reaches {other}"
+        return f"{reached} (the NPU may {allowed} in a float build)"
 
 
 def parity(

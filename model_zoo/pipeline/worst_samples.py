@@ -13,6 +13,7 @@ from model_zoo.base.spec import Arrays, ColorOrder, InputSpec, IoType
 from model_zoo.evaluators.base import BaseEvaluator, Metric
 from model_zoo.pipeline.backend_runs import BackendRuns, in_threads
 from model_zoo.pipeline.backends import Backend
+from model_zoo.pipeline.samples import batch_size
 from model_zoo.pipeline.selection import Selection
 from model_zoo.runtimes.base import read_samples, write_samples
 
@@ -62,7 +63,7 @@ def worst_samples(
     if not positions:
         return []
     outputs = _outputs(runs, selection, tuple(scored), positions)
-    batch = next(iter(facts.inputs.values())).shape[0]
+    batch = batch_size(facts.inputs)
     found = []
     for number, position in enumerate(positions):
         (inputs,), (targets,) = selection.batch_at(position).load(facts.inputs)
@@ -109,14 +110,10 @@ def _outputs(
         inputs = [batch for samples in chosen for batch in samples.load(runs.build.facts.inputs)[0]]
         for backend in backends:
             if backend is Backend.EMULATOR:
-                outputs: list[Arrays] = [{}] * len(inputs)
                 workers = min(runs.workers, len(inputs))
                 with runs.emulators(workers) as run:
-
-                    def one(index: int, outputs: list[Arrays] = outputs) -> None:
-                        outputs[index] = run([inputs[index]]).outputs[0]
-
-                    in_threads(workers, one, range(len(inputs)))
+                    timed = in_threads(workers, run, [[sample] for sample in inputs])
+                outputs = [each.outputs[0] for each in timed]
             else:
                 outputs = runs.torch_outputs(inputs) if backend is Backend.TORCH else runs.host_outputs(inputs)
             write_samples(folder / f"{backend}.npz", outputs)

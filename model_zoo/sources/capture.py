@@ -31,7 +31,6 @@ class Interface(torch.nn.Module):
         self.module = module
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Call the module."""
         results = self.module(*tensors)
         return tuple(results) if isinstance(results, (tuple, list)) else (results,)
 

@@ -45,16 +45,16 @@ def module_key(module: torch.nn.Module, spec: InputSpec) -> str | None:
     is computed, so the outputs of one input are part of the key.
 
     Returns:
-        None if the state cannot be pickled, or code has no file, as in a notebook, or a file is newer than this process
-        and may be newer than what runs: nothing names the module safely.
+        None if the state cannot be pickled, or code has no file that can be read, as in a notebook, or a file is newer
+        than this process and may be newer than what runs: nothing names the module safely.
     """
     state = _State()
     try:
         pickler = _Pickler(state)
         pickler.dump(module)
-    except (pickle.PicklingError, AttributeError, TypeError, RecursionError):
+        code = _code_of(pickler.modules)
+    except Exception:  # whatever the caller's attributes and files do
         return None
-    code = _code_of(pickler.modules)
     if code is None:
         return None
     outputs = call_torch(module, random_arrays(spec))

@@ -75,7 +75,6 @@ class ZooSource(TorchSource):
         return components_of(model_class.from_pretrained(**self._arguments), self.name)
 
     def facts(self) -> dict[str, ComponentFacts]:
-        """Facts of each component; loads the model."""
         return {name: component_facts(component, self.input_arguments) for name, component in self.components.items()}
 
 
