@@ -150,15 +150,39 @@ def _facts(plan: Plan, target: TargetResult, component: ComponentResult) -> dict
     if compiled and compiled.nodes is not None:
         facts["nodes on the NPU / in all"] = f"{compiled.npu_nodes} / {compiled.nodes}"
     for parity in component.parity:
-        suffix = f", {parity.output}" if len(component.parity) > 1 else ""
+        suffix = f", {parity.output}{parity.part}" if len(component.parity) > 1 else ""
         kind = "SQNR against torch" if parity.unit == "dB" else "equal to torch"
-        facts[f"{kind}{suffix}: host CPU"] = str(parity.host)
-        facts[f"{kind}{suffix}: NPU emulator"] = str(parity.emulator or "not run")
-    if not component.parity:
+        facts[f"{kind}{suffix}: host CPU"] = _with_interval(parity.host)
+        facts[f"{kind}{suffix}: NPU emulator"] = _with_interval(parity.emulator)
+    for share in component.agreement:
+        facts[f"answers as torch: {share.where}"] = _with_interval(share)
+    if component.parity:
+        facts["checked on"] = _checked(plan, component)
+        facts["verdict"] = str(component.verdict)
+    else:
         facts["against torch"] = "not run"
     for where, score in component.scores.items():
         facts[f"{score.name}: {where}"] = f"{_score(score)} of {score.samples}"
     return facts | _measured(component.measurements)
+
+
+def _with_interval(measured: Measurement | None) -> str:
+    """A figure with its 95 % interval."""
+    if measured is None:
+        return "not run"
+    if measured.interval is None:
+        return str(measured)
+    low, high = (str(measured.model_copy(update={"value": end})) for end in measured.interval)
+    return f"{measured} ({low.removesuffix(' dB')} to {high})"
+
+
+def _checked(plan: Plan, component: ComponentResult) -> str:
+    """How many samples the figures were read on, and which."""
+    count, samples = component.parity[0].host.samples, plan.check[component.name]
+    if samples is None:
+        return f"{count} sample(s) of the model's own"
+    contents = len(set(samples.contents))
+    return f"{count} of {samples.origin}" + (f", {contents} contents" if contents not in (0, count) else "")
 
 
 def _measured(measurements: Sequence[Measurement]) -> dict[str, str]:

@@ -99,6 +99,10 @@ class BaseDataset(ABC):
         """Group of a sample, e.g. its class, whose share a small selection keeps; known without decoding it."""
         return 0
 
+    def content(self, index: int) -> str | int:
+        """What a sample was made from, e.g. a photograph: samples of one content are alike, and stay together."""
+        return index // self.group_size
+
     def has_strata(self) -> bool:
         """Whether `stratum` tells samples apart."""
         return type(self).stratum is not BaseDataset.stratum

@@ -19,11 +19,17 @@ from model_zoo.utils.text import shortened
 MAX_ARRAY_BYTES = 8 * 2**30
 
 
+#: The array of an .npz that says what each sample was made from, in whole numbers.
+CONTENT = "content"
+
+
 class FolderDataset(BaseDataset):
     """Samples without targets from a path the user names.
 
     Pictures are scaled to 256/224 of the model's input, and the middle is cut out. For any other preparation, or for
-    inputs that are no pictures, give an .npz: one array [N, ...] for each input, in the layout of the spec.
+    inputs that are no pictures, give an .npz: one array [N, ...] for each input, in the layout of the spec. Where
+    several samples were made from one thing, e.g. crops of a photograph, an array `content` [N] of whole numbers says
+    which.
 
     Args:
         path: A folder with pictures right in it, or an .npz file.
@@ -40,13 +46,14 @@ class FolderDataset(BaseDataset):
         self.path = path.expanduser()
         self._files: list[Path] = []
         self._arrays: Arrays = {}
+        self._contents: np.ndarray | None = None
         if self.path.is_dir():
             self._input, self._tensor = image_input(spec, f"a folder of pictures ({path})")
             self._files = image_files(self.path)
             if not self._files:
                 raise UserError(f"no pictures in {path}", f"it takes {', '.join(sorted(IMAGE_SUFFIXES))}")
         elif self.path.is_file() and self.path.suffix.lower() == ".npz":
-            self._arrays = _read_npz(self.path, spec)
+            self._arrays, self._contents = _read_npz(self.path, spec)
         else:
             reason = "is neither a folder of pictures nor an .npz" if self.path.exists() else "does not exist"
             raise UserError(f"calibration data: {path} {reason}", "give a folder of pictures or an .npz")
@@ -61,17 +68,21 @@ class FolderDataset(BaseDataset):
         picture = resize_and_center_crop(load_image(self._files[index]), height, width)
         return Sample({self._input: image_tensor(picture, self._tensor)})
 
+    def content(self, index: int) -> int:
+        return index if self._contents is None else int(self._contents[index])
+
     def fingerprint(self) -> str:
         facts = file_facts(self._files, self.path) if self._files else [sha256_file(self.path)]
         return digest(self.name, facts)
 
 
-def _read_npz(path: Path, spec: InputSpec) -> Arrays:
-    """The arrays of an archive. Its headers are compared with the spec before anything is unpacked."""
+def _read_npz(path: Path, spec: InputSpec) -> tuple[Arrays, np.ndarray | None]:
+    """The inputs in an archive, and its contents. Headers are compared with the spec before anything is unpacked."""
     stored = open_arrays(path)
     size = sum(array.nbytes for array in stored.values())
     if size > MAX_ARRAY_BYTES:
         raise UserError(f"{path} unpacks to {size} bytes, more than the {MAX_ARRAY_BYTES} that are allowed")
+    content = stored.pop(CONTENT, None) if CONTENT not in spec else None
     if set(stored) != set(spec):
         raise UserError(
             f"{path} holds {[shortened(name) for name in sorted(stored)[:10]]}, the model takes {sorted(spec)}"
@@ -79,6 +90,8 @@ def _read_npz(path: Path, spec: InputSpec) -> Arrays:
     counts = {name: array.shape[0] if array.shape else 0 for name, array in stored.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
         raise UserError(f"{path}: every array needs the same number of samples, at least 1, got {counts}")
+    if content is not None and (content.shape != (next(iter(counts.values())),) or content.dtype.kind not in "iu"):
+        raise UserError(f"{path}: '{CONTENT}' is {content.dtype}{list(content.shape)}", "give a whole number a sample")
     one = {name: TensorSpec((1, *tensor.shape[1:]), tensor.dtype) for name, tensor in spec.items()}
     for name, tensor in one.items():
         _check_header(stored[name], tensor, path)
@@ -87,7 +100,7 @@ def _read_npz(path: Path, spec: InputSpec) -> Arrays:
         fitted = {name: arrays.pop(name).astype(tensor.dtype) for name, tensor in spec.items()}
     for index in range(next(iter(counts.values()))):
         check_arrays({n: v[index : index + 1] for n, v in fitted.items()}, one, f"{path}, sample {index}")
-    return fitted
+    return fitted, None if content is None else read_arrays({CONTENT: content})[CONTENT]
 
 
 def _check_header(array: StoredArray, tensor: TensorSpec, path: Path) -> None:

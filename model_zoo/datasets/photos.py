@@ -95,6 +95,9 @@ class PhotosDataset(BaseDataset):
         """The number of the photograph."""
         return index // _CROPS
 
+    def content(self, index: int) -> int:
+        return self.stratum(index)
+
     def fingerprint(self) -> str:
         pillow = metadata.version("pillow")
         return digest(self.name, self.split, _PHOTOS[self.split], _CROPS, self._height, self._width, pillow)

@@ -80,6 +80,8 @@ class BaseEvaluator(ABC):
     record: ClassVar[Arrays]
     #: Samples that are only scored together stand side by side, this many; subsets hold all of them or none.
     group_size: ClassVar[int] = 1
+    #: Whether `agreement` says what a user of the model loses, so that a verdict may rest on it.
+    agreement_decides: ClassVar[bool] = True
     #: Subsets that a bootstrap scores; fewer where scoring one is dear.
     resamples: ClassVar[int] = 1000
 

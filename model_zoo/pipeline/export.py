@@ -7,34 +7,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.auto_precision import Search, assigned, find_assignments
 from model_zoo.pipeline.bundle import check_output, write_bundle, zip_path
 from model_zoo.pipeline.cache import Entry, StageCache
+from model_zoo.pipeline.check import Check, ParityError, check, loss_begins, refuse_bad_capture
 from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
-from model_zoo.pipeline.stages import (
-    HALF_OUTPUTS,
-    HOST_OUTPUTS,
-    TORCH_OUTPUTS,
-    ComponentBuild,
-    Reporter,
-    component_builds,
-    silent,
-)
-from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
+from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
+from model_zoo.pipeline.verdict import Verdict
 from model_zoo.sources.base import HoldsAssets
 from model_zoo.targets.chipset import Chipset
-from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, ReadsBack
-from model_zoo.toolchains.measurement import EMULATOR, HALF_TORCH, HOST_CPU, TORCH
-from model_zoo.utils.code_digest import installed_versions
+from model_zoo.toolchains.base import Compiled, ReadsBack
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import kill_children
-
-
-class ParityError(ModelZooError):
-    """The emulator's outputs are further from torch than the precision explains."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +36,11 @@ class _Run:
     builds: dict[str, ComponentBuild]
     searches: dict[str, Search]
     hosts: dict[str, Future[Entry]]
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the outputs mean nothing, so that no loss of them does."""
+        return self.plan.source.arguments.get("weights") == "random"
 
 
 def run_plan(plan: Plan, options: ExportOptions, cache: StageCache, report: Reporter = silent) -> ExportResult:
@@ -98,8 +89,7 @@ def _run_target(run: _Run, chipset: Chipset | None) -> TargetResult:
                 results.append(_precompiled(build, chipset))
             else:
                 entry = None if options.skip_compiling else build.compiled(chipset, not options.skip_inferencing)
-                results.append(_built(run, build, chipset, entry))
-            _refuse_bad_parity(results[-1], chipset)
+                results.append(_refuse(run, build, _built(run, build, chipset, entry), chipset))
         if options.skip_compiling:
             return TargetResult(chipset, None, tuple(results))
         folder = write_bundle(run.plan, chipset, run.builds, results, run.searches, options.zip_assets)
@@ -114,25 +104,12 @@ def _built(run: _Run, build: ComponentBuild, chipset: Chipset | None, entry: Ent
     reference, lowered = build.reference(), build.lowered()
     entries = [reference, build.captured(), lowered, *([entry] if entry else [])]
     compiled = Compiled.model_validate(entry.value) if entry else None
-    compared: list[Parity] = []
-    scores: dict[str, Score | None] = {}
+    found = None
     if build.component in run.hosts:
         host = run.hosts[build.component].result()
         entries.append(host)
-        outputs = {TORCH: (reference, TORCH_OUTPUTS), HOST_CPU: (host, HOST_OUTPUTS)}
-        if entry and EMULATOR_OUTPUTS in entry.files:
-            outputs[EMULATOR] = (entry, EMULATOR_OUTPUTS)
-        compared = parity(
-            {where: build.outputs(*made) for where, made in outputs.items()},
-            half=build.outputs(reference, HALF_OUTPUTS) if HALF_OUTPUTS in reference.files else None,
-            half_precision=build.half,
-            tools={
-                **dict.fromkeys((HOST_CPU, EMULATOR), build.toolchain.versions(build.runtime)),
-                HALF_TORCH: installed_versions("torch", "numpy"),
-            },
-        )
-        _refuse_bad_capture(build, compared)
-        scores = {where: build.score(where, *made) for where, made in outputs.items()}
+        found = check(build, host, entry)
+        refuse_bad_capture(build, found)
     measured = [] if run.options.skip_profiling else build.profiled()
     if entry and not run.options.skip_profiling:
         measured += build.measured_on_device(chipset, entry)
@@ -142,32 +119,29 @@ def _built(run: _Run, build: ComponentBuild, chipset: Chipset | None, entry: Ent
         file=files[0] if files else None,
         size_bytes=sum(file.stat().st_size for file in files),
         compiled=compiled,
-        parity=tuple(compared),
-        scores={where: score for where, score in scores.items() if score is not None},
+        parity=found.parity if found else (),
+        agreement=found.agreement if found else (),
+        verdict=found.verdict if found else None,
+        losses=tuple(found.losses()) if found else (),
+        scores=found.scores if found else {},
         measurements=tuple(measured),
         settings=lowered.value["settings"],
-        notes=tuple(_notes(compiled, reference.value, compared)),
+        notes=tuple(_notes(build, compiled, reference.value, found)),
         cached=all(entry.cached for entry in entries),
     )
 
 
-def _refuse_bad_capture(build: ComponentBuild, compared: list[Parity]) -> None:
-    for each in () if build.precision.is_quantized else compared:
-        if each.unit == "dB" and each.host.value < CAPTURED_DB:
-            raise ParityError(
-                f"{build.component}: the captured file is wrong: '{each.output}' is {each.host} from torch on the host "
-                "CPU; no file was written",
-                "look for data-dependent control flow or randomness in the model's forward",
-            )
-
-
-def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[Parity]) -> list[str]:
+def _notes(
+    build: ComponentBuild, compiled: Compiled | None, reference: dict[str, Any], found: Check | None
+) -> list[str]:
     notes = [compiled.note] if compiled and compiled.note else []
-    if compared and not reference["real_inputs"]:
+    if found and not reference["real_inputs"]:
         notes.append("parity was measured on random noise: no real test sample is here")
-    for each in compared:
-        if each.unit == "dB" and each.host.value < LOST_DB:
-            notes.append(f"QUANTIZATION LOST '{each.output}': {each.host} from torch already on the host CPU")
+    if found and build.check and build.check.calibrated:
+        few = "one content" if len(set(build.check.contents)) == 1 else "too few to split"
+        notes.append(f"PARITY WAS MEASURED ON SAMPLES THAT CALIBRATED: there are no others ({few})")
+    if found and found.verdict is Verdict.USABLE:
+        notes += [f"USABLE WITH A LOSS: {loss}" for loss in found.losses()]
     if reference["half_error"]:
         notes.append(f"no yardstick from torch in half precision on the CPU: {reference['half_error']}")
     return notes
@@ -188,12 +162,24 @@ def _precompiled(build: ComponentBuild, chipset: Chipset | None) -> ComponentRes
     )
 
 
-def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None:
-    bad = next((parity for parity in result.parity if parity.passed is False), None)
-    if bad is None:
-        return
+def _refuse(run: _Run, build: ComponentBuild, result: ComponentResult, chipset: Chipset | None) -> ComponentResult:
+    """A result that may be kept: it is not refused, or its loss is accepted.
+
+    Raises:
+        ParityError: It is refused.
+    """
+    if result.verdict is not Verdict.REFUSED:
+        return result
+    losses = list(result.losses)
+    if begins := loss_begins(build, chipset):
+        losses.append(begins)
+    accepted = run.options.accept_loss or run.random_weights
+    if accepted:
+        why = "accept_loss" if run.options.accept_loss else "random weights mean nothing"
+        notes = (*result.notes, *(f"LOST, kept as it is ({why}): {loss}" for loss in losses))
+        return result.model_copy(update={"losses": tuple(losses), "notes": notes})
     where = f"{result.name} on {chipset.name}" if chipset else result.name
     raise ParityError(
-        f"{where}: output '{bad.output}' is wrong on the NPU: {bad.explain()}; no file was written",
-        "try another `precision`, or skip_inferencing=True to get the file unverified",
+        f"{where} is refused: {'; '.join(losses)}; no file was written",
+        "try another `precision`, or more `calibration_data`; accept_loss=True writes the file all the same",
     )

@@ -14,7 +14,6 @@ from model_zoo.pipeline.cache import open_cache
 from model_zoo.pipeline.options import BuildOptions
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
-from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
 from model_zoo.sources.base import Source
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -23,6 +22,8 @@ from model_zoo.toolchains.base import InspectsLayers, runtimes_with
 from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerErrors, Sensitivity
 from model_zoo.utils.errors import UserError
 
+#: The NPU may compute a layer this much worse than the host CPU, and any layer is good from these on; docs/accuracy.md.
+MAX_LOSS_DB, GOOD_LAYER_DB, GOOD_HALF_LAYER_DB = 3.0, 50.0, 30.0
 #: A layer this much worse than every layer before it is where a build goes wrong.
 SHARP_DB = 10.0
 #: Samples that layers are compared on; each runs on the emulator too.
@@ -72,34 +73,35 @@ def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
 
 
 def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
-    """Stage: every layer of a build against the float model, on the first calibration samples.
+    """Stage: every layer of a build against the float model, on check samples where these are data.
 
     Args:
         chipset: Whose NPU is emulated too; None: the host CPU only.
     """
     inspector, captured, lowered = _inspector(build), build.captured(), build.in_precision()
     precision = build.precision.widened(build.assignment is not None or bool(build.facts.outputs_16bit))
+    samples = build.check if build.check and build.check.real else build.calibration
 
     def make(folder: Path) -> dict[str, Any]:
         files = captured.main_file, lowered.main_file
-        samples = build.calibration_inputs()[:_COMPARED_ON]
-        return inspector.layer_errors(*files, samples, precision, chipset).model_dump(mode="json")
+        inputs = samples.load(build.facts.inputs, _COMPARED_ON)[0] if samples else []
+        return inspector.layer_errors(*files, inputs, precision, chipset).model_dump(mode="json")
 
-    chosen = [build.calibration and build.calibration.fingerprint, chipset and asdict(chipset)]
+    chosen = [samples and samples.fingerprint, chipset and asdict(chipset)]
     key = [captured.files, lowered.files, precision, *chosen, *build.tools]
     entry = build.stage("compare layer by layer", "layers", key, make, *build.code("layers"))
     return LayerErrors.model_validate(entry.value)
 
 
 def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | None:
-    """The first layer that the emulator computes worse than the parity rule allows, or that falls off sharply.
+    """The first layer that the emulator computes worse than it may, or that falls off sharply.
 
     Sharply: it is `SHARP_DB` below every layer before it, on the host CPU or on the emulator, and no longer good.
 
     Args:
         half_precision: A float build.
     """
-    good = GOOD_HALF_DB if half_precision else GOOD_DB
+    good = GOOD_HALF_LAYER_DB if half_precision else GOOD_LAYER_DB
     least = {HOST_CPU: np.inf, EMULATOR: np.inf}
     for index, layer in enumerate(found.layers):
         if layer.npu_db is not None and layer.npu_db < min(layer.host_db - MAX_LOSS_DB, good):

@@ -122,6 +122,9 @@ class ExportOptions(BuildOptions):
     skip_compiling: Annotated[bool, Option("check capture and quantization only; no files", "work")] = False
     skip_profiling: Annotated[bool, Option("no latency on this machine's CPU", "work")] = False
     skip_inferencing: Annotated[bool, Option("run the result nowhere: it is then not verified", "work")] = False
+    accept_loss: Annotated[
+        bool, Option("write a file that is refused for its loss; metadata.json then says so", "work")
+    ] = False
     output_dir: Annotated[
         str | Path, Option("files go to OUTPUT_DIR/<model>/<runtime>-<precision>-<chipset>/", "work")
     ] = Path("build")

@@ -12,7 +12,13 @@ from model_zoo.datasets.base import MissingDataError
 from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import StageCache
 from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions
-from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
+from model_zoo.pipeline.samples import (
+    SampleSet,
+    calibration_and_check,
+    calibration_warnings,
+    check_samples,
+    own_samples,
+)
 from model_zoo.sources.base import Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
@@ -138,8 +144,10 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
     for name, component in facts.items():
         if component.precompiled:
             continue
+        test = check_samples(component.inputs, component.eval_datasets, component.tokenizer)
+        held = None
         if precision.is_quantized:
-            calibration[name] = calibration_samples(
+            calibration[name], held = calibration_and_check(
                 component.inputs,
                 component.calibration_dataset,
                 options.calibration_data,
@@ -147,9 +155,9 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
                 random_weights,
                 component.tokenizer,
             )
-        check[name] = check_samples(component.inputs, component.eval_datasets, component.tokenizer)
-        if check[name] is None and (samples := calibration[name]) and samples.real:
-            check[name] = samples.first()  # it shows more than noise would
+        elif options.calibration_data is not None and str(options.calibration_data) != "random":
+            held = own_samples(component.inputs, options.calibration_data)
+        check[name] = test or held
     return Plan(
         source=source,
         facts=facts,
@@ -264,12 +272,16 @@ def _warnings(
             warnings.append(
                 f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
             )
-    if not any(calibration.values()) and (options.calibration_data or options.num_calibration_samples):
-        warnings.append("a float build needs no calibration: what was said of it has no effect")
+    if not any(calibration.values()) and options.num_calibration_samples:
+        warnings.append("a float build needs no calibration: num_calibration_samples has no effect")
     if isinstance(options, ExportOptions) and options.skip_inferencing:
         warnings.append("NOT VERIFIED: skip_inferencing runs the result nowhere")
     return warnings
 
 
 def _samples_json(samples: SampleSet | None) -> dict[str, Any] | None:
-    return {"origin": samples.origin, "real": samples.real, "count": samples.count} if samples else None
+    if samples is None:
+        return None
+    contents = len(set(samples.contents)) or None
+    counts = {"count": samples.count, "contents": contents, "calibrated": samples.calibrated}
+    return {"origin": samples.origin, "real": samples.real, **counts}

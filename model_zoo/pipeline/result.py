@@ -11,6 +11,7 @@ from pydantic import BaseModel, computed_field
 from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.plan import Plan
+from model_zoo.pipeline.verdict import Verdict
 from model_zoo.pipeline.verify import Parity
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Compiled
@@ -24,7 +25,11 @@ class ComponentResult(BaseModel, frozen=True):
     Args:
         file: The main file; None when compiling was skipped.
         size_bytes: Of all files of the component.
-        parity: Each output against torch; empty when nothing was run.
+        parity: Each output against torch, and each part of one that joins several; empty when nothing was run.
+        agreement: Share of the samples with torch's answer, in the task's terms, by where the component was run; empty
+            where no task is known.
+        verdict: Good, usable or refused; None when nothing was run.
+        losses: What a build that is not good loses, in words, the worst first.
         scores: The metric by where it was measured: "torch", "host CPU", "NPU emulator".
         measurements: Latency of the lowered file on this machine's CPU, and what was measured on devices.
         cached: Whether all of it was found in the cache.
@@ -35,6 +40,9 @@ class ComponentResult(BaseModel, frozen=True):
     size_bytes: int
     compiled: Compiled | None
     parity: tuple[Parity, ...] = ()
+    agreement: tuple[Measurement, ...] = ()
+    verdict: Verdict | None = None
+    losses: tuple[str, ...] = ()
     scores: dict[str, Score] = {}
     measurements: tuple[Measurement, ...] = ()
     settings: dict[str, Any] = {}
@@ -44,9 +52,9 @@ class ComponentResult(BaseModel, frozen=True):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def verified(self) -> bool | None:
-        """Whether every output is near enough to torch on the emulator; None: it was not run there."""
-        known = [parity.passed for parity in self.parity if parity.passed is not None]
-        return all(known) if known else None
+        """Whether it can be used, by a run on the emulator; None if it was not run there."""
+        emulated = any(each.emulator is not None for each in self.parity)
+        return self.verdict is not Verdict.REFUSED if emulated else None
 
     @property
     def files(self) -> list[Path]:

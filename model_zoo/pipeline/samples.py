@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -15,8 +15,10 @@ import numpy as np
 from model_zoo.base.spec import Arrays, InputSpec, check_arrays, random_arrays
 from model_zoo.datasets import load_dataset
 from model_zoo.datasets.base import BaseDataset, MissingDataError
+from model_zoo.pipeline.split import LEAST_CHECKED, MOST_CHECKED, split_samples
 from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.hashing import digest
+from model_zoo.utils.numerics import holdout_size
 
 #: Fewer real samples than this rarely show the true ranges.
 FEW_SAMPLES = 16
@@ -44,6 +46,9 @@ class SampleSet:
         fingerprint: Equal fingerprints mean equal samples.
         dataset: Name of the dataset if the samples have targets to score against.
         only_class: The class that all are of, where classes are known and there is but one.
+        contents: What each batch was made from, where that is known: batches of one content are alike.
+        holdout: Of calibration samples, how many of the last choose between what the others set.
+        calibrated: Of check samples, that they calibrate the build too: there are no others.
     """
 
     origin: str
@@ -53,20 +58,23 @@ class SampleSet:
     _load: Callable[[], Iterator[tuple[Arrays, Any]]]
     dataset: str | None = None
     only_class: str | int | None = None
+    contents: tuple[Hashable, ...] = ()
+    holdout: int = 0
+    calibrated: bool = False
 
     def first(self) -> SampleSet:
         """Its first batch, without targets."""
         origin, fingerprint = f"{self.origin}, the first batch", digest(self.fingerprint, "first")
         return SampleSet(origin, self.real, 1, fingerprint, lambda: islice(self._load(), 1))
 
-    def load(self, spec: InputSpec) -> tuple[list[Arrays], list[Any]]:
-        """All samples and their targets.
+    def load(self, spec: InputSpec, most: int | None = None) -> tuple[list[Arrays], list[Any]]:
+        """Samples and their targets: the first so many, or all if None.
 
         Raises:
             UserError: A sample does not fit the spec, or holds NaN or infinite values.
         """
         arrays, targets = [], []
-        for number, (sample, target) in enumerate(self._load()):
+        for number, (sample, target) in enumerate(islice(self._load(), most)):
             check_arrays(sample, spec, f"{self.origin}, sample {number}")
             arrays.append({name: sample[name] for name in spec})
             targets.append(target)
@@ -88,7 +96,7 @@ def noise_samples(spec: InputSpec, count: int) -> SampleSet:
         raise ArgumentError("num_calibration_samples", f" {count}: of noise {_MOST_NOISE} are enough")
     fields = {name: tensor.to_json() for name, tensor in spec.items()}
     load = partial(map, lambda seed: (random_arrays(spec, seed), None), range(count))
-    return SampleSet("random noise", False, count, digest("noise", fields, count), load)
+    return SampleSet("random noise", False, count, digest("noise", fields, count), load, holdout=holdout_size(count))
 
 
 def samples_at(dataset: BaseDataset, spec: InputSpec, order: list[int], fingerprint: str) -> SampleSet:
@@ -106,39 +114,57 @@ def samples_at(dataset: BaseDataset, spec: InputSpec, order: list[int], fingerpr
             yield arrays, [sample.target for sample in samples]
 
     origin, key = f"{dataset.name} ({dataset.split})", digest(fingerprint, order, batch)
-    return SampleSet(origin, True, len(order) // batch, key, load, dataset.name)
+    contents = tuple(dataset.content(index) for index in order[::batch])
+    return SampleSet(origin, True, len(order) // batch, key, load, dataset.name, contents=contents)
 
 
-def dataset_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int) -> SampleSet:
+def dataset_samples(dataset: BaseDataset, spec: InputSpec, count: int) -> SampleSet:
     """Samples of a dataset at random, each at most once, as many as whole batches hold.
 
-    Args:
-        wanted: How many; `default`, or all there are, if None.
-
     Raises:
-        UserError: The dataset holds fewer than wanted, or not enough for one batch.
+        UserError: The dataset holds not enough for one batch.
     """
+    return samples_at(dataset, spec, _order(dataset, spec, count)[0], dataset.fingerprint())
+
+
+def _order(dataset: BaseDataset, spec: InputSpec, count: int) -> tuple[list[int], list[int]]:
+    """Samples in random order: as many as asked for, or all there are, and the rest."""
     batch = batch_size(spec)
-    if wanted is not None and not 1 <= wanted <= len(dataset):
-        raise UserError(f"{wanted} samples asked for, {dataset.name} holds {len(dataset)}", "ask for 1 up to that many")
-    count = min(wanted or default, len(dataset)) // batch * batch
+    count = min(count, len(dataset)) // batch * batch
     if count == 0:
         raise UserError(f"{dataset.name} gives too few samples for one batch of {batch}")
-    order = np.random.default_rng(0).permutation(len(dataset))[:count].tolist()
-    classes = {dataset.stratum(index) for index in order} if dataset.has_strata() else set()
-    samples = samples_at(dataset, spec, order, dataset.fingerprint())
-    return replace(samples, only_class=classes.pop() if len(classes) == 1 else None)
+    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+    return order[:count], order[count:]
 
 
-def calibration_samples(
+def _calibration_and_check(dataset: BaseDataset, spec: InputSpec, wanted: int | None) -> tuple[SampleSet, SampleSet]:
+    """Samples that set the ranges, and others, of other content, to check the build on.
+
+    Raises:
+        UserError: The dataset holds fewer than wanted.
+    """
+    if wanted is not None and not 1 <= wanted <= len(dataset):
+        raise UserError(f"{wanted} samples asked for, {dataset.name} holds {len(dataset)}", "ask for 1 up to that many")
+    first, rest = _order(dataset, spec, wanted or DEFAULT_CALIBRATION_SAMPLES)
+    split = split_samples([*first, *rest], dataset.content, len(first), batch_size(spec))
+    classes = {dataset.stratum(index) for index in split.calibration} if dataset.has_strata() else set()
+    fingerprint = dataset.fingerprint()
+    calibration = samples_at(dataset, spec, split.calibration, fingerprint)
+    calibration = replace(calibration, only_class=classes.pop() if len(classes) == 1 else None, holdout=split.holdout)
+    if not split.check:
+        return calibration, replace(calibration.first(), calibrated=True)
+    return calibration, replace(samples_at(dataset, spec, split.check, fingerprint), dataset=None)
+
+
+def calibration_and_check(
     spec: InputSpec,
     dataset_name: str | None,
     asked: str | Path | None,
     wanted: int | None,
     random_weights: bool,
     tokenizer: str | None = None,
-) -> SampleSet:
-    """The samples that set the ranges of a quantized build.
+) -> tuple[SampleSet, SampleSet | None]:
+    """The samples that set the ranges of a quantized build, and samples of other content to check it on.
 
     Args:
         dataset_name: What the model names as its calibration dataset.
@@ -155,14 +181,14 @@ def calibration_samples(
         raise ArgumentError("num_calibration_samples", f" {wanted}: ask for at least 1")
     noise_count = wanted or NOISE_SAMPLES
     if asked is not None and str(asked) == "random":
-        return noise_samples(spec, noise_count)
+        return noise_samples(spec, noise_count), None
     if asked is not None:
-        given = dataset_samples(FolderDataset(Path(asked), spec), spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
-        return replace(given, origin=str(asked))
+        calibration, check = _calibration_and_check(FolderDataset(Path(asked), spec), spec, wanted)
+        return replace(calibration, origin=str(asked)), replace(check, origin=str(asked))
     if dataset_name is not None:
         try:
             dataset = load_dataset(dataset_name, spec, "calibration", tokenizer)
-            return dataset_samples(dataset, spec, wanted, DEFAULT_CALIBRATION_SAMPLES)
+            return _calibration_and_check(dataset, spec, wanted)
         except MissingDataError as error:
             if not random_weights:
                 hint = f'{error.hint}; or give a folder in calibration_data, or calibration_data="random" for noise'
@@ -172,7 +198,22 @@ def calibration_samples(
             "a quantized build needs calibration data, and this model names no dataset",
             'give a folder of pictures or an .npz in calibration_data, or calibration_data="random" for noise',
         )
-    return noise_samples(spec, noise_count)
+    return noise_samples(spec, noise_count), None
+
+
+def own_samples(spec: InputSpec, asked: str | Path) -> SampleSet:
+    """A user's samples to check a float build on, which nothing calibrates.
+
+    Args:
+        asked: A folder of pictures or an .npz.
+
+    Raises:
+        UserError: There are none, or they do not fit.
+    """
+    from model_zoo.datasets.folder import FolderDataset
+
+    samples = dataset_samples(FolderDataset(Path(asked), spec), spec, MOST_CHECKED * batch_size(spec))
+    return replace(samples, origin=str(asked), dataset=None)
 
 
 def calibration_warnings(samples: SampleSet, spec: InputSpec) -> list[str]:
@@ -207,8 +248,10 @@ def calibration_warnings(samples: SampleSet, spec: InputSpec) -> list[str]:
 
 
 def check_samples(spec: InputSpec, eval_datasets: Sequence[str], tokenizer: str | None = None) -> SampleSet | None:
-    """What a build is checked with: a bundled test set of small samples, or one real batch, which is not scored; None:
-    the model's own sample.
+    """What a build is checked with: samples of the first test set that is here, as many as the emulator runs soon.
+
+    Returns:
+        Without targets where there are too few to be scored; None if no test set is here.
     """
     for name in eval_datasets:
         try:
@@ -217,6 +260,6 @@ def check_samples(spec: InputSpec, eval_datasets: Sequence[str], tokenizer: str 
             continue  # the plan says that the model's own sample serves instead
         size = sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape[1:]) for tensor in spec.values())
         if dataset.bundled and (count := min(ACCURACY_SAMPLES, _CHECK_BYTES // size)) >= _FEWEST_SCORED:
-            return dataset_samples(dataset, spec, None, count)
-        return dataset_samples(dataset, spec, None, batch_size(spec)).first()
+            return dataset_samples(dataset, spec, count)
+        return replace(dataset_samples(dataset, spec, LEAST_CHECKED * batch_size(spec)), dataset=None)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
@@ -89,6 +89,11 @@ class ComponentBuild:
         return self.toolchain.support(self.runtime)
 
     @property
+    def contents(self) -> tuple[Hashable, ...]:
+        """What each check sample was made from."""
+        return self.check.contents if self.check else ()
+
+    @property
     def tools(self) -> list[Any]:
         """The toolchain and its versions, for the keys of all that it makes."""
         return [self.toolchain.name, self.toolchain.versions(self.runtime)]
@@ -144,6 +149,9 @@ class ComponentBuild:
             raise ModelZooError("a quantized build reached its quantizer without calibration samples")
         return self.calibration.load(self.facts.inputs)[0]
 
+    def _calibration_key(self) -> list[Any]:
+        return [self.calibration.fingerprint, self.calibration.holdout] if self.calibration else []
+
     def captured(self) -> Entry:
         """Stage: the captured file, in torch's layout."""
         form = self.support.capture_format
@@ -151,8 +159,9 @@ class ComponentBuild:
         key = [*self.network_key(), list(self.facts.output_names), form, installed_versions(*CAPTURE_PACKAGES)]
 
         def make(folder: Path) -> dict[str, Any]:
-            self.network().capture(form, folder / file)
-            return {"file": file}
+            network = self.network()
+            network.capture(form, folder / file)
+            return {"file": file, "joins": network.joins()}
 
         return self.stage("capture", "capture", key, make, *self.source.code["capture"])
 
@@ -179,7 +188,7 @@ class ComponentBuild:
         assignment = asdict(self.assignment) if self.assignment else None
         bits = [self.precision, self.facts.mixed_percentage, assignment, self.facts.outputs_16bit]
         runtime = self.support.lowers_as or self.runtime
-        key = [captured.files, runtime, last, *bits, self.calibration and self.calibration.fingerprint, *self.tools]
+        key = [captured.files, runtime, last, *bits, *self._calibration_key(), *self.tools]
 
         def make(folder: Path) -> dict[str, Any]:
             request = LoweringRequest(
@@ -189,6 +198,7 @@ class ComponentBuild:
                 input_names=list(self.facts.inputs),
                 output_names=list(self.facts.output_names),
                 calibration=self.calibration_inputs,
+                holdout=self.calibration.holdout if self.calibration else 0,
                 mixed_percentage=self.facts.mixed_percentage,
                 component=self.component,
                 assignment=self.assignment,

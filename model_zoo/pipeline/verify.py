@@ -1,49 +1,46 @@
-"""Parity: how far an output is from torch, and how far it may be."""
+"""Parity: how far each output is from torch, and each part of an output that joins several."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 import numpy as np
 from pydantic import BaseModel, computed_field
 
 from model_zoo.base.spec import Arrays
+from model_zoo.pipeline.verdict import Verdict, judge, worst
 from model_zoo.toolchains.measurement import AGREEMENT, EMULATOR, HALF_TORCH, HOST_CPU, TORCH, Measurement
-from model_zoo.utils.numerics import agreement, sqnr_db
+from model_zoo.utils.numerics import agreement, interval_of_mean, pooled_sqnr_db
 
-#: The NPU may be this much worse than the host CPU on the same graph.
-MAX_LOSS_DB = 3.0
-#: Share of integer outputs (class ids, tokens) that the NPU may get differently beyond what the host CPU does.
-MAX_LOSS_AGREEMENT = 0.03
-#: The same for a float build: half precision flips more of the decisions between nearly equal values.
-MAX_LOSS_AGREEMENT_HALF = 0.25
-#: An output this near to torch is good whatever the host reaches: beyond, only the order of rounding differs.
-GOOD_DB = 50.0
-#: The same for a float build, which the NPU computes in half precision.
-GOOD_HALF_DB = 30.0
 #: A captured float file that is further than this from torch on the host CPU was captured wrongly.
 CAPTURED_DB = 40.0
-#: A quantized output further than this from torch is hardly usable; people are told.
-LOST_DB = 10.0
+#: Of an axis that joins more parts than this, single parts say nothing.
+_MOST_PARTS = 16
+
+#: By output, for each axis on which it joins parts, how long each of them is.
+Joins = Mapping[str, Mapping[int, Sequence[int]]]
 
 
 class Parity(BaseModel, frozen=True):
-    """One output against torch: signal to quantization noise in dB over all samples, or the share of equal values.
+    """One output against torch, or a part of it: SQNR in dB over all samples, or the share of equal values.
 
     Args:
         output: Name of the output.
+        part: Indices of the part, e.g. "[:, 4:84]"; empty for the whole.
         host: The lowered file on this machine's CPU.
-        reference: What the emulator is compared with: torch in half precision for a float build, else the host CPU.
+        reference: What else the emulator is compared with: torch in half precision of a float build, else the host CPU.
         emulator: The compiled file on the NPU emulator; None: it was not run.
-        passed: None: there was nothing to compare.
+        verdict: The worse one of host and emulator.
     """
 
     output: str
+    part: str = ""
     host: Measurement
     reference: Measurement
     emulator: Measurement | None
-    passed: bool | None
+    verdict: Verdict
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -51,63 +48,102 @@ class Parity(BaseModel, frozen=True):
         """Unit of all its figures: dB, or agreement."""
         return self.host.unit
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def passed(self) -> bool:
+        """Whether it can be used."""
+        return self.verdict is not Verdict.REFUSED
+
+    @property
+    def name(self) -> str:
+        """The output and the part."""
+        return f"'{self.output}{self.part}'"
+
+    @property
+    def last(self) -> Measurement:
+        """The figure of what is shipped: on the emulator if it was run."""
+        return self.emulator or self.host
+
     def explain(self) -> str:
-        """The numbers of the NPU emulator beside what they are compared with, and the rule."""
-        if self.emulator is None:
-            return "it was not run"
-        who = "the host CPU" if self.reference.where == HOST_CPU else self.reference.where
-        if self.unit == "dB":
-            near, other = f"{self.emulator.value:.1f} dB from", f"{self.reference.value:.1f} dB"
-            allowed = f"lose {MAX_LOSS_DB:.0f} dB; {GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f}"
-        else:
-            near, other = f"{self.emulator.value:.1%} equal to", f"{self.reference.value:.1%}"
-            allowed = f"differ in {MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%}"
-        reached = f"{near} torch on the NPU emulator, {who} reaches {other}"
-        return f"{reached} (the NPU may {allowed} in a float build)"
+        """Its figures with where they were read."""
+        figures = [self.host, *([self.emulator] if self.emulator else [])]
+        if self.reference.where == HALF_TORCH:
+            figures.append(self.reference)
+        distance = "equal to torch" if self.unit == AGREEMENT else "from torch"
+        return f"{self.name} is {', '.join(f'{each} {distance} on the {each.where}' for each in figures)}"
 
 
-def parity(
-    outputs: Mapping[str, Sequence[Arrays]],
-    half: Sequence[Arrays] | None = None,
-    half_precision: bool = False,
-    tools: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-) -> list[Parity]:
-    """Compare every output of all samples with torch.
+@dataclass(frozen=True)
+class ParityRun:
+    """What is compared.
 
     Args:
         outputs: Outputs of all samples by where they were computed: `TORCH` in float32, `HOST_CPU` of the lowered file,
-            and `EMULATOR` if it was run.
-        half: Outputs of torch in half precision, where torch can run it.
+            `EMULATOR` if it was run, and `HALF_TORCH` where torch can run the network in half precision.
         half_precision: A float build: the NPU computes it in half precision.
+        contents: What each sample was made from: samples of one content count together in an interval.
+        joins: Parts of the outputs.
         tools: Versions of the tools that made the outputs, by where these were computed.
     """
-    torch, compared = outputs[TORCH], []
-    for name, first in torch[0].items():
-        is_float = np.issubdtype(first.dtype, np.floating)
-        host = _measure(torch, outputs[HOST_CPU], name, HOST_CPU, tools)
-        reference = _measure(torch, half, name, HALF_TORCH, tools) if half else host
-        emulator, passed = None, None
-        if EMULATOR in outputs:
-            emulator = _measure(torch, outputs[EMULATOR], name, EMULATOR, tools)
-            good = GOOD_HALF_DB if half_precision else GOOD_DB
-            flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
-            limit = min(reference.value - MAX_LOSS_DB, good) if is_float else reference.value - flips
-            passed = -np.inf < emulator.value >= limit
-        compared.append(Parity(output=name, host=host, reference=reference, emulator=emulator, passed=passed))
+
+    outputs: Mapping[str, Sequence[Arrays]]
+    half_precision: bool = False
+    contents: Sequence[Hashable] = ()
+    joins: Joins = field(default_factory=dict)
+    tools: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def parity(run: ParityRun) -> list[Parity]:
+    """Compare every output of all samples with torch, and every part of an output that joins parts."""
+    compared = []
+    for name, value in run.outputs[TORCH][0].items():
+        compared.append(_parity(run, name, (), ""))
+        for index, label in _parts(value.ndim, run.joins.get(name, {})):
+            compared.append(_parity(run, name, index, label))
     return compared
 
 
-def _measure(
-    torch: Sequence[Arrays], outputs: Sequence[Arrays], name: str, where: str, tools: Mapping[str, Mapping[str, str]]
-) -> Measurement:
+def _parts(rank: int, joins: Mapping[int, Sequence[int]]) -> list[tuple[tuple[slice, ...], str]]:
+    """How each part is taken from an output, and how that is written."""
+    parts = []
+    for axis, sizes in joins.items():
+        if not 1 < len(sizes) <= _MOST_PARTS or axis >= rank:
+            continue
+        for start, stop in pairwise(accumulate(sizes, initial=0)):
+            index = (*[slice(None)] * axis, slice(start, stop))
+            parts.append((index, f"[{', '.join([*[':'] * axis, f'{start}:{stop}'])}]"))
+    return parts
+
+
+def _parity(run: ParityRun, name: str, index: tuple[slice, ...], label: str) -> Parity:
+    measured = {
+        where: _measure(run, name, index, where) for where in run.outputs if where != TORCH and run.outputs[where]
+    }
+    host, half, emulator = (measured.get(where) for where in (HOST_CPU, HALF_TORCH, EMULATOR))
+    assert host is not None
+    verdicts = [judge(host)]
+    if emulator is not None:
+        verdicts.append(judge(emulator, half, run.half_precision))
+    verdict = worst(verdicts)
+    assert verdict is not None
+    return Parity(output=name, part=label, host=host, reference=half or host, emulator=emulator, verdict=verdict)
+
+
+def _measure(run: ParityRun, name: str, index: tuple[slice, ...], where: str) -> Measurement:
     """How near one output of all samples is to torch."""
-    expected, actual = (np.concatenate([each[name].ravel() for each in side]) for side in (torch, outputs))
-    is_float = np.issubdtype(expected.dtype, np.floating)
+    expected, actual = ([each[name][index] for each in run.outputs[side]] for side in (TORCH, where))
+    is_float = np.issubdtype(expected[0].dtype, np.floating)
+    if is_float:
+        value, interval = pooled_sqnr_db(expected, actual, run.contents)
+    else:
+        shares = np.array([agreement(*pair) for pair in zip(expected, actual, strict=True)])
+        value, interval = float(shares.mean()), interval_of_mean(shares, run.contents)
     return Measurement(
         name="SQNR" if is_float else AGREEMENT,
-        value=sqnr_db(expected, actual) if is_float else agreement(expected, actual),
+        value=value,
         unit="dB" if is_float else AGREEMENT,
         where=where,
-        tools=dict(tools.get(where, {})),
-        samples=len(torch),
+        tools=dict(run.tools.get(where, {})),
+        samples=len(expected),
+        interval=interval,
     )

@@ -44,6 +44,9 @@ class Network(Protocol):
             ModelZooError: It cannot be captured.
         """
 
+    def joins(self) -> dict[str, dict[int, list[int]]]:
+        """By output that joins parts, e.g. boxes and scores, for each axis how long the parts on it are."""
+
     def evaluator(self) -> BaseEvaluator | None:
         """A new evaluator of the network's outputs; None if it has none."""
 

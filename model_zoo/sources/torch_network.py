@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: By stage, the modules that a torch module runs in it besides its own; see `Source.code`.
 TORCH_CODE = {
     "reference": ("model_zoo.base.model", "model_zoo.utils.torch_half"),
-    "capture": ("model_zoo.sources.capture",),
+    "capture": ("model_zoo.sources.capture", "model_zoo.sources.joins"),
 }
 #: Packages whose versions shape what torch computes.
 TORCH_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
@@ -85,6 +85,12 @@ class TorchNetwork:
             write_onnx(self._program, list(self.facts.inputs), list(self.facts.output_names), path)
         else:
             write_program(self._program, path)
+
+    def joins(self) -> dict[str, dict[int, list[int]]]:
+        """The parts of the traced module's outputs; see `Network.joins`."""
+        from model_zoo.sources.joins import find_joins
+
+        return find_joins(self._program, list(self.facts.output_names))
 
     def evaluator(self) -> BaseEvaluator | None:
         """A new evaluator, if the module's class names one."""

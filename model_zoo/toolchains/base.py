@@ -170,6 +170,7 @@ class LoweringRequest:
     Args:
         source: Captured file, in the runtime's capture format.
         calibration: Loads the calibration samples, in torch's layout; called only for a quantized precision.
+        holdout: How many of the last calibration samples choose between what the others set.
         mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bit.
         component: Name of the component, and of the file.
         assignment: Bits of single tensors, instead of a percentage.
@@ -184,6 +185,7 @@ class LoweringRequest:
     input_names: list[str]
     output_names: list[str]
     calibration: Callable[[], Sequence[Arrays]]
+    holdout: int
     mixed_percentage: float
     component: str
     assignment: Assignment | None = None

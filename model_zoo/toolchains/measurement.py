@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, SupportsFloat
 
 from pydantic import BaseModel, PlainSerializer, computed_field
 
@@ -19,7 +19,7 @@ AGREEMENT = "agreement"
 
 
 class Measurement(BaseModel, frozen=True):
-    """A figure that says where it was measured.
+    """A figure that says where it was measured; it rounds, formats and compares as its value does.
 
     Args:
         name: What was measured, e.g. "latency p50".
@@ -44,6 +44,21 @@ class Measurement(BaseModel, frozen=True):
         if self.unit == "dB":
             return "identical" if self.value == math.inf else f"{self.value:.1f} dB"
         return f"{self.value:.1%}" if self.unit == AGREEMENT else f"{self.value:.2f} {self.unit}".strip()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __round__(self, digits: int = 0) -> float:
+        return round(self.value, digits)
+
+    def __lt__(self, other: SupportsFloat) -> bool:
+        return self.value < float(other)
+
+    def __gt__(self, other: SupportsFloat) -> bool:
+        return self.value > float(other)
 
 
 class LayerError(BaseModel, frozen=True):

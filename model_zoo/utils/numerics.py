@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+
 import numpy as np
 
 from model_zoo.utils.errors import ModelZooError
+
+Interval = tuple[float, float]
+#: Of a 95 % interval.
+_PERCENTILES, _Z = (2.5, 97.5), 1.96
+#: Fewer contents drawn again show no interval.
+_FEWEST_CONTENTS = 3
 
 
 def sqnr_db(reference: np.ndarray, value: np.ndarray) -> float:
@@ -36,6 +44,65 @@ def agreement(reference: np.ndarray, value: np.ndarray) -> float:
     """Share of equal elements of two arrays of one shape, 0 to 1, for integer and bool outputs; 1 if there are none."""
     expected, got = _pair(reference, value, None)
     return float(np.mean(expected == got)) if expected.size else 1.0
+
+
+def pooled_sqnr_db(
+    reference: Sequence[np.ndarray], value: Sequence[np.ndarray], contents: Sequence[Hashable] = ()
+) -> tuple[float, Interval | None]:
+    """SQNR in dB of all samples together, and its 95 % interval.
+
+    Args:
+        reference, value: One array a sample.
+        contents: What each sample was made from; each is its own if empty.
+
+    Returns:
+        The ratio as `sqnr_db` has it, and the interval over samples drawn again by content; None of fewer than three
+        contents, or where the ratio is infinite.
+    """
+    pairs = [_pair(*pair, np.float64) for pair in zip(reference, value, strict=True)]
+    total = sqnr_db(*(np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)))
+    if not np.isfinite(total):
+        return total, None
+    largest = max(float(np.abs(array).max(initial=0.0)) for pair in pairs for array in pair)
+    powers = np.array([[np.square(a / largest).sum(), np.square((a - b) / largest).sum()] for a, b in pairs])
+    drawn = _resampled(powers, contents)
+    if drawn is None:
+        return total, None
+    ratios = 10 * np.log10(np.maximum(drawn[:, 0], 1e-300) / np.maximum(drawn[:, 1], 1e-300))
+    low, high = np.percentile(ratios, _PERCENTILES)
+    return total, (min(float(low), total), max(float(high), total))
+
+
+def interval_of_mean(values: np.ndarray, contents: Sequence[Hashable] = ()) -> Interval | None:
+    """The 95 % interval of the mean of shares in 0..1.
+
+    Args:
+        values: One share a sample.
+        contents: What each sample was made from; each is its own if empty.
+
+    Returns:
+        Wilson's interval of as many samples as there are contents, which is not empty where all shares are alike, or
+        the one over samples drawn again by content, whichever ends are farther apart; None without a sample.
+    """
+    if not len(values):
+        return None
+    count, mean = len(set(contents)) or len(values), float(np.mean(values))
+    center, width = mean + _Z**2 / (2 * count), _Z * np.sqrt(mean * (1 - mean) / count + (_Z / (2 * count)) ** 2)
+    ends = [(center + sign * width) / (1 + _Z**2 / count) for sign in (-1, 1)]
+    drawn = _resampled(np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1), contents)
+    if drawn is not None:
+        ends += np.percentile(drawn[:, 0] / drawn[:, 1], _PERCENTILES).tolist()
+    return float(min(ends)), float(max(ends))
+
+
+def _resampled(rows: np.ndarray, contents: Sequence[Hashable]) -> np.ndarray | None:
+    """Sums of rows [N, K] over contents drawn again: [1000, K]; None of fewer than three contents."""
+    order = {content: index for index, content in enumerate(dict.fromkeys(contents or range(len(rows))))}
+    if len(order) < _FEWEST_CONTENTS:
+        return None
+    sums = np.zeros((len(order), rows.shape[1]))
+    np.add.at(sums, [order[content] for content in contents or range(len(rows))], rows)
+    return sums[np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))].sum(axis=1)
 
 
 def holdout_size(count: int) -> int:

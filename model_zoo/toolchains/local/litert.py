@@ -51,8 +51,8 @@ class LitertRuntime:
 
         Float inputs and outputs stay float32, 64-bit integers become 32-bit. w8a8: int8 weights by channel, int8
         activations. Their ranges are found twice, as a moving average of each sample's minimum and maximum and as the
-        overall minimum and maximum; neither is always better, so the file that is nearer to the float one wins. From 8
-        samples on, the last quarter (8 at most) is a holdout for this.
+        overall minimum and maximum; neither is always better, so the file that is nearer to the float one on the
+        holdout wins.
 
         Raises:
             UserError: LiteRT is not installed, or has no such precision, or w8a8 comes without samples.
@@ -69,6 +69,7 @@ class LitertRuntime:
             "output_names": request.output_names,
             "channel_last": [*request.channel_last_inputs, *request.channel_last_outputs],
             "quantized": request.precision.is_quantized,
+            "holdout": request.holdout,
         }
         file = out_dir / f"{request.component}{self.support.suffix}"
         worker, what = "model_zoo.toolchains.local.litert_convert", f"convert {request.component} to LiteRT"

@@ -14,7 +14,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples
 from model_zoo.runtimes.litert import LitertFile, narrow_integers
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.numerics import holdout_size, sqnr_db
+from model_zoo.utils.numerics import sqnr_db
 
 _SIGNATURE = "serving_default"
 
@@ -58,7 +58,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
     model = LitertFile(float_file)
     samples = [narrow_integers(sample, model.input_spec) for sample in read_samples(work_dir / "samples.npz")]
-    held_out = holdout_size(len(samples))
+    held_out = job["holdout"]
     calibration, holdout = (samples[:-held_out], samples[-held_out:]) if held_out else (samples, samples)
     recipe = _recipe(float_file)
     expected = [model(sample) for sample in holdout]

@@ -17,6 +17,7 @@ from model_zoo.toolchains.base import Assignment, Lowered, LoweringRequest
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import atomic_write, write_error
 from model_zoo.utils.jobs import Limits, run_child
+from model_zoo.utils.numerics import holdout_size
 from model_zoo.utils.temporary import temporary_folder
 
 _WORKER = "model_zoo.toolchains.local.quantize.recipe"
@@ -30,6 +31,7 @@ class QuantizeJob(pydantic.BaseModel, frozen=True):
     precision: Precision
     input_names: list[str]
     samples: int
+    holdout: int
     mixed_percentage: float | None = None
     assignment: Assignment | None = None
     outputs_16bit: list[str] = []
@@ -84,6 +86,7 @@ def quantize_onnx(
     *,
     precision: Precision,
     calibration: Sequence[Arrays],
+    holdout: int | None = None,
     out_dir: Path,
     stem: str,
     mixed_percentage: float = 30.0,
@@ -93,13 +96,14 @@ def quantize_onnx(
 ) -> LoweredOnnx:
     """Quantize a float model in a child process.
 
-    What is done, and by which figures it is kept, `recipe.STEPS` lists. From 8 samples on the last quarter (8 at most)
-    is held out to measure that. A mixed precision gives 16 bits to the activations that cost the outputs most in 8
-    bits, measured on the first samples, and where the operators beside them need it.
+    What is done, and by which figures it is kept, `recipe.STEPS` lists; they are measured on the holdout. A mixed
+    precision gives 16 bits to the activations that cost the outputs most in 8 bits, measured on the first samples, and
+    where the operators beside them need it.
 
     Args:
         onnx: Float model with its weights inside; stays as it is.
         calibration: One or more samples, all inputs by name.
+        holdout: How many of the last samples set nothing and choose; from 8 samples on a quarter, 8 at most, if None.
         out_dir: Existing folder; gets `<stem>.onnx`, or nothing.
         mixed_percentage: Percent of the activations that get 16 bits; for a mixed precision only.
         assignment: Tensors that get other than 8 bits, in place of a percentage; for an 8-bit precision only.
@@ -127,6 +131,7 @@ def quantize_onnx(
         precision=precision.widened(assignment is not None or bool(wide_outputs)),
         input_names=list(calibration[0]),
         samples=len(calibration),
+        holdout=holdout_size(len(calibration)) if holdout is None else holdout,
         mixed_percentage=mixed_percentage if scheme.mixed and assignment is None else None,
         assignment=assignment,
         outputs_16bit=wide_outputs,
@@ -151,6 +156,7 @@ def lower_onnx(request: LoweringRequest, out_dir: Path) -> Lowered:
             request.source,
             precision=request.precision,
             calibration=request.calibration(),
+            holdout=request.holdout,
             out_dir=out_dir,
             stem=request.component,
             mixed_percentage=request.mixed_percentage,

@@ -33,7 +33,6 @@ from model_zoo.toolchains.local.quantize.ranges import (
 )
 from model_zoo.toolchains.local.quantize.weight_fitting import fit_weights
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.numerics import holdout_size
 
 #: Elements of each tensor that are looked at, of all samples together.
 _OBSERVED = 2**15
@@ -80,7 +79,7 @@ class Context:
         #: Steps of most activations.
         self.levels = LEVELS_8BIT if self.scheme.integers_8bit else LEVELS_16BIT
         #: Samples that choices are made on; the others are the holdout.
-        self.first = job.samples - holdout_size(job.samples)
+        self.first = job.samples - job.holdout
 
     @cached_property
     def holdout(self) -> Holdout:
