@@ -94,16 +94,19 @@ class ModelInfo(Schema):
 
 
 class Unsupported(Schema):
-    """A target the model cannot be built for. An absent key stands for every value.
+    """A target the model cannot be built for, or loses much on. An absent key stands for every value.
 
     Args:
         npus: Generations as `model-zoo chipsets` names them, e.g. v68.
+        weights: The weights this was found with, where it depends on them: others may fare better, so that people are
+            warned and their own build's verification decides. If None, the target is refused.
         reason: Shown to the person who asks for it.
     """
 
     runtime: RuntimeName | None = None
     precision: PrecisionName | None = None
     npus: Annotated[tuple[NpuName, ...], pydantic.Field(min_length=1)] | None = None
+    weights: Text | None = None
     reason: Text
 
     @property
@@ -124,15 +127,21 @@ class CodeGen(Schema):
     unsupported: tuple[Unsupported, ...] = ()
     global_requirements_incompatible: bool = False
 
+    def rule(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> Unsupported | None:
+        """What is known against a target, or None; a rule without weights comes before one with them."""
+        rules = [
+            rule
+            for rule in self.unsupported
+            if rule.runtime in (None, runtime)
+            and rule.precision in (None, precision)
+            and (rule.npus is None or (chipset is not None and chipset.npu in rule.npus))
+        ]
+        return min(rules, key=lambda rule: rule.weights is not None, default=None)
+
     def unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
-        """Why the model cannot be built for a target, or None."""
-        for rule in self.unsupported:
-            if (
-                rule.runtime in (None, runtime)
-                and rule.precision in (None, precision)
-                and (rule.npus is None or (chipset is not None and chipset.npu in rule.npus))
-            ):
-                return rule.reason
+        """Why the model is not offered for a target, or None."""
+        if rule := self.rule(runtime, precision, chipset):
+            return f"with the weights {rule.weights} {rule.reason}" if rule.weights else rule.reason
         checked = (*self.supported_runtimes, *self.supported_precisions)
         unchecked = next((target for target in (runtime, precision) if target not in checked), None)
         return f"{unchecked} was not built and checked for this model" if unchecked else None

@@ -127,11 +127,12 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
             f"it takes {', '.join(source.limits.supported_runtimes)}",
         )
     precision = options.fixed_precision or _common_default(support, chipsets, source.limits.supported_precisions)
+    limits: list[str] = []
     for chipset in chipsets:
         if support.needs_chipset and chipset is None:
             raise UserError(f"{runtime} is compiled for one chipset", "name one in `chipset`; run `model-zoo chipsets`")
         support.check(precision, chipset)
-        _check_limits(source, support, precision, chipset)
+        limits += _check_limits(source, support, precision, chipset)
     versions = toolchain.versions(runtime)
     facts = _facts(source, cache)
     for (name, component), chipset in itertools.product(facts.items(), chipsets):
@@ -168,7 +169,7 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
         check=check,
         toolchain=toolchain,
         versions=versions,
-        warnings=tuple(_warnings(options, support, chipsets, calibration, facts, random_weights)),
+        warnings=(*limits, *_warnings(options, support, chipsets, calibration, facts, random_weights)),
         auto=auto,
         output_dir=Path(options.output_dir) if isinstance(options, ExportOptions) else None,
     )
@@ -231,11 +232,20 @@ def _common_default(
     return support.default_precision(chipsets[0], supported)
 
 
-def _check_limits(source: Source, support: RuntimeSupport, precision: Precision, chipset: Chipset | None) -> None:
+def _check_limits(source: Source, support: RuntimeSupport, precision: Precision, chipset: Chipset | None) -> list[str]:
+    """What was found of a target with other weights, or not looked for.
+
+    Raises:
+        UserError: No weights can be built for it.
+    """
     runtime, settings = support.runtime, source.limits
     reason = settings.unsupported_reason(runtime, precision, chipset)
     if reason is None:
-        return
+        return []
+    rule = settings.rule(runtime, precision, chipset)
+    if rule is None or rule.weights is not None:
+        target = f"{precision} for {chipset.name if chipset else runtime}"
+        return [f"{target} is not among what this model offers: {reason}; the verification of this build decides"]
 
     def takes(other: Precision, where: Chipset | None) -> bool:
         reasons = support.unsupported_reason(other, where), settings.unsupported_reason(runtime, other, where)
