@@ -24,10 +24,7 @@ class Backend(StrEnum):
 
 
 def parse_backends(on: str | Sequence[str]) -> tuple[Backend, ...]:
-    """Backends by their names.
-
-    Args:
-        on: Names; a text holds them with commas between.
+    """Backends by their names; a text holds them with commas between.
 
     Raises:
         UserError: There is no such backend, or none is named.

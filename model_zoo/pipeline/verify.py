@@ -32,7 +32,6 @@ class Parity(BaseModel, frozen=True):
     """One output against torch: signal to quantization noise in dB over all samples, or the share of equal values.
 
     Args:
-        output: Name of the output.
         host: The lowered file on this machine's CPU.
         reference: What the emulator is compared with: torch in half precision for a float build, else the host CPU.
         emulator: The compiled file on the NPU emulator; None: it was not run.

@@ -13,8 +13,7 @@ from model_zoo.base.spec import Arrays, ColorOrder, InputSpec, IoType
 from model_zoo.evaluators.base import BaseEvaluator, Metric
 from model_zoo.pipeline.backend_runs import BackendRuns, in_threads
 from model_zoo.pipeline.backends import Backend
-from model_zoo.pipeline.samples import batch_size
-from model_zoo.pipeline.selection import Selection
+from model_zoo.pipeline.samples import Selection, batch_size
 from model_zoo.runtimes.base import read_samples, write_samples
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _outputs(
                     timed = in_threads(workers, run, [[sample] for sample in inputs])
                 outputs = [each.outputs[0] for each in timed]
             else:
-                outputs = runs.torch_outputs(inputs) if backend is Backend.TORCH else runs.host_outputs(inputs)
+                outputs = runs.torch_outputs(inputs) if backend is Backend.TORCH else runs.on_host(inputs).outputs
             write_samples(folder / f"{backend}.npz", outputs)
         return {}
 
