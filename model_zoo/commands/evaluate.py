@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from model_zoo.commands.options import in_flags, model_command, parse_request, with_flags
 from model_zoo.commands.tables import print_evaluation, print_plan
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry
 from model_zoo.pipeline.evaluate import Observer, evaluate_source
-from model_zoo.pipeline.options import EvaluateOptions
+from model_zoo.pipeline.options import Backend, EvaluateOptions
 from model_zoo.utils.console import console, print_error, print_json, sample_progress, stage_progress
 from model_zoo.utils.errors import UserError
 

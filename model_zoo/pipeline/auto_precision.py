@@ -17,8 +17,8 @@ from typing import Any
 
 from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.backend_runs import BackendRuns, untracked
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.layers import sensitivity
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.plan import Plan, SearchPlan
 from model_zoo.pipeline.samples import Selection, select_samples
 from model_zoo.pipeline.stages import ComponentBuild

@@ -17,8 +17,8 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays, random_arrays
 from model_zoo.evaluators.base import BaseEvaluator
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.samples import SampleSet, Selection
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.runtimes.base import CompiledModel, HostModel, TimedOutputs

@@ -15,16 +15,18 @@ from model_zoo.evaluators.base import Metric
 from model_zoo.evaluators.bootstrap import drop_interval, interval, samples_for
 from model_zoo.pipeline.auto_precision import assigned, find_assignments
 from model_zoo.pipeline.backend_runs import BackendRuns, Track, untracked
-from model_zoo.pipeline.backends import Backend, check_backends
 from model_zoo.pipeline.cache import Entry, open_cache
 from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
-from model_zoo.pipeline.options import EvaluateOptions, Option, keywords_of
+from model_zoo.pipeline.options import Backend, EvaluateOptions, Option, keywords_of, runtime_hint
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.samples import Selection, select_samples
 from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
 from model_zoo.sources.base import Source
 from model_zoo.sources.zoo import ZooSource
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.base import Toolchain, runtimes_with
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.code_digest import code_digest, own_file
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
@@ -141,6 +143,28 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
                     observer.note(failed.message)
                 return replace(evaluation, page_error=failed)
         return evaluation
+
+
+def check_backends(
+    asked: tuple[Backend, ...] | None, chipset: Chipset | None, runtime: TargetRuntime, toolchain: Toolchain
+) -> tuple[Backend, ...]:
+    """The backends to score.
+
+    Args:
+        asked: None: all, but for the emulator where no chipset is named.
+
+    Raises:
+        UserError: The emulator cannot run this.
+    """
+    backends = asked or (tuple(Backend) if chipset else (Backend.TORCH, Backend.CPU))
+    if Backend.EMULATOR in backends:
+        if chipset is None:
+            raise UserError("the NPU emulator needs a chipset", "name one in `chipset`; run `model-zoo chipsets`")
+        able = runtimes_with(toolchain, lambda support: support.emulated)
+        if runtime not in able:
+            other = f'{runtime_hint(able)}, or on="torch,cpu"' if able else 'use on="torch,cpu"'
+            raise UserError(f"nothing here can emulate {runtime}", f"{other} to do without")
+    return backends
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pydantic
 
 from model_zoo.evaluators.base import Metric, Score
 from model_zoo.pipeline.auto_precision import Search
-from model_zoo.pipeline.backends import Backend
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.plan import Plan
 from model_zoo.utils.console import json_value
 from model_zoo.utils.errors import ModelZooError

@@ -122,14 +122,12 @@ def _built(run: _Run, build: ComponentBuild, chipset: Chipset | None, entry: Ent
         outputs = {TORCH: (reference, TORCH_OUTPUTS), HOST_CPU: (host, HOST_OUTPUTS)}
         if entry and EMULATOR_OUTPUTS in entry.files:
             outputs[EMULATOR] = (entry, EMULATOR_OUTPUTS)
+        half = {HALF_TORCH: (reference, HALF_OUTPUTS)} if HALF_OUTPUTS in reference.files else {}
+        tools = dict.fromkeys((HOST_CPU, EMULATOR), build.toolchain.versions(build.runtime))
         compared = parity(
-            {where: build.outputs(*made) for where, made in outputs.items()},
-            half=build.outputs(reference, HALF_OUTPUTS) if HALF_OUTPUTS in reference.files else None,
+            {where: build.outputs(*made) for where, made in {**outputs, **half}.items()},
             half_precision=build.half,
-            tools={
-                **dict.fromkeys((HOST_CPU, EMULATOR), build.toolchain.versions(build.runtime)),
-                HALF_TORCH: installed_versions("torch", "numpy"),
-            },
+            tools={**tools, HALF_TORCH: installed_versions("torch", "numpy")},
         )
         _refuse_bad_capture(build, compared)
         scores = {where: build.score(where, *made) for where, made in outputs.items()}

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import open_cache
-from model_zoo.pipeline.options import BuildOptions
+from model_zoo.pipeline.options import BuildOptions, runtime_hint
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.datasets.base import MissingDataError
-from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import StageCache
-from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions
+from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions, runtime_hint
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
 from model_zoo.sources.base import Source
 from model_zoo.sources.facts import ComponentFacts

@@ -67,7 +67,6 @@ class Parity(BaseModel, frozen=True):
 
 def parity(
     outputs: Mapping[str, Sequence[Arrays]],
-    half: Sequence[Arrays] | None = None,
     half_precision: bool = False,
     tools: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> list[Parity]:
@@ -75,32 +74,29 @@ def parity(
 
     Args:
         outputs: Outputs of all samples by where they were computed: `TORCH` in float32, `HOST_CPU` of the lowered file,
-            and `EMULATOR` if it was run.
-        half: Outputs of torch in half precision, where torch can run it.
+            `EMULATOR` if it was run, and `HALF_TORCH` where torch can run it.
         half_precision: A float build: the NPU computes it in half precision.
         tools: Versions of the tools that made the outputs, by where these were computed.
     """
-    torch, compared = outputs[TORCH], []
-    for name, first in torch[0].items():
-        is_float = np.issubdtype(first.dtype, np.floating)
-        host = _measure(torch, outputs[HOST_CPU], name, HOST_CPU, tools)
-        reference = _measure(torch, half, name, HALF_TORCH, tools) if half else host
-        emulator, passed = None, None
-        if EMULATOR in outputs:
-            emulator = _measure(torch, outputs[EMULATOR], name, EMULATOR, tools)
-            good = GOOD_HALF_DB if half_precision else GOOD_DB
-            flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
-            limit = min(reference.value - MAX_LOSS_DB, good) if is_float else reference.value - flips
+    good = GOOD_HALF_DB if half_precision else GOOD_DB
+    flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
+    compared = []
+    for name in outputs[TORCH][0]:
+        measured = {where: _measure(outputs, where, name, tools) for where in outputs if where != TORCH}
+        host, emulator, passed = measured[HOST_CPU], measured.get(EMULATOR), None
+        reference = measured.get(HALF_TORCH, host)
+        if emulator:
+            limit = min(reference.value - MAX_LOSS_DB, good) if host.unit == "dB" else reference.value - flips
             passed = -np.inf < emulator.value >= limit
         compared.append(Parity(output=name, host=host, reference=reference, emulator=emulator, passed=passed))
     return compared
 
 
 def _measure(
-    torch: Sequence[Arrays], outputs: Sequence[Arrays], name: str, where: str, tools: Mapping[str, Mapping[str, str]]
+    outputs: Mapping[str, Sequence[Arrays]], where: str, name: str, tools: Mapping[str, Mapping[str, str]]
 ) -> Measurement:
     """How near one output of all samples is to torch."""
-    expected, actual = (np.concatenate([each[name].ravel() for each in side]) for side in (torch, outputs))
+    expected, actual = (np.concatenate([each[name].ravel() for each in outputs[side]]) for side in (TORCH, where))
     is_float = np.issubdtype(expected.dtype, np.floating)
     return Measurement(
         name="SQNR" if is_float else AGREEMENT,
@@ -108,5 +104,5 @@ def _measure(
         unit="dB" if is_float else AGREEMENT,
         where=where,
         tools=dict(tools.get(where, {})),
-        samples=len(torch),
+        samples=len(outputs[TORCH]),
     )
