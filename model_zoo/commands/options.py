@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from model_zoo.base.flags import Flag, add_flags, signature_flags
 from model_zoo.base.registry import load_model_class, model_folder
@@ -48,35 +49,38 @@ _DEFAULT_QUANTIZED = Precision.W8A8
 
 @dataclass(frozen=True)
 class ModelRequest(Generic[OptionsT]):
-    """What a command line of one model asks for.
-
-    Args:
-        args: All that was parsed.
-    """
+    """What a command line of one model asks for, beside all that was parsed."""
 
     args: argparse.Namespace
     options: OptionsT
     source: ZooSource
 
 
-def run_guarded(work: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
-    """Run a command whose errors name flags, where the code below names parameters.
+class ModelCommand(Protocol):
+    """Runs a command line of one model, that of the process if `argv` is None.
 
-    Args:
-        argv: Arguments; those of the process if None.
-
-    Returns:
-        The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
+    Returns the exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
 
-    def run() -> int:
-        try:
-            return work(arguments)
-        except ModelZooError as error:
-            raise with_flags(error) from error.__cause__
+    def __call__(self, model_id: str, argv: Sequence[str] | None = None) -> int: ...
 
-    return guarded(run, arguments)
+
+def model_command(work: Callable[[str, list[str]], int]) -> ModelCommand:
+    """Make a command of a function whose errors name parameters: it prints them with flags in their place."""
+
+    @functools.wraps(work)
+    def command(model_id: str, argv: Sequence[str] | None = None) -> int:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+
+        def run() -> int:
+            try:
+                return work(model_id, arguments)
+            except ModelZooError as error:
+                raise with_flags(error) from error.__cause__
+
+        return guarded(run, arguments)
+
+    return command
 
 
 def parse_request(

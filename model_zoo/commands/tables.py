@@ -33,8 +33,7 @@ def print_plan(plan: Plan, target: Console | None = None) -> None:
             f"{n} {t.dtype}{list(t.shape)}{', channel-last in the file' if n in last else ''}"
             for n, t in facts.inputs.items()
         )
-        takes = takes or "precompiled"
-        rows.append(["input", f"{prefix}{takes}"])
+        rows.append(["input", f"{prefix}{takes or 'precompiled'}"])
         rows.append(["output", f"{prefix}{', '.join(facts.output_names) or 'precompiled'}"])
         if calibration := plan.calibration[name]:
             rows.append(["calibration", f"{prefix}{_samples(calibration)}"])

@@ -17,10 +17,10 @@ from typing import Any
 
 from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.backend_runs import BackendRuns, untracked
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.layers import sensitivity
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.plan import Plan, SearchPlan
-from model_zoo.pipeline.selection import Selection, select_samples
+from model_zoo.pipeline.samples import Selection, select_samples
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.measurement import Sensitivity
@@ -33,12 +33,7 @@ _RESOLUTION = 0.01
 
 @dataclass(frozen=True)
 class Upgrade:
-    """More bits for one tensor.
-
-    Args:
-        saved: Noise power over signal power at the outputs that goes away.
-        bytes: What it costs.
-    """
+    """More bits for one tensor: the noise over signal power at the outputs that this saves, and the bytes it costs."""
 
     kind: str
     tensor: str
@@ -60,11 +55,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An assignment that was quantized and scored on the host CPU.
-
-    Args:
-        drop: Against torch on the same samples, in the unit of the metric.
-    """
+    """An assignment that was quantized and scored on the host CPU, and its drop against torch on the same samples."""
 
     assignment: Assignment
     cost: Cost
@@ -77,12 +68,8 @@ class Search:
     """How an assignment was found.
 
     Args:
-        planned: What it was scored on.
         max_drop: How much it may lose against torch, in the unit of the metric.
-        tried: In the order in which they were.
         chosen: The cheapest of them that keeps the metric.
-        weights: How many there are.
-        activations: How many there are.
         references: What well-known precisions cost, by name.
     """
 

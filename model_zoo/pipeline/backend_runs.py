@@ -9,24 +9,23 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from queue import LifoQueue
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays, random_arrays
 from model_zoo.evaluators.base import BaseEvaluator
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry
-from model_zoo.pipeline.emulation import EmulatorPool
-from model_zoo.pipeline.samples import SampleSet
-from model_zoo.pipeline.selection import Selection
+from model_zoo.pipeline.options import Backend
+from model_zoo.pipeline.samples import SampleSet, Selection
 from model_zoo.pipeline.stages import ComponentBuild
-from model_zoo.runtimes.base import HostModel, TimedOutputs
+from model_zoo.runtimes.base import CompiledModel, HostModel, TimedOutputs
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Emulates
 from model_zoo.utils.code_digest import code_digest, installed_versions, own_file
-from model_zoo.utils.jobs import kill_children
+from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, kill_children
 from model_zoo.utils.layout import channels_first, channels_last
 
 _T = TypeVar("_T")
@@ -52,6 +51,51 @@ class _Loaded:
     torch: TimedOutputs | None
 
 
+_ATTEMPTS = 2
+
+
+class EmulatorPool:
+    """At most so many emulators, each a process that loads the compiled file once, for any number of threads."""
+
+    def __init__(self, load: Callable[[], CompiledModel], size: int) -> None:
+        self._load = load
+        self._idle: LifoQueue[CompiledModel | None] = LifoQueue()
+        for _ in range(size):
+            self._idle.put(None)  # loaded when it is needed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while not self._idle.empty():
+            if emulator := self._idle.get():
+                emulator.close()
+
+    def run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        """Run samples in order. An emulator whose process fails starts another, and its samples are run once more.
+
+        Raises:
+            ChildFailedError: They failed twice.
+            ChildStoppedError: The whole run is being stopped.
+        """
+        emulator = self._idle.get()
+        failures: list[ChildFailedError] = []
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    emulator = emulator or self._load()
+                    return emulator.run_timed(samples)
+                except ChildStoppedError:
+                    raise
+                except ChildFailedError as error:
+                    failures.append(error)
+        finally:
+            self._idle.put(emulator)
+        failure = failures[-1]
+        hint = failure.hint or "try fewer `workers` if memory is short, or another `precision`"
+        raise ChildFailedError(f"{failure.message} (twice, on the same samples)", hint, failure.log) from failure
+
+
 @dataclass
 class BackendRuns:
     """Runs chunks in backends, and finds those that an earlier run finished.
@@ -59,7 +103,6 @@ class BackendRuns:
     Args:
         chipset: None: there is no emulator.
         compare: Whether torch is one of the backends; the others are then compared with it.
-        workers: Emulators at once.
     """
 
     build: ComponentBuild
@@ -79,7 +122,7 @@ class BackendRuns:
         with track(" and ".join(backend.label for backend in backends), sum(selection.sizes)) as advance:
             for chunk, size in zip(selection.chunks, selection.sizes, strict=True):
                 for backend in backends:
-                    done[backend].append(self._get_or_make(backend, chunk, 1, self._on_host))
+                    done[backend].append(self._get_or_make(backend, chunk, 1, self.on_host))
                 advance(size)
         return done
 
@@ -120,10 +163,6 @@ class BackendRuns:
     def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
         return self.build.network().run(inputs)
 
-    def host_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
-        """Outputs of the lowered file on this machine's CPU, in the layout of torch."""
-        return self._on_host(inputs).outputs
-
     def bytes_per_sample(self) -> int:
         """Of inputs and outputs."""
 
@@ -162,7 +201,8 @@ class BackendRuns:
                 self._last = _Loaded(chunk.fingerprint, inputs, targets, torch)
             return self._last
 
-    def _on_host(self, inputs: Sequence[Arrays]) -> TimedOutputs:
+    def on_host(self, inputs: Sequence[Arrays]) -> TimedOutputs:
+        """Run the lowered file on this machine's CPU, in the layout of torch."""
         return self._in_torch_layout(inputs, self._host.run_timed)
 
     def _in_torch_layout(self, inputs: Sequence[Arrays], run: TimedRun) -> TimedOutputs:

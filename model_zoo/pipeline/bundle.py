@@ -75,9 +75,6 @@ def write_bundle(
 ) -> Path:
     """Write the folder for one chipset, whole or not at all.
 
-    Args:
-        packed: Whether the folder is packed too.
-
     Raises:
         ModelZooError: It cannot be written.
     """

@@ -31,8 +31,6 @@ class Entry:
     """One finished stage. No run removes its files as long as this object lives.
 
     Args:
-        folder: Holds the files the stage wrote.
-        value: The JSON values it gave.
         seconds: What making it took, whenever that was.
         cached: Whether an earlier run made it.
         lock: Shared by all who use the entry.
@@ -81,7 +79,6 @@ class StageCache:
         Args:
             stage: Name of the stage; part of the key.
             key: JSON values: everything the result depends on, tool versions included.
-            make: Makes what is not there.
         """
         if found := self.find(stage, key):
             return found

@@ -9,7 +9,7 @@ import pydantic
 
 from model_zoo.evaluators.base import Metric, Score
 from model_zoo.pipeline.auto_precision import Search
-from model_zoo.pipeline.backends import Backend
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.plan import Plan
 from model_zoo.utils.console import json_value
 from model_zoo.utils.errors import ModelZooError
@@ -25,10 +25,7 @@ class Drop(pydantic.BaseModel, frozen=True):
     Args:
         value: In the unit of the metric; negative: it is better than torch.
         samples: Number of samples that both took, on which it is computed.
-        torch: Torch's value on these samples.
-        backend: The backend's value on them.
         interval: 95 % confidence, from both on the same resamples; None if the samples do not show one.
-        torch_details: Torch's further figures on these samples.
     """
 
     value: float
@@ -43,14 +40,10 @@ class BackendResult(pydantic.BaseModel, frozen=True):
     """The scores of one backend.
 
     Args:
-        score: With its interval.
-        resamples: Number of resamples that the intervals were taken over.
         drop: None for torch, and if torch was not scored.
         agreement: Mean percent of a sample's answer that is as in torch; None as for `drop`.
         seconds_per_sample: Seconds in one process. On the emulator they say nothing about a device.
         samples_per_second: Of all processes together.
-        workers: Number of processes at once.
-        chunks: Number of chunks that it took.
         chunks_cached: Number of chunks that an earlier run had finished.
     """
 
@@ -76,10 +69,7 @@ class Evaluation:
     Args:
         results: By backend, in the order of `Backend`.
         max_drop: The largest drop that is accepted, in the unit of the metric.
-        host: The CPU that everything here ran on.
-        test_samples: Number of samples of the dataset's test set.
         subset: Why the emulator took as many samples as it did; empty if it took none.
-        page_error: Why the page that was asked for could not be made.
         searches: By component, how its automatic precision was found.
     """
 

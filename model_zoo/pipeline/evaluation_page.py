@@ -37,10 +37,7 @@ def write_report(
     """Write the page. Sections without data are left out.
 
     Args:
-        layers: Errors by layer.
-        wrong: The first layer that goes wrong.
         sensitivity: The most harmful first.
-        worst: Samples to look at.
         notes: What could not be shown, and why.
 
     Raises:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import open_cache
-from model_zoo.pipeline.options import BuildOptions
+from model_zoo.pipeline.options import BuildOptions, runtime_hint
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.sources.base import Source
@@ -32,12 +31,7 @@ _COMPARED_ON = 2
 
 @dataclass(frozen=True)
 class Wrong:
-    """The first layer that goes wrong.
-
-    Args:
-        index: Among the layers.
-        reason: For people, with the figures.
-    """
+    """The first layer that goes wrong: its place among the layers, and the reason with the figures, for people."""
 
     index: int
     reason: str
@@ -73,11 +67,7 @@ def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
 
 
 def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
-    """Stage: every layer of a build against the float model, on check samples where these are data.
-
-    Args:
-        chipset: Whose NPU is emulated too; None: the host CPU only.
-    """
+    """Stage: every layer of a build, and of its emulation for a chipset, against the float model on check samples."""
     inspector, captured, lowered = _inspector(build), build.captured(), build.in_precision()
     precision = build.precision.widened(build.assignment is not None or bool(build.facts.outputs_16bit))
     samples = build.check if build.check and build.check.real else build.calibration
@@ -97,9 +87,6 @@ def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | Non
     """The first layer that the emulator computes worse than it may, or that falls off sharply.
 
     Sharply: it is `SHARP_DB` below every layer before it, on the host CPU or on the emulator, and no longer good.
-
-    Args:
-        half_precision: A float build.
     """
     good = GOOD_HALF_LAYER_DB if half_precision else GOOD_LAYER_DB
     least = {HOST_CPU: np.inf, EMULATOR: np.inf}

@@ -8,17 +8,17 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_origin, get_type_hints
 
-from model_zoo.pipeline.backends import Backend, parse_backends
 from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import DEFAULT_RUNTIME, RUNTIME_NAMES, TargetRuntime
 from model_zoo.toolchains import TOOLCHAINS
 from model_zoo.utils.arguments import checked
-from model_zoo.utils.errors import ArgumentError, UserError
+from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 from model_zoo.utils.files import check_writable
 
 _P = ParamSpec("_P")
@@ -28,6 +28,37 @@ _R = TypeVar("_R")
 
 #: What people write for a precision that is searched.
 AUTO = "auto"
+
+
+class Backend(StrEnum):
+    """What runs a model, in the order in which they are scored."""
+
+    TORCH = "torch"
+    CPU = "cpu"
+    EMULATOR = "emulator"
+
+    @property
+    def label(self) -> str:
+        return {"torch": "torch", "cpu": "host CPU", "emulator": "NPU emulator"}[self]
+
+
+def parse_backends(on: str | Sequence[str]) -> tuple[Backend, ...]:
+    """Backends by their names; a text holds them with commas between.
+
+    Raises:
+        UserError: There is no such backend, or none is named.
+    """
+    names = [name.strip().lower() for name in (on.split(",") if isinstance(on, str) else on) if name.strip()]
+    if not names:
+        raise ArgumentError("on", " names nothing", f"give some of {','.join(Backend)}")
+    if wrong := next((name for name in names if name not in set(Backend)), None):
+        raise unknown_name("backend", wrong, Backend, "model-zoo evaluate MODEL --help")
+    return tuple(backend for backend in Backend if backend in names)
+
+
+def runtime_hint(able: Sequence[TargetRuntime]) -> str | None:
+    """Which runtimes to take instead; None if there is none."""
+    return "use " + " or ".join(f'runtime="{runtime}"' for runtime in able) if able else None
 
 
 @dataclass(frozen=True)

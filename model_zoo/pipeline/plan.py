@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.datasets.base import MissingDataError
-from model_zoo.pipeline.backends import runtime_hint
 from model_zoo.pipeline.cache import StageCache
-from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions
+from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions, runtime_hint
 from model_zoo.pipeline.samples import (
     SampleSet,
     calibration_and_check,
@@ -56,7 +55,6 @@ class Plan:
         chipsets: At least one; (None,) for a file that is made for no chipset in particular.
         calibration: Samples by component; None for float.
         check: Samples by component to compare the places with; None: the model's own sample.
-        warnings: What the user must know before it runs.
         auto: By component, how an automatic precision is searched; empty for all others.
         output_dir: Where the folders go; None if nothing is written.
     """
@@ -277,11 +275,11 @@ def _warnings(
     for name, samples in calibration.items():
         if samples is not None:
             warnings += [f"{name}: {warning}" for warning in calibration_warnings(samples, facts[name].inputs)]
-    for chipset in chipsets:
-        if support.needs_chipset and chipset is not None and chipset.vtcm_assumed:
-            warnings.append(
-                f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
-            )
+    warnings += [
+        f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
+        for chipset in chipsets
+        if support.needs_chipset and chipset and chipset.vtcm_assumed
+    ]
     if not any(calibration.values()) and options.num_calibration_samples:
         warnings.append("a float build needs no calibration: num_calibration_samples has no effect")
     if isinstance(options, ExportOptions) and options.skip_inferencing:

@@ -89,11 +89,7 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """All targets of one export.
-
-    Args:
-        searches: By component, how its automatic precision was found.
-    """
+    """All targets of one export, and by component how its automatic precision was found."""
 
     plan: Plan
     targets: tuple[TargetResult, ...]

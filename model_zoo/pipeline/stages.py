@@ -62,12 +62,10 @@ class ComponentBuild:
     """One component on its way to one runtime and precision.
 
     Args:
-        component: Name of the component, and of its files.
         check: Samples that every backend runs; the model's own sample if None.
         calibration: None for float.
         half: Run torch in half precision too: the yardstick of a float build on the NPU.
         assignment: Tensors of an 8-bit precision that get other than 8 bits.
-        report: Shows each stage while it runs.
     """
 
     component: str
@@ -266,13 +264,7 @@ class ComponentBuild:
         return [channels_first(output, last) for output in read_samples(entry.file(file))]
 
     def score(self, where: str, entry: Entry, file: str) -> Score | None:
-        """Stage: the metric of outputs on the check samples; None where there are no targets.
-
-        Args:
-            where: "torch", "host CPU" or "NPU emulator".
-            entry: The stage that made the outputs.
-            file: The .npz that holds them.
-        """
+        """Stage: the metric of the outputs that a stage wrote to a file; None where the samples have no targets."""
         if self.check is None or self.check.dataset is None or self.check.dataset not in self.facts.eval_datasets:
             return None
         check = self.check

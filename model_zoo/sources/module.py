@@ -117,11 +117,7 @@ class ModuleSource(TorchSource):
 
 
 def _check_names(argument: str, names: Sequence[str] | None, taken: Collection[str]) -> None:
-    """Refuse names of tensors that no file can hold.
-
-    Raises:
-        UserError: There are none, or one is empty, long, not printable, or given twice.
-    """
+    """Refuse names of tensors that no file can hold: none at all, empty, long, not printable, or given twice."""
     if names is None:
         return
     if not names:

@@ -33,11 +33,7 @@ TORCH_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
 
 
 class TorchNetwork:
-    """A torch module in evaluation mode.
-
-    Args:
-        module: Takes the inputs of `facts` in order and gives its outputs in order.
-    """
+    """A torch module in evaluation mode: takes the inputs of `facts` in order and gives its outputs in order."""
 
     def __init__(self, module: torch.nn.Module, facts: ComponentFacts) -> None:
         self.module = module

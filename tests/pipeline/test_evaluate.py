@@ -19,12 +19,12 @@ from PIL import Image
 from model_zoo.cli import main
 from model_zoo.commands import evaluate as evaluate_command_module
 from model_zoo.pipeline import evaluation_page
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.evaluate import Evaluation, Observer, evaluate
 from model_zoo.pipeline.evaluation import Drop, detail_rows
 from model_zoo.pipeline.evaluation_page import write_report
 from model_zoo.pipeline.layers import Wrong
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.worst_samples import View, WorstSample
 from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 
