@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -172,7 +172,11 @@ def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
     """
     entry = source / ENTRY
     sys.path.insert(0, str(source))  # the user's own code imports its neighbours from there too
-    build = getattr(importlib.import_module(entry.stem), "build_model", None)
+    spec = importlib.util.spec_from_file_location(entry.stem, entry)  # by its path: a folder may have the same name
+    assert spec and spec.loader
+    sys.modules[entry.stem] = code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    build = getattr(code, "build_model", None)
     if not callable(build):
         raise ModelZooError(f"{entry} has no function build_model")
     module = build()
