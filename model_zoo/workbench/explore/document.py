@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast, overload
 
 from model_zoo.workbench.explore.records import RecordPart
 
-#: Fields that are in no table: the figures of the histogram, and what is of no interest.
-_UNTABLED = ("version", "milliseconds")
+#: Fields that are in no such table: the figures of the histogram, what has its own, and what is of no interest.
+_UNTABLED = ("version", "milliseconds", "on_cpu")
+MOST_ROWS = 60
 #: Names of fields where a reader needs another.
 _LABELS = {
     **{"judgements": "target", "inputs": "input", "outputs": "output", "layers": "layer", "checks": "chipset"},
@@ -126,9 +127,10 @@ def part_tables(part: RecordPart) -> Iterator[ReportTable]:
         if isinstance(value, RecordPart):
             tables += part_tables(value)
         elif isinstance(value, tuple) and value and isinstance(value[0], RecordPart):
-            tables.append(_row_table(name, value, part))
+            items = sorted(value, key=lambda each: -(getattr(each, "ms", None) or 0.0))  # layers: the slowest first
+            tables.append(_row_table(name, items[:MOST_ROWS], part))
         elif name not in _UNTABLED:
-            rows.append((Cell(_label(name)), to_cell(value)))
+            rows.append((Cell(_label(name)), to_cell(value, name)))
     return iter([ReportTable(("field", "value"), tuple(rows), part.reference("").rstrip(": ."), ()), *tables])
 
 
@@ -144,22 +146,25 @@ def row_table(read: Callable[[_P], Sequence[RecordPart]], part: _P) -> Iterator[
 
 
 def _row_table(name: str, items: Sequence[RecordPart], part: RecordPart) -> ReportTable:
-    fields = list(type(items[0]).model_fields)
+    fields = [field for field in type(items[0]).model_fields if field not in _UNTABLED]
     columns = tuple(map(_label, (name, *fields[1:])))  # the first column tells what the rows are
-    values = [[value for _, value in item] for item in items]
+    values = [[getattr(item, field) for field in fields] for item in items]
     are_numbers = [
         all(type(value) in (int, float, type(None)) for value in column) for column in zip(*values, strict=True)
     ]
     numbers = tuple(column for column, is_number in zip(columns, are_numbers, strict=True) if is_number)
-    return ReportTable(columns, tuple(tuple(map(to_cell, row)) for row in values), part.reference(name), numbers)
+    rows = (tuple(map(to_cell, row, fields)) for row in values)
+    return ReportTable(columns, tuple(rows), part.reference(name), numbers)
 
 
 def _label(field: str) -> str:
     return _LABELS.get(field) or field.replace("_", " ")
 
 
-def to_cell(value: object) -> Cell:
+def to_cell(value: object, field: str = "") -> Cell:
     """Make a cell of a value, with the colour of a good or a bad state."""
+    if (field == "finite" and value is False) or (field == "problem" and value):
+        return Cell(show(value), "bad")
     return Cell(show(value) or "-", _MARKS.get(value, "") if isinstance(value, StrEnum) else "")
 
 

@@ -5,8 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from model_zoo.utils.svg import bar_chart, histogram
-from model_zoo.workbench.explore.document import Card, Document, Section, Sentence, part_tables, say, show
-from model_zoo.workbench.explore.figures import ExplorationRecord, LatencyFigures, LayerCost, LayerCosts, ModelRun
+from model_zoo.workbench.explore.document import (
+    MOST_ROWS,
+    Card,
+    Document,
+    ReportTable,
+    Section,
+    Sentence,
+    part_tables,
+    say,
+    show,
+    to_cell,
+)
+from model_zoo.workbench.explore.figures import (
+    ExplorationRecord,
+    LatencyFigures,
+    LayerCost,
+    LayerCosts,
+    ModelRun,
+    NpuChecks,
+)
 from model_zoo.workbench.explore.records import StepRecord
 
 _HEADINGS = {
@@ -30,7 +48,7 @@ def experiment_report(record: ExplorationRecord) -> Document:
         lead=lead(record),
         cards=list(figure_cards(record)),
         sections=[
-            Section(_HEADINGS[step.file], (), list(part_tables(step)), list(_charts(step)))
+            Section(_HEADINGS[step.file], list(_notes(step)), list(_tables(step)), list(_charts(step)))
             for step in record.steps()
             if step.file in _HEADINGS
         ],
@@ -59,6 +77,21 @@ def figure_cards(record: ExplorationRecord) -> Iterator[Card]:
         yield Card("size of the file", say(lambda file: f"{file.size_mb:,} MB", record.identity))
     if run and run.memory:
         yield Card("memory beside the runtime", say(lambda memory: f"{memory.model_mb:,} MB", run.memory))
+
+
+def _notes(step: StepRecord) -> Iterator[Sentence]:
+    if isinstance(step, LayerCosts) and len(step.layers) > MOST_ROWS:
+        yield Sentence("The slowest layers are listed; the record holds all.", (step.reference("layers"),))
+
+
+def _tables(step: StepRecord) -> Iterator[ReportTable]:
+    yield from part_tables(step)
+    if isinstance(step, NpuChecks):
+        nodes = ((f"{check.chipset}, {check.precision}", node) for check in step.checks for node in check.on_cpu)
+        rows = [tuple(map(to_cell, (target, *(value for _, value in node)))) for target, node in nodes]
+        if rows:
+            columns = ("target", "node on the CPU", "operator", "reason")
+            yield ReportTable(columns, tuple(rows[:MOST_ROWS]), step.reference("checks"))
 
 
 def _charts(step: StepRecord) -> Iterator[str]:

@@ -28,6 +28,7 @@ from model_zoo.workbench.explore.figures import (
     RunInputs,
     TargetOutcomes,
     TargetVerdict,
+    TensorStats,
 )
 from model_zoo.workbench.explore.records import Environment
 
@@ -70,7 +71,7 @@ def _what(record: ExplorationRecord) -> Iterator[Sentence]:
     elif identity.parameters:
         yield say(lambda i: f"It has {i.parameters:,} parameters.", identity)
     for origin in identity.origin:
-        yield say(lambda o: f"It is claimed to be from {show(o.text)} ({o.where}), which was not checked.", origin)
+        yield say(lambda o: f"Claimed source: {show(o.text)} ({o.where}); nothing was fetched to check that.", origin)
     if identity.code:
         yield say(lambda i: f"Its code is {i.code}.", identity)
 
@@ -183,7 +184,7 @@ def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda n: f"Other versions are installed than its code asks for: {show(n.conflicts)}.", needs)
     for output in run.outputs if run else ():
         if not output.finite:
-            yield say(lambda o: f"Output {o.name} has NaN or infinite values (all finite: {show(o.finite)}).", output)
+            yield say(_not_finite, output)
     if run and run.outputs_repeat is False:
         yield say(lambda r: f"The same input gave other outputs again (repeated: {show(r.outputs_repeat)}).", run)
     yield from _input_risks(record.inputs)
@@ -193,6 +194,11 @@ def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
     yield from _time_risks(run, record.environment)
     if identity and not identity.origin:
         yield say(lambda i: f"Nothing says where the file comes from; its sha256 is {i.sha256}.", identity)
+
+
+def _not_finite(output: TensorStats) -> str:
+    broken = f"so its weights or its input are broken (all finite: {show(output.finite)})"
+    return f"Output {output.name} has NaN or infinite values, {broken}."
 
 
 def _input_risks(inputs: RunInputs | None) -> Iterator[Sentence]:
@@ -219,7 +225,7 @@ def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterat
             lambda e: f"{e.python} ran it, which is not of the current environment, {e.kind} in {e.root}.", environment
         )
     if run and run.latency:
-        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone or another computer.", run)
+        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone, a car or another PC.", run)
 
 
 def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
@@ -236,7 +242,9 @@ def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
         return
     yield from _next_on_npu(record.npu)
     if inputs and not inputs.real:
-        yield say(lambda i: f"Run it again with real inputs by --input (real: {show(i.real)}).", inputs)
+        yield say(
+            lambda i: f"Before its outputs are trusted, run it again with --input (real: {show(i.real)}).", inputs
+        )
     outcomes = record.targets.judgements if record.targets else ()
     for outcome in [each for each in outcomes if each.verdict is TargetVerdict.MISSED][:1]:
         yield say(lambda o: f"Missed first: {o.target}, wanted {o.wanted}, found {show(o.found)} {o.unit}.", outcome)
