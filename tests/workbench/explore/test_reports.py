@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from model_zoo.workbench.explore.document import Document, Sentence, say, show
-from model_zoo.workbench.explore.experiment import experiment_report
 from model_zoo.workbench.explore.figures import ExplorationRecord
 from model_zoo.workbench.explore.render import render_reports, to_html, to_markdown
-from model_zoo.workbench.explore.stakeholder import stakeholder_report
+from model_zoo.workbench.explore.reports import experiment_report, stakeholder_report
 from model_zoo.workbench.explore.workspace import Workspace
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
