@@ -151,10 +151,10 @@ class LayerCost(RecordPart):
 
     name: str
     kind: str
-    ms: float | None
-    share: float | None
-    macs: int | None
-    mmacs: float | None
+    ms: float | None = None
+    share: float | None = None
+    macs: int | None = None
+    mmacs: float | None = None
     parameters: int
 
 

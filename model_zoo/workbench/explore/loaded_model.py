@@ -44,8 +44,8 @@ class DeclaredInputs(pydantic.BaseModel):
     source: str
 
 
-class LoadedModel(Protocol):
-    """A loaded model.
+class LoadedFacts(pydantic.BaseModel):
+    """What is known of a model once it is loaded.
 
     Args:
         runtime: What runs it, with its version.
@@ -53,13 +53,21 @@ class LoadedModel(Protocol):
         threads: Threads of one operator, if the runtime tells.
         parameters: Elements of all weights, if the file tells.
         declared: Its inputs, if anything declares them.
+        argument_names: Names of the inputs, also where their shapes are not declared.
     """
 
-    runtime: str
-    device: str
-    threads: int | None
-    parameters: int | None
-    declared: DeclaredInputs | None
+    runtime: str = ""
+    device: str = ""
+    threads: int | None = None
+    parameters: int | None = None
+    declared: DeclaredInputs | None = None
+    argument_names: tuple[str, ...] = ()
+
+
+class LoadedModel(Protocol):
+    """A loaded model."""
+
+    facts: LoadedFacts
 
     @abstractmethod
     def run(self, sample: Arrays) -> Arrays:
@@ -77,10 +85,6 @@ class LoadedModel(Protocol):
             ModelZooError: It has no such form.
         """
 
-    def argument_names(self) -> list[str]:
-        """Return the names of the inputs."""
-        return [each.name for each in self.declared.inputs] if self.declared else []
-
     def guess_inputs(self) -> DeclaredInputs:
         """Find inputs that a forward pass takes, where nothing declares them."""
         raise ModelZooError("only a torch module leaves its inputs open")
@@ -90,27 +94,22 @@ class LoadedModel(Protocol):
         return None
 
 
-def layer_cost(name: str, kind: str, ms: float | None, macs: int | None, parameters: int) -> LayerCost:
-    """Describe one layer; its share of the time is not known yet."""
-    return LayerCost(
-        name=name,
-        kind=kind,
-        ms=None if ms is None else round(ms, 4),
-        share=None,
-        macs=macs,
-        mmacs=None if macs is None else round(macs / 1e6, 3),
-        parameters=parameters,
-    )
-
-
 def layer_costs(how: str, runs: int, layers: Sequence[LayerCost], macs: int, counted: str) -> LayerCosts:
-    """Describe all layers, each with its share of the time.
+    """Describe all layers: times are rounded, and each has its share of them.
 
     Args:
         macs: Multiply-accumulates of the whole model.
     """
     total = sum(layer.ms or 0.0 for layer in layers)
-    shares = [round(100 * layer.ms / total, 1) if layer.ms is not None and total else None for layer in layers]
-    with_shares = (layer.model_copy(update={"share": share}) for layer, share in zip(layers, shares, strict=True))
+    described = []
+    for layer in layers:
+        figures: dict[str, float] = {}
+        if layer.ms is not None:
+            figures["ms"] = round(layer.ms, 4)
+        if layer.ms is not None and total:
+            figures["share"] = round(100 * layer.ms / total, 1)
+        if layer.macs is not None:
+            figures["mmacs"] = round(layer.macs / 1e6, 3)
+        described.append(layer.model_copy(update=figures))
     gmacs = round(macs / 1e9, 4)
-    return LayerCosts(how=how, runs=runs, layers=tuple(with_shares), macs=macs, gmacs=gmacs, counted=counted)
+    return LayerCosts(how=how, runs=runs, layers=tuple(described), macs=macs, gmacs=gmacs, counted=counted)

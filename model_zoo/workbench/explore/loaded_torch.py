@@ -17,7 +17,7 @@ from model_zoo.checkpoints.state_dict import read_state_dict, versioned
 from model_zoo.utils.errors import ModelZooError, first_line
 from model_zoo.workbench.explore.figures import LayerCosts
 from model_zoo.workbench.explore.interpreter import Program, load_program
-from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel, ModelInput
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedFacts, LoadedModel, ModelInput
 from model_zoo.workbench.explore.model_file import ENTRY, RECOVERY, read_recovery
 from model_zoo.workbench.explore.program import read_program
 from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
@@ -39,12 +39,17 @@ class LoadedTorch(LoadedModel):
     """
 
     def __init__(self, module: nn.Module, declared: DeclaredInputs | None, device: str) -> None:
-        self.runtime = f"torch {torch.__version__}"
-        self.device = _find_device(device)
-        self.threads = torch.get_num_threads()
-        self.module = module.to(self.device)
-        self.parameters = sum(parameter.numel() for parameter in module.parameters())
-        self.declared = declared
+        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        self._device = "cpu" if device == "cpu" else accelerator
+        self.module = module.to(self._device)
+        self.facts = LoadedFacts(
+            runtime=f"torch {torch.__version__}",
+            device=self._device,
+            threads=torch.get_num_threads(),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            declared=declared,
+            argument_names=() if declared else _argument_names(module),
+        )
 
     def run(self, sample: Arrays) -> Arrays:
         with torch.inference_mode():
@@ -55,13 +60,13 @@ class LoadedTorch(LoadedModel):
         return {name: tensor.detach().cpu().numpy() for name, tensor in flat.items()}
 
     def _tensors(self, sample: Arrays) -> list[torch.Tensor]:
-        return [torch.from_numpy(value).to(self.device) for value in sample.values()]
+        return [torch.from_numpy(value).to(self._device) for value in sample.values()]
 
     def layers(self, sample: Arrays, runs: int) -> LayerCosts:
         tensors = self._tensors(sample)
         if isinstance(self.module, torch.fx.GraphModule | Program):
-            return measure_graph(self.module, tensors, runs, self.device)
-        return measure_modules(self.module, tensors, runs, self.device)
+            return measure_graph(self.module, tensors, runs, self._device)
+        return measure_modules(self.module, tensors, runs, self._device)
 
     def write_onnx(self, sample: Arrays, file: Path) -> None:
         from model_zoo.sources.capture import export_program, write_onnx
@@ -71,24 +76,13 @@ class LoadedTorch(LoadedModel):
         names = list(self.run(sample))
         write_onnx(export_program(_FlatOutputs(self.module.cpu()), sample), list(sample), names, file)
 
-    def argument_names(self) -> list[str]:
-        """Return the names of the arguments that a forward pass needs."""
-        if self.declared:
-            return super().argument_names()
-        if isinstance(self.module, torch.jit.ScriptModule):
-            schema: Any = self.module.forward.schema  # type: ignore[attr-defined]
-            return [argument.name for argument in schema.arguments[1:]]
-        arguments = inspect.signature(self.module.forward).parameters.values()
-        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return [each.name for each in arguments if each.kind in by_position and each.default is inspect.Parameter.empty]
-
     def guess_inputs(self) -> DeclaredInputs:
         """Find the first shape that the first layer could take and a forward pass does.
 
         Raises:
             ModelZooError: The model takes several inputs, or none of the shapes runs.
         """
-        names = self.argument_names()
+        names = self.facts.argument_names
         hint = "give --input FILE.npz with one array for each of " + (", ".join(names) or "its inputs")
         if len(names) != 1:
             raise ModelZooError(f"the model takes {len(names)} inputs, whose shapes nothing declares", hint)
@@ -114,7 +108,17 @@ class LoadedTorch(LoadedModel):
         raise ModelZooError(f"none of {len(candidates)} shapes for the first layer, {name}, runs: {reason}", hint)
 
     def accelerator_peak_mb(self) -> float | None:
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1) if self.device == "cuda" else None
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1) if self._device == "cuda" else None
+
+
+def _argument_names(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the arguments that a forward pass needs."""
+    if isinstance(module, torch.jit.ScriptModule):
+        schema: Any = module.forward.schema  # type: ignore[attr-defined]
+        return tuple(argument.name for argument in schema.arguments[1:])
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = (each for each in inspect.signature(module.forward).parameters.values() if each.default is each.empty)
+    return tuple(each.name for each in needed if each.kind in by_position)
 
 
 def _candidates(layer: nn.Module, name: str) -> Iterator[ModelInput]:
@@ -230,11 +234,3 @@ def _declared_inputs(module: nn.Module, source: Path) -> DeclaredInputs | None:
     spec = module.input_spec()
     inputs = tuple(ModelInput(name, tensor.shape, tensor.dtype) for name, tensor in spec.items())
     return DeclaredInputs(inputs=inputs, source="get_input_spec")
-
-
-def _find_device(asked: str) -> str:
-    if asked == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

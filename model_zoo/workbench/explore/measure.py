@@ -13,8 +13,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
 from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, RunFailure, tensor_stats
-from model_zoo.workbench.explore.loaded_model import DeclaredInputs
-from model_zoo.workbench.explore.measure_worker import LoadedFacts
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedFacts
 
 _WORKER = "model_zoo.workbench.explore.measure_worker"
 #: Seconds that all warm runs together may take; a slow model is run less often, and the record says so.
@@ -72,8 +71,8 @@ class ModelProcess:
 
     def new_run(self, runs: int, **figures: Any) -> ModelRun:
         """Describe a run with the figures that are known."""
-        described = {name: getattr(self.facts, name) for name in ("runtime", "device", "threads", "parameters")}
-        return ModelRun(**described, place=self.place, runs_asked=runs, **figures)
+        facts = self.facts.model_dump(exclude={"declared", "argument_names"})
+        return ModelRun(**facts, place=self.place, runs_asked=runs, **figures)
 
 
 def measure(

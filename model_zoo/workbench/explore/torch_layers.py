@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model_zoo.workbench.explore.figures import LayerCosts
+from model_zoo.workbench.explore.figures import LayerCost, LayerCosts
 from model_zoo.workbench.explore.interpreter import Program, StepLabel, StepObserver
-from model_zoo.workbench.explore.loaded_model import layer_cost, layer_costs
+from model_zoo.workbench.explore.loaded_model import layer_costs
 
 _COUNTED = "matrix products, convolutions and attention, half of the operations that torch counts"
 _WARM_UP = 2
@@ -53,10 +53,11 @@ def measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: i
         parameters = sum(parameter.numel() for parameter in leaf.parameters())
         if name in times or parameters:
             ms = times[name] / runs * 1000 if name in times else None
-            costs.append(layer_cost(name or root, type(leaf).__name__, ms, macs.get(f"{root}.{name}", 0), parameters))
+            figures = {"ms": ms, "macs": macs.get(f"{root}.{name}", 0), "parameters": parameters}
+            costs.append(LayerCost(name=name or root, kind=type(leaf).__name__, **figures))
     rest = sum(parameter.numel() for parameter in module.parameters()) - sum(cost.parameters for cost in costs)
     if rest > 0:
-        costs.append(layer_cost("(outside of these)", root, None, None, rest))
+        costs.append(LayerCost(name="(outside of these)", kind=root, parameters=rest))
     return layer_costs("hooks around each innermost module", runs, costs, macs.get("Global", 0), _COUNTED)
 
 
@@ -94,12 +95,12 @@ def measure_graph(
         run(inputs, count_macs)
     left = {name: parameter.numel() for name, parameter in module.named_parameters()}  # each counts at its first use
     costs = [
-        layer_cost(
-            label.name,
-            label.kind,
-            seconds[label] / runs * 1000,
-            macs[label],
-            sum(left.pop(name, 0) for name in label.tensors),
+        LayerCost(
+            name=label.name,
+            kind=label.kind,
+            ms=seconds[label] / runs * 1000,
+            macs=macs[label],
+            parameters=sum(left.pop(name, 0) for name in label.tensors),
         )
         for label in macs
     ]

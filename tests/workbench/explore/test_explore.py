@@ -141,7 +141,7 @@ def test_a_folder_of_the_same_name_does_not_hide_the_code(tmp_path: Path, monkey
     save_file(torch.nn.Linear(2, 1).state_dict(), tmp_path / "m.safetensors")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "model", raising=False)
-    assert from_source(tmp_path, tmp_path / "m.safetensors", "cpu").parameters == 3
+    assert from_source(tmp_path, tmp_path / "m.safetensors", "cpu").facts.parameters == 3
     monkeypatch.delitem(sys.modules, "model")
 
 
