@@ -17,6 +17,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.utils.text import listed
 from model_zoo.workbench.explore.figures import RunInputs, tensor_stats
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs, ModelInput
+from model_zoo.workbench.explore.workspace import SAMPLES
 
 _SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npz", ".npy", ".wav")
 _EXAMPLE_FOLDERS = ("example", "examples", "sample", "samples", "input", "inputs", "demo", "assets", "images", "data")
@@ -25,8 +26,6 @@ _MAX_BYTES = 2**30
 _PICTURE_SIDE, _LENGTH = 224, 16
 _NOISE_SAMPLES = 4
 _NOISE = "synthetic: uniform noise, floats from 0 to 1, integers over their whole range"
-#: File of the samples in a workspace.
-SAMPLES = "inputs/samples.npz"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from model_zoo.workbench.explore.figures import STEPS, ExplorationRecord
 from model_zoo.workbench.explore.records import ExploreRequest, ExploreState, Outcome, StepRecord
 
 FOLDERS = ("inputs", "outputs", "logs", "reports", "scripts")
+SAMPLES = "inputs/samples.npz"
 
 _RERUN_SH = """#!/bin/sh
 # Runs the whole experiment again, into a new workspace beside this one.
