@@ -14,8 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.text import printable
-from model_zoo.workbench.explore.kernel_checks import Check, check_for
-from model_zoo.workbench.explore.operators import NUMBERS
+from model_zoo.workbench.explore.operators import NUMBERS, Check, check_for
 from model_zoo.workbench.explore.program import Description, ProgramNode, ProgramValue, TorchConstant
 
 #: Python types of the arguments of an operator, by the type that its schema names.
