@@ -92,11 +92,7 @@ class _FieldReader:
 
 
 def say(write: Callable[[*_Parts], str], *parts: *_Parts) -> Sentence:
-    """Make a sentence from parts of the record; its references are the fields that are read for it.
-
-    Args:
-        write: Function of the parts to the text. It must hold no figure of its own.
-    """
+    """Make a sentence, without a figure of its own, from parts of the record; it names the fields read for it."""
     references: dict[str, str] = {}
     readers: Any = [_FieldReader(cast(RecordPart, part), references) for part in parts]
     return Sentence(write(*readers), tuple(references))

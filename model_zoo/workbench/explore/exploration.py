@@ -56,12 +56,7 @@ class Exploration:
     tell: Callable[[str], None]
 
     def run(self) -> None:
-        """Do all steps, write the reports of whatever is known then, and write how it ended.
-
-        Raises:
-            MissingPackagesError: Packages are absent; nothing was run.
-            ModelFailedError: The model does not load or run; everything else is recorded.
-        """
+        """Do all steps, and write the reports of whatever is known then, and how it ended."""
         try:
             self._run_steps()
         except KeyboardInterrupt:

@@ -29,11 +29,7 @@ _CUDA = "CUDAExecutionProvider"
 
 
 class LoadedLitert(LoadedModel):
-    """A .tflite file on the CPU.
-
-    Raises:
-        ModelZooError: It is damaged, or has not exactly one signature.
-    """
+    """A .tflite file on the CPU."""
 
     def __init__(self, file: Path) -> None:
         from importlib.metadata import version

@@ -34,11 +34,7 @@ class ModelInput:
 
 
 class DeclaredInputs(pydantic.BaseModel):
-    """The inputs of a model in call order.
-
-    Args:
-        source: Where they are declared.
-    """
+    """The inputs of a model in call order, and where they are declared."""
 
     inputs: tuple[ModelInput, ...]
     source: str
@@ -79,11 +75,7 @@ class LoadedModel(Protocol):
 
     @abstractmethod
     def write_onnx(self, sample: Arrays, file: Path) -> None:
-        """Write it as ONNX of static shapes, for the NPU compiler.
-
-        Raises:
-            ModelZooError: It has no such form.
-        """
+        """Write it as ONNX of static shapes, for the NPU compiler; raises ModelZooError if it has no such form."""
 
     def guess_inputs(self) -> DeclaredInputs:
         """Find inputs that a forward pass takes, where nothing declares them."""
@@ -95,11 +87,7 @@ class LoadedModel(Protocol):
 
 
 def layer_costs(how: str, runs: int, layers: Sequence[LayerCost], macs: int, counted: str) -> LayerCosts:
-    """Describe all layers: times are rounded, and each has its share of them.
-
-    Args:
-        macs: Multiply-accumulates of the whole model.
-    """
+    """Describe all layers, each with its rounded share of the time; the multiply-accumulates are of the whole model."""
     total = sum(layer.ms or 0.0 for layer in layers)
     described = []
     for layer in layers:

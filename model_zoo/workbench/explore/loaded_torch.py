@@ -83,11 +83,7 @@ class LoadedTorch(LoadedModel):
         write_onnx(export_program(_FlatOutputs(self.module.cpu()), sample), list(sample), names, file)
 
     def guess_inputs(self) -> DeclaredInputs:
-        """Find the first shape that the first layer could take and a forward pass does.
-
-        Raises:
-            ModelZooError: The model takes several inputs, or none of the shapes runs.
-        """
+        """Find the first shape that the first layer could take and a forward pass does."""
         names = self.facts.argument_names
         hint = "give --input FILE.npz with one array for each of " + (", ".join(names) or "its inputs")
         if len(names) != 1:
@@ -171,15 +167,7 @@ def flatten(outputs: Any, name: str = "") -> dict[str, torch.Tensor]:
 
 
 def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
-    """Build the model with the code of a folder, which is run, and load a checkpoint strictly.
-
-    Args:
-        source: Folder with model.py, which has `build_model() -> torch.nn.Module`, and perhaps recovery.json.
-        weights: The checkpoint, which is read as data.
-
-    Raises:
-        ModelZooError: The code fails, or the checkpoint does not fit.
-    """
+    """Build the model with the code of a folder, which is run, and load a checkpoint strictly."""
     entry = source / ENTRY
     sys.path.insert(0, str(source))  # the user's own code imports its neighbours from there too
     spec = importlib.util.spec_from_file_location(entry.stem, entry)  # by its path: a folder may have the same name
@@ -201,11 +189,7 @@ def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
 
 
 def from_program(file: Path, device: str, trust: bool) -> LoadedTorch:
-    """Read an exported program.
-
-    Args:
-        trust: Whether torch loads it, which may run code of the file, instead of our own reader.
-    """
+    """Read an exported program: as data, or by torch, which may run code of the file."""
     if not trust:
         description = read_program(file)
         module, inputs = load_program(file, description), description.model_inputs

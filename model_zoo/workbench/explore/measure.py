@@ -22,14 +22,7 @@ _WARM_BUDGET_S = 60.0
 
 
 class ModelProcess:
-    """A model in a child process, which the first request starts and leaving the context ends.
-
-    Args:
-        job: What the child loads; see `measure_worker.serve`.
-        log: Name of the log that keeps what it printed.
-        place: Processor that is measured: the CPU, or the name of the accelerator.
-        limits: Limits of each request.
-    """
+    """A model in a child process, which the first request starts and leaving the context ends."""
 
     def __init__(self, workspace: Workspace, job: dict[str, Any], log: str, place: str, limits: Limits) -> None:
         self.facts, self.place, self.limits = LoadedFacts(), place, limits
@@ -51,11 +44,7 @@ class ModelProcess:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def ask(self, step: str, **request: Any) -> dict[str, Any]:
-        """Send one request.
-
-        Raises:
-            ChildFailedError: The child failed, crashed or ran past its limit.
-        """
+        """Send one request."""
         if self._worker is None:
             job = {**self._job, "started": time.time()}
             self._worker = Worker(_WORKER, job, self._scratch, self.limits, Path(job["file"]).name)
@@ -74,11 +63,7 @@ class ModelProcess:
 def measure(
     process: ModelProcess, samples: Sequence[Arrays], runs: int, tell: Callable[[str], None]
 ) -> tuple[ModelRun, LayerCosts]:
-    """Measure everything. A failure ends it and is part of the record.
-
-    Args:
-        tell: Callback for what is estimated before it is started.
-    """
+    """Measure everything, after saying how long it takes. A failure ends it and is part of the record."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anything of this runs
     figures: dict[str, Any] = {
         "inputs": tuple(tensor_stats(name, value) for name, value in samples[0].items()),

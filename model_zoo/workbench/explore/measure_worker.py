@@ -43,7 +43,6 @@ class _Measurer:
         self._process_ms = (time.time() - job["started"]) * 1000
 
     def load(self) -> dict[str, Any]:
-        """Load the model."""
         started = time.perf_counter()
         load = _loader(self._job, self._work_dir)
         imported, self._imported_mb = time.perf_counter(), _peak_mb()
@@ -52,7 +51,6 @@ class _Measurer:
         return self._model.facts.model_dump(mode="json")
 
     def guess(self) -> dict[str, Any]:
-        """Find inputs that a forward pass takes, where nothing declares them."""
         return self._model.guess_inputs().model_dump(mode="json")
 
     def first(self, samples: str, runs: int, seconds: float) -> dict[str, Any]:
@@ -96,7 +94,6 @@ class _Measurer:
         return {"batches": batches, "best_batch": best.batch, "best_samples_per_s": best.samples_per_s}
 
     def layers(self, runs: int) -> dict[str, Any]:
-        """Measure layer by layer."""
         return self._model.layers(self._samples[0], min(_LAYER_RUNS, runs)).model_dump()
 
     def onnx(self, samples: str, onnx: str, outputs: str) -> dict[str, Any]:

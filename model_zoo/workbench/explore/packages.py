@@ -180,11 +180,7 @@ def _merge(demands: Iterable[PackageDemand], without: set[str]) -> Iterator[Requ
 
 
 def imports_of(entry: Path, root: Path, skipped: list[str]) -> Iterator[PackageDemand]:
-    """Yield the imports outside the standard library of a file, and of the files of its folder that it imports.
-
-    Args:
-        skipped: List for files that cannot be read.
-    """
+    """Yield the imports outside the standard library of a file, and of the files of its folder that it imports."""
     root = root.resolve()
     waiting, seen = [entry.resolve()], set[Path]()
     while waiting and len(seen) < _MAX_FILES:

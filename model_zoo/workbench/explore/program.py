@@ -116,11 +116,7 @@ class Description:
 
 
 def read_program(file: Path) -> Description:
-    """Read the graph of an exported program. Nothing of it is evaluated, imported or looked up.
-
-    Raises:
-        UserError: The file is damaged, or holds something else than operators on tensors; says what.
-    """
+    """Read the graph of an exported program. Nothing is evaluated; what is no operator on tensors is refused."""
     try:
         return ProgramReader(read_description(file)).read()
     except UnreadableError as error:

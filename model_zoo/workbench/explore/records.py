@@ -15,7 +15,7 @@ class RecordPart(pydantic.BaseModel):
     _prefix: str = pydantic.PrivateAttr("")
 
     def reference(self, field: str) -> str:
-        """The name of a field in a report, e.g. "run.json: latency.p50_ms"."""
+        """Return the name of a field in a report, e.g. "run.json: latency.p50_ms"."""
         return f"{self._prefix}{field}"
 
     def set_references(self, prefix: str) -> None:

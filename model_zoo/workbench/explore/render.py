@@ -15,11 +15,7 @@ _BRACKET = re.compile(r"\[(?![\d, ]*\](?![(:\[]))")
 
 
 def write_reports(root: Path) -> list[Path]:
-    """Write the reports of a workspace into its folder reports/.
-
-    Returns:
-        The files.
-    """
+    """Write the reports of a workspace into its folder reports/; returns their files."""
     written = []
     for name, text in render_reports(Workspace(root)).items():
         with atomic_write(root / "reports" / name) as temporary:

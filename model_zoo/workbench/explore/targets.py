@@ -33,11 +33,7 @@ Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
 class LatencyTarget(Schema):
-    """At most this many milliseconds for one forward pass.
-
-    Args:
-        device: Chipset or device that is meant; None: this machine.
-    """
+    """At most this many milliseconds for one forward pass, on a device or, without one, on this machine."""
 
     p50: Positive | None = None
     p90: Positive | None = None

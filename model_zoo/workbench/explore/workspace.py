@@ -62,11 +62,7 @@ _MAY_CHANGE = {"timeout_s", "without", "environment"}
 
 @dataclass(frozen=True)
 class Workspace:
-    """An experiment's folder.
-
-    Args:
-        root: Absolute path.
-    """
+    """The folder of an experiment, by its absolute path."""
 
     root: Path
 
@@ -96,22 +92,14 @@ class Workspace:
             raise ModelZooError(f"{file}: {where}: {first['msg']}", "delete the file to have it made again") from error
 
     def need(self, kind: type[_S]) -> _S:
-        """Read what a step must have left.
-
-        Raises:
-            ModelZooError: It did not, or the file is damaged.
-        """
+        """Read what a step must have left; raises ModelZooError if it did not."""
         step = self.read(kind)
         if step is None:
             raise ModelZooError(f"{self.folder('outputs') / kind.file} is missing", "run with --resume again")
         return step
 
     def record(self) -> ExplorationRecord:
-        """Read what all steps left.
-
-        Raises:
-            ModelZooError: A file is damaged, or the request or the state is missing.
-        """
+        """Read what all steps left; raises ModelZooError if the request or the state is missing."""
         steps = {kind.file.removesuffix(".json"): self.read(kind) for kind in STEPS}
         steps |= {"request": self.need(ExploreRequest), "state": self.need(ExploreState)}
         return ExplorationRecord.model_validate(steps)
@@ -130,11 +118,7 @@ class Workspace:
 
 
 def new_workspace(parent: Path, request: ExploreRequest) -> Workspace:
-    """Make an empty workspace, whole or not at all.
-
-    Raises:
-        UserError: The folder cannot be written to.
-    """
+    """Make an empty workspace, whole or not at all."""
     make_folder(parent, _ELSEWHERE)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.name).strip("-.")[:60] or "model"
     first = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
