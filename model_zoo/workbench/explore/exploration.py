@@ -88,7 +88,7 @@ class Exploration:
             self.workspace.write(compare(targets, self.request.targets, identity, run, layers, npus))
         if run.failure is not None:
             problem = f"the model does not run: {run.failure.step}: {run.failure.message}"
-            raise ModelFailedError(problem, f"see {self.workspace.folder('logs')}")
+            raise ModelFailedError(problem, f"see {self.workspace.root / 'logs'}")
 
     def _step(self, kind: type[_S], make: Callable[[], _S]) -> _S:
         record = self.workspace.read(kind)

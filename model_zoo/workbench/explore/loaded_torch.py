@@ -271,11 +271,7 @@ def _measure_graph(
     module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str
 ) -> LayerCosts:
     """Time each operator of a traced graph by running it node by node."""
-    run: Any = (
-        module.run
-        if isinstance(module, Program)
-        else lambda tensors, observe: _Interpreter(module, observe).run(*tensors)
-    )
+    run: Any = module.run if isinstance(module, Program) else partial(_run_graph, module)
     seconds: dict[StepLabel, float] = defaultdict(float)
     macs: dict[StepLabel, int] = {}
 
@@ -321,6 +317,10 @@ def _macs_by_module(module: torch.nn.Module, inputs: list[torch.Tensor]) -> dict
     return {name: sum(by_operator.values()) // 2 for name, by_operator in counts.items()}
 
 
+def _run_graph(module: torch.fx.GraphModule, tensors: list[torch.Tensor], observe: StepObserver) -> None:
+    _Interpreter(module, observe).run(*tensors)
+
+
 class _Interpreter(torch.fx.Interpreter):
     """Runs a graph of torch's own and shows each call to an observer."""
 
@@ -339,7 +339,5 @@ class _Interpreter(torch.fx.Interpreter):
 
 def _synchronize(device: str) -> None:
     """Wait until the accelerator has done all that it was given."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    elif device == "mps":
-        torch.mps.synchronize()
+    if device != "cpu":
+        torch.accelerator.synchronize()

@@ -28,7 +28,7 @@ class ModelProcess:
         self.facts, self.place, self.limits = LoadedFacts(), place, limits
         self.samples = workspace.root / SAMPLES
         self._workspace, self._job, self._log = workspace, job, log
-        self._scratch = workspace.folder("logs") / "child"
+        self._scratch = workspace.root / "logs" / "child"
         self._worker: Worker | None = None
 
     def __enter__(self) -> Self:

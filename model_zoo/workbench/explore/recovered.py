@@ -22,7 +22,7 @@ def recover(file: Path, workspace: Workspace, limits: Limits) -> Path:
     folder = workspace.root / RECOVERED
     # It is made anew each time: of a workspace that is resumed, nobody knows who wrote the code in it.
     shutil.rmtree(folder, ignore_errors=True)
-    scratch = workspace.folder("logs") / "recover"
+    scratch = workspace.root / "logs" / "recover"
     scratch.mkdir(exist_ok=True)
     try:
         child = run_child(__name__, {"file": str(file.resolve()), "folder": str(folder)}, scratch, limits, "recovery")

@@ -123,12 +123,13 @@ def stakeholder_report(record: ExplorationRecord) -> Document:
     tensors = [*row_table(run, "inputs"), *row_table(run, "outputs")] if run else []
     charts = [*(_latency_chart(run) if run else ()), *(islice(_layer_charts(layers.layers), 1) if layers else ())]
     outcomes = list(row_table(targets, "judgements")) if targets else []
+    met = [say(_targets_met, targets)] if targets else []
     sections = [
         Section("What it is", list(_what(record))),
         Section("What it takes and gives", list(_interface(record.inputs)) if record.inputs else [], tensors),
         Section("How fast it is on this machine", list(_speed(record)), (), charts),
-        Section("Where it fits on the NPU", list(_npu(npu)), list(_npu_table(npu))),
-        Section("Targets", list(_targets(targets)), outcomes),
+        Section("Where it fits on the NPU", list(_npu(npu)), list(_npu_table(npu))) if npu else None,
+        Section("Targets", met, outcomes),
         Section("Risks", list(_risks(record))),
         Section("Recommendation", list(_recommendation(record))),
     ]
@@ -137,7 +138,7 @@ def stakeholder_report(record: ExplorationRecord) -> Document:
         kind="Made from the records of the exploration; each sentence names the fields that it rests on.",
         lead=_lead(record),
         cards=[*_figure_cards(record), *(_npu_cards(npu) if npu else ())],
-        sections=[each for each in sections if each.sentences or each.tables or each.charts],
+        sections=[each for each in sections if each and (each.sentences or each.tables or each.charts)],
     )
 
 
@@ -176,9 +177,8 @@ def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda t: f"The ninetieth percentile of {t.runs:,} runs is {t.p90_ms:,} ms.", run.latency)
         yield say(lambda r: f"It ran in {r.runtime} on the device {r.device}, {r.threads} threads an operator.", run)
     if run and run.cold:
-        yield say(
-            lambda c: f"From process start to first output: {c.total_ms:,} ms, loading {c.load_ms:,} ms.", run.cold
-        )
+        cold = "From process start to first output"
+        yield say(lambda c: f"{cold}: {c.total_ms:,} ms, of these loading {c.load_ms:,} ms.", run.cold)
     if run and run.best_samples_per_s:
         yield say(lambda r: f"The best throughput is {r.best_samples_per_s:,} samples/s, at batch {r.best_batch}.", run)
     if run and run.memory:
@@ -190,9 +190,7 @@ def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda s: f"The slowest layer, {s.name} ({s.kind}), takes {s.share} percent of the time.", slowest)
 
 
-def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
-    if npu is None:
-        return
+def _npu(npu: NpuChecks) -> Iterator[Sentence]:
     if npu.problem:
         yield say(lambda n: f"Whether it fits on an NPU was not checked: {show(n.problem)}.", npu)
     for group in npu.whole:
@@ -214,9 +212,9 @@ def _cpu_node(check: figures.NpuCheck, node: figures.CpuNode) -> str:
     return f"{where}: {show(node.reason)}."
 
 
-def _npu_table(npu: NpuChecks | None) -> Iterator[ReportTable]:
+def _npu_table(npu: NpuChecks) -> Iterator[ReportTable]:
     """Chipsets down, precisions across."""
-    if npu and npu.checks:
+    if npu.checks:
         precisions = list(dict.fromkeys(check.precision for check in npu.checks))
         fits = {(check.chipset, check.precision): check.fit for check in npu.checks}
         rows = {}
@@ -232,11 +230,9 @@ def _npu_cards(npu: NpuChecks) -> Iterator[Card]:
             yield Card(f"{label} on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), mark)
 
 
-def _targets(targets: figures.TargetOutcomes | None) -> Iterator[Sentence]:
-    if targets:
-        yield say(
-            lambda t: f"Targets of {t.source}: {t.met} met, {t.missed} missed, {t.not_measured} not measured.", targets
-        )
+def _targets_met(targets: figures.TargetOutcomes) -> str:
+    counts = f"{targets.met} met, {targets.missed} missed, {targets.not_measured} not measured"
+    return f"Targets of {targets.source}: {counts}."
 
 
 def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
@@ -252,7 +248,7 @@ def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
             yield say(_not_finite, output)
     if run and run.outputs_repeat is False:
         yield say(lambda r: f"The same input gave other outputs again (repeated: {show(r.outputs_repeat)}).", run)
-    yield from _input_risks(record.inputs)
+    yield from _input_risks(record.inputs) if record.inputs else ()
     if identity:
         yield from say_each("Assumed in its recovery: {}.", identity, "choices")
         yield from say_each("About the file: {}.", identity, "problems")
@@ -266,17 +262,13 @@ def _not_finite(output: figures.TensorStats) -> str:
     return f"Output {output.name} has NaN or infinite values, {broken}."
 
 
-def _input_risks(inputs: figures.RunInputs | None) -> Iterator[Sentence]:
-    if inputs and not inputs.real:
-        yield say(
-            lambda i: f"Its outputs mean nothing: its inputs are {show(i.origin)} (real: {show(i.real)}).", inputs
-        )
-    if inputs and inputs.shapes_from.startswith("a trial"):
-        yield say(lambda i: f"Nothing declares its inputs; what runs was found by {show(i.shapes_from)}.", inputs)
-    if inputs and inputs.preparation.startswith("pictures"):
-        yield say(
-            lambda i: f"How it wants its pictures prepared is not known; done was: {show(i.preparation)}.", inputs
-        )
+def _input_risks(taken: figures.RunInputs) -> Iterator[Sentence]:
+    if not taken.real:
+        yield say(lambda i: f"Its outputs mean nothing: its inputs are {show(i.origin)} (real: {show(i.real)}).", taken)
+    if taken.shapes_from.startswith("a trial"):
+        yield say(lambda i: f"Nothing declares its inputs; what runs was found by {show(i.shapes_from)}.", taken)
+    if taken.preparation.startswith("pictures"):
+        yield say(lambda i: f"How it wants its pictures prepared is not known; done was: {show(i.preparation)}.", taken)
 
 
 def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterator[Sentence]:

@@ -66,22 +66,14 @@ class Workspace:
 
     root: Path
 
-    def folder(self, name: str) -> Path:
-        """Return one of `FOLDERS`."""
-        return self.root / name
-
     def write(self, step: StepRecord) -> None:
         """Write what a step leaves, in place of an older one."""
-        with atomic_write(self.folder("outputs") / step.file) as temporary:
+        with atomic_write(self.root / "outputs" / step.file) as temporary:
             temporary.write_text(step.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def read(self, kind: type[_S]) -> _S | None:
-        """Read what a step left; None if it was not done.
-
-        Raises:
-            ModelZooError: The file is damaged or of another version.
-        """
-        file = self.folder("outputs") / kind.file
+        """Read what a step left; None if it was not done. Raises ModelZooError if the file is damaged."""
+        file = self.root / "outputs" / kind.file
         if not file.is_file():
             return None
         try:
@@ -95,7 +87,7 @@ class Workspace:
         """Read what a step must have left; raises ModelZooError if it did not."""
         step = self.read(kind)
         if step is None:
-            raise ModelZooError(f"{self.folder('outputs') / kind.file} is missing", "run with --resume again")
+            raise ModelZooError(f"{self.root / 'outputs' / kind.file} is missing", "run with --resume again")
         return step
 
     def record(self) -> ExplorationRecord:
@@ -107,12 +99,12 @@ class Workspace:
     def log(self, name: str, text: str) -> None:
         """Keep what a child process printed."""
         if text.strip():
-            (self.folder("logs") / f"{name}.txt").write_text(text, encoding="utf-8")
+            (self.root / "logs" / f"{name}.txt").write_text(text, encoding="utf-8")
 
     def mark(self, outcome: Outcome, reason: str | None = None) -> None:
         """Write how far the exploration came."""
         kinds = STEPS[2:]  # beside the request and the state
-        done = tuple(kind.file for kind in kinds if (self.folder("outputs") / kind.file).is_file())
+        done = tuple(kind.file for kind in kinds if (self.root / "outputs" / kind.file).is_file())
         state = self.need(ExploreState)
         self.write(state.model_copy(update={"outcome": outcome, "done": done, "reason": reason}))
 
@@ -141,11 +133,7 @@ def _new_workspace(root: Path, request: ExploreRequest) -> Workspace:
 
 
 def open_workspace(root: Path, request: ExploreRequest) -> Workspace:
-    """Open an unfinished workspace to go on with it.
-
-    Raises:
-        UserError: It is no workspace, holds links, or was made for another request.
-    """
+    """Open an unfinished workspace to go on with it, unless it holds links or was made for another request."""
     workspace = Workspace(root.resolve())
     link = next((path for path in workspace.root.rglob("*") if path.is_symlink()), None)
     if link is not None:  # what is written there would change a file elsewhere
@@ -181,6 +169,6 @@ def write_scripts(workspace: Workspace) -> None:
     """Write rerun.sh, rerun.py and report.py."""
     rerun_sh = _RERUN_SH.format(python=shlex.quote(sys.executable))
     for name, text in (("rerun.sh", rerun_sh), ("rerun.py", _RERUN_PY), ("report.py", _REPORT_PY)):
-        with atomic_write(workspace.folder("scripts") / name) as file:
+        with atomic_write(workspace.root / "scripts" / name) as file:
             file.write_text(text, encoding="utf-8")
             file.chmod(0o755 if name.endswith(".sh") else 0o644)
