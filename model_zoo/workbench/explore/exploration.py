@@ -38,14 +38,7 @@ class ModelFailedError(ModelZooError):
 
 @dataclass
 class Exploration:
-    """One exploration in its workspace.
-
-    Args:
-        file: The model file.
-        source: Folder of the code that builds the model; None for a file that runs by itself.
-        environment: Where it runs.
-        tell: Callback for what is under way.
-    """
+    """One exploration in its workspace. The source builds the model; it is None for a file that runs by itself."""
 
     workspace: Workspace
     request: ExploreRequest

@@ -59,15 +59,7 @@ class LoadedLitert(LoadedModel):
 
 
 class LoadedOnnx(LoadedModel):
-    """An ONNX file, on the accelerator if ONNX Runtime has a provider for one.
-
-    Args:
-        device: "auto" or "cpu".
-        work_dir: Folder for the files of the profiler.
-
-    Raises:
-        ModelZooError: The file is damaged, or uses an operator that ONNX Runtime has not.
-    """
+    """An ONNX file, on the accelerator if ONNX Runtime has a provider for one; the profiler writes into a folder."""
 
     def __init__(self, file: Path, device: str, work_dir: Path) -> None:
         import onnx

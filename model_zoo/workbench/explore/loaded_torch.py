@@ -36,13 +36,7 @@ _WARM_UP = 2
 
 
 class LoadedTorch(LoadedModel):
-    """A torch module in evaluation mode.
-
-    Args:
-        module: The module on the CPU.
-        declared: Its inputs; if None, `guess_inputs` tries some.
-        device: "auto" or "cpu".
-    """
+    """A torch module in evaluation mode; if its inputs are not declared, `guess_inputs` tries some."""
 
     def __init__(self, module: nn.Module, declared: DeclaredInputs | None, device: str) -> None:
         accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

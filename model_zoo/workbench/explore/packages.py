@@ -119,13 +119,7 @@ def _read_setup_cfg(text: str) -> list[str]:
 def check_requirements(
     runtimes: Sequence[str], format_name: str, source: Path | None, environment: Environment, without: Sequence[str]
 ) -> Requirements:
-    """Collect the packages that format, project files and code ask for, and check which of them are installed.
-
-    Args:
-        runtimes: Distributions that the format of the file needs.
-        source: Folder with the code of the model.
-        without: Packages to go without.
-    """
+    """Collect the packages that format, project files and code ask for, and check which of them are installed."""
     skipped: list[str] = []
     demands = [PackageDemand(package, f"the format {format_name}") for package in runtimes]
     if source is not None:

@@ -76,11 +76,7 @@ class Targets(Schema):
 
 
 def read_targets(file: Path) -> Targets:
-    """Read a targets file.
-
-    Raises:
-        UserError: With file and line: it is missing, no YAML, or says something that is no target.
-    """
+    """Read a targets file; a UserError names the file and the line of what is no target."""
     example = f"a file such as: {_EXAMPLE}"
     try:
         if file.exists() and not is_plain_file(file):
