@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ from model_zoo.toolchains.local.onnx_graph import (
     QuantizedTensor,
     add_constant,
     dequantized,
+    load_onnx,
     new_node,
     quantize_behind,
     quantized,
@@ -234,6 +236,19 @@ def apply_rewrites(model: ir.Model, htp: int) -> dict[str, str]:
     generation = GENERATIONS[htp]
     counts = {each.name: each.apply(model.graph, generation) for each in NPU_REWRITES if each.needed(generation)}
     return {name: str(count) for name, count in counts.items() if count}
+
+
+def rewrite_file(file: Path, htp: int | None, work_dir: Path) -> tuple[Path, dict[str, str]]:
+    """A file as builds for a generation need it, and what `apply_rewrites` changed; itself where that is nothing."""
+    import onnx_ir as ir
+
+    if htp is None:
+        return file, {}
+    model = ir.from_proto(load_onnx(file))
+    if rewrites := apply_rewrites(model, htp):
+        file = work_dir / "for_chipset.onnx"
+        ir.save(model, file)
+    return file, rewrites
 
 
 def messages(settings: Mapping[str, str]) -> list[str]:
