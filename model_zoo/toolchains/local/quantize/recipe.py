@@ -20,8 +20,7 @@ from onnx import TensorProto
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.quantize import QuantizeJob, equalize, mixed, qdq
-from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
-from model_zoo.toolchains.local.quantize.holdout import Holdout
+from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, cpu_session, observe
 from model_zoo.toolchains.local.quantize.ranges import (
     CLIPPING,
     LEVELS_8BIT,
@@ -53,6 +52,33 @@ class Samples:
         with np.load(self.path, allow_pickle=False) as file:
             for index in range(self.count):
                 yield {name: file[f"{index}.{name}"] for name in self.names}
+
+
+class Holdout:
+    """Measures how near the float outputs of models are to the float model's, on samples that nothing is chosen on."""
+
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Arrays]) -> None:
+        self.samples = samples
+        outputs = enumerate(model.graph.output)
+        self._floats = [index for index, each in outputs if each.type.tensor_type.elem_type == TensorProto.FLOAT]
+        self._expected = list(self._run(model))
+
+    def sqnr_db(self, model: onnx.ModelProto) -> float:
+        """SQNR in dB, all samples of an output together, the mean over the float outputs; 0 without such an output."""
+        noise, power = np.zeros(len(self._floats)), np.zeros(len(self._floats))
+        for values, expected in zip(self._run(model), self._expected, strict=True):
+            for index, (value, wanted) in enumerate(zip(values, expected, strict=True)):
+                noise[index] += np.sum(np.square(wanted - value), dtype=np.float64)
+                power[index] += np.sum(np.square(wanted), dtype=np.float64)
+        # Equal outputs have no finite ratio.
+        ratios = 10 * np.log10(np.maximum(power, 1e-20) / np.maximum(noise, power * 1e-20 + 1e-40))
+        return float(ratios.mean()) if len(ratios) else 0.0
+
+    def _run(self, model: onnx.ModelProto) -> Iterator[list[np.ndarray]]:
+        session = cpu_session(model)
+        for sample in self.samples:
+            results = session.run(None, sample)
+            yield [results[index] for index in self._floats]
 
 
 class Context:
