@@ -29,10 +29,6 @@ def measure_sensitivity(captured: Path, calibration: Sequence[Arrays]) -> list[S
     Activations are rounded within their range on all samples, weights to a symmetric grid for each output channel;
     the noise is measured on the first samples.
 
-    Args:
-        captured: Float model with its weights inside.
-        calibration: One or more samples, all inputs by name.
-
     Returns:
         The most harmful first.
 
