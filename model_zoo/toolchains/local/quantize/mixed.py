@@ -170,10 +170,8 @@ def _add_switches(probed: ProbedModel, names: Sequence[str], ranges: Ranges) -> 
         uses = value.uses()
         low, high = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
         step = np.float32(max(high - low, MINIMUM_RANGE) / LEVELS_8BIT)
-        scale, zero = (
-            probed.constant(step),
-            probed.constant(np.round(-low / step).clip(0, LEVELS_8BIT).astype(np.uint8)),
-        )
+        scale = probed.constant(step)
+        zero = probed.constant(np.round(-low / step).clip(0, LEVELS_8BIT).astype(np.uint8))
         integers = probed.add("QuantizeLinear", value, scale, zero, after=value)
         rounded = probed.add("DequantizeLinear", integers, scale, zero, after=integers)
         chosen = probed.add("Gather", on, probed.constant(np.int64(index)), after=rounded)
