@@ -23,6 +23,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.onnx_graph import (
     QuantizedTensor,
     add_constant,
+    channel_axis,
     dequantized,
     load_onnx,
     new_node,
@@ -59,7 +60,7 @@ class QuantizedLayer:
     @property
     def weight_sums(self) -> np.ndarray:
         """Of each channel's integers; of a Conv or Gemm."""
-        rows = np.moveaxis(self.weight, _channel_axis(self.node), 0)
+        rows = np.moveaxis(self.weight, channel_axis(self.node), 0)
         return np.asarray(rows.reshape(len(rows), -1).astype(np.int64).sum(axis=1))
 
     def set_bias(self, bias: np.ndarray) -> None:
@@ -127,7 +128,7 @@ def _quantized_layers(graph: ir.Graph) -> Iterator[QuantizedLayer]:
         activation, weight, bias = (dequantized(value) for value in (*node.inputs, None)[:3])
         if activation is None or weight is None or (integers := weight.integers) is None:
             continue
-        channels = integers.shape[_channel_axis(node)]
+        channels = integers.shape[channel_axis(node)]
         if node.op_type == "ConvTranspose":
             channels *= node.attributes.get_int("group", 1)
         offsets = np.zeros(channels, np.int32) if bias is None else bias.integers
@@ -137,10 +138,6 @@ def _quantized_layers(graph: ir.Graph) -> Iterator[QuantizedLayer]:
         scales = np.broadcast_to(activation.scale.astype(np.float64) * weight.scale, (channels,))
         result = quantized(quantize_behind(node.outputs[0]))
         yield QuantizedLayer(node, activation, integers, scales, offsets, result)
-
-
-def _channel_axis(node: ir.Node) -> int:
-    return 0 if node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB")) else 1
 
 
 def sign_second_factors(graph: ir.Graph, generation: HexagonGeneration) -> int:

@@ -108,6 +108,11 @@ def elements(value: ir.Value | None) -> np.ndarray:
     return array
 
 
+def channel_axis(node: ir.Node) -> int:
+    """The axis of the output channels in the weight of a linear operator."""
+    return 0 if node.op_type == "Conv" or node.attributes.get_int("transB") else 1
+
+
 def add_constant(graph: ir.Graph, name: str, array: np.ndarray | np.generic) -> ir.Value:
     """Add an initializer."""
     import onnx_ir as ir

@@ -27,6 +27,7 @@ from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, CompileRequest, RuntimeSupport
 from model_zoo.toolchains.local.npu_rewrites import messages, rewrite_file, rewrite_generation
 from model_zoo.toolchains.local.placement import NotWholeError, Placement, explain, whole_placement, without_colours
+from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import make_folder, work_folder
 from model_zoo.utils.hashing import sha256_file
@@ -217,13 +218,11 @@ RUNTIMES = (
 
 def tool_versions() -> dict[str, str]:
     """Versions of everything that shapes a binary, as far as it is installed."""
-    from importlib.metadata import version
-
-    versions = {"onnxruntime": version("onnxruntime")}
+    versions = installed_versions("onnxruntime")
     if available():
         from onnxruntime_qnn.build_and_package_info import qnn_version
 
-        versions |= {"onnxruntime-qnn": version("onnxruntime-qnn"), "qairt": str(qnn_version)}
+        versions |= {**installed_versions("onnxruntime-qnn"), "qairt": str(qnn_version)}
     return versions
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.onnx_graph import (
+    channel_axis,
     constant,
     dequantized,
     elements,
@@ -43,7 +44,6 @@ class LinearLayer:
 
     Args:
         axis: Axis of the weight's output channels.
-        groups: Groups of channels that see each other only.
     """
 
     node: ir.Node
@@ -61,32 +61,22 @@ class LinearLayer:
         return np.ascontiguousarray(np.moveaxis(matrix.reshape(moved), 0, self.axis))
 
     def columns(self, x: Values, shape: tuple[int, ...], keep: int) -> Values:
-        """What the weight is multiplied by at `keep` output positions spread evenly, as [G, K, P].
-
-        Args:
-            x: The activation.
-            shape: Of the weight.
-            keep: Largest P.
-        """
+        """What a weight of this shape is multiplied by at `keep` output positions at most, as [G, K, P]."""
         if self.node.op_type != "Conv":
             rows = np.asarray(x, np.float32).reshape(-1, x.shape[-1])
             return np.ascontiguousarray(rows[_spread(len(rows), keep)].T)[None]
         rank, ints = len(shape) - 2, self.node.attributes.get_ints
         strides, dilations = (ints(name, [1] * rank) for name in ("strides", "dilations"))
         pads = ints("pads", [0] * 2 * rank)
-        padded = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)]).swapaxes(0, 1)
-        kernel = shape[2:]
-        sizes = [
-            (padded.shape[axis + 2] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis] + 1
-            for axis in range(rank)
-        ]
-        images = x.shape[0]
-        image, *at = np.unravel_index(_spread(images * int(np.prod(sizes)), keep), (images, *sizes))
-        taps = np.empty((x.shape[1], int(np.prod(kernel)), len(image)), np.float32)
-        for index, offset in enumerate(np.ndindex(*kernel)):
-            where = tuple(at[d] * strides[d] + offset[d] * dilations[d] for d in range(rank))
-            taps[:, index] = padded[(slice(None), image, *where)]
-        return taps.reshape(self.groups, -1, len(image))
+        padded = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
+        spans = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, shape[2:], strict=True)]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, rank + 2)))
+        every = (slice(None), slice(None), *(slice(None, None, step) for step in (*strides, *dilations)))
+        windows = np.moveaxis(windows[every], 1, rank + 1)
+        positions = windows.shape[: rank + 1]
+        taps = windows[np.unravel_index(_spread(math.prod(positions), keep), positions)]
+        columns = np.ascontiguousarray(taps.reshape(len(taps), -1).T, np.float32)
+        return columns.reshape(self.groups, -1, len(taps))
 
 
 def find_linears(graph: ir.Graph) -> list[LinearLayer]:
@@ -103,8 +93,7 @@ def find_linears(graph: ir.Graph) -> list[LinearLayer]:
             continue
         if node.op_type == "MatMul" and len(weight.shape or ()) != 2:
             continue
-        axis = 0 if node.op_type == "Conv" or attributes.get_int("transB") else 1
-        layers.append(LinearLayer(node, axis, attributes.get_int("group", 1)))
+        layers.append(LinearLayer(node, channel_axis(node), attributes.get_int("group", 1)))
     return layers
 
 
