@@ -83,10 +83,7 @@ class QuantizedLayer:
 def center_accumulators(graph: ir.Graph, generation: HexagonGeneration) -> int:
     """Choose biases by which 16-bit sums are right on average, though their low 8 bits are lost.
 
-    Only with weights of 4 or 8 bits; layers without a bias get one.
-
-    Returns:
-        How many layers changed.
+    Only with weights of 4 or 8 bits; layers without a bias get one. Returns how many layers changed, as all rewrites.
     """
     layers = [layer for layer in _quantized_layers(graph) if _loses_bits(layer)]
     for layer in layers:
@@ -102,9 +99,6 @@ def raise_biases(graph: ir.Graph, generation: HexagonGeneration) -> int:
     """Add to biases what a generation's 8-bit results come out too low.
 
     Only from 8-bit activations to 8-bit results; layers without a bias get one.
-
-    Returns:
-        How many layers changed.
     """
     changed = 0
     for layer in _quantized_layers(graph):
@@ -128,9 +122,8 @@ def _quantized_layers(graph: ir.Graph) -> Iterator[QuantizedLayer]:
         activation, weight, bias = (dequantized(value) for value in (*node.inputs, None)[:3])
         if activation is None or weight is None or (integers := weight.integers) is None:
             continue
-        channels = integers.shape[channel_axis(node)]
-        if node.op_type == "ConvTranspose":
-            channels *= node.attributes.get_int("group", 1)
+        groups = node.attributes.get_int("group", 1) if node.op_type == "ConvTranspose" else 1
+        channels = integers.shape[channel_axis(node)] * groups
         offsets = np.zeros(channels, np.int32) if bias is None else bias.integers
         shared = bias is not None and any(len(v.uses()) > 1 for v in (bias.node.outputs[0], bias.node.inputs[0]) if v)
         if offsets is None or offsets.dtype != np.int32 or shared or (bias is None and any(node.inputs[2:])):
@@ -144,9 +137,6 @@ def sign_second_factors(graph: ir.Graph, generation: HexagonGeneration) -> int:
     """Convert the second factor of each MatMul of 16-bit activations to int16 with zero point 0.
 
     It keeps its range, at 15 bits or more.
-
-    Returns:
-        How many products changed.
     """
     changed = 0
     signed: dict[ir.Value, ir.Value] = {}
@@ -158,10 +148,9 @@ def sign_second_factors(graph: ir.Graph, generation: HexagonGeneration) -> int:
         if source not in signed:
             name, domain = source.name, factor.node.domain
             top = np.maximum(factor.zero, np.iinfo(np.uint16).max - factor.zero).astype(np.float64)
-            scale = add_constant(
-                graph, f"{name}_signed_scale", (factor.scale * top / np.iinfo(np.int16).max).astype(np.float32)
-            )
-            parameters = [scale, add_constant(graph, f"{name}_signed_zero", np.int16(0))]
+            scale = (factor.scale * top / np.iinfo(np.int16).max).astype(np.float32)
+            signs = {"scale": scale, "zero": np.int16(0)}
+            parameters = [add_constant(graph, f"{name}_signed_{part}", value) for part, value in signs.items()]
             quantize = new_node("QuantizeLinear", [source, *parameters], f"{name}_int16", domain=domain)
             inputs = [quantize.outputs[0], *parameters]
             dequantize = new_node("DequantizeLinear", inputs, f"{name}_signed", domain=domain)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -164,8 +163,7 @@ def replace_node(node: ir.Node, nodes: Sequence[ir.Node]) -> None:
     convenience.replace_nodes_and_values(node.graph, node, [node], nodes, node.outputs, nodes[-1].outputs)
 
 
-@dataclass(frozen=True)
-class QuantizedTensor:
+class QuantizedTensor(NamedTuple):
     """A tensor of integers with a constant scale and zero point, as a QuantizeLinear or DequantizeLinear has them."""
 
     node: ir.Node
@@ -205,8 +203,8 @@ def dequantized(value: ir.Value | None) -> QuantizedTensor | None:
 
 def only_rectified(value: ir.Value) -> bool:
     """Whether a Relu or Clip alone reads a tensor, so that both have one range."""
-    nodes = [node for node, _ in value.uses()]
-    return len(nodes) == 1 and nodes[0].op_type in RECTIFIERS and not value.is_graph_output()
+    readers = value.consumers()
+    return len(value.uses()) == 1 and readers[0].op_type in RECTIFIERS and not value.is_graph_output()
 
 
 def quantize_behind(value: ir.Value) -> ir.Node | None:
@@ -240,11 +238,11 @@ def node_bounds(node: ir.Node) -> Bounds | None:
     """
     if node.op_type not in ("Relu", "Clip", "Max", "Min"):
         return None
-    values = [*node.inputs[1:3], None, None][:2]
-    arrays = [constant(value) for value in values]
-    if any(v is not None and (a is None or a.shape not in ((), (1,))) for v, a in zip(values, arrays, strict=True)):
+    arrays = [constant(value) for value in node.inputs[1:3] if value is not None]
+    if any(array is None or array.shape not in ((), (1,)) for array in arrays):
         return None
-    first, second = (None if array is None else float(array.reshape(())) for array in arrays)
+    ends = (constant(value) for value in (*node.inputs, None, None)[1:3])
+    first, second = (None if array is None else float(array.reshape(())) for array in ends)
     match node.op_type:
         case "Relu":
             return 0.0, np.inf

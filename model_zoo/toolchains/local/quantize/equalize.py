@@ -117,6 +117,5 @@ def _peaks(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Array
     probed = ProbedModel(model)
     peaks = [probed.add("GlobalMaxPool", probed.add("Abs", probed.tensors[name])) for name in names]
     session = probed.session(peaks)
-    peaks_of = (session.run([peak.name for peak in peaks], sample) for sample in samples)
-    largest = [[value.max(axis=0).reshape(-1) for value in values] for values in peaks_of]
-    return [np.max(values, axis=0) for values in zip(*largest, strict=True)]
+    runs = [session.run([peak.name for peak in peaks], sample) for sample in samples]
+    return [np.concatenate(values).max(axis=0).reshape(-1) for values in zip(*runs, strict=True)]
