@@ -19,7 +19,7 @@ from model_zoo.runtimes.qnn import require_qnn
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.npu_rewrites import rewrite_file, rewrite_generation
-from model_zoo.toolchains.local.onnx_graph import infer_shapes, load_onnx, maker, new_node, static_shape, values_of
+from model_zoo.toolchains.local.onnx_graph import infer_shapes, load_onnx, maker, static_shape, values_of
 from model_zoo.toolchains.local.qnn import provider_options
 from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU, LayerError, LayerErrors
 from model_zoo.utils.files import work_folder
@@ -113,26 +113,6 @@ def _grouped(names: Sequence[str], tensors: Mapping[str, ir.Value]) -> Iterator[
     yield group
 
 
-def _expose(model: ir.Model, names: Sequence[str]) -> dict[str, str]:
-    """Make tensors outputs of a model, quantized ones as they are after it; returns the output of each."""
-    import onnx_ir as ir
-
-    graph, tensors = model.graph, values_of(model.graph)
-    probes: dict[str, str] = {}
-    for name in dict.fromkeys(names):
-        value = tensors[name]
-        if not value.is_graph_output():
-            quantize = next((node for node in value.consumers() if node.op_type == "QuantizeLinear"), None)
-            if quantize is not None:
-                inputs = [quantize.outputs[0], *quantize.inputs[1:]]
-                graph.append(new_node("DequantizeLinear", inputs, f"probe.{len(probes)}", domain=quantize.domain))
-                value = graph[-1].outputs[0]
-            value.dtype = ir.DataType.FLOAT
-            graph.outputs.append(value)
-        probes[name] = str(value.name)
-    return probes
-
-
 def _outputs(
     proto: onnx.ModelProto,
     names: Sequence[str],
@@ -140,7 +120,7 @@ def _outputs(
     work_dir: Path,
     npu: tuple[dict[str, str], int | None] | None = None,
 ) -> dict[str, Arrays]:
-    """Tensors of a model, all samples in one array, by where it runs.
+    """Tensors of a model, quantized ones as they are after it, all samples in one array, by where it runs.
 
     Args:
         npu: Options of the QNN provider, and the generation that the model is rewritten for; None: not on the emulator.
@@ -149,10 +129,20 @@ def _outputs(
 
     from model_zoo.runtimes.onnx import OnnxModel
     from model_zoo.runtimes.qnn import open_session
+    from model_zoo.toolchains.local.quantize.calibrate import ProbedModel
 
-    model, file = ir.from_proto(proto), work_dir / "exposed.onnx"
-    probes = _expose(model, names)
-    ir.save(model, file)
+    probed, file, probes = ProbedModel(proto), work_dir / "exposed.onnx", dict[str, str]()
+    for name in dict.fromkeys(names):
+        value = probed.tensors[name]
+        quantize = next((node for node in value.consumers() if node.op_type == "QuantizeLinear"), None)
+        if not value.is_graph_output():
+            if quantize is not None:
+                inputs = quantize.outputs[0], *quantize.inputs[1:]
+                value = probed.add("DequantizeLinear", *inputs, domain=quantize.domain)
+            value.dtype = ir.DataType.FLOAT
+            probed.graph.outputs.append(value)
+        probes[name] = str(value.name)
+    ir.save(probed.model, file)
     runs = {HOST_CPU: [[outputs[probe] for probe in probes.values()] for outputs in OnnxModel(file).run(samples)]}
     if npu is not None:
         options, generation = npu

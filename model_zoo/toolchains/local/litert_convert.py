@@ -76,19 +76,15 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
 def _convert(job: dict[str, Any], file: Path) -> None:
     exported = torch.export.load(job["program"])
-    _drop_detachments(exported)
-    inputs, _ = exported.example_inputs
-    named, last = zip(job["input_names"], inputs, strict=True), job["channel_last"]
-    example = {name: value.movedim(1, -1) if name in last else value for name, value in named}
-    litert_torch.convert(Named(exported.module(), job), sample_kwargs=example).export(str(file))
-
-
-def _drop_detachments(exported: torch.export.ExportedProgram) -> None:
-    """Tensors made from numbers in a forward are detached in place, which torch refuses once they come from a file."""
+    # Tensors made from numbers in a forward are detached in place, which torch refuses once they come from a file.
     for node in exported.graph.find_nodes(op="call_function", target=torch.ops.aten.detach_.default):
         node.replace_all_uses_with(node.args[0])
         exported.graph.erase_node(node)
     exported.graph_module.recompile()
+    inputs, _ = exported.example_inputs
+    named, last = zip(job["input_names"], inputs, strict=True), job["channel_last"]
+    example = {name: value.movedim(1, -1) if name in last else value for name, value in named}
+    litert_torch.convert(Named(exported.module(), job), sample_kwargs=example).export(str(file))
 
 
 def _recipe(float_file: Path) -> list[dict[str, Any]]:

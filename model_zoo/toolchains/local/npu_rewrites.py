@@ -57,12 +57,6 @@ class QuantizedLayer:
     bias: np.ndarray
     result: QuantizedTensor | None
 
-    @property
-    def weight_sums(self) -> np.ndarray:
-        """Of each channel's integers; of a Conv or Gemm."""
-        rows = np.moveaxis(self.weight, channel_axis(self.node), 0)
-        return np.asarray(rows.reshape(len(rows), -1).astype(np.int64).sum(axis=1))
-
     def set_bias(self, bias: np.ndarray) -> None:
         """Replace the bias, or add one: integers, rounded here, in the scale of the sums."""
         integers = np.clip(np.rint(bias), -_LARGEST, _LARGEST).astype(np.int32)
@@ -87,7 +81,8 @@ def center_accumulators(graph: ir.Graph, generation: HexagonGeneration) -> int:
     """
     layers = [layer for layer in _quantized_layers(graph) if _loses_bits(layer)]
     for layer in layers:
-        offset = layer.weight_sums * int(layer.activation.zero)
+        rows = np.moveaxis(layer.weight, channel_axis(layer.node), 0)
+        offset = rows.reshape(len(rows), -1).astype(np.int64).sum(axis=1) * int(layer.activation.zero)
         gained = offset - _LOST * np.rint(offset / _LOST)
         kept = _LOST * np.rint((layer.bias + _LOST / 2 - gained) / _LOST)
         # Half of what is lost on top, so that no rounding on the way changes what is kept.
@@ -211,14 +206,7 @@ def rewrite_generation(chipset: Chipset, precision: Precision) -> int | None:
 
 
 def apply_rewrites(model: ir.Model, htp: int) -> dict[str, str]:
-    """Apply what builds for a generation need, in place.
-
-    Args:
-        htp: Version of the generation.
-
-    Returns:
-        By name, in how many places; without rewrites that changed none.
-    """
+    """Apply what builds for a generation need, in place; returns in how many places by name, if in any."""
     generation = GENERATIONS[htp]
     counts = {each.name: each.apply(model.graph, generation) for each in NPU_REWRITES if each.needed(generation)}
     return {name: str(count) for name, count in counts.items() if count}

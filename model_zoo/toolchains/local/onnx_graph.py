@@ -141,12 +141,7 @@ def new_node(
     domain: str = "",
     **attributes: Any,
 ) -> ir.Node:
-    """A node with one output, in no graph yet.
-
-    Args:
-        output: Name of the output, and of the node where it has no other.
-        like: Tensor whose type and shape the output has.
-    """
+    """A node with one output of this name, in no graph yet; the output's type and shape are those of `like`."""
     import onnx_ir as ir
 
     value = ir.Value(name=output)
@@ -231,11 +226,7 @@ def find_bounds(graph: ir.Graph) -> dict[str, Bounds]:
 
 
 def node_bounds(node: ir.Node) -> Bounds | None:
-    """What a Relu, a Clip, or a Max or Min with a constant cuts its first input off at.
-
-    Returns:
-        None for other nodes, and where a bound is computed.
-    """
+    """What a Relu, a Clip, or a Max or Min with a constant cuts its first input off at; None if it is not known."""
     if node.op_type not in ("Relu", "Clip", "Max", "Min"):
         return None
     arrays = [constant(value) for value in node.inputs[1:3] if value is not None]

@@ -141,21 +141,17 @@ class OnnxRuntime(QnnRuntime):
     def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
         """Keep the lowered file. For a chipset, say what of it the NPU takes, and run it on the emulator."""
         name = f"{request.component}{self.support.suffix}"
-        reason = _unchecked_reason(request.precision, request.chipset)
-        compiled = Compiled(files=(), note=reason) if reason else super().compile(request, out_dir)
+        chipset, compiled = request.chipset, Compiled(files=(name,))
+        if chipset is None:
+            reason = "placement not checked: no chipset was named"
+        elif not available():
+            reason = "placement not checked: onnxruntime-qnn is not installed"
+        elif not chipset.has_htp or not (request.precision.is_quantized or chipset.fp16):
+            reason = f"runs on the CPU of {chipset.name}: its NPU does not take this precision or QNN at all"
+        else:
+            compiled, reason = super().compile(request, out_dir), ""
         shutil.copyfile(request.lowered, out_dir / name)
-        return compiled.model_copy(update={"files": (name,)})
-
-
-def _unchecked_reason(precision: Precision, chipset: Chipset | None) -> str:
-    """Why the NPU is not asked; empty if it is."""
-    if chipset is None:
-        return "placement not checked: no chipset was named"
-    if not available():
-        return "placement not checked: onnxruntime-qnn is not installed"
-    if not chipset.has_htp or not (precision.is_quantized or chipset.fp16):
-        return f"runs on the CPU of {chipset.name}: its NPU does not take this precision or QNN at all"
-    return ""
+        return compiled.model_copy(update={"files": (name,), "note": compiled.note or reason})
 
 
 def _chipset_reason(precision: Precision, chipset: Chipset) -> str | None:

@@ -55,7 +55,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     import onnx_ir as ir
     from onnx import TensorProto, helper, numpy_helper
 
-    from model_zoo.toolchains.local.quantize.calibrate import find_ranges
+    from model_zoo.toolchains.local.quantize.calibrate import observe
     from model_zoo.toolchains.local.quantize.mixed import COMPARED_ON, Change, output_noise
     from model_zoo.toolchains.local.quantize.qdq import channel_axes
     from model_zoo.toolchains.local.quantize.recipe import Context
@@ -64,7 +64,8 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     model, samples, activations = context.prepared.model, context.samples, list(context.groups)
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
-    ranges = find_ranges(model, activations, samples)
+    observed = observe(model, activations, samples, 0)
+    ranges = {name: (float(each.lows.min()), float(each.highs.max())) for name, each in observed.items()}
     axes = channel_axes(model)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in axes}
     for name, value in weights.items():  # as inputs too: a run may then replace their values

@@ -62,12 +62,12 @@ class ProbedModel:
     def __init__(self, model: onnx.ModelProto) -> None:
         import onnx_ir as ir
 
-        self._model = ir.from_proto(model)
+        self.model = ir.from_proto(model)
         self._names = (f"probe.{index}" for index in count())
-        self.graph = self._model.graph
+        self.graph = self.model.graph
         self.tensors = values_of(self.graph)
 
-    def add(self, op_type: str, *inputs: ir.Value, after: ir.Value | None = None, **attributes: Any) -> ir.Value:
+    def add(self, op_type: str, *inputs: ir.Value | None, after: ir.Value | None = None, **attributes: Any) -> ir.Value:
         """Add a node behind the one that makes a tensor, or at the end; returns its output."""
         node = new_node(op_type, inputs, next(self._names), **attributes)
         producer = after.producer() if after is not None else None
@@ -84,15 +84,11 @@ class ProbedModel:
     def session(self, outputs: Iterable[ir.Value]) -> onnxruntime.InferenceSession:
         """Load the model with more outputs for the host CPU."""
         self.graph.outputs.extend(value for value in outputs if not value.is_graph_output())
-        return cpu_session(self._model)
+        return cpu_session(self.model)
 
 
 def activation_names(model: onnx.ModelProto) -> list[str]:
-    """Every float32 tensor that depends on the inputs, in graph order.
-
-    Raises:
-        ModelZooError: The type of a tensor is not known even after shape inference.
-    """
+    """Every float32 tensor that depends on the inputs, in graph order."""
     import onnx_ir as ir
 
     typed = ir.from_proto(model)
@@ -157,16 +153,6 @@ def observe(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arra
         lows, highs, _, values, steps = map(np.stack, zip(*rows, strict=True))
         observed[name] = Observed(lows, highs, values, int(steps[-1][0]), bounds.get(name, UNBOUNDED))
     return {name: observed[shared.get(name, name)] for name in names}
-
-
-def find_ranges(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arrays]) -> Ranges:
-    """Smallest and largest value of each tensor over all samples.
-
-    Raises:
-        ModelZooError: A tensor holds NaN or infinite values on a sample; names both.
-    """
-    observed = observe(model, names, samples, 0)
-    return {name: (float(each.lows.min()), float(each.highs.max())) for name, each in observed.items()}
 
 
 def _add_probes(probed: ProbedModel, names: Sequence[str], kept: int) -> list[ir.Value]:

@@ -265,7 +265,6 @@ def _equalize(context: Context, state: QuantizationState) -> dict[str, Quantizat
 
 
 def _fit_on(context: Context, state: QuantizationState) -> int:
-    """How many samples weights are fitted on."""
     largest = 4 * max(each.values.shape[1] * each.stride for each in state.observed.values())
     return int(min(context.first, _FITTED, max(1, _FITTED_BYTES // largest)))
 

@@ -100,17 +100,10 @@ def find_linears(graph: ir.Graph) -> list[LinearLayer]:
 def fit_weights(
     model: onnx.ModelProto, quantized: onnx.ModelProto, samples: Sequence[Arrays]
 ) -> onnx.ModelProto | None:
-    """Choose other integers, scales and biases for a quantized model's 4-bit and 8-bit weights.
+    """Choose other integers, scales and biases for a QDQ model's 4-bit and 8-bit weights; None if it has none.
 
     The largest live arrays are the samples' tensors between two layers, in both models, and one layer's inputs at
     `_POSITIONS` positions.
-
-    Args:
-        model: The float model.
-        quantized: The same in QDQ form, its nodes of the same names.
-
-    Returns:
-        A copy of the quantized model, or None if it has no such weight.
     """
     import onnx_ir as ir
 
@@ -187,11 +180,8 @@ def _spread(count: int, keep: int) -> np.ndarray:
 class Stream:
     """A model that runs from stop to stop on several samples, so that what comes later is chosen by what came before.
 
-    Each node runs once, however many stops there are.
-
-    Args:
-        model: Sorted topologically. A constant may be changed as long as no node that reads it has run.
-        samples: All are held in memory, and so is every tensor between two stops.
+    Each node runs once. A constant may be changed as long as no node that reads it has run. All samples are held in
+    memory, and so is every tensor between two stops.
     """
 
     def __init__(self, model: ir.Model, samples: Sequence[Arrays]) -> None:
@@ -215,6 +205,8 @@ class Stream:
 
     def advance(self, node: ir.Node | None = None) -> None:
         """Run what this node waits for, or all the rest; then `values` holds its inputs, or the model's outputs."""
+        import onnx_ir as ir
+
         segment = self._waiting if node is None else self._before(node)
         if not segment:
             return
@@ -225,7 +217,11 @@ class Stream:
         needed = {str(value.name) for each in segment for value in _inputs_of(each)}
         produced = [str(value.name) for each in segment for value in each.outputs if value.name in wanted]
         known = [name for name in self.values[0] if name in needed]
-        session = cpu_session(self._extract(known, produced))
+        graph = ir.convenience.extract(self._model.graph, known, produced)
+        for value in graph.inputs:  # types and shapes as they are
+            array = self.values[0][str(value.name)]
+            value.type, value.shape = ir.TensorType(ir.DataType.from_numpy(array.dtype)), ir.Shape(array.shape)
+        session = cpu_session(ir.Model(graph, ir_version=self._model.ir_version))
         for sample in self.values:
             results = session.run(produced, {name: sample[name] for name in known})
             for name in [name for name in sample if name not in wanted]:
@@ -241,17 +237,6 @@ class Stream:
                 wanted |= _inputs_of(each)
                 nodes.append(each)
         return nodes[:0:-1]
-
-    def _extract(self, inputs: list[str], outputs: list[str]) -> ir.Model:
-        """What computes some tensors from others, with the types and shapes that these have."""
-        import onnx_ir as ir
-
-        graph = ir.convenience.extract(self._model.graph, inputs, outputs)
-        for value in graph.inputs:
-            array = self.values[0][str(value.name)]
-            value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-            value.shape = ir.Shape(array.shape)
-        return ir.Model(graph, ir_version=self._model.ir_version)
 
 
 def _inputs_of(node: ir.Node) -> set[ir.Value]:
