@@ -35,19 +35,9 @@ _GROUP_BYTES = 64 * 2**20
 
 
 def measure_layers(
-    captured: Path,
-    lowered: Path,
-    samples: Sequence[Arrays],
-    precision: Precision,
-    chipset: Chipset | None = None,
+    captured: Path, lowered: Path, samples: Sequence[Arrays], precision: Precision, chipset: Chipset | None = None
 ) -> LayerErrors:
-    """Compare every computing layer of a build with the float model.
-
-    Args:
-        captured: The float model, as the build started from it.
-        lowered: The build's ONNX, quantized or float.
-        samples: One or more, in the layout of the files.
-        chipset: Whose NPU is emulated too; None: the host CPU only.
+    """Compare every computing layer of a build with the float model, on the emulator too for a chipset.
 
     Raises:
         ModelZooError: A model cannot be run, it does not compile for the NPU, or the child went past a limit.

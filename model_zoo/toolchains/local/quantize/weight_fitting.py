@@ -147,7 +147,12 @@ def _fit(linear: LinearLayer, node: ir.Node, x: Values, residual: Values) -> Non
         residual -= shift
     if activation.bits == 8:
         residual[:] = 0
-    scales = _scales(weight, np.square(x).mean(axis=2), bits, per_channel=scale.ndim > 0)
+    importance = np.square(x).mean(axis=2)
+    if scale.ndim:
+        scales = find_scales(weight, importance, bits)
+    else:  # one for the whole weight
+        spread = np.broadcast_to(importance[:, None], weight.shape).reshape(1, -1)
+        scales = np.broadcast_to(find_scales(weight.reshape(1, 1, -1), spread, bits), (*weight.shape[:2], 1))
     result = quantized(quantize_behind(node.outputs[0]))
     if result is not None and activation.bits == 16:
         scales = exact_factors(scales, activation.scale, result.scale)
@@ -160,14 +165,6 @@ def _fit(linear: LinearLayer, node: ir.Node, x: Values, residual: Values) -> Non
         limits, bias_scale = np.iinfo(np.int32), activation.scale * scale
         integers = np.clip(np.rint(offsets.astype(np.float64) / bias_scale), limits.min, limits.max)
         bias.replace(integers, bias_scale)
-
-
-def _scales(weight: Values, importance: Values, bits: int, *, per_channel: bool) -> Values:
-    if per_channel:
-        return find_scales(weight, importance, bits)
-    spread = np.broadcast_to(importance[:, None], weight.shape)
-    one = find_scales(weight.reshape(1, 1, -1), spread.reshape(1, -1), bits)
-    return np.broadcast_to(one, (*weight.shape[:2], 1))
 
 
 def _spread(count: int, keep: int) -> np.ndarray:
