@@ -9,6 +9,8 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +33,7 @@ from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import make_folder, work_folder
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.utils.jobs import ChildFailedError, ChildResult, Limits, Worker, run_child
+from model_zoo.utils.jobs import ChildFailedError, Limits, Worker, run_child
 
 # What ONNX Runtime says when the provider left nodes to the CPU: before, or after moving the graph to channel-last.
 _NOT_WHOLE = ("fallback to CPU EP has been explicitly disabled", "but was not selected by that EP")
@@ -113,7 +115,9 @@ class QnnRuntime:
         with work_folder() as work_dir:
             write_samples(work_dir / INPUTS, samples)
             try:
-                child = _run_child(request.lowered, chipset, precision, work_dir, self.limits, **settings)
+                job, what = _job(request.lowered, chipset, precision, **settings), f"compile for {chipset.name}"
+                with _explained_crash():
+                    child = run_child(__name__, job, work_dir, self.limits, what)
             except ChildFailedError as error:
                 if not any(text in error.message for text in _NOT_WHOLE):
                     raise
@@ -230,8 +234,9 @@ def check_placement(onnx: Path, *, chipset: Chipset, precision: Precision, limit
         ModelZooError: The compiler failed for another reason than a node it refuses.
     """
     require_qnn()
-    with work_folder() as work_dir:
-        child = _run_child(onnx, chipset, precision, work_dir, limits)
+    with work_folder() as work_dir, _explained_crash():
+        job = _job(onnx, chipset, precision)
+        child = run_child(__name__, job, work_dir, limits, f"compile for {chipset.name}")
     log = without_colours(child.log)
     if _NO_DEVICE in log:
         reason = log.split(_NO_DEVICE, 1)[1].splitlines()[0]
@@ -273,18 +278,16 @@ def provider_options(chipset: Chipset, precision: Precision) -> dict[str, str]:
     return options if precision.is_quantized else {**options, "enable_htp_fp16_precision": "1"}
 
 
-def _run_child(
-    model: Path, chipset: Chipset, precision: Precision, work_dir: Path, limits: Limits, **settings: Any
-) -> ChildResult:
-    job = CompileJob(
-        model=model.resolve(),
-        options=provider_options(chipset, precision),
-        soc_model=chipset.soc_model,
-        htp=chipset.htp,
-        **settings,
-    )
+def _job(model: Path, chipset: Chipset, precision: Precision, **settings: Any) -> dict[str, Any]:
+    options = provider_options(chipset, precision)
+    target = {"soc_model": chipset.soc_model, "htp": chipset.htp, "options": options}
+    return CompileJob.model_validate({"model": model.resolve(), **target, **settings}).model_dump(mode="json")
+
+
+@contextmanager
+def _explained_crash() -> Iterator[None]:
     try:
-        return run_child(__name__, job.model_dump(mode="json"), work_dir, limits, f"compile for {chipset.name}")
+        yield
     except ChildFailedError as error:
         if not any(name in error.message for name in _ABORTED):
             raise
