@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from model_zoo.runtimes.base import write_samples
-from model_zoo.runtimes.litert import require_packages
+from model_zoo.runtimes.litert import LitertModel, require_packages
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest, RuntimeSupport
@@ -40,6 +40,8 @@ class LitertRuntime:
         narrows_integers=True,
         code={"lower": (__name__,), "compile": (__name__,), "host": ("model_zoo.runtimes.litert",)},
     )
+
+    load = staticmethod(LitertModel)
 
     def versions(self) -> dict[str, str]:
         require_packages("litert_torch", "ai_edge_quantizer", "ai_edge_litert")

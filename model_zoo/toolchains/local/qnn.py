@@ -22,6 +22,7 @@ from model_zoo.runtimes.base import write_samples
 from model_zoo.runtimes.child import INPUTS, OUTPUTS
 from model_zoo.runtimes.context_binary import Readback, read_context_binary
 from model_zoo.runtimes.epcontext import EpContext
+from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.runtimes.qnn import available, open_context, open_session, require_qnn, run_samples
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -29,6 +30,7 @@ from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, CompileRequest, RuntimeSupport
 from model_zoo.toolchains.local.npu_rewrites import messages, rewrite_file, rewrite_generation
 from model_zoo.toolchains.local.placement import NotWholeError, Placement, explain, whole_placement, without_colours
+from model_zoo.toolchains.local.quantize import lower_onnx
 from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.files import make_folder, work_folder
@@ -84,6 +86,8 @@ class QnnRuntime:
     files: tuple[str, ...]
     limits: Limits = _LIMITS
     note: str = ""
+    lower = staticmethod(lower_onnx)
+    load = staticmethod(OnnxModel)
 
     def versions(self) -> dict[str, str]:
         """Versions of the tools that make the file, or UserError."""
@@ -135,29 +139,6 @@ class QnnRuntime:
         return Compiled(**child.value, files=tuple(made), note=note, peak_memory_bytes=child.peak_memory_bytes)
 
 
-class OnnxRuntime(QnnRuntime):
-    """The lowered ONNX file as it is, which ONNX Runtime compiles on the device."""
-
-    def versions(self) -> dict[str, str]:
-        """Versions of the tools; QNN is not needed."""
-        return tool_versions()
-
-    def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
-        """Keep the lowered file. For a chipset, say what of it the NPU takes, and run it on the emulator."""
-        name = f"{request.component}{self.support.suffix}"
-        chipset, compiled = request.chipset, Compiled(files=(name,))
-        if chipset is None:
-            reason = "placement not checked: no chipset was named"
-        elif not available():
-            reason = "placement not checked: onnxruntime-qnn is not installed"
-        elif not chipset.has_htp or not (request.precision.is_quantized or chipset.fp16):
-            reason = f"runs on the CPU of {chipset.name}: its NPU does not take this precision or QNN at all"
-        else:
-            compiled, reason = super().compile(request, out_dir), ""
-        shutil.copyfile(request.lowered, out_dir / name)
-        return compiled.model_copy(update={"files": (name,), "note": compiled.note or reason})
-
-
 def _chipset_reason(precision: Precision, chipset: Chipset) -> str | None:
     others = ", ".join(each for each in Precision if each.is_quantized and each is not precision)
     if not chipset.has_htp:
@@ -188,21 +169,6 @@ def _support(runtime: TargetRuntime, suffix: str, emulated: bool) -> RuntimeSupp
     )
 
 
-_ONNX = RuntimeSupport(
-    TargetRuntime.ONNX,
-    ".onnx",
-    "onnx",
-    tuple(Precision),
-    inspected=True,
-    code={
-        "lower": ("model_zoo.toolchains.local.quantize",),
-        "layout": ("model_zoo.toolchains.local.channels_last",),
-        "host": ("model_zoo.runtimes.onnx",),
-        "compile": (__name__,),
-        "sensitivity": ("model_zoo.toolchains.local.sensitivity",),
-        "layers": ("model_zoo.toolchains.local.layerwise",),
-    },
-)
 RUNTIMES = (
     QnnRuntime(_support(TargetRuntime.QNN_CONTEXT_BINARY, ".bin", True), "context", (".bin",)),
     QnnRuntime(_support(TargetRuntime.PRECOMPILED_QNN_ONNX, ".onnx", True), "wrapper", (".onnx", ".bin")),
@@ -212,7 +178,6 @@ RUNTIMES = (
         (".dlc",),
         note="not verified here: nothing on this machine can load a DLC",
     ),
-    OnnxRuntime(_ONNX, "context", ()),
 )
 
 
