@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def read_registry(path: Path) -> StoredRegistry:
 
 
 def _from_json(text: str) -> StoredRegistry:
-    report = SurveyReport.model_validate_json(text)
+    report = SurveyReport.model_validate(json.loads(text))  # which takes half a surrogate pair, too
     claims = {model.name: {stage: verdict.ok for stage, verdict in model.stages.items()} for model in report.models}
     return StoredRegistry(report.library, report.depth, report.chipset, claims)
 

@@ -22,6 +22,10 @@ class NetworkRefusedError(BaseException):
     """Somebody asked for the network. Not an Exception, so that nobody's retries catch it."""
 
 
+#: What a model may raise that does not end the child process.
+FAILURES = (Exception, NetworkRefusedError, SystemExit)
+
+
 def refuse_network() -> None:
     """Make every attempt of this process to reach the network fail at once, for good; local sockets still work."""
     sys.addaudithook(_refuse)

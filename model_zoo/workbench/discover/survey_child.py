@@ -11,22 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.utils.jobs import ChildFailedError
 from model_zoo.workbench.discover.example import NO_INPUT, Example, example_for, takes_containers
 from model_zoo.workbench.discover.model_library import ModelLibrary, import_module
 from model_zoo.workbench.discover.npu_placement import check_placement
-from model_zoo.workbench.discover.reasons import NetworkRefusedError, child_failure, failure, refuse_network
+from model_zoo.workbench.discover.reasons import FAILURES, failure, refuse_network
 from model_zoo.workbench.discover.verdict import ONNX_FILE, Attempt, Listing, Reason, StageVerdict, SurveyStage
 
 if TYPE_CHECKING:
     import torch
 
 _META = "meta"
-
-#: What a model may raise that does not end this process.
-_FAILURES = (Exception, NetworkRefusedError, SystemExit)
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -91,23 +86,18 @@ class _LibrarySurvey:
     def attempt(self, model: str, stage: SurveyStage) -> Attempt:
         """Run one stage of one model; whatever the model does becomes a verdict."""
         started = time.monotonic()
-        result = Attempt(verdict=self._place()) if stage is SurveyStage.NPU else self._attempt(model, stage)
+        if stage is SurveyStage.NPU:
+            result = Attempt(verdict=check_placement(self._onnx, find_chipset(self._chipset)))
+        else:
+            result = self._attempt(model, stage)
         verdict = result.verdict.model_copy(update={"seconds": time.monotonic() - started})
         return result.model_copy(update={"verdict": verdict})
-
-    def _place(self) -> StageVerdict:
-        try:
-            return check_placement(self._onnx, find_chipset(self._chipset))
-        except ChildFailedError as error:
-            return child_failure(error.message)
-        except ModelZooError as error:
-            return StageVerdict(reason=Reason.OTHER, message=error.message)
 
     def _attempt(self, model: str, stage: SurveyStage) -> Attempt:
         device = _META if stage in (SurveyStage.FX, SurveyStage.EXPORT) else "cpu"
         try:
             module = self._build(model, device)
-        except _FAILURES as error:
+        except FAILURES as error:
             verdict = failure(error)
             if verdict.reason not in (Reason.NETWORK, Reason.PACKAGE, Reason.MEMORY):
                 verdict = verdict.model_copy(update={"reason": Reason.BUILD})
@@ -121,7 +111,7 @@ class _LibrarySurvey:
             else:
                 containers = containers or (example is not None and example.has_containers)
                 verdict = self.run(stage, module, example)
-        except _FAILURES as error:
+        except FAILURES as error:
             verdict = failure(error, containers)
         return Attempt(input=example.text if example else "", verdict=verdict)
 
