@@ -16,9 +16,9 @@ import torch
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.console import console, sample_progress, table
 from model_zoo.utils.files import atomic_write
+from model_zoo.workbench.libraries import find_library
 from model_zoo.workbench.recover.names.architecture_index import ArchitectureIndex, ensure_index
 from model_zoo.workbench.recover.names.describe import shapes_of
-from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.names.matching import find_matches
 from model_zoo.workbench.recover.names.named_search import draft, title_of
 

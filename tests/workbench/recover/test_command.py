@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.workbench.libraries import find_library
 from model_zoo.workbench.recover import command
 from model_zoo.workbench.recover.names import architecture_index
 from model_zoo.workbench.recover.names.describe import describe
-from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.trial import check_source
 
 NAME = "squeezenet1_1"

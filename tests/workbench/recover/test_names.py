@@ -14,11 +14,11 @@ from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import ChildFailedError
 from model_zoo.workbench import warm_children
+from model_zoo.workbench.libraries import find_library
 from model_zoo.workbench.recover.names import architecture_index, named_search
 from model_zoo.workbench.recover.names.architecture import Architecture, FailedArchitecture, SizeArgument, SizedBy
 from model_zoo.workbench.recover.names.architecture_index import arrange
 from model_zoo.workbench.recover.names.describe import describe
-from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.names.matching import ArchitectureMatch, find_matches
 from model_zoo.workbench.recover.names.named_search import draft
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy

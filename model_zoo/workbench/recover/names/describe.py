@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from model_zoo.workbench.libraries import KnownLibrary, example_inputs, find_library, model_class
 from model_zoo.workbench.recover.building import stay_offline, uninitialized
 from model_zoo.workbench.recover.names.architecture import (
     Architecture,
@@ -21,7 +22,6 @@ from model_zoo.workbench.recover.names.architecture import (
     SizedBy,
     common_root,
 )
-from model_zoo.workbench.recover.names.libraries import KnownLibrary, example_inputs, find_library, model_class
 
 #: Settings that name code or files elsewhere, or how numbers are kept; none of them changes which tensors there are.
 _DROPPED = frozenset(
