@@ -16,7 +16,7 @@ import torch
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.console import console, sample_progress, table
 from model_zoo.utils.files import atomic_write
-from model_zoo.workbench.libraries import find_library
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.names.architecture_index import ArchitectureIndex, ensure_index
 from model_zoo.workbench.recover.names.describe import shapes_of
 from model_zoo.workbench.recover.names.matching import find_matches
@@ -64,7 +64,7 @@ def _cases(index: ArchitectureIndex) -> list[tuple[str, str]]:
 
 
 def _row(library_name: str, name: str, variant: str, indexes: list[ArchitectureIndex]) -> dict[str, Any]:
-    made = find_library(library_name)
+    made = LIBRARIES[library_name]()
     architecture = next(
         each
         for index in indexes

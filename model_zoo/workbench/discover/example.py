@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from model_zoo.workbench.libraries import SURVEYED
+
 if TYPE_CHECKING:
     import torch
 
@@ -60,11 +62,8 @@ def example_for(library: str, name: str, model: torch.nn.Module, device: str) ->
     import torch
     from torch.utils import _pytree as pytree
 
-    if library == "torchvision":
-        shapes, source = _torchvision(name, model)
-    elif library == "timm":
-        config: Any = model.pretrained_cfg
-        shapes, source = [(1, *config["input_size"])], "its pretrained_cfg"
+    if library in SURVEYED:
+        shapes, source = SURVEYED[library]().published_shapes(name, model)
     elif (own := getattr(model, "example_input_array", None)) is not None:
         arguments = own if isinstance(own, tuple) else (own,)
         moved: tuple[Any, ...] = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), arguments)
@@ -81,31 +80,6 @@ def example_for(library: str, name: str, model: torch.nn.Module, device: str) ->
         )
 
     return Example(tuple(zeros(shape) for shape in shapes), source) if shapes else None
-
-
-def _torchvision(name: str, model: torch.nn.Module) -> tuple[list[Any], str]:
-    """Shapes, a list for a list of one, from the transforms and the metadata of the published weights."""
-    from torchvision import models
-
-    published = models.get_model_weights(name)
-    weights = getattr(published, "DEFAULT", None) or next(iter(published))
-    transforms = weights.transforms()
-    kind = type(transforms).__name__
-    source = f"{kind} of its published weights"
-    if kind == "ObjectDetection":
-        own: Any = model.transform
-        height, width = own.fixed_size[::-1] if own.fixed_size else (own.min_size[-1], own.min_size[-1])
-        return [[(3, height, width)]], f"{source}, at the size of its own transform"
-    if kind == "OpticalFlow":
-        return [(1, 3, *weights.meta["min_size"])] * 2, f"{source}, at their smallest size"
-    if kind == "VideoClassification":
-        frames = max(_FRAMES, weights.meta.get("min_temporal_size", 1))
-        return [(1, 3, frames, *transforms.crop_size)], f"{source}, {frames} frames"
-    own_size = getattr(model, "image_size", None)  # of vision transformers: without weights it may be another
-    if isinstance(own_size, int):
-        return [(1, 3, own_size, own_size)], "its own image_size"
-    size = list(transforms.crop_size if hasattr(transforms, "crop_size") else transforms.resize_size)
-    return [(1, 3, size[0], size[-1])], source
 
 
 def _first_layer(model: torch.nn.Module) -> tuple[list[tuple[int, ...]], str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.utils.errors import UserError
 from model_zoo.workbench.discover.verdict import ListedModel
+from model_zoo.workbench.libraries import SURVEYED, Timm, Torchvision
 
 if TYPE_CHECKING:
     import torch
@@ -43,34 +44,16 @@ class ModelLibrary:
         self.models: list[ListedModel] = []
         self.build: dict[str, Callable[[], torch.nn.Module]] = {}
         self.left_out: dict[str, str] = {}
-        if name == "torchvision":
-            self._list_torchvision()
-        elif name == "timm":
-            self._list_timm()
+        if name in SURVEYED:
+            self._list_known(SURVEYED[name]())
         else:
             self._list_module(import_module(name))
 
-    def _list_torchvision(self) -> None:
-        from torchvision import models
-
-        builders = {name: models.get_model_builder(name) for name in models.list_models()}
-        family = families({name: builder.__module__ for name, builder in builders.items()}, "torchvision.models")
-        for name, builder in builders.items():
-            parameters = inspect.signature(builder).parameters
-            weights: dict[str, Any] = {key: None for key in ("weights", "weights_backbone") if key in parameters}
-            path = f"{builder.__module__.rpartition('.')[0]}.{builder.__name__}"
-            call = f"{path}({', '.join(f'{key}=None' for key in weights)})"
-            self._add(name, builder.__module__, path, call, family, partial(builder, **weights))
-
-    def _list_timm(self) -> None:
-        import timm
-
-        modules = {name: timm.model_entrypoint(name).__module__ for name in timm.list_models()}
-        family = families(modules, "timm.models")
-        for name, module in modules.items():
-            call = f"timm.create_model('{name}', pretrained=False)"
-            build = partial(timm.create_model, name, pretrained=False)
-            self._add(name, module, f"timm.models.{name}", call, family, build)
+    def _list_known(self, library: Torchvision | Timm) -> None:
+        constructors = {name: library.constructor(name) for name in library.names()}
+        family = families({name: module for name, (module, _) in constructors.items()}, f"{library.name}.models")
+        for name, (module, path) in constructors.items():
+            self._add(name, module, path, library.call(name).text, family, partial(library.build, name, {}))
 
     def _list_module(self, module: ModuleType) -> None:
         """Public module classes and annotated functions that need no argument."""

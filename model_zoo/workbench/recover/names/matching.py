@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model_zoo.checkpoints.contents import StateDictInfo
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.names.architecture import (
-    LIBRARIES,
     Architecture,
     SizeArgument,
     common_root,
@@ -98,7 +98,7 @@ def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -
 
 def _order(match: ArchitectureMatch) -> tuple[float | int | str, ...]:
     architecture = match.architecture
-    preference = (LIBRARIES.index(architecture.library), len(architecture.name), architecture.name)
+    preference = (list(LIBRARIES).index(architecture.library), len(architecture.name), architecture.name)
     return -match.score, len(match.headless), len(match.prefix), *preference
 
 

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, run_child
-from model_zoo.workbench.recover.names.architecture import LIBRARIES, FailedArchitecture
+from model_zoo.workbench.libraries import LIBRARIES
+from model_zoo.workbench.recover.names.architecture import FailedArchitecture
 from model_zoo.workbench.recover.names.architecture_index import (
     ArchitectureIndex,
     Described,
@@ -191,17 +192,13 @@ def written_call(match: ArchitectureMatch) -> str:
     changed = {name: repr(value) for name, value in match.options.items() if defaults[name] != value}
     if match.headless and architecture.library == "timm":
         changed["num_classes"] = "0"
-    keywords = {**architecture.keywords, **changed}
+    call = architecture.model_copy(update={"keywords": architecture.keywords | changed})
     if architecture.library != "transformers":
-        return _written(architecture.function, architecture.arguments, keywords)
+        return call.text
     (config,) = architecture.arguments  # the only argument of a model is its configuration
     if not config.endswith(")"):
-        config = _written(config, (), keywords)
+        config = call.model_copy(update={"function": config, "arguments": ()}).text
     return f"{architecture.function}({config})"
-
-
-def _written(function: str, arguments: Sequence[str], keywords: Mapping[str, str]) -> str:
-    return f"{function}({', '.join([*arguments, *(f'{name}={value}' for name, value in keywords.items())])})"
 
 
 def _after(match: ArchitectureMatch) -> list[str]:
