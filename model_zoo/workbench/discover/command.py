@@ -10,7 +10,7 @@ from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from model_zoo.targets.chipset import Chipset, find_chipset
+from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import CommandParser, console, print_json, spinner
@@ -21,6 +21,7 @@ from model_zoo.workbench.discover.model_registry import StoredRegistry, differen
 from model_zoo.workbench.discover.survey import Survey, SurveyRequest, versions
 from model_zoo.workbench.discover.survey_tables import details, in_families, model_line, summary
 from model_zoo.workbench.discover.verdict import ListedModel, Listing, ModelFinding, SurveyReport, SurveyStage
+from model_zoo.workbench.libraries import SURVEYED
 
 _CHIPSET = "snapdragon-8-elite"
 
@@ -84,7 +85,7 @@ def run(argv: list[str]) -> int:
     report = SurveyReport(
         library=request.library,
         depth=request.depth,
-        chipset=request.target or None,
+        chipset=request.chipset or None,
         time_limit_s=request.limit_s,
         versions=versions(request.library),
         models=in_families(findings),
@@ -141,7 +142,7 @@ def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyR
     if args.generate_code and (args.json or args.check):
         raise UserError("--generate-code goes with neither --json nor --check", "run it once for each")
     library = args.library or (stored and stored.library) or "torchvision"
-    if not args.library and library not in ("torchvision", "timm"):
+    if not args.library and library not in SURVEYED:
         raise UserError(
             f"{args.check} is of the library {library!r}, which is imported only if you name it",
             f"if you trust it: --library {shlex.quote(library)}",
@@ -149,12 +150,13 @@ def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyR
     depth = stored.depth if stored else SurveyStage(args.depth or SurveyStage.FX)
     if stored and args.depth and args.depth != depth:
         raise UserError(f"{args.check} was made with --depth {depth}", "leave --depth out")
-    chipset: Chipset | None = None
+    chipset = ""
     if depth is SurveyStage.NPU:
-        chipset = find_chipset(args.chipset or (stored and stored.chipset) or _CHIPSET)
-        if not chipset.fp16:
-            raise UserError(f"the NPU of {chipset.name} does not compute in half precision", "run `model-zoo chipsets`")
+        target = find_chipset(args.chipset or (stored and stored.chipset) or _CHIPSET)
+        if not target.fp16:
+            raise UserError(f"the NPU of {target.name} does not compute in half precision", "run `model-zoo chipsets`")
         find_toolchain().versions(TargetRuntime.QNN_CONTEXT_BINARY)  # refuses if the compiler is absent
+        chipset = target.name
     elif args.chipset:
         raise UserError("--chipset says where nodes are placed", "add --depth npu")
     return SurveyRequest(library, depth, chipset, args.time_limit, args.workers)
