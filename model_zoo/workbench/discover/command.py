@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 from model_zoo.targets.chipset import find_chipset
@@ -16,7 +16,7 @@ from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import CommandParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.streams import stop_without_reader
-from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name
+from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name, module_name
 from model_zoo.workbench.discover.model_registry import StoredRegistry, differences, read_registry, registry_code
 from model_zoo.workbench.discover.survey import Survey, SurveyRequest, versions
 from model_zoo.workbench.discover.survey_tables import details, in_families, model_line, summary
@@ -164,18 +164,17 @@ def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyR
 
 def _only(listing: Listing, name: str, library: str) -> ListedModel:
     """One model by its name; a function that is not called unasked is called now."""
-    for model in listing.models:
-        if model.name == name:
-            return model
+    models = {model.name: model for model in listing.models}
+    if name in models:
+        return models[name]
     problem = listing.left_out.get(name)
     if problem == NOT_CALLED:
-        module = Path(library).stem if library.endswith(".py") else library
+        module = module_name(library)
         path = f"{module}.{name}"
         return ListedModel(name=name, module=module, path=path, call=f"{path}()", family=module)
     if problem:
         raise UserError(f"{name} cannot be built: {problem}", "give its arguments defaults")
-    names = [model.name for model in listing.models]
-    raise unknown_name("model", name, names, f"model-zoo discover --library {library} --verbose")
+    raise unknown_name("model", name, list(models), f"model-zoo discover --library {library} --verbose")
 
 
 def _unskipped(models: list[ListedModel], skip: list[str]) -> list[ListedModel]:
@@ -196,7 +195,8 @@ def _survey(survey: Survey, models: list[ListedModel], args: argparse.Namespace)
     """Test the models, with a line for each where that is wanted, else a bar on a terminal."""
     from rich.progress import track
 
-    say = _say(args.json or args.generate_code)
+    # What is not the answer itself goes to standard error.
+    say = partial(print, file=sys.stderr if args.json or args.generate_code else sys.stdout, flush=True)
     if args.test_model:
         say(f"Testing {args.test_model}...")
     elif args.verbose:
@@ -217,11 +217,6 @@ def _survey(survey: Survey, models: list[ListedModel], args: argparse.Namespace)
     return findings
 
 
-def _say(aside: bool) -> Callable[[str], None]:
-    """A function that prints; to standard error what is not the answer itself."""
-    return lambda text: print(text, file=sys.stderr if aside else sys.stdout, flush=True)
-
-
 def _compare(args: argparse.Namespace, library: str, lines: list[str], tested: int) -> int:
     if args.json:
         print_json({"file": str(args.check), "library": library, "tested": tested, "differences": lines})
@@ -237,7 +232,7 @@ def _show(args: argparse.Namespace, report: SurveyReport) -> None:
     if args.json:
         print_json(report.model_dump(mode="json"))
         return
-    say = _say(args.generate_code)
+    say = partial(print, file=sys.stderr if args.generate_code else sys.stdout, flush=True)
     if args.test_model:
         passed = report.models[0].ok
         wanted = SurveyStage.FX.label if report.depth is SurveyStage.FX else f"fine up to {report.depth}"

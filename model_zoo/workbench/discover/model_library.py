@@ -10,6 +10,7 @@ import sys
 import typing
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -200,10 +201,14 @@ def _without_version(word: str) -> str:
 
 def import_module(name: str) -> ModuleType:
     """Import an installed module by its name, or a file by its path, with the folder of the file on the path."""
-    if not name.endswith(".py"):
-        return importlib.import_module(name)
-    sys.path.insert(0, str(Path(name).resolve().parent))
-    return importlib.import_module(Path(name).stem)
+    if name.endswith(".py"):
+        sys.path.insert(0, str(Path(name).resolve().parent))
+    return importlib.import_module(module_name(name))
+
+
+def module_name(library: str) -> str:
+    """What a module of the user's is imported as."""
+    return Path(library).stem if library.endswith(".py") else library
 
 
 def _is_defined_in(value: Any, module: ModuleType) -> bool:
@@ -217,25 +222,21 @@ def _problem(value: Any) -> str | None:
     """Why it is not built; "" if it is no model at all, None if it is built."""
     import torch
 
-    if inspect.isclass(value):
-        if not issubclass(value, torch.nn.Module) or inspect.isabstract(value):
-            return ""
-        return _missing_arguments(value)
-    try:
-        returned = typing.get_type_hints(value).get("return")
-    except Exception:  # an annotation that cannot be resolved says nothing
+    returned = value  # a class returns itself
+    if not inspect.isclass(value):
         returned = None
-    if returned is None:
-        return _missing_arguments(value) or NOT_CALLED
-    is_model = inspect.isclass(returned) and issubclass(returned, torch.nn.Module)
-    return _missing_arguments(value) if is_model else ""
-
-
-def _missing_arguments(value: Any) -> str | None:
+        with suppress(Exception):  # an annotation that cannot be resolved says nothing
+            returned = typing.get_type_hints(value).get("return")
+    if returned is not None and not (inspect.isclass(returned) and issubclass(returned, torch.nn.Module)):
+        return ""
+    if inspect.isabstract(value):
+        return ""
     optional = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     parameters = inspect.signature(value).parameters.values()
     needed = [each.name for each in parameters if each.default is each.empty and each.kind not in optional]
-    return f"needs arguments: {', '.join(needed)}" if needed else None
+    if needed:
+        return f"needs arguments: {', '.join(needed)}"
+    return NOT_CALLED if returned is None else None
 
 
 def check_name(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -76,22 +77,15 @@ def summary(report: SurveyReport) -> str:
 
 
 def _failures(stage: SurveyStage, findings: Sequence[ModelFinding], target: str) -> list[str]:
-    failed = [finding for finding in findings if not finding.stages[stage].ok]
-    if not failed:
-        return []
-    lines = _heading(f"NOT {_title(stage, target).upper()}, BY REASON")
-
-    def reason(finding: ModelFinding) -> str:
-        return str(finding.stages[stage].reason)
-
-    for kind, members in groupby(sorted(failed, key=reason), key=reason):
-        grouped = list(members)
-        lines.append(f"{kind.upper()} ({len(grouped)}):")
-        for finding in grouped:
-            verdict = finding.stages[stage]
-            lines.append(f"    {finding.name}: {verdict.message}")
-            if verdict.where:
-                lines.append(f"      at {verdict.where}")
+    groups: dict[str, list[ModelFinding]] = defaultdict(list)
+    for finding in findings:
+        if reason := finding.stages[stage].reason:
+            groups[reason].append(finding)
+    lines = _heading(f"NOT {_title(stage, target).upper()}, BY REASON") if groups else []
+    for kind, members in sorted(groups.items()):
+        lines.append(f"{kind.upper()} ({len(members)}):")
+        for name, verdict in ((finding.name, finding.stages[stage]) for finding in members):
+            lines += [f"    {name}: {verdict.message}", *([f"      at {verdict.where}"] if verdict.where else [])]
         lines.append("")
     return lines
 

@@ -42,7 +42,7 @@ _CONFIG_LIMITS = Limits(seconds=180.0, memory_bytes=8 * 2**30)
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 
 #: Text of model.py, in which only our own words and literals stand.
-_HEAD = '''"""{title}: recovered from a checkpoint by the names and shapes of its tensors.
+_MODULE = '''"""{title}: recovered from a checkpoint by the names and shapes of its tensors.
 
 With its weights:
 
@@ -55,27 +55,22 @@ With its weights:
 from __future__ import annotations
 
 import torch
+
+
+def build_model({parameter}) -> torch.nn.Module:
+    """Build the model in evaluation mode; its weights are not set yet.{arguments}"""
+{body}    return model.eval()
 '''
 
-_ONE = '''
-
-def build_model() -> torch.nn.Module:
-    """Build the model in evaluation mode; its weights are not set yet."""
-    import {package}
-
-    model = {call}
-{after}    return model.eval()
-'''
-
-_SEVERAL = '''
-
-def build_model(architecture: str = {default}) -> torch.nn.Module:
-    """Build the model in evaluation mode; its weights are not set yet.
+_ARGUMENTS = """
 
     Args:
         architecture: One of the constructors below. All give tensors of the same names and shapes.
     """
-'''
+
+_UNKNOWN = """    else:
+        raise ValueError(f"unknown architecture {architecture!r}")
+"""
 
 
 def search_by_name(
@@ -151,26 +146,20 @@ def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
 
 def draft(match: ArchitectureMatch, others: Sequence[ArchitectureMatch] = ()) -> Draft:
     """The draft of a match; where `others` have the same tensors, the constructor is a choice."""
-    named = {title_of(each): each for each in (match, *others)}
     title = title_of(match)
-    text = _HEAD.format(title=title, loosely=", strict=False" if match.missing else "")
+    named = {title_of(each): each for each in (match, *others)}
+    parameter, arguments, body = "", "", _body(match, " " * 4)
     choices: tuple[Choice, ...] = ()
-    if len(named) == 1:
-        after = "".join(f"    {line}\n" for line in _after(match))
-        text += _ONE.format(package=_package(match), call=written_call(match), after=after)
-    else:
-        text += _SEVERAL.format(default=json.dumps(title))
-        for number, (name, each) in enumerate(named.items()):
-            text += f"    {'elif' if number else 'if'} architecture == {json.dumps(name)}:\n"
-            text += f"        import {_package(each)}\n\n"
-            text += "".join(f"        {line}\n" for line in (f"model = {written_call(each)}", *_after(each)))
-        text += "    else:\n"
-        text += '        raise ValueError(f"unknown architecture {architecture!r}")\n    return model.eval()\n'
+    if len(named) > 1:
+        parameter, arguments = f"architecture: str = {json.dumps(title)}", _ARGUMENTS
+        cases = [f"if architecture == {json.dumps(name)}:\n{_body(each, ' ' * 8)}" for name, each in named.items()]
+        body = f"    {'    el'.join(cases)}{_UNKNOWN}"
         meaning = "which of the constructors that give tensors of the same names and shapes"
         choices = (Choice("architecture", title, tuple(named), SettledBy.ASSUMED, meaning),)
+    loosely = ", strict=False" if match.missing else ""
     return Draft(
         title=title,
-        source=text,
+        source=_MODULE.format(title=title, loosely=loosely, parameter=parameter, arguments=arguments, body=body),
         constructor=constructor(match),
         tensors=match.tensors,
         missing=match.missing,
@@ -178,6 +167,11 @@ def draft(match: ArchitectureMatch, others: Sequence[ArchitectureMatch] = ()) ->
         choices=choices,
         inputs=tuple(_input(example, match) for example in match.architecture.inputs),
     )
+
+
+def _body(match: ArchitectureMatch, indent: str) -> str:
+    lines = (f"model = {written_call(match)}", *_after(match))
+    return f"{indent}import {_package(match)}\n\n" + "".join(f"{indent}{line}\n" for line in lines)
 
 
 def constructor(match: ArchitectureMatch) -> str:
