@@ -92,7 +92,7 @@ def _row(library_name: str, name: str, variant: str, indexes: list[ArchitectureI
         tensors = open_checkpoint(Path(file.name)).contents.tensors
         matches = find_matches(tensors, indexes)
         seconds = time.perf_counter() - started
-    same = [match for match in matches if match.same_tensors(matches[0])] if matches else []
+    same = [match for match in matches if match.tensor_key == matches[0].tensor_key] if matches else []
     row: dict[str, Any] = {"library": library_name, "name": name, "variant": variant, "seconds": seconds}
     row["titles"] = [title_of(match) for match in same]
     row["exact"] = bool(same) and same[0].is_exact

@@ -32,6 +32,8 @@ COMMON = frozenset(_COMMON.split())
 
 _BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 _ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
+_WHISPER_SIDE = {"layers": 6, "attention_heads": 8, "ffn_dim": 2048}
+_WHISPER_BASE = {"d_model": 512} | {f"{s}_{n}": v for n, v in _WHISPER_SIDE.items() for s in ("encoder", "decoder")}
 
 
 def _gpt2(width: int, layers: int, heads: int) -> dict[str, int]:
@@ -50,14 +52,7 @@ SIZES: dict[str, dict[str, dict[str, int]]] = {
     "gpt2": {"medium": _gpt2(1024, 24, 16), "large": _gpt2(1280, 36, 20), "xl": _gpt2(1600, 48, 25)},
     "t5": {"base": _t5(768, 3072, 12, 12), "large": _t5(1024, 4096, 24, 16)},
     "vit": {"large": _BERT_LARGE},
-    "whisper": {
-        "base": {
-            "d_model": 512,
-            **{f"{side}_layers": 6 for side in ("encoder", "decoder")},
-            **{f"{side}_attention_heads": 8 for side in ("encoder", "decoder")},
-            **{f"{side}_ffn_dim": 2048 for side in ("encoder", "decoder")},
-        },
-    },
+    "whisper": {"base": _WHISPER_BASE},
 }
 
 

@@ -26,11 +26,10 @@ def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
 
 def model_line(finding: ModelFinding) -> str:
     """One line on a model, e.g. "✓ resnet18                       - FX-traceable"."""
-    if list(finding.stages) == [SurveyStage.FX]:
-        verdict = finding.stages[SurveyStage.FX]
-        text = SurveyStage.FX.label if verdict.ok else _short(verdict)
-    else:
-        text = "; ".join(f"{s.label}: {'ok' if v.ok else _short(v)}" for s, v in finding.stages.items())
+    texts = {stage: "ok" if verdict.ok else _short(verdict) for stage, verdict in finding.stages.items()}
+    text = "; ".join(f"{stage.label}: {text}" for stage, text in texts.items())
+    if len(texts) == 1:
+        text = SurveyStage.FX.label if finding.ok else texts[SurveyStage.FX]
     return f"{'✓' if finding.ok else '✗'} {finding.name:<30} - {text}"
 
 

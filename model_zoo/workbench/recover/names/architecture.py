@@ -16,9 +16,6 @@ from model_zoo.workbench.recover.recovery import ExampleInput
 #: Hashes of names, or of names and shapes.
 Hashes = npt.NDArray[np.uint64]
 
-#: Batch normalisation counts its batches. Old files and frozen layers lack the counter, and inference never reads it.
-COUNTER = "num_batches_tracked"
-
 
 @dataclass(frozen=True)
 class SizedBy:
@@ -70,8 +67,8 @@ class FailedArchitecture(BaseModel, frozen=True):
 
 
 def is_counter(name: str) -> bool:
-    """Whether a tensor only counts batches, and so is no part of a signature."""
-    return name.rpartition(".")[2] == COUNTER
+    """Whether a tensor only counts the batches of a normalisation: old files lack it, and inference never reads it."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
 
 
 def tensor_hashes(shapes: Mapping[str, Sequence[int]]) -> Hashes:

@@ -107,8 +107,7 @@ def version(library: str) -> str | None:
 
 def index_path(library: str) -> Path:
     """Where the index is kept: its name holds the versions and the code that it depends on."""
-    installed = version(library)
-    if installed is None:
+    if (installed := version(library)) is None:
         raise ModelZooError(f"{library} is not installed", "pip install 'model_zoo[recover]'")
     code = [code_digest(_CHILD, without=("model_zoo.base", "model_zoo.checkpoints", "model_zoo.utils"))]
     if library == "zoo":

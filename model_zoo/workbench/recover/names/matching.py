@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,12 +67,10 @@ class ArchitectureMatch:
         """Whether module and checkpoint hold the same tensors."""
         return not self.missing and not self.unused
 
-    def same_tensors(self, other: ArchitectureMatch) -> bool:
-        """Whether the two constructors cannot be told apart by names and shapes."""
-        first, second = (
-            (match.prefix, match.architecture.root, dict(match.tensors), match.missing) for match in (self, other)
-        )
-        return first == second
+    @property
+    def tensor_key(self) -> Hashable:
+        """Equal for constructors that names and shapes cannot tell apart."""
+        return self.prefix, self.architecture.root, frozenset(self.tensors.items()), self.missing
 
 
 def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -> list[ArchitectureMatch]:

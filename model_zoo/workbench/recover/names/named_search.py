@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -116,13 +117,12 @@ def search_by_name(
 
 def _drafts(matches: Sequence[ArchitectureMatch]) -> Iterator[RankedDraft]:
     """One draft for each set of matches that names and shapes cannot tell apart."""
-    waiting = list(matches)
-    while waiting:
-        best = waiting[0]
-        same = [match for match in waiting if match.same_tensors(best)]
-        waiting = [match for match in waiting if match not in same]
+    groups: dict[Hashable, list[ArchitectureMatch]] = defaultdict(list)
+    for match in matches:
+        groups[match.tensor_key].append(match)
+    for same in groups.values():
         constructors = {title_of(match): constructor(match) for match in same}
-        yield RankedDraft(draft(best, same[1:]), FoundBy.NAME, best.score, constructors)
+        yield RankedDraft(draft(*same), FoundBy.NAME, same[0].score, constructors)
 
 
 def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
@@ -144,7 +144,7 @@ def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
     return arrange("transformers", described)
 
 
-def draft(match: ArchitectureMatch, others: Sequence[ArchitectureMatch] = ()) -> Draft:
+def draft(match: ArchitectureMatch, *others: ArchitectureMatch) -> Draft:
     """The draft of a match; where `others` have the same tensors, the constructor is a choice."""
     title = title_of(match)
     named = {title_of(each): each for each in (match, *others)}
