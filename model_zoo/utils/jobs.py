@@ -53,8 +53,8 @@ class ChildFailedError(ModelZooError):
         self.log = log
 
 
-class ChildStoppedError(ChildFailedError):
-    """The child was stopped because the whole run is: nothing may start again in its place."""
+class ChildStoppedError(ModelZooError):
+    """The child was stopped because the whole run is: no failure of its own, and nothing may start in its place."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
         seconds = time.monotonic() - self._started
         log, status = self._log_file.read_text(encoding="utf-8", errors="replace"), self._child.returncode
 
-        def failure(reason: str, hint: str | None = None) -> ChildFailedError:
-            kind = ChildStoppedError if self._child in _stopped else ChildFailedError
-            return kind(f"{self._what}: {reason}", hint, log)
+        def failure(reason: str, hint: str | None = None) -> ModelZooError:
+            message = f"{self._what}: {reason}"
+            return ChildStoppedError(message) if self._child in _stopped else ChildFailedError(message, hint, log)
 
         if broken:
             raise failure(f"the child process {broken} and was stopped")

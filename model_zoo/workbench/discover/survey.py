@@ -17,7 +17,7 @@ from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import cache_root, make_folder
 from model_zoo.utils.hashing import digest
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits
+from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.discover.reasons import child_failure
 from model_zoo.workbench.discover.verdict import (
     ONNX_FILE,
@@ -178,8 +178,6 @@ class Survey(WarmChildren):
         served, started = child.answered > 0, time.monotonic()
         try:
             return Attempt.model_validate(child.ask({"model": model, "stage": stage}, self._limit_s))
-        except ChildStoppedError:
-            raise
         except ChildFailedError as error:
             verdict = child_failure(error.message, time.monotonic() - started)
             if verdict.reason is Reason.MEMORY and served:  # what earlier models left behind may have filled it
@@ -190,7 +188,5 @@ class Survey(WarmChildren):
 def _load(child: WarmChild) -> Listing:
     try:
         return Listing.model_validate(child.start())
-    except ChildStoppedError:
-        raise
     except ChildFailedError as error:
         raise ModelZooError(error.message, "import it in Python to see where it stops") from error

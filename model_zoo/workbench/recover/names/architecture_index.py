@@ -26,7 +26,7 @@ from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import atomic_write, cache_root, make_folder
 from model_zoo.utils.hashing import digest, sha256_file
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits
+from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.json_lines import JsonLines
 from model_zoo.workbench.recover.names.architecture import (
     Architecture,
@@ -182,8 +182,6 @@ def _describe_all(library: str, part: Path, progress: Progress) -> list[Describe
     def describe(child: WarmChild, name: str) -> None:
         try:
             done[name] = record.validate_python(child.ask({"name": name}))
-        except ChildStoppedError:
-            raise
         except ChildFailedError as error:  # the architecture that ended its process is a failure
             done[name] = FailedArchitecture(name=name, failure=error.message)
         file.append(done[name])

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.utils.files import work_folder
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, run_child
+from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
 from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.names.architecture import FailedArchitecture
 from model_zoo.workbench.recover.names.architecture_index import (
@@ -137,8 +137,6 @@ def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
             what = "build what the configuration says"
             child = run_child(module, {"config": dict(config)}, folder, _CONFIG_LIMITS, what)
         described = TypeAdapter(list[Described]).validate_python(child.value["architectures"])
-    except ChildStoppedError:
-        raise
     except ChildFailedError as error:
         described = [FailedArchitecture(name="config", failure=error.message)]
     return arrange("transformers", described)
