@@ -25,7 +25,7 @@ from model_zoo.runtimes.base import CompiledModel, HostModel, TimedOutputs
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Emulates
 from model_zoo.utils.code_digest import code_digest, installed_versions, own_file
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, kill_children
+from model_zoo.utils.jobs import ChildFailedError, kill_children
 from model_zoo.utils.layout import channels_first, channels_last
 
 _T = TypeVar("_T")
@@ -85,8 +85,6 @@ class EmulatorPool:
                 try:
                     emulator = emulator or self._load()
                     return emulator.run_timed(samples)
-                except ChildStoppedError:
-                    raise
                 except ChildFailedError as error:
                     failures.append(error)
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker, kill_children
@@ -78,7 +78,7 @@ class WarmChildren:
             self._stack.callback(child.close)
             self._free.put(child)
 
-    def __enter__(self) -> WarmChildren:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker
+from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
 from model_zoo.workbench.recover.recovery import Draft, Estimate, Verification
 
 #: One step: to load everything, and to run it.
@@ -101,7 +101,5 @@ class Trial:
             estimate = Estimate.model_validate(self._worker.ask({"step": "load"}))
             estimated(estimate)
             return Verification.model_validate(self._worker.ask({"step": "run"}) | {"estimate": estimate})
-        except ChildStoppedError:
-            raise
         except ChildFailedError as error:
             return Verification(loads=estimate is not None, estimate=estimate, problem=error.message)
