@@ -170,9 +170,9 @@ class LoweringRequest:
     Args:
         source: Captured file, in the runtime's capture format.
         calibration: Loads the calibration samples, in torch's layout; called only for a quantized precision.
-        holdout: How many of the last calibration samples choose between what the others set.
         mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bit.
         component: Name of the component, and of the file.
+        holdout: How many of the last calibration samples choose between what the others set.
         assignment: Bits of single tensors, instead of a percentage.
         outputs_16bit: Outputs that an 8-bit precision computes in 16 bits, from the last linear operators on.
         channel_last_inputs: How the file has them, where the runtime's layout is "lowered".
@@ -185,9 +185,9 @@ class LoweringRequest:
     input_names: list[str]
     output_names: list[str]
     calibration: Callable[[], Sequence[Arrays]]
-    holdout: int
     mixed_percentage: float
     component: str
+    holdout: int = 0
     assignment: Assignment | None = None
     outputs_16bit: tuple[str, ...] = ()
     channel_last_inputs: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ class QuantizeJob(pydantic.BaseModel, frozen=True):
     precision: Precision
     input_names: list[str]
     samples: int
-    holdout: int
+    holdout: int = 0
     mixed_percentage: float | None = None
     assignment: Assignment | None = None
     outputs_16bit: list[str] = []
