@@ -80,6 +80,8 @@ class BaseEvaluator(ABC):
     record: ClassVar[Arrays]
     #: Samples that are only scored together stand side by side, this many; subsets hold all of them or none.
     group_size: ClassVar[int] = 1
+    #: Axes of a target that is an array: an array with one more holds those of a batch.
+    target_axes: ClassVar[int] = 0
     #: Subsets that a bootstrap scores; fewer where scoring one is dear.
     resamples: ClassVar[int] = 1000
 
@@ -92,13 +94,14 @@ class BaseEvaluator(ABC):
 
         Args:
             outputs: By output name, batch first.
-            target: A list of one entry for each sample of the batch, or the single entry of a batch of one.
+            target: One entry for each sample of the batch in a list or an array, or the single entry of a batch of one.
 
         Raises:
             UserError: The targets do not fit the model, e.g. a class that it does not have.
             ModelZooError: The outputs are not those of such a model, or not finite.
         """
-        self._take(**self.records(outputs, list(target) if isinstance(target, (list, tuple)) else [target]))
+        many = isinstance(target, (list, tuple)) or np.ndim(target) > self.target_axes
+        self._take(**self.records(outputs, list(target) if many else [target]))
 
     @abstractmethod
     def records(self, outputs: Arrays, targets: list[Any]) -> Arrays:

@@ -24,6 +24,7 @@ class DepthEvaluator(BaseEvaluator):
 
     metric: ClassVar[Metric] = Metric("AbsRel", "", 0.0, float("inf"), higher_is_better=False, max_drop=0.01)
     record: ClassVar[Arrays] = {"abs_rel": np.zeros(0, np.float64), "delta1": np.zeros(0, np.float64)}
+    target_axes = 2
 
     def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         abs_rel, delta1 = [], []

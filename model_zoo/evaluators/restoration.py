@@ -27,6 +27,7 @@ class RestorationEvaluator(BaseEvaluator):
 
     metric: ClassVar[Metric] = Metric("PSNR", "dB", 0.0, 100.0, higher_is_better=True, max_drop=0.1)
     record: ClassVar[Arrays] = {"psnr": np.zeros(0, np.float32), "ssim": np.zeros(0, np.float32)}
+    target_axes = 3
 
     def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         from torch import from_numpy
