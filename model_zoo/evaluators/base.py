@@ -130,9 +130,12 @@ class BaseEvaluator(ABC):
         """The metric of at least one sample; by default the mean of their own figures."""
         return float(self.sample_values()[chosen].mean())
 
-    @abstractmethod
     def sample_values(self) -> np.ndarray:
-        """A figure for each sample alone, float [N], in the direction of the metric: ranks the best and the worst."""
+        """A figure for each sample alone, float [N], in the direction of the metric: ranks the best and the worst.
+
+        By default what is recorded first.
+        """
+        return self.recorded()[next(iter(self.record))].astype(np.float64)
 
     def state(self) -> Arrays:
         """What was collected, as arrays that an .npz can hold."""
@@ -149,11 +152,8 @@ class BaseEvaluator(ABC):
             raise ModelZooError(f"a state of {other} is no state of {name}", "delete the stored state and start again")
         # Rows have the sizes of those already there, e.g. of classes; a state of no sample does not know them.
         likes = self.recorded() if len(next(iter(arrays.values()), ())) else self.record
-        if not (
-            arrays.keys() == likes.keys()
-            and all(_alike(arrays[key], like) for key, like in likes.items())
-            and self._consistent(arrays)
-        ):
+        alike = arrays.keys() == likes.keys() and all(_alike(arrays[key], like) for key, like in likes.items())
+        if not (alike and self._consistent(arrays)):
             raise ModelZooError(f"the stored state of {name} is damaged", "delete it and start again")
         self._take(**arrays)
 
@@ -249,11 +249,7 @@ def one_output(outputs: Arrays, *axes: str, batch: int | None = None, before: in
 def named_output(
     outputs: Arrays, name: str, *axes: str, batch: int | None = None, before: int | None = None
 ) -> np.ndarray:
-    """One of several outputs; as `one_output`.
-
-    Raises:
-        ModelZooError: There is no output of this name as well.
-    """
+    """One of several outputs, which must be there; as `one_output`."""
     if name not in outputs:
         raise ModelZooError(f"the outputs lack '{name}', got {', '.join(outputs) or 'none'}")
     values = outputs[name]
@@ -278,6 +274,4 @@ def resized(planes: np.ndarray, size: tuple[int, ...], mode: Literal["bilinear",
     from torch import from_numpy
     from torch.nn.functional import interpolate
 
-    values = from_numpy(planes.astype(np.float32))[None]
-    planes_resized: np.ndarray = interpolate(values, size, mode=mode)[0].numpy()
-    return planes_resized
+    return np.asarray(interpolate(from_numpy(planes.astype(np.float32))[None], size, mode=mode)[0])

@@ -49,9 +49,6 @@ class RestorationEvaluator(BaseEvaluator):
         ssim = structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none")
         return {"psnr": np.minimum(psnr, self.metric.high).reshape(-1), "ssim": np.asarray(ssim).reshape(-1)}
 
-    def sample_values(self) -> np.ndarray:
-        return self.recorded()["psnr"].astype(np.float64)
-
     def details(self) -> dict[str, float]:
         return {"SSIM": float(self.recorded()["ssim"].mean(dtype=np.float64))}
 
