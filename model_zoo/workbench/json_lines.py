@@ -13,12 +13,7 @@ _T = TypeVar("_T", bound=BaseModel)
 
 
 class JsonLines(Generic[_T]):
-    """Append records to a file, and read them back.
-
-    Args:
-        path: File in an existing folder; it need not exist.
-        record: Type of the records.
-    """
+    """Append records of a type to a file in an existing folder, and read them back."""
 
     def __init__(self, path: Path, record: TypeAdapter[_T]) -> None:
         self._path, self._record, self._lock = path, record, threading.Lock()
