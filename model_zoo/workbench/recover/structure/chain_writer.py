@@ -37,8 +37,8 @@ class ChainWriter(FamilyWriter):
         super().__init__(root)
         self.weighted = [layer for layer in self.order if layer.kind in _WEIGHTED]
         self.last = self.weighted[-1].path if self.weighted else ""
-        self.blocks = find_blocks(root, self.layers)
-        self.geometry = PictureGeometry(self.module, self.order, self.blocks)
+        self.blocks = find_blocks(root)
+        self.geometry = PictureGeometry(self.module, self.blocks)
         pictures = bool(self.weighted) and self.weighted[0].kind is LayerKind.CONV
         self.flow = _Flow(dimensions=self.geometry.dimensions if pictures else 0)
         self.in_block = False
@@ -84,21 +84,20 @@ class ChainWriter(FamilyWriter):
     def _part(self, node: TreeNode, plan: ClassPlan) -> None:
         owners = [path for path in self.module.classes if path != node.path and node.path.startswith(f"{path}.")]
         call = f"self{dotted(node.path, max(owners, key=len, default=''))}"
-        if node.path in self.layers:
-            layer = self.layers[node.path]
-            if not layer.is_norm:
-                self._transition(plan, layer)
-            self._define(layer)
+        if node.layer:
+            if not node.layer.is_norm:
+                self._transition(plan, node.layer)
+            self._define(node.layer)
             plan.call(call)
         elif node.indexed:
-            first = self._first(node)
+            first = node.layers[0]
             self.flow.pending = self.flow.pending and first.path not in self.geometry.leading_norms
             self._transition(plan, first)
             self._sequence(node)
             plan.call(call)
         elif node.path in self.blocks:
             self.flow.pending = self.flow.pending and not self.blocks[node.path].preactivated
-            self._transition(plan, self._first(node))
+            self._transition(plan, node.layers[0])
             self._block(self.blocks[node.path])
             plan.call(call)
         else:
@@ -135,19 +134,15 @@ class ChainWriter(FamilyWriter):
             transposed = self.geometry.is_transposed(following)
             flow.dimensions, flow.width = len(following.kernel), following.weight[0 if transposed else 1]
 
-    def _first(self, node: TreeNode) -> CheckpointLayer:
-        return next(layer for path, layer in self.layers.items() if path.startswith(f"{node.path}."))
-
     def _sequence(self, node: TreeNode) -> None:
         """Write an nn.Sequential: its layers, and what its missing indices stand for."""
         fillers: dict[int, str] = {}
         before = -1
         for name, child in sorted(node.children.items(), key=lambda item: int(item[0])):
             index = int(name)
-            layer = self.layers.get(child.path) or self._first(child)
-            self._fill(fillers, list(range(before + 1, index)), layer)
-            if child.path in self.layers:
-                self._define(layer)
+            self._fill(fillers, list(range(before + 1, index)), child.layers[0])
+            if child.layer:
+                self._define(child.layer)
             elif child.indexed:
                 self._sequence(child)
             elif child.path in self.blocks:
@@ -198,16 +193,15 @@ class ChainWriter(FamilyWriter):
         plan = self.module.classes[node.path] = ClassPlan("Block", "Convolutions whose result is added to their input.")
         self.in_block = True
         for child in node.children.values():
-            if child.path != block.shortcut:
+            if child is not block.shortcut:
                 self._part(child, plan)
         self.in_block = False
         flow.pending, flow.unpooled, width = False, -1, flow.width
         shortcut = "x"
         if block.shortcut:
             flow.width = entry
-            short = self.root.at(block.shortcut)
-            self._shortcut(short)
-            shortcut = f"self.{short.name}({self._shortcut_entry(block, plan)})"
+            self._shortcut(block.shortcut)
+            shortcut = f"self.{block.shortcut.name}({self._shortcut_entry(block, plan)})"
         if flow.width != width:
             raise NoDraftError(f"the shortcut of '{node.path}' has another width than what it is added to")
         flow.convs, flow.pending = max(convs, flow.convs), False
@@ -233,19 +227,18 @@ class ChainWriter(FamilyWriter):
             return "x"
         meaning = "Whether shortcuts start from the normalised and activated input of their block."
         plan.attributes["activated_shortcut"] = self.choose("activated_shortcut", (True, False), meaning)
-        norm = next(path for path in self.geometry.leading_norms if path.startswith(f"{block.node.path}."))
-        entry = f"self.activation(self{dotted(norm, block.node.path)}(x))"
+        entry = f"self.activation(self{dotted(block.node.layers[0].path, block.node.path)}(x))"
         return f"{entry} if self.activated_shortcut else x"
 
     def _shortcut(self, node: TreeNode) -> None:
-        if node.path in self.layers:
-            self._define(self.layers[node.path])
+        if node.layer:
+            self._define(node.layer)
             return
         plan = ClassPlan("Shortcut", "Brings the input to another width.")
         for child in node.children.values():
-            if child.path not in self.layers:
+            if not child.layer:
                 raise NoDraftError(f"'{child.path}' in a shortcut is not understood")
-            self._define(self.layers[child.path])
+            self._define(child.layer)
             plan.call(f"self.{child.name}")
         if not node.indexed:
             plan.forward.append("return x")
@@ -272,7 +265,7 @@ class ChainWriter(FamilyWriter):
 
     def _activated(self, layer: CheckpointLayer) -> bool:
         """Whether an activation follows a normalisation that no convolution precedes: in preactivated networks."""
-        outside = not any(layer.path.startswith(f"{path}.") for path in self.blocks)
+        outside = not layer.within(self.blocks)
         preactivated = any(block.preactivated for block in self.blocks.values())
         return layer.path in self.geometry.leading_norms or (preactivated and outside)
 

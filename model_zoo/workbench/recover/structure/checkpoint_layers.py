@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -42,6 +42,66 @@ class NoDraftError(ModelZooError):
     """Why no module was written."""
 
 
+class LayerKind(StrEnum):
+    """What a layer does, as far as its own tensors tell."""
+
+    CONV = "convolution"
+    LINEAR = "linear"
+    BATCH_NORM = "batch normalisation"
+    NORM = "normalisation"  # of layers or groups: weight and bias alone do not tell
+    SCALE = "scale"  # a weight alone: RMSNorm, LayerNorm without bias, PReLU
+    EMBEDDING = "embedding"
+    RECURRENT = "recurrent"
+    ATTENTION = "attention"  # nn.MultiheadAttention
+
+
+@dataclass(frozen=True)
+class CheckpointLayer:
+    """One layer of the checkpoint.
+
+    Args:
+        weight: Shape of its weight: [out, in, …] of linear layers and convolutions as they are stored, [rows, width] of
+            embeddings, [hidden, in] of recurrent layers, [width] of normalisation, [3 × width, width] of attention.
+        bias: Length of its bias; 0 if there is none.
+    """
+
+    path: str
+    kind: LayerKind
+    weight: tuple[int, ...]
+    bias: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def parent(self) -> str:
+        return self.path.rpartition(".")[0]
+
+    def within(self, paths: Iterable[str]) -> bool:
+        """Whether it is one of these nodes, or below one."""
+        return any(f"{self.path}.".startswith(f"{path}.") for path in paths)
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return self.weight[2:]
+
+    @property
+    def is_norm(self) -> bool:
+        return self.kind in (LayerKind.BATCH_NORM, LayerKind.NORM, LayerKind.SCALE)
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the weight of a linear layer is stored as [in, out]; of a square one it cannot be told."""
+        return bool(self.bias) and self.bias != self.weight[0] and self.bias == self.weight[1]
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Width before and behind a linear layer."""
+        first, second = self.weight
+        return (first, second) if self.is_transposed else (second, first)
+
+
 @dataclass
 class TreeNode:
     """What one prefix of the names stands for.
@@ -50,11 +110,13 @@ class TreeNode:
         path: The prefix without its last dot; "" for the whole model.
         children: What comes after the prefix, in the order of the file.
         tensors: Those that lie directly under it.
+        layer: The layer that they are; None for a group of layers.
     """
 
     path: str
     children: dict[str, TreeNode] = field(default_factory=dict)
     tensors: dict[str, TensorInfo] = field(default_factory=dict)
+    layer: CheckpointLayer | None = None
 
     @property
     def name(self) -> str:
@@ -77,6 +139,18 @@ class TreeNode:
         yield self
         for child in self.children.values():
             yield from child.walk()
+
+    @property
+    def layers(self) -> list[CheckpointLayer]:
+        """The layers of the node and of all below it, in the order of the file."""
+        return [node.layer for node in self.walk() if node.layer]
+
+    def own(self) -> Iterator[tuple[str, TensorInfo]]:
+        """The tensors that lie in no layer, with their whole names."""
+        if not self.layer:
+            yield from ((f"{self.path}.{name}".removeprefix("."), info) for name, info in self.tensors.items())
+            for child in self.children.values():
+                yield from child.own()
 
     def at(self, path: str) -> TreeNode:
         """The node at a path below this one, which exists; itself for ""."""
@@ -133,66 +207,11 @@ def _check_node(node: TreeNode) -> None:
         raise NoDraftError(f"the indices of '{node.path}' have gaps of more than {_MAX_GAP}")
 
 
-class LayerKind(StrEnum):
-    """What a layer does, as far as its own tensors tell."""
-
-    CONV = "convolution"
-    LINEAR = "linear"
-    BATCH_NORM = "batch normalisation"
-    NORM = "normalisation"  # of layers or groups: weight and bias alone do not tell
-    SCALE = "scale"  # a weight alone: RMSNorm, LayerNorm without bias, PReLU
-    EMBEDDING = "embedding"
-    RECURRENT = "recurrent"
-    ATTENTION = "attention"  # nn.MultiheadAttention
-
-
-@dataclass(frozen=True)
-class CheckpointLayer:
-    """One layer of the checkpoint.
-
-    Args:
-        weight: Shape of its weight: [out, in, …] of linear layers and convolutions as they are stored, [rows, width] of
-            embeddings, [hidden, in] of recurrent layers, [width] of normalisation, [3 × width, width] of attention.
-        bias: Length of its bias; 0 if there is none.
-    """
-
-    path: str
-    kind: LayerKind
-    weight: tuple[int, ...]
-    bias: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition(".")[2]
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        return self.weight[2:]
-
-    @property
-    def is_norm(self) -> bool:
-        return self.kind in (LayerKind.BATCH_NORM, LayerKind.NORM, LayerKind.SCALE)
-
-    @property
-    def is_transposed(self) -> bool:
-        """Whether the weight of a linear layer is stored as [in, out]; of a square one it cannot be told."""
-        return bool(self.bias) and self.bias != self.weight[0] and self.bias == self.weight[1]
-
-    @property
-    def ends(self) -> tuple[int, int]:
-        """Width before and behind a linear layer."""
-        first, second = self.weight
-        return (first, second) if self.is_transposed else (second, first)
-
-
-def find_layers(root: TreeNode) -> dict[str, CheckpointLayer]:
-    """All layers by path, in the order of the file; nodes with other tensors of their own are left out."""
-    layers: dict[str, CheckpointLayer] = {}
-    for node in root.walk():
-        # Only nn.MultiheadAttention holds a layer itself.
-        if node.path and node.parent not in layers and (layer := _layer_of(node)):
-            layers[node.path] = layer
-    return layers
+def find_layers(node: TreeNode) -> None:
+    """Set the layers of all nodes; those with other tensors of their own have none."""
+    node.layer = _layer_of(node) if node.path else None
+    for child in node.children.values() if not node.layer else ():  # only nn.MultiheadAttention holds a layer itself
+        find_layers(child)
 
 
 def _layer_of(node: TreeNode) -> CheckpointLayer | None:

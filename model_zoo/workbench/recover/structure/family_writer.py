@@ -39,8 +39,8 @@ class FamilyWriter(ABC):
         self.module = ModuleWriter(root)
         self.choose = self.module.choose
         self.root = root
-        self.layers = find_layers(root)
-        self.order = [*self.layers.values()]
+        find_layers(root)
+        self.order = root.layers
         self.plan = ClassPlan("Model", self.doc)
         self.lines = self.plan.forward
 
@@ -65,7 +65,7 @@ class FamilyWriter(ABC):
 
     def refuse_own_tensors(self) -> None:
         """Tensors that belong to no layer are not understood."""
-        if own := [node.path for node in self.root.walk() if node.tensors and node.path not in self.layers]:
+        if own := [node.path for node in self.root.walk() if node.tensors and not node.layer]:
             raise NoDraftError(f"no template knows what the tensors of '{own[0]}' are for")
 
     def option(self, name: str, alternatives: Sequence[object], meaning: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable
@@ -156,18 +158,16 @@ class ModuleWriter:
         lines += [f"self.{name} = {text}" for name, text in plan.attributes.items()]
         slots, values = [], []
         for line in lines:
+            owner = line.split(" = ")[0].removeprefix("self.")
             for match in _SLOT.finditer(line):
-                owner = re.search(r"(\w+)=[^=]*$", line[: match.start()])
-                layer = owner[1] if owner and "NamedLayers(" in line else line.split(" = ")[0].removeprefix("self.")
-                slots.append(f"{layer}.{match[1]}")
+                inner = re.search(r"(\w+)=[^=]*$", line[: match.start()]) if "NamedLayers(" in line else None
+                slots.append(f"{inner[1] if inner else owner}.{match[1]}")
                 values.append(match[2])
         bare = tuple(_SLOT.sub("⟦⟧", line) for line in lines)
         key = (plan.name, bare, tuple(plan.forward), plan.arguments)
-        if key not in self._written:
-            used = {written.name for written in self._written.values()}
-            name = next(n for n in (plan.name, *(f"{plan.name}{i}" for i in range(2, 9999))) if n not in used)
-            self._written[key] = _WrittenClass(name, plan, lines, slots)
-        written = self._written[key]
+        namesakes = sum(written.plan.name == plan.name for written in self._written.values())
+        name = f"{plan.name}{namesakes + 1}" if namesakes else plan.name
+        written = self._written.setdefault(key, _WrittenClass(name, plan, lines, slots))
         written.rows.append(tuple(values))
         self._calls[path] = (written, len(written.rows) - 1)
 
@@ -208,7 +208,7 @@ class ModuleWriter:
     def _class_text(self, written: _WrittenClass) -> str:
         parameters, plan = written.parameters(), written.plan
         lines = written.filled({column: name for name, column in parameters.items()})
-        typed = [f"{name}: {_type_of(column[0], self.choices)}" for name, column in parameters.items()]
+        typed = [f"{name}: {self._type_of(column[0])}" for name, column in parameters.items()]
         uses = [f"{name}: {_annotation(self.choices[name].value)}" for name in self._uses(written)]
         signature = ", ".join(["self", *typed, *(["*", *uses] if uses else [])])
         base = "nn.ModuleList" if written.lines[0].startswith("super().__init__([") else "nn.Module"
@@ -217,6 +217,13 @@ class ModuleWriter:
         text += ["", f"    def forward(self, {plan.arguments}) -> {plan.returns}:"]
         text += [f"        {line}" for line in plan.forward]
         return "\n".join(part for line in text for part in _fold(line))
+
+    def _type_of(self, text: str) -> str:
+        """The type of an argument, from the text of one of its values."""
+        if match := _CHOICE.search(text):
+            value = self.choices[match[1]].value
+            return _annotation(value[0] if "[" in text and value else value)
+        return _annotation(ast.literal_eval(text))
 
     def _builder(self) -> str:
         choices = self.choices.values()
@@ -244,36 +251,23 @@ def _fold(line: str) -> list[str]:
     """Break a line that is too long at the commas of its outermost brackets."""
     if len(line) <= _WIDTH:
         return [line]
-    indent = line[: len(line) - len(line.lstrip())]
-    cuts: list[int] = []
-    depth = closed = 0
-    for index, character in enumerate(line):
-        depth += (character in "([{") - (character in ")]}")
-        if (character in "([{" and depth == 1 and not cuts) or (character == "," and depth == 1):
-            cuts.append(index)
-        if character in ")]}" and depth == 0:
-            closed = index
-            break
-    if not closed:
+    depths = [*itertools.accumulate((character in "([{") - (character in ")]}") for character in line)]
+    if 1 not in depths or 0 not in depths[depths.index(1) :]:
         return [line]
-    pieces = [line[a + 1 : b].strip() for a, b in zip(cuts, [*cuts[1:], closed], strict=True)]
+    start = depths.index(1)
+    end = depths.index(0, start)
+    cuts = [start, *(index for index in range(start, end) if depths[index] == 1 and line[index] == ","), end]
+    pieces = [line[a + 1 : b].strip() for a, b in itertools.pairwise(cuts)]
+    indent = line[: len(line) - len(line.lstrip())]
     comma = "" if " for _ in range" in pieces[-1] and len(pieces) == 1 else ","
     folded = [part for piece in pieces if piece for part in _fold(f"{indent}    {piece}{comma}")]
-    return [line[: cuts[0] + 1], *folded, indent + line[closed:]]
+    return [line[: start + 1], *folded, indent + line[end:]]
 
 
 def _annotation(value: object) -> str:
     if isinstance(value, tuple):
         return f"tuple[{_annotation(value[0])}, ...]" if value else "tuple[int, ...]"
     return "str | None" if value is None else type(value).__name__
-
-
-def _type_of(text: str, choices: dict[str, Choice]) -> str:
-    """The type of an argument, from the text of one of its values."""
-    if match := _CHOICE.search(text):
-        value = choices[match[1]].value
-        return _annotation(value[0] if "[" in text and value else value)
-    return "bool" if text in ("True", "False") else "str" if text[:1] in "'\"" else "int"
 
 
 def linear_code(layer: CheckpointLayer, transposed: bool = False) -> str:

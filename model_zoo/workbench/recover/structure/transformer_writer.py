@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
@@ -24,7 +25,7 @@ class TransformerWriter(FamilyWriter):
 
     def __init__(self, root: TreeNode) -> None:
         super().__init__(root)
-        self.stacks = find_stacks(root, self.layers)
+        self.stacks = find_stacks(root)
         if not self.stacks:
             raise NoDraftError("no list of blocks with attention")
         self.blocks = [block for stack in self.stacks.values() for block in stack]
@@ -33,11 +34,8 @@ class TransformerWriter(FamilyWriter):
 
     def _sort(self) -> None:
         """Tell what stands before the stacks from what stands behind them."""
-        inside = tuple(f"{path}." for path in self.stacks)
-        outside = [layer for layer in self.order if not layer.path.startswith(inside)]
-        start = next(number for number, layer in enumerate(self.order) if layer.path.startswith(inside))
-        earlier = set(self.order[:start])
-        before = [layer for layer in outside if layer in earlier]
+        outside = [layer for layer in self.order if not layer.within(self.stacks)]
+        before = [*itertools.takewhile(lambda layer: not layer.within(self.stacks), self.order)]
         self.tables = [layer for layer in outside if layer.kind is LayerKind.EMBEDDING]
         if not self.tables and not any(layer.kind is LayerKind.CONV for layer in before):
             # An embedding of another name: the only table that a sequence of tokens can enter by.
@@ -45,21 +43,18 @@ class TransformerWriter(FamilyWriter):
             self.tables = linear[:1]
         rest = [layer for layer in outside if layer not in self.tables]
         self.convs = [layer for layer in rest if layer.kind is LayerKind.CONV]
-        entry = [layer for layer in rest if layer in earlier and layer.kind is LayerKind.LINEAR][:1]
+        entry = [layer for layer in before if layer in rest and layer.kind is LayerKind.LINEAR][:1]
         fits = entry and not self.tables and not self.convs and entry[0].ends[1] == self.width
         self.entry = entry[0] if fits else None
-        self.early_norms = [layer for layer in rest if layer in earlier and layer.is_norm]
+        self.early_norms = [layer for layer in before if layer.is_norm]
         self.behind = [x for x in rest if x not in (*self.convs, self.entry, *self.early_norms)]
-        known = (*self.layers, *self.stacks)
-        #: Shapes of tensors that lie in no layer and no block; each is removed once it is used.
+        #: Shapes of tensors that lie in no layer and no block; each is removed once it is used. Those left out count.
+        ignored = (*(f"{path}." for path in self.stacks),)
         self.own = {
-            f"{node.path}.{name}".removeprefix("."): info.shape
-            for node in self.root.walk()
-            if not any(node.path == path or node.path.startswith(f"{path}.") for path in known)
-            for name, info in node.tensors.items()
+            name: info.shape
+            for name, info in self.root.own()
+            if not name.startswith(ignored) and not name.endswith(("position_ids", "token_type_ids"))
         }
-        for name in [name for name in self.own if name.endswith(("position_ids", "token_type_ids"))]:
-            del self.own[name]  # whole numbers that only count
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
         decoders = [path for path, stack in self.stacks.items() if len(stack[0].attentions) == 2]
@@ -83,7 +78,7 @@ class TransformerWriter(FamilyWriter):
 
     def _causal(self, decoder: bool) -> str:
         masked = any(block.masked for block in self.blocks)
-        likely = masked or bool(_CAUSAL.search(" ".join(self.layers))) or decoder
+        likely = masked or bool(_CAUSAL.search(" ".join(layer.path for layer in self.order))) or decoder
         meaning = f"Whether no position {'in the decoder ' if decoder else ''}sees a later one."
         return self.choose("causal", (likely, not likely), meaning, SettledBy.NAMES if masked else SettledBy.ASSUMED)
 

@@ -175,17 +175,15 @@ class UNetWriter(FamilyWriter):
             return None
         parent = self.root.at(path)
         if parent.indexed:
-            if any(child.path not in self.layers for child in parent.children.values()):
+            if not all(child.layer for child in parent.children.values()):
                 return None  # a list of stages
             above = self.root.at(parent.parent)
             if parent.parent and above.indexed and len(above.children) > 1:
-                convs = [self._convs(child) for child in above.children.values()]
-                if all(child.indexed for child in above.children.values()) and convs == [1] * len(convs):
+                children = above.children.values()
+                convs = [sum(layer.kind is LayerKind.CONV for layer in child.layers) for child in children]
+                if all(child.indexed for child in children) and set(convs) == {1}:
                     return above
         return parent
-
-    def _convs(self, node: TreeNode) -> int:
-        return sum(p.path in self.layers and self.layers[p.path].kind is LayerKind.CONV for p in node.walk())
 
     def _transposed(self, layer: CheckpointLayer) -> bool:
         first, second = layer.weight[:2]
@@ -255,7 +253,7 @@ class UNetWriter(FamilyWriter):
         fillers: dict[int, str] = {}
         before, due = -1, False
         for name, child in sorted(node.children.items(), key=lambda item: int(item[0])):
-            index, layer = int(name), self.layers.get(child.path)
+            index, layer = int(name), child.layer
             if stage.upsampled and before < 0:
                 fillers[0] = self._upsampling()
             if due and index > before + 1:
