@@ -44,9 +44,7 @@ class ChainWriter(FamilyWriter):
         self.in_block = False
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
-        kinds = {layer.kind for layer in self.order}
-        norms = {LayerKind.BATCH_NORM, LayerKind.NORM, LayerKind.SCALE}
-        if not self.weighted or kinds - {*_WEIGHTED} - norms:
+        if not self.weighted or any(not layer.is_norm for layer in self.order if layer not in self.weighted):
             raise NoDraftError("not a chain of linear layers and convolutions")
         self.refuse_own_tensors()
         if self.root.indexed:
@@ -67,8 +65,8 @@ class ChainWriter(FamilyWriter):
         return self._title(), (self.geometry.example(),)
 
     def _title(self) -> str:
-        convs = sum(layer.kind is LayerKind.CONV for layer in self.order)
-        linear = sum(layer.kind is LayerKind.LINEAR for layer in self.order)
+        kinds = [layer.kind for layer in self.order]
+        convs, linear = kinds.count(LayerKind.CONV), kinds.count(LayerKind.LINEAR)
         if self.blocks:
             return f"residual network of {len(self.blocks)} blocks"
         if not convs:
@@ -84,25 +82,27 @@ class ChainWriter(FamilyWriter):
     def _part(self, node: TreeNode, plan: ClassPlan) -> None:
         owners = [path for path in self.module.classes if path != node.path and node.path.startswith(f"{path}.")]
         call = f"self{dotted(node.path, max(owners, key=len, default=''))}"
-        if node.layer:
-            if not node.layer.is_norm:
-                self._transition(plan, node.layer)
-            self._define(node.layer)
-            plan.call(call)
-        elif node.indexed:
-            first = node.layers[0]
-            self.flow.pending = self.flow.pending and first.path not in self.geometry.leading_norms
-            self._transition(plan, first)
-            self._sequence(node)
-            plan.call(call)
-        elif node.path in self.blocks:
-            self.flow.pending = self.flow.pending and not self.blocks[node.path].preactivated
-            self._transition(plan, node.layers[0])
-            self._block(self.blocks[node.path])
-            plan.call(call)
-        else:
+        if not (node.layer or node.indexed or node.path in self.blocks):
             for child in node.children.values():
                 self._part(child, plan)
+            return
+        first = node.layers[0]
+        if not node.layer:
+            self.flow.pending = self.flow.pending and first.path not in self.geometry.leading_norms
+        if not (node.layer and first.is_norm):
+            self._transition(plan, first)
+        self._build(node)
+        plan.call(call)
+
+    def _build(self, node: TreeNode) -> None:
+        if node.layer:
+            self._define(node.layer)
+        elif node.indexed:
+            self._sequence(node)
+        elif node.path in self.blocks:
+            self._block(self.blocks[node.path])
+        else:
+            self._group(node)
 
     def _transition(self, plan: ClassPlan, following: CheckpointLayer) -> None:
         flow = self.flow
@@ -140,42 +140,27 @@ class ChainWriter(FamilyWriter):
         before = -1
         for name, child in sorted(node.children.items(), key=lambda item: int(item[0])):
             index = int(name)
-            self._fill(fillers, list(range(before + 1, index)), child.layers[0])
-            if child.layer:
-                self._define(child.layer)
-            elif child.indexed:
-                self._sequence(child)
-            elif child.path in self.blocks:
-                self._block(self.blocks[child.path])
-            else:
-                self._group(child)
+            fillers |= self._fill(range(before + 1, index), child.layers[0])
+            self._build(child)
             before = index
         nested = node.path and self.root.at(node.parent).indexed
         if nested and not self.in_block and not self.last.startswith(f"{node.path}."):
-            self._close(fillers, before + 1)
+            last = [self.activation()] if self.flow.pending else []
+            last += filter(None, [self.geometry.pool(self.flow.unpooled)])
+            fillers |= enumerate(last, before + 1)
+            self.flow.pending, self.flow.unpooled = False, -1
         self.module.fillers[node.path] = fillers
 
-    def _close(self, fillers: dict[int, str], index: int) -> None:
-        """What a nested nn.Sequential may hold behind its last layer: an activation, pooling."""
-        if self.flow.pending:
-            fillers[index] = self.activation()
-            self.flow.pending = False
-            index += 1
-        if pool := self.geometry.pool(self.flow.unpooled):
-            fillers[index] = pool
-        self.flow.unpooled = -1
-
-    def _fill(self, fillers: dict[int, str], free: list[int], following: CheckpointLayer) -> None:
-        """What stands at the indices before a layer."""
+    def _fill(self, free: range, following: CheckpointLayer) -> dict[int, str]:
+        """What stands at the free indices before a layer."""
         norm = following.is_norm and self.flow.width is not None
         named = dict(self._due(following, self.flow.pending and (not norm or bool(free)), pooled=not norm))
         due = [*named.values()]
-        pools = [code for name, code in named.items() if name.startswith("pool")]
-        if not free and due != pools:
+        if not free and not all(name.startswith("pool") for name in named):
             raise NoDraftError(f"nothing can stand before '{following.path}', but something has to")
         if free and len(due) > len(free):
             due = [*due[: len(free) - 1], f"nn.Sequential({', '.join(due[len(free) - 1 :])})"]
-        fillers.update(zip(free, due, strict=False))
+        return dict(zip(free, due, strict=False))
 
     def _group(self, node: TreeNode) -> None:
         """A named group inside an nn.Sequential: a class of its own whose parts follow one another."""
@@ -206,12 +191,12 @@ class ChainWriter(FamilyWriter):
             raise NoDraftError(f"the shortcut of '{node.path}' has another width than what it is added to")
         flow.convs, flow.pending = max(convs, flow.convs), False
         plan.forward.insert(0, f"shortcut = {shortcut}")
-        known = any(block.shortcut for block in self.blocks.values())
-        meaning = "Whether the input of a block is added to its result."
-        keep = self.choose("residual", (True,) if known else (True, False), meaning) if not block.shortcut else "True"
-        if keep != "True":
-            plan.attributes["residual"] = keep
-        plan.forward.append("x = x + shortcut" + (" if self.residual else x" if keep != "True" else ""))
+        if any(block.shortcut for block in self.blocks.values()):
+            plan.forward.append("x = x + shortcut")
+        else:
+            meaning = "Whether the input of a block is added to its result."
+            plan.attributes["residual"] = self.choose("residual", (True, False), meaning)
+            plan.forward.append("x = x + shortcut if self.residual else x")
         if block.preactivated:
             plan.forward.append("return x")
             return
@@ -247,7 +232,12 @@ class ChainWriter(FamilyWriter):
     def _define(self, layer: CheckpointLayer) -> None:
         flow, width = self.flow, layer.weight[0]
         if layer.kind is LayerKind.CONV:
-            code = self._conv(layer)
+            transposed = self.geometry.is_transposed(layer)
+            placed = self.geometry.place(layer, flow.convs)
+            code = conv_code(layer, flow.width or layer.weight[1], placed, transposed)
+            flow.dimensions, flow.width = len(layer.kernel), layer.weight[1 if transposed else 0]
+            flow.pending, flow.unpooled = layer.path != self.last, flow.convs
+            flow.convs += 1
         elif layer.kind is LayerKind.LINEAR:
             out, width = layer.weight
             require_width(layer, width, flow.width)
@@ -259,21 +249,8 @@ class ChainWriter(FamilyWriter):
         else:
             require_width(layer, width, flow.width)
             flow.width = width
-            flow.pending = flow.pending or self._activated(layer)
+            # In preactivated networks an activation follows a normalisation that no convolution precedes.
+            preactivated = self.geometry.leading_norms and not layer.within(self.blocks)
+            flow.pending = flow.pending or bool(preactivated) or layer.path in self.geometry.leading_norms
             code = self.norm(layer, flow.dimensions)
         self.module.layers[layer.path] = code
-
-    def _activated(self, layer: CheckpointLayer) -> bool:
-        """Whether an activation follows a normalisation that no convolution precedes: in preactivated networks."""
-        outside = not layer.within(self.blocks)
-        preactivated = any(block.preactivated for block in self.blocks.values())
-        return layer.path in self.geometry.leading_norms or (preactivated and outside)
-
-    def _conv(self, layer: CheckpointLayer) -> str:
-        flow, transposed = self.flow, self.geometry.is_transposed(layer)
-        placed = self.geometry.place(layer, flow.convs)
-        code = conv_code(layer, flow.width or layer.weight[1], placed, transposed)
-        flow.dimensions, flow.width = len(layer.kernel), layer.weight[1 if transposed else 0]
-        flow.pending, flow.unpooled = layer.path != self.last, flow.convs
-        flow.convs += 1
-        return code
