@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -43,10 +43,7 @@ def uninitialized(on_meta: bool = False) -> Iterator[None]:
     def leave(tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
         return tensor
 
-    initializers = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
-    with ExitStack() as stack:
-        for name in initializers:
-            stack.enter_context(patch.object(torch.nn.init, name, leave))
-        for name in _INITIALIZING if on_meta else ():
-            stack.enter_context(patch.object(torch.Tensor, name, leave))
+    names = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
+    methods = patch.multiple(torch.Tensor, **dict.fromkeys(_INITIALIZING, leave)) if on_meta else nullcontext()
+    with patch.multiple(torch.nn.init, **dict.fromkeys(names, leave)), methods:
         yield

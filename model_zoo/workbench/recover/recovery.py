@@ -111,6 +111,18 @@ class RankedDraft:
     score: float
     constructors: Mapping[str, str]
 
+    def to_json(self) -> dict[str, Any]:
+        draft = self.draft
+        return {
+            "title": draft.title,
+            "found_by": self.found_by,
+            "score": self.score,
+            "exact": draft.is_exact,
+            "missing": len(draft.missing),
+            "unused": len(draft.unused),
+            "constructors": dict(self.constructors) or {draft.title: draft.constructor},
+        }
+
 
 @dataclass(frozen=True)
 class SearchedLibrary:
@@ -242,21 +254,21 @@ class Recovery:
                 "path": str(contents.path),
                 "sha256": self.sha256,
                 "nbytes": contents.nbytes,
-                "format": str(contents.format),
+                "format": contents.format,
                 "state_dict": contents.main,
-                "problems": list(contents.problems),
+                "problems": contents.problems,
             },
             "model": {
                 "title": draft.title,
                 "constructor": draft.constructor,
-                "found_by": str(chosen.ranked.found_by),
+                "found_by": chosen.ranked.found_by,
                 "exact": draft.is_exact,
                 "whole": self.is_whole,
                 "score": chosen.ranked.score,
             },
-            "choices": [{**asdict(choice), "settled_by": str(choice.settled_by)} for choice in draft.choices],
+            "choices": [asdict(choice) for choice in draft.choices],
             "settled": chosen.settled,
-            "not_recovered": {"missing": list(draft.missing), "unused": list(draft.unused)},
+            "not_recovered": {"missing": draft.missing, "unused": draft.unused},
             "inputs": [asdict(example) for example in draft.inputs],
             "tensors": dict(draft.tensors),
             "weights": {"file": "weights.safetensors", "sha256": chosen.weights_sha256},
@@ -266,23 +278,10 @@ class Recovery:
                 **chosen.verification.model_dump(),
             },
             "failed_attempts": dict(self.attempts),
-            "candidates": [_candidate_json(each) for each in self.candidates.drafts],
+            "candidates": [each.to_json() for each in self.candidates.drafts],
             "searched": [asdict(each) for each in self.candidates.searched],
             "notes": list(self.candidates.notes),
         }
-
-
-def _candidate_json(candidate: RankedDraft) -> dict[str, Any]:
-    draft = candidate.draft
-    return {
-        "title": draft.title,
-        "found_by": str(candidate.found_by),
-        "score": candidate.score,
-        "exact": draft.is_exact,
-        "missing": len(draft.missing),
-        "unused": len(draft.unused),
-        "constructors": dict(candidate.constructors) or {draft.title: draft.constructor},
-    }
 
 
 def host() -> str:

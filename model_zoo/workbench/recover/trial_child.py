@@ -28,7 +28,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return the function that answers the steps one after the other: write_weights, load, run. See `Trial`."""
+    """Return the function that answers the steps one after the other: write_weights, load, run."""
     stay_offline()
     if job["threads"]:
         torch.set_num_threads(job["threads"])

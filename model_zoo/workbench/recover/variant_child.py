@@ -6,7 +6,6 @@ Where nobody knows any outputs, it makes some by an ONNX file of the same model.
 from __future__ import annotations
 
 import ast
-import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -258,14 +257,15 @@ class VariantSearch:
 
 def by_likelihood(sizes: Sequence[int]) -> Iterator[Variant]:
     """All variants, those first whose values stand first in their choices."""
-    start: Variant = (0,) * len(sizes)
-    queue, seen = [(0, start)], {start}
-    while queue:
-        rank, variant = heapq.heappop(queue)
-        yield variant
-        for number, position in enumerate(variant):
-            if position + 1 < sizes[number]:
-                following = (*variant[:number], position + 1, *variant[number + 1 :])
-                if following not in seen:
-                    seen.add(following)
-                    heapq.heappush(queue, (rank + 1, following))
+    for rank in range(sum(sizes) - len(sizes) + 1):
+        yield from _of_rank(sizes, rank)
+
+
+def _of_rank(sizes: Sequence[int], rank: int) -> Iterator[Variant]:
+    """The variants whose positions add up to a number, in their order."""
+    if not sizes:
+        yield ()
+        return
+    after = sum(sizes[1:]) - len(sizes[1:])
+    for position in range(max(0, rank - after), min(rank, sizes[0] - 1) + 1):
+        yield from ((position, *rest) for rest in _of_rank(sizes[1:], rank - position))
