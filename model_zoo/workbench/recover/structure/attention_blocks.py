@@ -20,17 +20,11 @@ _ACTIVATIONS = ("gelu", "relu", "gelu_tanh", "silu", "quick_gelu", "tanh", "leak
 
 @dataclass
 class Attention:
-    """One attention of a block.
+    """One attention of a block."""
 
-    Args:
-        kind: "module" for nn.MultiheadAttention, "fused" for one projection to query, key and value, "separate".
-        entry: The layers before attention: one, or three.
-        out: The projection behind it; None inside nn.MultiheadAttention.
-    """
-
-    kind: str
-    entry: tuple[CheckpointLayer, ...]
-    out: CheckpointLayer | None = None
+    kind: str  # "module": nn.MultiheadAttention; "fused": one projection to query, key and value; or "separate"
+    entry: tuple[CheckpointLayer, ...]  # the layers before attention: one, or three
+    out: CheckpointLayer | None = None  # the projection behind it; None inside nn.MultiheadAttention
 
     @property
     def inner(self) -> tuple[int, int]:

@@ -62,13 +62,12 @@ class CheckpointLayer:
     Args:
         weight: Shape of its weight: [out, in, …] of linear layers and convolutions as they are stored, [rows, width] of
             embeddings, [hidden, in] of recurrent layers, [width] of normalisation, [3 × width, width] of attention.
-        bias: Length of its bias; 0 if there is none.
     """
 
     path: str
     kind: LayerKind
     weight: tuple[int, ...]
-    bias: int = 0
+    bias: int = 0  # length; 0 if there is none
 
     @property
     def name(self) -> str:
@@ -104,19 +103,12 @@ class CheckpointLayer:
 
 @dataclass
 class TreeNode:
-    """What one prefix of the names stands for.
+    """What one prefix of the names stands for; children and tensors are those directly under it, in file order."""
 
-    Args:
-        path: The prefix without its last dot; "" for the whole model.
-        children: What comes after the prefix, in the order of the file.
-        tensors: Those that lie directly under it.
-        layer: The layer that they are; None for a group of layers.
-    """
-
-    path: str
+    path: str  # the prefix without its last dot; "" for the whole model
     children: dict[str, TreeNode] = field(default_factory=dict)
     tensors: dict[str, TensorInfo] = field(default_factory=dict)
-    layer: CheckpointLayer | None = None
+    layer: CheckpointLayer | None = None  # that the tensors are; None for a group of layers
 
     @property
     def name(self) -> str:

@@ -19,20 +19,13 @@ _USUAL_SIZE = {1: 128, 2: 64, 3: 32}
 
 @dataclass(frozen=True)
 class ResidualBlock:
-    """A residual block.
-
-    Args:
-        shortcut: What the input goes through before it is added; None if nothing.
-        stage: Number of the stage whose stride it takes; None if it keeps the size.
-        preactivated: Normalisation and activation come before each convolution.
-        narrow_ends: It is wider inside than at its ends, with a depthwise convolution.
-    """
+    """Convolutions whose result is added to their input."""
 
     node: TreeNode
-    shortcut: TreeNode | None
-    stage: int | None
-    preactivated: bool
-    narrow_ends: bool
+    shortcut: TreeNode | None  # what the input goes through before it is added
+    stage: int | None  # number of the stage whose stride it takes; None if it keeps the size
+    preactivated: bool  # normalisation and activation come before each convolution
+    narrow_ends: bool  # it is wider inside than at its ends, with a depthwise convolution
 
 
 def find_blocks(root: TreeNode) -> dict[str, ResidualBlock]:

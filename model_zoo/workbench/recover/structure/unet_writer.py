@@ -21,19 +21,13 @@ _UPWARDS = re.compile(r"up|trans|deconv", re.IGNORECASE)
 
 @dataclass
 class UNetStage:
-    """Convolutions under one name, called together.
-
-    Args:
-        up: Whether it doubles the size by itself: a transposed convolution.
-        upsampled: It is a convolution behind an upsampling layer of its own nn.Sequential.
-        halves: Whether it halves the size by itself.
-    """
+    """Convolutions under one name, called together."""
 
     node: TreeNode | None
     layers: list[CheckpointLayer]
-    up: bool = False
-    upsampled: bool = False
-    halves: bool = False
+    up: bool = False  # whether it doubles the size by itself: a transposed convolution
+    upsampled: bool = False  # whether it is a convolution behind an upsampling layer of its own nn.Sequential
+    halves: bool = False  # whether it halves the size by itself
 
     @property
     def convs(self) -> list[CheckpointLayer]:
@@ -58,19 +52,13 @@ class StageEntry(StrEnum):
 
 @dataclass(frozen=True)
 class _Wiring:
-    """A wiring up to some stage.
-
-    Args:
-        skips: Channels of what waits to be joined.
-        enlarged: The size was doubled, and what came down has to be joined now.
-        halved: The stage before halved the size by itself.
-    """
+    """A wiring up to some stage."""
 
     width: int
-    skips: tuple[int, ...] = ()
+    skips: tuple[int, ...] = ()  # channels of what waits to be joined
     rising: bool = False
-    enlarged: bool = False
-    halved: bool = False
+    enlarged: bool = False  # the size was doubled, and what came down has to be joined now
+    halved: bool = False  # the stage before halved the size by itself
 
 
 def find_order(stages: Sequence[UNetStage]) -> list[tuple[UNetStage, StageEntry]]:
@@ -102,24 +90,18 @@ def find_order(stages: Sequence[UNetStage]) -> list[tuple[UNetStage, StageEntry]
 def _moves(state: _Wiring, stage: UNetStage, learned: bool) -> Iterator[tuple[StageEntry, _Wiring]]:
     """What a stage can be next, the likeliest first."""
     before, behind = stage.width
-    skips, top = state.skips, state.skips[-1] if state.skips else 0
-    fits = before == state.width
-    if state.enlarged:
-        if before == state.width + top:
-            yield StageEntry.JOIN, _Wiring(behind, skips[:-1], True)
+    skips, own = state.skips, stage.up or stage.upsampled
+    fits, joins = before == state.width, bool(skips) and before == state.width + skips[-1]
+    if joins and (state.enlarged or not (own or learned)):
+        yield StageEntry.JOIN if state.enlarged else StageEntry.ENLARGE_AND_JOIN, _Wiring(behind, skips[:-1], True)
+    if not fits or state.enlarged:
         return
-    if (stage.up or stage.upsampled) and fits and skips:
-        yield StageEntry.UP, _Wiring(behind, skips, True, enlarged=True)
-    if stage.up or stage.upsampled:
-        return
-    if top and before == state.width + top and not learned:
-        yield StageEntry.ENLARGE_AND_JOIN, _Wiring(behind, skips[:-1], True)
-    if fits and not state.rising:
+    if not own and not state.rising:
         down = skips if state.halved else (*skips, state.width)
         yield StageEntry.DOWN, _Wiring(behind, down, halved=stage.halves)
-    if fits and skips and not learned:
+    if skips and (own or not learned):
         yield StageEntry.UP, _Wiring(behind, skips, True, enlarged=True)
-    if fits and state.rising and not skips:
+    if not own and state.rising and not skips:
         yield StageEntry.SAME, _Wiring(behind, skips, True)
 
 
