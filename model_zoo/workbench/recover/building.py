@@ -44,6 +44,8 @@ def uninitialized(on_meta: bool = False) -> Iterator[None]:
         return tensor
 
     names = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
-    methods = patch.multiple(torch.Tensor, **dict.fromkeys(_INITIALIZING, leave)) if on_meta else nullcontext()
-    with patch.multiple(torch.nn.init, **dict.fromkeys(names, leave)), methods:
+    functions: dict[str, Any] = dict.fromkeys(names, leave)
+    methods: dict[str, Any] = dict.fromkeys(_INITIALIZING, leave)
+    on_tensors = patch.multiple(torch.Tensor, **methods) if on_meta else nullcontext()
+    with patch.multiple(torch.nn.init, **functions), on_tensors:
         yield

@@ -8,7 +8,7 @@ from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.workbench.recover.recovery import Draft
 from model_zoo.workbench.recover.structure.chain_writer import ChainWriter
 from model_zoo.workbench.recover.structure.checkpoint_layers import NoDraftError, TreeNode, read_tree
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter
 from model_zoo.workbench.recover.structure.recurrent_writer import RecurrentWriter
 from model_zoo.workbench.recover.structure.transformer_writer import TransformerWriter
 from model_zoo.workbench.recover.structure.unet_writer import UNetWriter

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter, require_width
-from model_zoo.workbench.recover.structure.module_writer import ClassPlan, conv_code, dotted, linear_code
+from model_zoo.workbench.recover.structure.module_writer import ClassPlan, FamilyWriter, conv_code, dotted, linear_code
 from model_zoo.workbench.recover.structure.picture_geometry import PictureGeometry, ResidualBlock, find_blocks
 
 _USUAL = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
@@ -240,14 +239,14 @@ class ChainWriter(FamilyWriter):
             flow.convs += 1
         elif layer.kind is LayerKind.LINEAR:
             out, width = layer.weight
-            require_width(layer, width, flow.width)
+            layer.require_width(width, flow.width)
             flow.width, flow.pending = out, layer.path != self.last
             code = linear_code(layer)
         elif layer.kind is LayerKind.SCALE and (width == 1 or re.search("act|relu", layer.path, re.IGNORECASE)):
             flow.pending = False
             code = f"nn.PReLU({width})"
         else:
-            require_width(layer, width, flow.width)
+            layer.require_width(width, flow.width)
             flow.width = width
             # In preactivated networks an activation follows a normalisation that no convolution precedes.
             preactivated = self.geometry.leading_norms and not layer.within(self.blocks)

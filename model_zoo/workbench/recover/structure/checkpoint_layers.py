@@ -81,6 +81,12 @@ class CheckpointLayer:
         """Whether it is one of these nodes, or below one."""
         return any(f"{self.path}.".startswith(f"{path}.") for path in paths)
 
+    def require_width(self, width: int, before: int | None) -> None:
+        """Refuse another width than what comes before it, where that is known."""
+        if before not in (None, width):
+            does = "normalises" if self.is_norm else "takes"
+            raise NoDraftError(f"'{self.path}' {does} {width} features, but there are {before} before it")
+
     @property
     def kernel(self) -> tuple[int, ...]:
         return self.weight[2:]

@@ -12,8 +12,7 @@ from model_zoo.workbench.recover.structure.checkpoint_layers import (
     NoDraftError,
     TreeNode,
 )
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter, require_width
-from model_zoo.workbench.recover.structure.module_writer import dotted, embedding_code, linear_code
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter, dotted, embedding_code, linear_code
 
 _HEAD_ACTIVATIONS = ("relu", "tanh", "gelu", "leaky_relu", "elu", "silu", "sigmoid", "none")
 _SUMMARIES = ("last", "all", "hidden", "mean", "max", "first", "sum")
@@ -93,7 +92,7 @@ class RecurrentWriter(FamilyWriter):
 
     def _cell(self, layer: CheckpointLayer, width: int) -> RecurrentLayer:
         cell = RecurrentLayer(self.root.at(layer.path))
-        require_width(layer, cell.width, width)
+        layer.require_width(cell.width, width)
         extra = ", batch_first=True"
         if cell.cell == "RNN":
             meaning = "The activation inside recurrent layers."
@@ -129,7 +128,7 @@ class RecurrentWriter(FamilyWriter):
                 if activated:
                     self.head_activation(_HEAD_ACTIVATIONS)
                 activated = True
-                require_width(layer, layer.weight[1], width)
+                layer.require_width(layer.weight[1], width)
                 self.call(layer, linear_code(layer))
                 width = layer.weight[0]
             elif layer.weight[0] != width or layer.kind is LayerKind.SCALE:

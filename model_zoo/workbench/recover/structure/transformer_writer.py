@@ -9,8 +9,13 @@ import re
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
 from model_zoo.workbench.recover.structure.attention_blocks import BlockWriter, find_stacks
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-from model_zoo.workbench.recover.structure.module_writer import conv_code, dotted, embedding_code, linear_code
+from model_zoo.workbench.recover.structure.module_writer import (
+    FamilyWriter,
+    conv_code,
+    dotted,
+    embedding_code,
+    linear_code,
+)
 
 _POSITION = re.compile(r"pos|wpe|(^|\.)pe$", re.IGNORECASE)
 _TYPE = re.compile(r"type|segment", re.IGNORECASE)

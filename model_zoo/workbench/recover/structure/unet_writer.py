@@ -10,8 +10,7 @@ from enum import StrEnum
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-from model_zoo.workbench.recover.structure.module_writer import conv_code, dotted
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter, conv_code, dotted
 
 #: Wirings that are tried.
 _MAX_STEPS = 20_000
