@@ -303,10 +303,6 @@ def conv_code(layer: CheckpointLayer, width: int, extra: str = "", transposed: b
     return text + ("" if layer.bias else ", bias=False") + ")"
 
 
-def embedding_code(layer: CheckpointLayer) -> str:
-    return f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"
-
-
 class FamilyWriter(ABC):
     """Writes a whole model of one family. Everything in it raises NoDraftError where the tensors do not fit."""
 
@@ -380,6 +376,11 @@ class FamilyWriter(ABC):
         """Choose the order of the first two dimensions; where samples come second, `second` comes first."""
         meaning = f"Whether samples come first and {second} second, or the other way round."
         return self.option("batch_first", (True, False), meaning)
+
+    def embed(self, layer: CheckpointLayer) -> str:
+        """Define a table of embeddings; returns how it is called."""
+        self.module.layers[layer.path] = f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"
+        return f"self{dotted(layer.path)}"
 
     def call(self, layer: CheckpointLayer, code: str) -> None:
         self.module.layers[layer.path] = code

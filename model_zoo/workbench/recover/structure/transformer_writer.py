@@ -9,13 +9,7 @@ import re
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
 from model_zoo.workbench.recover.structure.attention_blocks import BlockWriter, find_stacks
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.module_writer import (
-    FamilyWriter,
-    conv_code,
-    dotted,
-    embedding_code,
-    linear_code,
-)
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter, conv_code, dotted, linear_code
 
 _POSITION = re.compile(r"pos|wpe|(^|\.)pe$", re.IGNORECASE)
 _TYPE = re.compile(r"type|segment", re.IGNORECASE)
@@ -75,11 +69,9 @@ class TransformerWriter(FamilyWriter):
         inputs = self._seq2seq(decoders[0], causal) if decoders else self._single(causal)
         if self.own:
             raise NoDraftError(f"no template knows what '{next(iter(self.own))}' is for")
-        size = f"of width {self.width}"
-        if decoders:
-            return f"transformer with encoder and decoder {size}", inputs
         kind = "vision transformer" if self.convs else "transformer of tokens" if self.tables else "transformer"
-        return f"{kind}, {len(self.blocks)} blocks {size}", inputs
+        title = "transformer with encoder and decoder" if decoders else f"{kind}, {len(self.blocks)} blocks"
+        return f"{title} of width {self.width}", inputs
 
     def _causal(self, decoder: bool) -> str:
         masked = any(block.masked for block in self.blocks)
@@ -118,11 +110,10 @@ class TransformerWriter(FamilyWriter):
         words = [layer for layer in tables if layer not in (*types, *positions)]
         if len(words) != 1 or any(layer.weight[1] != self.width for layer in tables):
             raise NoDraftError(f"{len(words)} tables of tokens of width {self.width}, not one")
-        self.module.layers |= {layer.path: embedding_code(layer) for layer in tables}
         self.word = words[0]
         if self.samples_first != "True":
             self.lines.append(f"{argument} = {argument} if self.batch_first else {argument}.T")
-        text = f"self{dotted(self.word.path)}({argument})"
+        text = f"{self.embed(self.word)}({argument})"
         if not types:
             scaled = self.choose("scale_embedding", (False, True), "Whether embeddings are multiplied by √width.")
             self.plan.attributes["scale"] = f"{math.sqrt(self.width)!r} if {scaled} else 1.0"
@@ -130,22 +121,19 @@ class TransformerWriter(FamilyWriter):
         self.lines.append(f"x = {text}")
         length = 16
         if positions:
-            rows = positions[0].weight[0]
+            rows, start = positions[0].weight[0], ""
             length = min(length, rows)
-            offset = self.choose(
-                "position_offset", (2, 0) if rows % 8 == 2 else (0,), "Number of the first position in its table."
-            )
-            if offset != "0":
-                self.plan.attributes["position_offset"] = offset
-            start = "self.position_offset + " if offset != "0" else ""
+            if rows % 8 == 2:
+                self.option("position_offset", (2, 0), "Number of the first position in its table.")
+                start = "self.position_offset + "
             self.lines.append(f"positions = {start}torch.arange(x.shape[1], device=x.device)")
-            self.lines.append(f"x = x + self{dotted(positions[0].path)}(positions)")
+            self.lines.append(f"x = x + {self.embed(positions[0])}(positions)")
         elif position:
             length = min(length, self._add_position(position))
         else:
             self._fixed_positions(True)
         for layer in types:
-            self.lines.append(f"x = x + self{dotted(layer.path)}.weight[0]  # every token is of the first type")
+            self.lines.append(f"x = x + {self.embed(layer)}.weight[0]  # every token is of the first type")
         before = [] if self.plan.arguments == "x: Tensor" else [self.plan.arguments]
         self.plan.arguments = ", ".join([*before, f"{argument}: Tensor"])
         return ExampleInput(argument, (2, length), "int64", self.word.weight[0])
@@ -158,16 +146,14 @@ class TransformerWriter(FamilyWriter):
         shape = self.own.pop(name)
         if shape[-1] != self.width or len(shape) > 3:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions of width {self.width}")
-        if len(shape) == 3 and shape[0] == 1:
-            length, part = shape[1], "[0, : x.shape[1]]"
-        elif len(shape) == 3 and shape[1] == 1:
-            length, part = shape[0], "[: x.shape[1], 0]"
-        elif len(shape) == 2:
-            length, part = shape[0], "[: x.shape[1]]"
+        if len(shape) == 2:
+            part = "[: x.shape[1]]"
+        elif 1 in shape[:-1]:
+            part = "[0, : x.shape[1]]" if shape[0] == 1 else "[: x.shape[1], 0]"
         else:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions")
         self.lines.append(f"x = x + self{dotted(name)}{part}")
-        return length
+        return math.prod(shape[:-1])
 
     def _fixed_positions(self, likely: bool) -> None:
         kinds = ("sinusoid", "none") if likely else ("none", "sinusoid")
@@ -226,9 +212,8 @@ class TransformerWriter(FamilyWriter):
         position = self._position()
         if table:
             self.tables.remove(table)
-            self.module.layers[table.path] = embedding_code(table)
             tokens = self._class_tokens()
-            self.lines.append(f"x = x + self{dotted(table.path)}.weight")
+            self.lines.append(f"x = x + {self.embed(table)}.weight")
             return table.weight[0] - tokens
         if not position:
             self._class_tokens()
@@ -236,20 +221,20 @@ class TransformerWriter(FamilyWriter):
             return 0
         shape, tokens = self.own[position], len(self._token_names())
         rows = shape[-2] - tokens if len(shape) > 1 else 0
-        if tokens == 0 or (rows >= 0 and math.isqrt(rows) ** 2 == rows):  # positions of the class tokens, too
+        first = tokens == 0 or (rows >= 0 and math.isqrt(rows) ** 2 == rows)  # positions of the class tokens, too
+        count = -self._class_tokens() if first else 0
+        count += self._add_position(position)
+        if not first:
             self._class_tokens()
-            return self._add_position(position) - tokens
-        count = self._add_position(position)
-        self._class_tokens()
         return count
 
     def _head(self) -> None:
         heads = [layer for layer in self.behind if layer.kind is LayerKind.LINEAR]
-        parents = {layer.path.rpartition(".")[0] for layer in heads} - {""}
+        parents = {layer.parent for layer in heads} - {""}
         norms = [x for x in self.behind if x.is_norm]
         if len(heads) + len(norms) != len(self.behind):
             raise NoDraftError("layers behind the blocks that no template has")
-        final = [x for x in norms if x.path.rpartition(".")[0] not in parents and "fc_norm" not in x.path]
+        final = [x for x in norms if x.parent not in parents and "fc_norm" not in x.path]
         self._norms(final)
         bias = self._output_bias(heads)
         pooler = any("pooler" in layer.path for layer in self.behind)
@@ -314,7 +299,7 @@ class TransformerWriter(FamilyWriter):
             inputs.append(self._tokens(argument, tables, position))
             memory = ", memory" if path == decoder else ""
             self._stack(path, "DecoderBlock" if memory else "EncoderBlock", causal if memory else "False", memory)
-            final = [x for x in norms if x.path.rpartition(".")[0] == path.rpartition(".")[0]][:1]
+            final = [x for x in norms if x.parent == self.root.at(path).parent][:1]
             norms = [x for x in norms if x not in final]
             self._norms(final)
             if not memory:
