@@ -207,17 +207,13 @@ class PictureGeometry:
     def _find_transposed(self) -> dict[str, bool]:
         transposed: dict[str, bool] = {}
         width: int | None = None
-        for layer, after in zip(self._order, [*self._order[1:], None], strict=False):
+        for layer, after in zip(self._order, [*self._order[1:], None], strict=True):
             if layer.kind is LayerKind.LINEAR:
                 width = None
             if layer.kind is not LayerKind.CONV or layer.within(self._shortcuts):
                 continue
-            behind: set[int] = set()
-            if after and after.is_norm:
-                behind = {after.weight[0]}
-            elif after and after.kind is LayerKind.CONV and not after.within(self._shortcuts):
-                behind = set(after.weight[:2])
-            transposed[layer.path] = _upwards(layer, width, behind)
+            joined = after and (after.is_norm or after.kind is LayerKind.CONV) and not after.within(self._shortcuts)
+            transposed[layer.path] = _upwards(layer, width, set(after.weight[:2]) if after and joined else set())
             width = layer.weight[1 if transposed[layer.path] else 0]
         return transposed
 
@@ -237,29 +233,28 @@ class PictureGeometry:
     def _stride_alternatives(self) -> list[tuple[int, ...]]:
         """Strides of the convolutions outside of blocks, the likeliest first."""
         layers = [self._convs[n] for n in self._plain]
-        numbers = range(len(layers))
+        if not layers:
+            return [()]
         usual, grows, every = [], [], []
         for n, layer in enumerate(layers):
             side, up = layer.kernel[0], self.is_transposed(layer)
             large = 4 if side == 11 else 2 if side >= 7 and n == 0 and self._blocks else 1
-            fixed = 2 if up or side in (2, 4) else large
-            rises = n > 0 and side > 1 and not up and layer.weight[0] > layers[n - 1].weight[0]
-            depthwise = layer.weight[1] == 1 and layer.weight[0] > 1 and n > 0
-            behind = layers[n + 1] if n + 1 < len(layers) else None
-            rises = rises or bool(depthwise and behind and behind.weight[0] > behind.weight[1])
-            usual.append(fixed)
-            grows.append(2 if rises else fixed)
+            usual.append(2 if up or side in (2, 4) else large)
+            rises = side > 1 and not up and layer.weight[0] > layers[n - 1].weight[0]
+            behind = layers[n + 1].weight if n + 1 < len(layers) else (0, 0)
+            rises = rises or (layer.weight[1] == 1 and layer.weight[0] > 1 and behind[0] > behind[1])
+            grows.append(2 if n > 0 and rises else usual[n])
             every.append(2 if side > 1 and (up or layer.weight[1] > 1 or n == 0) else 1)
         wide = [layer.kernel[0] > 1 for layer in layers]
-        first = [2 if n == 0 and usual[n] == 1 and wide[0] else usual[n] for n in numbers]
-        both = [2 if n == 0 and wide[0] else grows[n] for n in numbers]
-        second = [2 if n % 2 and wide[n] else 1 for n in numbers]
-        ends = [1 if n == len(layers) - 1 else usual[n] for n in numbers]
-        starts = [1 if n == 0 else usual[n] for n in numbers]
-        risen = next((n for n in numbers if grows[n] != usual[n]), -1)
-        later = [usual[n] if n == risen else grows[n] for n in numbers]
-        mixed = [[1] * len(layers), [*first[:1], *later[1:]], later]
-        order = [usual, grows, both, every, first, ends, starts, second, *mixed]
+        first = [max(usual[0], 1 + wide[0]), *usual[1:]]
+        both = [2 if wide[0] else usual[0], *grows[1:]]
+        second = [2 if n % 2 and each else 1 for n, each in enumerate(wide)]
+        later = grows.copy()
+        if grows != usual:
+            risen = next(n for n, strides in enumerate(zip(usual, grows, strict=True)) if len({*strides}) > 1)
+            later[risen] = usual[risen]
+        mixed = [[1] * len(layers), [first[0], *later[1:]], later]
+        order = [usual, grows, both, every, first, [*usual[:-1], 1], [1, *usual[1:]], second, *mixed]
         free = [self._free_after(layer) for layer in layers]
         if any(self.is_transposed(layer) for layer in layers):
             order = [every, *order]

@@ -246,9 +246,9 @@ class TransformerWriter(FamilyWriter):
             self.option("pooling", (usual, *_POOLS), meaning)
             self.lines += ["sequence = x"] if pooled else []
             self.lines.append("x = summarize(x, self.pooling)")
-        chain = [x for x in self.behind if x not in final]
-        for number, layer in enumerate(chain):
-            self._head_layer(layer, any(other in heads for other in chain[number + 1 :]))
+        for layer in self.behind:
+            if layer not in final:
+                self._head_layer(layer, inner=layer not in heads[-1:])
         if bias:
             self.lines.append(f"x = x + self{dotted(bias)}")
         self._return(bool(heads), pooled)
