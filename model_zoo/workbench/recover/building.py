@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,12 +22,9 @@ def stay_offline() -> None:
 
 def build_function(path: Path) -> Callable[..., torch.nn.Module]:
     """`build_model` of a model.py that we wrote."""
-    spec = importlib.util.spec_from_file_location("recovered_model", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot import {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    build: Callable[..., torch.nn.Module] = module.build_model
+    module: dict[str, Any] = {"__name__": "recovered_model"}
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module)
+    build: Callable[..., torch.nn.Module] = module["build_model"]
     return build
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import math
 import statistics
 import time
+import timeit
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,6 @@ from model_zoo.workbench.recover.recovery import Estimate, OutputTensor, Verific
 
 #: Samples are timed until one of these is reached.
 _MOST_RUNS, _MOST_SECONDS = 10, 10.0
-
-Tensors = dict[str, torch.Tensor]
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -143,7 +141,7 @@ def random_input(example: Mapping[str, Any], device: str = "cpu") -> torch.Tenso
     return torch.randint(0, example["high"] or 2, example["shape"], generator=generator, device=device, dtype=dtype)
 
 
-def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> Tensors:
+def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Run a module on its inputs, by name where it knows the names; returns every output tensor by its path."""
     known = inspect.signature(module.forward).parameters
     with torch.inference_mode():
@@ -154,10 +152,4 @@ def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> Tensors:
 def _operations_per_second() -> float:
     """Of a matrix product on this host with the threads that are set."""
     matrix = torch.ones(512, 512)
-    matrix @ matrix
-    best = math.inf
-    for _ in range(5):
-        started = time.perf_counter()
-        matrix @ matrix
-        best = min(best, time.perf_counter() - started)
-    return 2 * 512**3 / best
+    return 2 * 512**3 / min(timeit.repeat(lambda: matrix @ matrix, number=1, repeat=6))

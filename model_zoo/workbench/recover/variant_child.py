@@ -195,10 +195,9 @@ class VariantSearch:
             size = min(size * 4, _CHUNK)
             for variant in chunk:
                 self._try(variant)
-            fresh = [v for v in sorted(self.errors, key=self.errors.__getitem__) if v not in improved][:1]
-            for variant in fresh:
-                end = self._improve(variant)
-                improved |= {variant, end}
+            fresh = min((v for v in self.errors if v not in improved), key=self.errors.__getitem__, default=None)
+            if fresh is not None:
+                improved |= {fresh, self._improve(fresh)}
             best = min(self.errors, key=self.errors.__getitem__)
             self.exhausted = not chunk
             if self.errors[best] <= self._tolerance or self._over() or not chunk:
@@ -219,26 +218,22 @@ class VariantSearch:
         while True:
             before = self._try(variant)
             for number in range(len(self._sizes)):
-                variant = min(self._others(variant, number), key=self._try)
+                variant = min([variant, *self._others(variant, number)], key=self._try)
             if self._try(variant) < before * 0.999:
                 continue
             if self._try(variant) <= self._tolerance or self._over():
                 return variant
             numbers = itertools.combinations(range(len(self._sizes)), 2)
-            pairs = (pair for first, second in numbers for pair in self._both(variant, first, second))
-            best = min(pairs, key=self._try, default=variant)
+            best = min((v for pair in numbers for v in self._others(variant, *pair)), key=self._try, default=variant)
             if self._try(best) >= self._try(variant) * 0.999:
                 return variant
             variant = best
 
-    def _others(self, variant: Variant, number: int) -> list[Variant]:
-        """The variant itself, and those with another value of one choice."""
-        others = [(*variant[:number], n, *variant[number + 1 :]) for n in range(self._sizes[number])]
-        return [variant, *(other for other in others if other != variant)]
-
-    def _both(self, variant: Variant, first: int, second: int) -> Iterator[Variant]:
-        for other in self._others(variant, first)[1:]:
-            yield from self._others(other, second)[1:]
+    def _others(self, variant: Variant, *numbers: int) -> Iterator[Variant]:
+        """The variants with another value of each of these choices, and of no other."""
+        values = [[n for n in range(size) if n != own] for size, own in zip(self._sizes, variant, strict=True)]
+        fixed = [values[n] if n in numbers else [own] for n, own in enumerate(variant)]
+        return itertools.product(*fixed)
 
     def allowed(self, best: Variant) -> float:
         """Up to which error a variant is as good as the best one."""
@@ -248,10 +243,10 @@ class VariantSearch:
         """By choice: the values that do as well as the best one, where there are others."""
         self._limit, self._end = self._limit + sum(self._sizes), self._end + 30.0
         undecided = {}
-        for number in range(len(self._sizes)):
+        for number, own in enumerate(best):
             good = [other[number] for other in self._others(best, number) if self._try(other) <= self.allowed(best)]
-            if len(good) > 1:
-                undecided[number] = sorted(good)
+            if good:
+                undecided[number] = sorted([own, *good])
         return undecided
 
 

@@ -25,18 +25,13 @@ _FAMILIES: dict[str, Callable[[TreeNode], FamilyWriter]] = {
 
 
 def draft_by_structure(tensors: StateDictInfo) -> list[Draft]:
-    """Write a module of its own for a checkpoint that no known architecture fits; torch is not needed for it.
+    """Write modules for a checkpoint that no known architecture fits, the best first; torch is not needed for it.
 
-    Nothing of a draft has run: load the checkpoint into it and call it, in a child process, before it is believed.
-
-    Args:
-        tensors: By name. Names are untrusted: one that cannot be an attribute in Python ends it.
-
-    Returns:
-        The best first; all of them take every tensor.
+    All of them take every tensor. Nothing of a draft has run: load the checkpoint into it and call it, in a child
+    process, before it is believed.
 
     Raises:
-        NoDraftError: No template fits; the message says what each one stumbled over.
+        NoDraftError: A name cannot be an attribute in Python, or no template fits: what each one stumbled over.
     """
     root, prefix = read_tree(tensors)
     drafts, reasons = [], []

@@ -382,11 +382,15 @@ class FamilyWriter(ABC):
         self.module.layers[layer.path] = f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"
         return f"self{dotted(layer.path)}"
 
+    def apply(self, name: str, code: str) -> None:
+        """Apply an attribute of the model to x."""
+        self.plan.attributes[name] = code
+        self.lines.append(f"x = self.{name}(x)")
+
     def call(self, layer: CheckpointLayer, code: str) -> None:
         self.module.layers[layer.path] = code
         self.lines.append(f"x = self{dotted(layer.path)}(x)")
 
     def head_activation(self, alternatives: Sequence[str]) -> None:
         chosen = self.choose("head_activation", alternatives, "The activation between the layers of the head.")
-        self.plan.attributes["head_activation"] = f"ACTIVATIONS[{chosen}]()"
-        self.lines.append("x = self.head_activation(x)")
+        self.apply("head_activation", f"ACTIVATIONS[{chosen}]()")

@@ -71,8 +71,7 @@ class RecurrentWriter(FamilyWriter):
         if head:
             self._summary(bool(cells), directions, head)
             self._layers(head, width, activated=False)
-            self.plan.attributes["output_activation"] = self.output_activation()
-            self.lines.append("x = self.output_activation(x)")
+            self.apply("output_activation", self.output_activation())
         self.lines.append("return x if self.batch_first or x.ndim == 2 else x.transpose(0, 1)")
         return title, (example,)
 

@@ -132,12 +132,10 @@ class UNetWriter(FamilyWriter):
         for layer in self.order:
             group = self._group(layer)
             up = layer.kind is LayerKind.CONV and self._transposed(layer)
-            last = stages[-1] if stages else None
-            same = last and last.node is group and group is not None and not up
-            if last is not None and (layer.is_norm or (same and not last.up)):
-                last.layers.append(layer)
-            elif layer.is_norm:
+            if layer.is_norm and not stages:
                 raise NoDraftError(f"'{layer.path}' comes before any convolution")
+            if layer.is_norm or (stages and group and stages[-1].node is group and not (up or stages[-1].up)):
+                stages[-1].layers.append(layer)
             else:
                 stages.append(UNetStage(group, [layer], up))
         for stage in stages:
@@ -151,20 +149,15 @@ class UNetWriter(FamilyWriter):
 
     def _group(self, layer: CheckpointLayer) -> TreeNode | None:
         """The node whose layers are called together with this one; None if it is called by itself."""
-        path = layer.path.rpartition(".")[0]
-        if not path:
-            return None
-        parent = self.root.at(path)
-        if parent.indexed:
-            if not all(child.layer for child in parent.children.values()):
-                return None  # a list of stages
-            above = self.root.at(parent.parent)
-            if parent.parent and above.indexed and len(above.children) > 1:
-                children = above.children.values()
-                convs = [sum(layer.kind is LayerKind.CONV for layer in child.layers) for child in children]
-                if all(child.indexed for child in children) and set(convs) == {1}:
-                    return above
-        return parent
+        parent = self.root.at(layer.parent)
+        if not layer.parent or (parent.indexed and not all(child.layer for child in parent.children.values())):
+            return None  # the model itself, or a list of stages
+        above = self.root.at(parent.parent)
+        lists = [child for child in above.children.values() if child.indexed]
+        if not (parent.parent and above.indexed and 1 < len(lists) == len(above.children)):
+            return parent
+        convs = {sum(layer.kind is LayerKind.CONV for layer in child.layers) for child in lists}
+        return above if parent.indexed and convs == {1} else parent
 
     def _transposed(self, layer: CheckpointLayer) -> bool:
         first, second = layer.weight[:2]
@@ -184,11 +177,11 @@ class UNetWriter(FamilyWriter):
                     self.lines.append(f"skip{levels} = x")
                     if not stage.halves:
                         kind = self.choose("pooling", ("max", "avg"), "How pictures are halved on the way down.")
-                        self._apply("pool", f"make_pool({kind}, {self.dimensions})")
+                        self.apply("pool", f"make_pool({kind}, {self.dimensions})")
                 halved = stage.halves
             own = stage.up or stage.upsampled
             if (entry is StageEntry.UP and not own) or entry is StageEntry.ENLARGE_AND_JOIN:
-                self._apply("upsample", self._upsampling())
+                self.apply("upsample", self._upsampling())
             if entry in (StageEntry.JOIN, StageEntry.ENLARGE_AND_JOIN):
                 skip = f"skip{skips.pop()}"
                 self.option("skip_first", (True, False), "Whether what came down is first in a concatenation.")
@@ -196,10 +189,6 @@ class UNetWriter(FamilyWriter):
             upwards = entry is StageEntry.UP
             self._call(stage, bare_end=upwards or stage is steps[-1][0], upwards=upwards)
         return levels
-
-    def _apply(self, name: str, code: str) -> None:
-        self.plan.attributes[name] = code
-        self.lines.append(f"x = self.{name}(x)")
 
     def _upsampling(self) -> str:
         modes = ("bilinear_aligned", "bilinear", "nearest")
@@ -231,18 +220,15 @@ class UNetWriter(FamilyWriter):
 
     def _fill(self, node: TreeNode, stage: UNetStage, bare_end: bool) -> None:
         """Activations at the indices that hold no tensors."""
-        fillers: dict[int, str] = {}
+        fillers: dict[int, str] = {0: self._upsampling()} if stage.upsampled else {}
         before, due = -1, False
-        for name, child in sorted(node.children.items(), key=lambda item: int(item[0])):
-            index, layer = int(name), child.layer
-            if stage.upsampled and before < 0:
-                fillers[0] = self._upsampling()
+        for index, child in sorted((int(name), child) for name, child in node.children.items()):
             if due and index > before + 1:
                 fillers[before + 1] = self.activation()
                 due = False
-            if layer is None:
+            if child.layer is None:
                 self._fill(child, stage, bare_end and index == max(map(int, node.children)))
-            elif layer.kind is LayerKind.CONV:
+            elif child.layer.kind is LayerKind.CONV:
                 due = True
             before = index
         if due and not bare_end:
