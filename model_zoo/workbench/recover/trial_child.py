@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model_zoo.checkpoints.reader import open_checkpoint
@@ -45,8 +46,6 @@ class _TriedModule:
 
     def write_weights(self) -> dict[str, Any]:
         """Rename the tensors and keep them."""
-        from safetensors.torch import save_file
-
         stored = open_checkpoint(Path(self._job["checkpoint"])).load(self._job["which"], partial=True)
         renamed = {own: stored[name] for own, name in self._job["tensors"].items() if name in stored}
         # A copy of each: safetensors refuses tensors that share memory.
@@ -94,8 +93,6 @@ class _TriedModule:
 
     def _loaded_module(self) -> nn.Module:
         """A new module with the weights that were kept; what they lack is random, the same each time."""
-        from safetensors.torch import load_file
-
         torch.manual_seed(0)
         module = self._build_model()
         kept, own = load_file(self._weights), module.state_dict()
@@ -110,8 +107,6 @@ class _TriedModule:
 
     def _keep_counters(self) -> None:
         """Keep the counters of batch normalisation that the checkpoint lacks: then anything loads it strictly."""
-        from safetensors.torch import load_file, save_file
-
         kept = load_file(self._weights)
         lacking = {n: t for n, t in self._module.state_dict().items() if is_counter(n) and n not in kept}
         if lacking:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.models._shared.named_outputs import named_tensors
@@ -92,8 +93,6 @@ class _Variants:
     """Builds and runs variants of the module in `work_dir`, and compares them with its out.npz."""
 
     def __init__(self, job: dict[str, Any], work_dir: Path) -> None:
-        from safetensors.torch import load_file
-
         self._build = build_function(work_dir / "model.py")
         stored = load_file(job["weights"])
         known = {name: stored[source] for name, source in job["tensors"].items() if source in stored}

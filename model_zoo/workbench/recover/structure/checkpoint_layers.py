@@ -55,8 +55,20 @@ class LayerKind(StrEnum):
     ATTENTION = "attention"  # nn.MultiheadAttention
 
 
+class _Named:
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def parent(self) -> str:
+        return self.path.rpartition(".")[0]
+
+
 @dataclass(frozen=True)
-class CheckpointLayer:
+class CheckpointLayer(_Named):
     """One layer of the checkpoint.
 
     Args:
@@ -68,14 +80,6 @@ class CheckpointLayer:
     kind: LayerKind
     weight: tuple[int, ...]
     bias: int = 0  # length; 0 if there is none
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition(".")[2]
-
-    @property
-    def parent(self) -> str:
-        return self.path.rpartition(".")[0]
 
     def within(self, paths: Iterable[str]) -> bool:
         """Whether it is one of these nodes, or below one."""
@@ -108,21 +112,13 @@ class CheckpointLayer:
 
 
 @dataclass
-class TreeNode:
+class TreeNode(_Named):
     """What one prefix of the names stands for; children and tensors are those directly under it, in file order."""
 
     path: str  # the prefix without its last dot; "" for the whole model
     children: dict[str, TreeNode] = field(default_factory=dict)
     tensors: dict[str, TensorInfo] = field(default_factory=dict)
     layer: CheckpointLayer | None = None  # that the tensors are; None for a group of layers
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition(".")[2]
-
-    @property
-    def parent(self) -> str:
-        return self.path.rpartition(".")[0]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -225,15 +221,15 @@ def _layer_of(node: TreeNode) -> CheckpointLayer | None:
     weight, bias = shapes.get("weight", ()), shapes.get("bias", ())
     if not 1 <= len(weight) <= 5 or not shapes.keys() <= {"weight", "bias"} or len(bias) > 1:
         return None
+    if len(weight) == 1 and bias not in ((), weight):
+        return None
     kind = LayerKind.CONV
     if len(weight) == 1:
-        if bias and bias != weight:
-            return None
         kind = LayerKind.NORM if bias else LayerKind.SCALE
     elif len(weight) == 2:
         table = not bias and any(part in node.path.lower() for part in _EMBEDDING_NAMES)
         kind = LayerKind.EMBEDDING if table else LayerKind.LINEAR
-    return CheckpointLayer(node.path, kind, weight, bias[0] if bias else 0)
+    return CheckpointLayer(node.path, kind, weight, sum(bias))
 
 
 def _attention(node: TreeNode) -> CheckpointLayer:

@@ -20,7 +20,7 @@ from model_zoo.workbench.recover.structure.checkpoint_layers import (
     TreeNode,
     find_layers,
 )
-from model_zoo.workbench.recover.structure.written_helpers import HELPERS, activation_table
+from model_zoo.workbench.recover.structure.written_helpers import ACTIVATIONS, HELPERS
 
 _WIDTH = 120
 
@@ -138,12 +138,13 @@ class ModuleWriter:
         body = "\n\n\n".join([*map(self._class_text, self._written.values()), self._builder()])
         if "ACTIVATIONS[" in body:
             names = {value for choice in self.choices.values() for value in choice.alternatives}
-            body = f"{activation_table(names)}\n\n\n{body}"
+            lines = [f'    "{name}": {text},' for name, text in ACTIVATIONS.items() if name in names]
+            body = "\n".join(["#: Activations by name.", "ACTIVATIONS = {", *lines, "}", "", "", body])
         for name, text in reversed(HELPERS.items()):
             if re.search(rf"\b{name}\b", body):
                 body = f"{text.strip()}\n\n\n{body}"
         groups = [[line for text, line in known.items() if text in body] for known in (_STANDARD, _TORCH)]
-        imports = "\n\n".join("\n".join(lines) for lines in groups if lines)
+        imports = "\n\n".join("\n".join(group) for group in groups if group)
         doc = f'"""{title}, written from the names and shapes of a checkpoint.\n\n{_NOTE}\n"""'
         return f"{doc}\n\n{imports}\n\n\n{body}\n"
 
