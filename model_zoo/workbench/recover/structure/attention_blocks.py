@@ -82,7 +82,11 @@ def _read_block(node: TreeNode) -> AttentionBlock:
         if after and first.ends[1] == 3 * after[0].ends[0] and after[0].ends[1] == block.width:
             block.attentions.append(Attention("fused", (first,), after[0]))
             linear = linear[2:]
-        elif len(after) == 3 and any(map(_is_query, linear[:3])) and _separate(linear[:3], after[2]):
+        elif (
+            len(after) == 3
+            and any(map(_is_query, linear[:3]))
+            and {x.ends[0] for x in linear[:3]} == {after[2].ends[1]}
+        ):
             block.attentions.append(Attention("separate", _by_name(linear[:3]), after[2]))
             linear = linear[4:]
         else:
@@ -104,10 +108,6 @@ def _by_name(layers: Sequence[CheckpointLayer]) -> tuple[CheckpointLayer, ...]:
     if key is None:
         raise NoDraftError(f"no key beside the query '{query.path}'")
     return query, key, next(x for x in layers if x is not query and x is not key)
-
-
-def _separate(entry: Sequence[CheckpointLayer], out: CheckpointLayer) -> bool:
-    return {layer.ends[0] for layer in entry} == {out.ends[1]}
 
 
 def _own_tensors(block: AttentionBlock) -> None:

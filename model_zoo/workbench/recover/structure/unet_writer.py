@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
@@ -39,14 +39,8 @@ class UNetStage:
         return (first.weight[0], first.weight[1]) if self.up else (first.weight[1], last.weight[0])
 
 
-class StageEntry(StrEnum):
-    """How a stage is reached from the one before it."""
-
-    DOWN = "at half the size"
-    UP = "at twice the size"
-    JOIN = "with what came down"
-    ENLARGE_AND_JOIN = "with what came down, after upsampling"
-    SAME = "at the same size"
+#: How a stage is reached: at half, twice or the same size, or with what came down, before or after upsampling.
+StageEntry = Literal["down", "up", "same", "join", "enlarge and join"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,7 @@ def find_order(stages: Sequence[UNetStage]) -> list[tuple[UNetStage, StageEntry]
         if not first.up:
             rest = search(_Wiring(first.width[1]), [stage for stage in stages if stage is not first])
             if rest:
-                return [(first, StageEntry.SAME), *rest]
+                return [(first, "same"), *rest]
     raise NoDraftError("its stages do not join what comes down with what goes up")
 
 
@@ -92,16 +86,16 @@ def _moves(state: _Wiring, stage: UNetStage, learned: bool) -> Iterator[tuple[St
     skips, own = state.skips, stage.up or stage.upsampled
     fits, joins = before == state.width, bool(skips) and before == state.width + skips[-1]
     if joins and (state.enlarged or not (own or learned)):
-        yield StageEntry.JOIN if state.enlarged else StageEntry.ENLARGE_AND_JOIN, _Wiring(behind, skips[:-1], True)
+        yield "join" if state.enlarged else "enlarge and join", _Wiring(behind, skips[:-1], True)
     if not fits or state.enlarged:
         return
     if not own and not state.rising:
         down = skips if state.halved else (*skips, state.width)
-        yield StageEntry.DOWN, _Wiring(behind, down, halved=stage.halves)
+        yield "down", _Wiring(behind, down, halved=stage.halves)
     if skips and (own or not learned):
-        yield StageEntry.UP, _Wiring(behind, skips, True, enlarged=True)
+        yield "up", _Wiring(behind, skips, True, enlarged=True)
     if not own and state.rising and not skips:
-        yield StageEntry.SAME, _Wiring(behind, skips, True)
+        yield "same", _Wiring(behind, skips, True)
 
 
 class UNetWriter(FamilyWriter):
@@ -170,7 +164,7 @@ class UNetWriter(FamilyWriter):
         self._call(steps[0][0], bare_end=False, upwards=False)
         levels, halved, skips = 0, False, [0]
         for stage, entry in steps[1:]:
-            if entry is StageEntry.DOWN:
+            if entry == "down":
                 if not halved:
                     levels += 1
                     skips.append(levels)
@@ -180,13 +174,13 @@ class UNetWriter(FamilyWriter):
                         self.apply("pool", f"make_pool({kind}, {self.dimensions})")
                 halved = stage.halves
             own = stage.up or stage.upsampled
-            if (entry is StageEntry.UP and not own) or entry is StageEntry.ENLARGE_AND_JOIN:
+            if (entry == "up" and not own) or entry == "enlarge and join":
                 self.apply("upsample", self._upsampling())
-            if entry in (StageEntry.JOIN, StageEntry.ENLARGE_AND_JOIN):
+            if entry in ("join", "enlarge and join"):
                 skip = f"skip{skips.pop()}"
                 self.option("skip_first", (True, False), "Whether what came down is first in a concatenation.")
                 self.lines.append(f"x = torch.cat([{skip}, x] if self.skip_first else [x, {skip}], 1)")
-            upwards = entry is StageEntry.UP
+            upwards = entry == "up"
             self._call(stage, bare_end=upwards or stage is steps[-1][0], upwards=upwards)
         return levels
 
