@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
@@ -13,18 +12,6 @@ from model_zoo.workbench.recover.structure.picture_geometry import PictureGeomet
 
 _USUAL = ("relu", "leaky_relu", "gelu", "silu", "tanh", "elu", "sigmoid", "leaky_relu_0.2", "leaky_relu_0.1")
 _WEIGHTED = (LayerKind.CONV, LayerKind.LINEAR)
-
-
-@dataclass
-class _Flow:
-    """What the data is while layers are written down."""
-
-    width: int | None = None  # channels or features; None before the first layer
-    dimensions: int = 0  # of pictures; 0 for vectors
-    pending: bool = False  # whether an activation is due
-    convs: int = 0  # how many came so far
-    unpooled: int = -1  # number of the convolution that pooling may follow; -1 where none may
-    entered: bool = False  # whether the decoder has begun
 
 
 class ChainWriter(FamilyWriter):
@@ -39,7 +26,13 @@ class ChainWriter(FamilyWriter):
         self.blocks = find_blocks(root)
         self.geometry = PictureGeometry(self.module, self.blocks)
         pictures = bool(self.weighted) and self.weighted[0].kind is LayerKind.CONV
-        self.flow = _Flow(dimensions=self.geometry.dimensions if pictures else 0)
+        # What the data is while layers are written down.
+        self.width: int | None = None  # channels or features; None before the first layer
+        self.dimensions = self.geometry.dimensions if pictures else 0  # of pictures; 0 for vectors
+        self.pending = False  # whether an activation is due
+        self.convs = 0  # how many came so far
+        self.unpooled = -1  # number of the convolution that pooling may follow; -1 where none may
+        self.entered = False  # whether the decoder has begun
         self.in_block = False
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
@@ -52,7 +45,7 @@ class ChainWriter(FamilyWriter):
             self.module.fillers[""][last + 1] = self.output_activation()
             return self._title(), (self.geometry.example(),)
         self.module.classes[""] = self.plan
-        if not self.flow.dimensions:
+        if not self.dimensions:
             flat = self.choose("flatten_input", (True, False), "Whether each sample is flattened to one vector.")
             if flat != "True":
                 self.plan.attributes[self.module.attribute("", "flatten_input")] = flat
@@ -87,7 +80,7 @@ class ChainWriter(FamilyWriter):
             return
         first = node.layers[0]
         if not node.layer:
-            self.flow.pending = self.flow.pending and first.path not in self.geometry.leading_norms
+            self.pending = self.pending and first.path not in self.geometry.leading_norms
         if not (node.layer and first.is_norm):
             self._transition(plan, first)
         self._build(node)
@@ -104,34 +97,32 @@ class ChainWriter(FamilyWriter):
             self._group(node)
 
     def _transition(self, plan: ClassPlan, following: CheckpointLayer) -> None:
-        flow = self.flow
-        enters = "dec" in following.path.lower() and not flow.entered
-        flow.entered = flow.entered or enters
-        if flow.pending and enters:
+        enters = "dec" in following.path.lower() and not self.entered
+        self.entered = self.entered or enters
+        if self.pending and enters:
             meaning = "Whether an activation stands between the encoder and the decoder."
-            bare = self.choose("activation_between", (bool(flow.dimensions), not flow.dimensions), meaning)
+            bare = self.choose("activation_between", (bool(self.dimensions), not self.dimensions), meaning)
             self._apply(plan, "between", f"{self.activation()} if {bare} else nn.Identity()")
-            flow.pending = False
-        for name, code in self._due(following, flow.pending, pooled=True):
+            self.pending = False
+        for name, code in self._due(following, self.pending, pooled=True):
             self._apply(plan, name, code)
 
     def _due(self, following: CheckpointLayer, activated: bool, pooled: bool) -> Iterator[tuple[str, str]]:
         """What comes before a layer, each with a name: activation, pooling, flattening or its reverse."""
-        flow = self.flow
         if activated:
-            flow.pending = False
+            self.pending = False
             yield "activation", self.activation()
-        if flow.dimensions and pooled:
-            if code := self.geometry.pool(flow.unpooled):
-                yield f"pool{flow.unpooled + 1}", code
-            flow.unpooled = -1
-        if flow.dimensions and following.kind is LayerKind.LINEAR:
-            yield "to_vector", self.geometry.to_vector(flow.width or 0, following)
-            flow.dimensions, flow.width = 0, following.weight[1]
-        elif following.kind is LayerKind.CONV and not flow.dimensions and flow.width:
-            yield "to_image", self.geometry.to_image(following, flow.width)
+        if self.dimensions and pooled:
+            if code := self.geometry.pool(self.unpooled):
+                yield f"pool{self.unpooled + 1}", code
+            self.unpooled = -1
+        if self.dimensions and following.kind is LayerKind.LINEAR:
+            yield "to_vector", self.geometry.to_vector(self.width or 0, following)
+            self.dimensions, self.width = 0, following.weight[1]
+        elif following.kind is LayerKind.CONV and not self.dimensions and self.width:
+            yield "to_image", self.geometry.to_image(following, self.width)
             transposed = self.geometry.is_transposed(following)
-            flow.dimensions, flow.width = len(following.kernel), following.weight[0 if transposed else 1]
+            self.dimensions, self.width = len(following.kernel), following.weight[0 if transposed else 1]
 
     def _sequence(self, node: TreeNode) -> None:
         """Write an nn.Sequential: its layers, and what its missing indices stand for."""
@@ -144,16 +135,16 @@ class ChainWriter(FamilyWriter):
             before = index
         nested = node.path and self.root.at(node.parent).indexed
         if nested and not self.in_block and not self.last.startswith(f"{node.path}."):
-            last = [self.activation()] if self.flow.pending else []
-            last += filter(None, [self.geometry.pool(self.flow.unpooled)])
+            last = [self.activation()] if self.pending else []
+            last += filter(None, [self.geometry.pool(self.unpooled)])
             fillers |= enumerate(last, before + 1)
-            self.flow.pending, self.flow.unpooled = False, -1
+            self.pending, self.unpooled = False, -1
         self.module.fillers[node.path] = fillers
 
     def _fill(self, free: range, following: CheckpointLayer) -> dict[int, str]:
         """What stands at the free indices before a layer."""
-        norm = following.is_norm and self.flow.width is not None
-        named = dict(self._due(following, self.flow.pending and (not norm or bool(free)), pooled=not norm))
+        norm = following.is_norm and self.width is not None
+        named = dict(self._due(following, self.pending and (not norm or bool(free)), pooled=not norm))
         due = [*named.values()]
         if not free and not all(name.startswith("pool") for name in named):
             raise NoDraftError(f"nothing can stand before '{following.path}', but something has to")
@@ -166,29 +157,28 @@ class ChainWriter(FamilyWriter):
         plan = self.module.classes[node.path] = ClassPlan("Block", "Layers one after the other.")
         for child in node.children.values():
             self._part(child, plan)
-        if self.flow.pending and not self.last.startswith(f"{node.path}."):
+        if self.pending and not self.last.startswith(f"{node.path}."):
             self._apply(plan, "activation", self.activation())
-            self.flow.pending = False
+            self.pending = False
         plan.forward.append("return x")
 
     def _block(self, block: ResidualBlock) -> None:
-        node, flow = block.node, self.flow
-        entry, convs = flow.width, flow.convs
+        node, entry, convs = block.node, self.width, self.convs
         plan = self.module.classes[node.path] = ClassPlan("Block", "Convolutions whose result is added to their input.")
         self.in_block = True
         for child in node.children.values():
             if child is not block.shortcut:
                 self._part(child, plan)
         self.in_block = False
-        flow.pending, flow.unpooled, width = False, -1, flow.width
+        self.pending, self.unpooled, width = False, -1, self.width
         shortcut = "x"
         if block.shortcut:
-            flow.width = entry
+            self.width = entry
             self._shortcut(block.shortcut)
             shortcut = f"self.{block.shortcut.name}({self._shortcut_entry(block, plan)})"
-        if flow.width != width:
+        if self.width != width:
             raise NoDraftError(f"the shortcut of '{node.path}' has another width than what it is added to")
-        flow.convs, flow.pending = max(convs, flow.convs), False
+        self.convs, self.pending = max(convs, self.convs), False
         plan.forward.insert(0, f"shortcut = {shortcut}")
         if any(block.shortcut for block in self.blocks.values()):
             plan.forward.append("x = x + shortcut")
@@ -229,27 +219,27 @@ class ChainWriter(FamilyWriter):
             self.module.classes[node.path] = plan
 
     def _define(self, layer: CheckpointLayer) -> None:
-        flow, width = self.flow, layer.weight[0]
+        width = layer.weight[0]
         if layer.kind is LayerKind.CONV:
             transposed = self.geometry.is_transposed(layer)
-            placed = self.geometry.place(layer, flow.convs)
-            code = conv_code(layer, flow.width or layer.weight[1], placed, transposed)
-            flow.dimensions, flow.width = len(layer.kernel), layer.weight[1 if transposed else 0]
-            flow.pending, flow.unpooled = layer.path != self.last, flow.convs
-            flow.convs += 1
+            placed = self.geometry.place(layer, self.convs)
+            code = conv_code(layer, self.width or layer.weight[1], placed, transposed)
+            self.dimensions, self.width = len(layer.kernel), layer.weight[1 if transposed else 0]
+            self.pending, self.unpooled = layer.path != self.last, self.convs
+            self.convs += 1
         elif layer.kind is LayerKind.LINEAR:
             out, width = layer.weight
-            layer.require_width(width, flow.width)
-            flow.width, flow.pending = out, layer.path != self.last
+            layer.require_width(width, self.width)
+            self.width, self.pending = out, layer.path != self.last
             code = linear_code(layer)
         elif layer.kind is LayerKind.SCALE and (width == 1 or re.search("act|relu", layer.path, re.IGNORECASE)):
-            flow.pending = False
+            self.pending = False
             code = f"nn.PReLU({width})"
         else:
-            layer.require_width(width, flow.width)
-            flow.width = width
+            layer.require_width(width, self.width)
+            self.width = width
             # In preactivated networks an activation follows a normalisation that no convolution precedes.
             preactivated = self.geometry.leading_norms and not layer.within(self.blocks)
-            flow.pending = flow.pending or bool(preactivated) or layer.path in self.geometry.leading_norms
-            code = self.norm(layer, flow.dimensions)
+            self.pending = self.pending or bool(preactivated) or layer.path in self.geometry.leading_norms
+            code = self.norm(layer, self.dimensions)
         self.module.layers[layer.path] = code
