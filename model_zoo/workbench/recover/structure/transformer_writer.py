@@ -12,6 +12,8 @@ from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLa
 from model_zoo.workbench.recover.structure.module_writer import FamilyWriter, conv_code, dotted, linear_code
 
 _POSITION = re.compile(r"pos|wpe|(^|\.)pe$", re.IGNORECASE)
+#: Of sequences that a module is tried with, where its positions reach as far.
+_LENGTH = 16
 _TYPE = re.compile(r"type|segment", re.IGNORECASE)
 _CLASS_TOKEN = re.compile(r"cls|class|dist_token", re.IGNORECASE)
 _HEAD_ACTIVATIONS = ("gelu", "relu", "tanh", "silu", "gelu_tanh", "leaky_relu", "none")
@@ -47,13 +49,10 @@ class TransformerWriter(FamilyWriter):
         self.entry = entry[0] if fits else None
         self.early_norms = [layer for layer in before if layer.is_norm]
         self.behind = [x for x in rest if x not in (*self.convs, self.entry, *self.early_norms)]
-        #: Shapes of tensors that lie in no layer and no block; each is removed once it is used. Those left out count.
-        ignored = (*(f"{path}." for path in self.stacks),)
-        self.own = {
-            name: info.shape
-            for name, info in self.root.own()
-            if not name.startswith(ignored) and not name.endswith(("position_ids", "token_type_ids"))
-        }
+        inside, counting = tuple(f"{path}." for path in self.stacks), ("position_ids", "token_type_ids")
+        own = {name: info.shape for name, info in self.root.own() if not name.endswith(counting)}
+        #: Shapes of tensors that lie in no layer and no block; each is removed once it is used.
+        self.own = {name: shape for name, shape in own.items() if not name.startswith(inside)}
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
         decoders = [path for path, stack in self.stacks.items() if len(stack[0].attentions) == 2]
@@ -119,30 +118,31 @@ class TransformerWriter(FamilyWriter):
             self.plan.attributes["scale"] = f"{math.sqrt(self.width)!r} if {scaled} else 1.0"
             text += " * self.scale"
         self.lines.append(f"x = {text}")
-        length = 16
         if positions:
-            rows, start = positions[0].weight[0], ""
-            length = min(length, rows)
-            if rows % 8 == 2:
+            length, start = positions[0].weight[0], ""
+            if length % 8 == 2:
                 self.option("position_offset", (2, 0), "Number of the first position in its table.")
                 start = "self.position_offset + "
             self.lines.append(f"positions = {start}torch.arange(x.shape[1], device=x.device)")
             self.lines.append(f"x = x + {self.embed(positions[0])}(positions)")
-        elif position:
-            length = min(length, self._add_position(position))
         else:
-            self._fixed_positions(True)
+            length = self._add_position(position, True)
         for layer in types:
             self.lines.append(f"x = x + {self.embed(layer)}.weight[0]  # every token is of the first type")
         before = [] if self.plan.arguments == "x: Tensor" else [self.plan.arguments]
         self.plan.arguments = ", ".join([*before, f"{argument}: Tensor"])
-        return ExampleInput(argument, (2, length), "int64", self.word.weight[0])
+        return ExampleInput(argument, (2, min(length, _LENGTH)), "int64", self.word.weight[0])
 
     def _position(self) -> str | None:
         return next((name for name in self.own if _POSITION.search(name)), None)
 
-    def _add_position(self, name: str) -> int:
-        """Add a tensor of positions to x; returns for how many it is."""
+    def _add_position(self, name: str | None, likely: bool = True) -> int:
+        """Add a tensor of positions to x, or offer computed ones; returns for how many it is."""
+        if not name:
+            kinds = ("sinusoid", "none") if likely else ("none", "sinusoid")
+            self.option("positions", kinds, "Positions that need no tensor: sines and cosines, or none.")
+            self.lines += ['if self.positions == "sinusoid":', "    x = x + sinusoid(x.shape[1], x.shape[2])"]
+            return _LENGTH
         shape = self.own.pop(name)
         if shape[-1] != self.width or len(shape) > 3:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions of width {self.width}")
@@ -155,11 +155,6 @@ class TransformerWriter(FamilyWriter):
         self.lines.append(f"x = x + self{dotted(name)}{part}")
         return math.prod(shape[:-1])
 
-    def _fixed_positions(self, likely: bool) -> None:
-        kinds = ("sinusoid", "none") if likely else ("none", "sinusoid")
-        self.option("positions", kinds, "Positions that need no tensor: sines and cosines, or none.")
-        self.lines += ['if self.positions == "sinusoid":', "    x = x + sinusoid(x.shape[1], x.shape[2])"]
-
     def _vectors(self) -> ExampleInput:
         if self.samples_first != "True":
             self.lines.append("x = x if self.batch_first else x.transpose(0, 1)")
@@ -167,12 +162,9 @@ class TransformerWriter(FamilyWriter):
         if self.entry:
             self.call(self.entry, linear_code(self.entry))
             width = self.entry.ends[0]
-        length, position = 16, self._position()
+        position = self._position()
         tokens = self._class_tokens()
-        if position:
-            length = min(length, self._add_position(position))
-        else:
-            self._fixed_positions(bool(self.entry))
+        length = min(_LENGTH, self._add_position(position, bool(self.entry)))
         return ExampleInput("x", (2, max(length - tokens, 1), width))
 
     def _class_tokens(self) -> int:
@@ -217,7 +209,7 @@ class TransformerWriter(FamilyWriter):
             return table.weight[0] - tokens
         if not position:
             self._class_tokens()
-            self._fixed_positions(False)
+            self._add_position(None, likely=False)
             return 0
         shape, tokens = self.own[position], len(self._token_names())
         rows = shape[-2] - tokens if len(shape) > 1 else 0
