@@ -99,7 +99,10 @@ class _Variants:
         self._weights = {n: t.float() if t.is_floating_point() else t for n, t in known.items()}
         self._strict = job["complete"]
         self.values = {name: [ast.literal_eval(text) for text in texts] for name, texts in job["choices"].items()}
-        self._inputs = [_tensor(array) for array in _arrays(work_dir / "in.npz")]
+        inputs = [
+            (array, np.int64 if array.dtype.kind in "iu" else np.float32) for array in _arrays(work_dir / "in.npz")
+        ]
+        self._inputs = [torch.from_numpy(np.ascontiguousarray(array, dtype)) for array, dtype in inputs]
         self._outputs = [np.asarray(array, np.float64) for array in _arrays(work_dir / "out.npz")]
         self.reason: str | None = None
 
@@ -158,11 +161,6 @@ def _observe_pooling(model: torch.nn.Module) -> list[str]:
 def _arrays(path: Path) -> list[np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
         return [archive[name] for name in archive.files]
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    whole = array.dtype.kind in "iu"
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64 if whole else np.float32))
 
 
 class VariantSearch:
