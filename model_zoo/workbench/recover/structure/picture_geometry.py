@@ -207,7 +207,7 @@ class PictureGeometry:
     def _find_transposed(self) -> dict[str, bool]:
         transposed: dict[str, bool] = {}
         width: int | None = None
-        for layer, after in zip(self._order, [*self._order[1:], None], strict=True):
+        for layer, after in itertools.zip_longest(self._order, self._order[1:]):
             if layer.kind is LayerKind.LINEAR:
                 width = None
             if layer.kind is not LayerKind.CONV or layer.within(self._shortcuts):

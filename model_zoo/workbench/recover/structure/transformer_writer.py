@@ -109,10 +109,10 @@ class TransformerWriter(FamilyWriter):
         words = [layer for layer in tables if layer not in (*types, *positions)]
         if len(words) != 1 or any(layer.weight[1] != self.width for layer in tables):
             raise NoDraftError(f"{len(words)} tables of tokens of width {self.width}, not one")
-        self.word = words[0]
+        self.word, calls = words[0], {layer.path: self.embed(layer) for layer in tables}
         if self.samples_first != "True":
             self.lines.append(f"{argument} = {argument} if self.batch_first else {argument}.T")
-        text = f"{self.embed(self.word)}({argument})"
+        text = f"{calls[self.word.path]}({argument})"
         if not types:
             scaled = self.choose("scale_embedding", (False, True), "Whether embeddings are multiplied by √width.")
             self.plan.attributes["scale"] = f"{math.sqrt(self.width)!r} if {scaled} else 1.0"
@@ -124,11 +124,11 @@ class TransformerWriter(FamilyWriter):
                 self.option("position_offset", (2, 0), "Number of the first position in its table.")
                 start = "self.position_offset + "
             self.lines.append(f"positions = {start}torch.arange(x.shape[1], device=x.device)")
-            self.lines.append(f"x = x + {self.embed(positions[0])}(positions)")
+            self.lines.append(f"x = x + {calls[positions[0].path]}(positions)")
         else:
             length = self._add_position(position, True)
         for layer in types:
-            self.lines.append(f"x = x + {self.embed(layer)}.weight[0]  # every token is of the first type")
+            self.lines.append(f"x = x + {calls[layer.path]}.weight[0]  # every token is of the first type")
         before = [] if self.plan.arguments == "x: Tensor" else [self.plan.arguments]
         self.plan.arguments = ", ".join([*before, f"{argument}: Tensor"])
         return ExampleInput(argument, (2, min(length, _LENGTH)), "int64", self.word.weight[0])
