@@ -18,8 +18,8 @@ from model_zoo.utils.console import CommandParser, console, json_value, print_js
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
 from model_zoo.utils.files import atomic_folder, work_folder
 from model_zoo.utils.hashing import sha256_file
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.io_pair import IOPair, fit_draft, pair_from_onnx, read_pair
-from model_zoo.workbench.recover.names.architecture import LIBRARIES
 from model_zoo.workbench.recover.names.architecture_index import Progress
 from model_zoo.workbench.recover.names.named_search import search_by_name
 from model_zoo.workbench.recover.recovery import (

@@ -10,7 +10,7 @@ from typing import Any
 
 from model_zoo.checkpoints.contents import Contents
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker
+from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
 from model_zoo.workbench.recover.recovery import Draft, Estimate, Verification
 
 #: One step: to load everything, and to run it.
@@ -86,7 +86,5 @@ def verify(worker: Worker, folder: Path, source: str, estimated: Callable[[Estim
         estimate = Estimate.model_validate(worker.ask({"step": "load"}))
         estimated(estimate)
         return Verification.model_validate(worker.ask({"step": "run"}) | {"estimate": estimate})
-    except ChildStoppedError:
-        raise
     except ChildFailedError as error:
         return Verification(loads=estimate is not None, estimate=estimate, problem=error.message)
