@@ -89,7 +89,8 @@ def _run_target(run: _Run, chipset: Chipset | None) -> TargetResult:
                 results.append(_precompiled(build, chipset))
             else:
                 entry = None if options.skip_compiling else build.compiled(chipset, not options.skip_inferencing)
-                results.append(_refuse(run, build, _built(run, build, chipset, entry), chipset))
+                results.append(_built(run, build, chipset, entry))
+                results[-1] = _refuse(run, build, results[-1], chipset)
         if options.skip_compiling:
             return TargetResult(chipset, None, tuple(results))
         folder = write_bundle(run.plan, chipset, run.builds, results, run.searches, options.zip_assets)

@@ -144,7 +144,7 @@ def _order(dataset: BaseDataset, spec: InputSpec, count: int) -> tuple[list[int]
     return order[:count], order[count:]
 
 
-def _calibration_and_check(dataset: BaseDataset, spec: InputSpec, wanted: int | None) -> tuple[SampleSet, SampleSet]:
+def split_dataset(dataset: BaseDataset, spec: InputSpec, wanted: int | None) -> tuple[SampleSet, SampleSet]:
     """Samples that set the ranges, and others, of other content, to check the build on.
 
     Raises:
@@ -189,12 +189,12 @@ def calibration_and_check(
     if asked is not None and str(asked) == "random":
         return noise_samples(spec, noise_count), None
     if asked is not None:
-        calibration, check = _calibration_and_check(FolderDataset(Path(asked), spec), spec, wanted)
+        calibration, check = split_dataset(FolderDataset(Path(asked), spec), spec, wanted)
         return replace(calibration, origin=str(asked)), replace(check, origin=str(asked))
     if dataset_name is not None:
         try:
             dataset = load_dataset(dataset_name, spec, "calibration", tokenizer)
-            return _calibration_and_check(dataset, spec, wanted)
+            return split_dataset(dataset, spec, wanted)
         except MissingDataError as error:
             if not random_weights:
                 hint = f'{error.hint}; or give a folder in calibration_data, or calibration_data="random" for noise'

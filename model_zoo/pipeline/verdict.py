@@ -13,10 +13,10 @@ from model_zoo.toolchains.measurement import AGREEMENT, Measurement
 #: SQNR from which an output serves as torch's does: noise of 1 % of its power. Of trained networks those whose answers
 #: stayed had 20 dB or more; MobileNetV2 with 15 dB gave another answer to one picture in six. docs/trained.md.
 GOOD_DB = 20.0
-#: Half precision is much nearer where nothing overflows: below this float builds lost something.
-GOOD_HALF_DB = 30.0
 #: Below this nothing is left to use: Whisper's encoder with 2 to 7 dB writes empty transcripts.
 LEAST_DB = 7.0
+#: The same two of a float build: half precision is much nearer, unless something overflows.
+GOOD_HALF_DB, LEAST_HALF_DB = 30.0, 20.0
 #: The NPU computes half precision in another order than torch; so much may be lost by it.
 HALF_ORDER_DB = 3.0
 #: Share of the task's answers, or of equal integers, from which a build is good, and from which it is usable.
@@ -49,10 +49,13 @@ def judge(figure: Measurement, half_reference: Measurement | None = None, half_p
     high = figure.interval[1] if figure.interval else figure.value
     if figure.unit == AGREEMENT:
         good, least = GOOD_SHARE, LEAST_SHARE
+    elif half_precision:
+        good, least = GOOD_HALF_DB, LEAST_HALF_DB
     else:
-        good, least = GOOD_HALF_DB if half_precision else GOOD_DB, LEAST_DB
-        if half_reference is not None:
-            good, least = (min(limit, half_reference.value - HALF_ORDER_DB) for limit in (good, least))
+        good, least = GOOD_DB, LEAST_DB
+    if half_reference is not None:
+        allowed = half_reference.value - (0.0 if figure.unit == AGREEMENT else HALF_ORDER_DB)
+        good, least = min(good, allowed), min(least, allowed)
     if high < least or figure.value == float("-inf"):
         return Verdict.REFUSED
     return Verdict.GOOD if figure.value >= good else Verdict.USABLE

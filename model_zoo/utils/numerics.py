@@ -81,17 +81,18 @@ def interval_of_mean(values: np.ndarray, contents: Sequence[Hashable] = ()) -> I
         contents: What each sample was made from; each is its own if empty.
 
     Returns:
-        Wilson's interval of as many samples as there are contents, which is not empty where all shares are alike, or
-        the one over samples drawn again by content, whichever ends are farther apart; None without a sample.
+        The interval over samples drawn again by content; of answers that are right or wrong, where it may be empty,
+        also Wilson's of as many answers as there are contents. None of fewer than three contents.
     """
-    if not len(values):
+    rows = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
+    drawn = _resampled(rows, contents)
+    if drawn is None:
         return None
-    count, mean = len(set(contents)) or len(values), float(np.mean(values))
-    center, width = mean + _Z**2 / (2 * count), _Z * np.sqrt(mean * (1 - mean) / count + (_Z / (2 * count)) ** 2)
-    ends = [(center + sign * width) / (1 + _Z**2 / count) for sign in (-1, 1)]
-    drawn = _resampled(np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1), contents)
-    if drawn is not None:
-        ends += np.percentile(drawn[:, 0] / drawn[:, 1], _PERCENTILES).tolist()
+    ends = np.percentile(drawn[:, 0] / drawn[:, 1], _PERCENTILES).tolist()
+    if np.isin(values, (0.0, 1.0)).all():
+        count, mean = len(set(contents)) or len(values), float(np.mean(values))
+        width = _Z * np.sqrt(mean * (1 - mean) / count + (_Z / (2 * count)) ** 2)
+        ends += [(mean + _Z**2 / (2 * count) + side * width) / (1 + _Z**2 / count) for side in (-1, 1)]
     return float(min(ends)), float(max(ends))
 
 

@@ -84,10 +84,11 @@ def compile_tflite(
     stem: str,
     calibration: Sequence[Arrays] = (),
     limits: Limits | None = None,
+    holdout: int = 0,
 ) -> LitertBuild:
     """Convert an exported program."""
     request = LoweringRequest(
-        program, TargetRuntime.TFLITE, precision, input_names, output_names, lambda: calibration, 0.0, stem
+        program, TargetRuntime.TFLITE, precision, input_names, output_names, lambda: calibration, 0.0, stem, holdout
     )
     runtime = LitertRuntime()
     lowered = replace(runtime, limits=limits or runtime.limits).lower(request, out_dir)

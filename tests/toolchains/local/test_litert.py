@@ -89,7 +89,7 @@ def float_build(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Lite
 
 @pytest.fixture(scope="module")
 def w8a8_build(program: Path, tmp_path_factory: pytest.TempPathFactory) -> LitertBuild:
-    return build(program, tmp_path_factory.mktemp("w8a8"), Precision.W8A8, calibration=samples(12))
+    return build(program, tmp_path_factory.mktemp("w8a8"), Precision.W8A8, calibration=samples(12), holdout=3)
 
 
 def parity(source: torch.nn.Module, file: Path) -> tuple[dict[str, float], float]:
