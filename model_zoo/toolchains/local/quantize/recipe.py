@@ -20,6 +20,7 @@ from onnx import TensorProto
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.quantize import QuantizeJob, equalize, mixed, qdq
+from model_zoo.toolchains.local.quantize.biases import keep_biases
 from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, cpu_session, observe
 from model_zoo.toolchains.local.quantize.ranges import (
     CLIPPING,
@@ -247,7 +248,7 @@ def _round(context: Context, state: QuantizationState) -> dict[str, Quantization
     assignment = replace(context.assigned, activations_16bit=tuple(sorted(state.wide)))
     overrides = qdq.assigned_types(state.floats.model, context.groups, assignment)
     quantized = qdq.round_to_nearest(state.floats, context.scheme, _ranges(context, state), overrides, context.work_dir)
-    return {"nearest": replace(state, quantized=quantized, sqnr_db=None)}
+    return {"nearest": replace(state, quantized=keep_biases(state.floats.model, quantized), sqnr_db=None)}
 
 
 def _equalize(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:

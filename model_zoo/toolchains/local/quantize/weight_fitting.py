@@ -27,6 +27,7 @@ from model_zoo.toolchains.local.onnx_graph import (
     quantized,
     set_constant,
 )
+from model_zoo.toolchains.local.quantize.biases import least_scales
 from model_zoo.toolchains.local.quantize.calibrate import Values, cpu_session
 from model_zoo.toolchains.local.quantize.gptq import exact_factors, find_scales, fit
 
@@ -153,6 +154,9 @@ def _fit(linear: LinearLayer, node: ir.Node, x: Values, residual: Values) -> Non
     else:  # one for the whole weight
         spread = np.broadcast_to(importance[:, None], weight.shape).reshape(1, -1)
         scales = np.broadcast_to(find_scales(weight.reshape(1, 1, -1), spread, bits), (*weight.shape[:2], 1))
+    if biases:
+        least = least_scales(elements(linear.node.inputs[2]), activation.scale)
+        scales = np.maximum(scales, least.reshape(scales.shape) if scale.ndim else least.max())
     result = quantized(quantize_behind(node.outputs[0]))
     if result is not None and activation.bits == 16:
         scales = exact_factors(scales, activation.scale, result.scale)
