@@ -231,11 +231,9 @@ def _count(value: Any, budget: Budget) -> None:
         each = waiting.pop()
         if isinstance(each, str):
             plain = each.isascii() and each.isprintable()
-            budget.work(1 + len(each) // 256)
-            budget.memory((_PLAIN_BYTES if plain else _ESCAPED_BYTES) * len(each))
+            budget.work(1 + len(each) // 256, (_PLAIN_BYTES if plain else _ESCAPED_BYTES) * len(each))
         elif isinstance(each, (Mapping, list, tuple)):
-            budget.work(_VALUE_STEPS * (1 + len(each)))
-            budget.memory(_VALUE_BYTES * (1 + len(each)))
+            budget.work(_VALUE_STEPS * (1 + len(each)), _VALUE_BYTES * (1 + len(each)))
             waiting.extend(each)
             if isinstance(each, Mapping):
                 waiting.extend(each.values())

@@ -91,14 +91,12 @@ class _LimitedStream:
     def read(self, size: int) -> bytes:
         content = self._stream.read(min(size, _MOST_ARGUMENT_BYTES))
         if size > 8:  # no number
-            self._budget.work(size // 1024)
-            self._budget.memory(len(content) if content.isascii() else 4 * len(content))
+            self._budget.work(size // 1024, len(content) if content.isascii() else 4 * len(content))
         return content
 
     def readline(self) -> bytes:
         content = self._stream.readline(_MOST_LINE_BYTES)
-        self._budget.work(1)
-        self._budget.memory(len(content))
+        self._budget.work(1, len(content))
         return content
 
 
@@ -154,14 +152,12 @@ class _PickleMachine:
 
     def charge(self, items: int) -> None:
         """Count values that are copied, or become entries of a dictionary."""
-        self.budget.work(items)
-        self.budget.memory(items * _ENTRY_BYTES)
+        self.budget.work(items, items * _ENTRY_BYTES)
 
     def step(self, opcode: str, argument: object) -> None:
         """Carry out one opcode."""
         stack = self.stack
-        self.budget.work(1)
-        self.budget.memory(_VALUE_BYTES)
+        self.budget.work(1, _VALUE_BYTES)
         if opcode in _LITERALS:
             stack.append(argument)
         elif opcode in _MEMO:
@@ -250,16 +246,14 @@ class _PickleMachine:
         key = f"{module} {name}"
         self.budget.work(len(key) // 256)
         if key not in self._globals:
-            self.budget.work(_NAME_STEPS)
-            self.budget.memory(3 * _OBJECT_BYTES + 2 * sys.getsizeof(key))
+            self.budget.work(_NAME_STEPS, 3 * _OBJECT_BYTES + 2 * sys.getsizeof(key))
             self._globals[key] = Global(module, name)
             if not is_known(self._globals[key]):
                 self.result.names[str(self._globals[key])] = None
         return self._globals[key]
 
     def _persistent(self, identity: object) -> object:
-        self.budget.work(_CALL_STEPS)
-        self.budget.memory(_OBJECT_BYTES)
+        self.budget.work(_CALL_STEPS, _OBJECT_BYTES)
         try:
             value = persistent(identity)
             if isinstance(value, Storage) and self.result.storages.setdefault(value.key, value) != value:
@@ -272,14 +266,12 @@ class _PickleMachine:
     def _refuse(self, function: object, arguments: list[object] | tuple[object, ...]) -> Inert:
         called = str(function) if isinstance(function, Global | str) else "a value of the file"
         if called not in self.result.calls:
-            self.budget.work(_NAME_STEPS)
-            self.budget.memory(_OBJECT_BYTES)
+            self.budget.work(_NAME_STEPS, _OBJECT_BYTES)
             self.result.calls[called] = None
         return self._inert(called, arguments)
 
     def _inert(self, name: str, arguments: list[object] | tuple[object, ...]) -> Inert:
-        self.budget.work(_CALL_STEPS)
-        self.budget.memory(_OBJECT_BYTES + 8 * len(arguments))
+        self.budget.work(_CALL_STEPS, _OBJECT_BYTES + 8 * len(arguments))
         return Inert(name, tuple(arguments))
 
     def _call(self, function: object, arguments: list[object] | tuple[object, ...]) -> object:

@@ -128,8 +128,7 @@ def as_key(value: object, budget: Budget) -> object:
     """
     if isinstance(value, tuple) and len(value) <= _MOST_KEY_PARTS and all(map(_is_small, value)):
         text = repr(value)
-        budget.work(3 + len(text) // 64)
-        budget.memory(80 + len(text))
+        budget.work(3 + len(text) // 64, 80 + len(text))
         return text
     if not _is_small(value) and not isinstance(value, (str, bytes, Global, Inert, TensorView)):
         raise InertPickleError("damaged: a dictionary has a key that is no plain value")

@@ -69,8 +69,7 @@ class _PickleWalk:
         """Count values that are looked at, and a name or path that is made; returns whether the walk may go on."""
         if not self._spent:
             try:
-                self._budget.work(_VALUE_STEPS * values + len(text) // 1024)
-                self._budget.memory(_VALUE_BYTES * values + 4 * len(text))
+                self._budget.work(_VALUE_STEPS * values + len(text) // 1024, _VALUE_BYTES * values + 4 * len(text))
             except UnreadableError as error:
                 self._spent, self.parts.problem = True, f"{_ENDLESS}: {error}"
         return not self._spent

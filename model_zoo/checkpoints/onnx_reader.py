@@ -142,8 +142,7 @@ class _OnnxReader:
 
     def _below(self, where: str, name: str) -> str:
         """The path of what is inside something; long ones are made again at each level."""
-        self._budget.work(len(where) // 1024)
-        self._budget.memory(4 * (len(where) + len(name)))
+        self._budget.work(len(where) // 1024, 4 * (len(where) + len(name)))
         return f"{where}.{name}" if where else name
 
     def _check_whole(self, part: Field, what: str) -> None:
@@ -205,8 +204,7 @@ class _OnnxReader:
         attributes = []
         for part in self._fields(node):
             if part.tag == _Node.ATTRIBUTE:
-                self._budget.work(1)
-                self._budget.memory(_FIELD_BYTES)
+                self._budget.work(1, _FIELD_BYTES)
                 attributes.append(part)
             elif part.tag in (_Node.OP_TYPE, _Node.DOMAIN) or (part.tag == _Node.OUTPUT and not texts.get(part.tag)):
                 texts[part.tag] = self._text(part)
@@ -308,8 +306,7 @@ class _OnnxReader:
 
     def _value(self, message: Field) -> dict[str, Any]:
         """A ValueInfoProto: name, and type where it is that of a tensor."""
-        self._budget.work(_END_STEPS)
-        self._budget.memory(_END_BYTES)
+        self._budget.work(_END_STEPS, _END_BYTES)
         parts = self._last(message)
         kind = self._last(parts[2]).get(1) if 2 in parts else None
         facts = self._last(kind) if kind else {}

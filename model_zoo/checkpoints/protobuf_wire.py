@@ -108,8 +108,7 @@ def text(content: mmap.mmap, field: Field, budget: Budget) -> str:
     size = field.end - field.begin
     if size > _MOST_TEXT:
         raise UnreadableError(f"a text of {size} bytes at byte {field.begin} is too long")
-    budget.work(1)
-    budget.memory(_TEXT_BYTES + size)
+    budget.work(1, _TEXT_BYTES + size)
     return content[field.begin : field.end].decode("utf-8", "replace")
 
 

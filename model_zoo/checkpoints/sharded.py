@@ -91,8 +91,7 @@ def _read_shards(
     shards: dict[str, Contents] = {}
     read: dict[Path, Contents] = {}
     for name in names:
-        budget.work(_MEMBER_STEPS + len(name) // 8)
-        budget.memory(4 * len(name))
+        budget.work(_MEMBER_STEPS + len(name) // 8, 4 * len(name))
         try:
             path = member(folder, name)
             target = path.resolve()

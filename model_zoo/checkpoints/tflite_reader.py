@@ -62,8 +62,7 @@ class _TfliteReader:
     def _each(self, count: int) -> Iterator[int]:
         """Indices, as long as the whole file does not ask for too many."""
         for index in range(count):
-            self._budget.work(_PART_STEPS)
-            self._budget.memory(8 * _PART_STEPS)
+            self._budget.work(_PART_STEPS, 8 * _PART_STEPS)
             yield index
 
     def _text(self, table: Any, slot: int) -> str:
@@ -75,8 +74,7 @@ class _TfliteReader:
             size = self._count(begin)
             if size > len(self._content) - begin:
                 raise UnreadableError(f"a text at byte {begin} lies beyond the end")
-            self._budget.work(size // 1024)
-            self._budget.memory(200 + 4 * size)
+            self._budget.work(size // 1024, 200 + 4 * size)
             self._texts[begin] = self._content[begin : begin + size].decode("utf-8", "replace")
         return self._texts[begin]
 
@@ -89,8 +87,7 @@ class _TfliteReader:
             count, size = self._count(begin), struct.calcsize(kind)
             if count > (len(self._content) - begin) // size:
                 raise UnreadableError(f"{count} numbers at byte {begin} lie beyond the end")
-            self._budget.work(count // 8)
-            self._budget.memory(200 + 40 * count)
+            self._budget.work(count // 8, 200 + 40 * count)
             self._numbers[begin, kind] = list(struct.unpack_from(f"<{count}{kind}", self._content, begin))
         return self._numbers[begin, kind]
 
@@ -130,8 +127,7 @@ class _TfliteReader:
         return self._operators.get(number, f"operator {number}")
 
     def _subgraph(self, graph: Any, where: str, codes: list[str]) -> dict[str, Any]:
-        self._budget.work(_GRAPH_STEPS)
-        self._budget.memory(_GRAPH_BYTES)
+        self._budget.work(_GRAPH_STEPS, _GRAPH_BYTES)
         tensors = [self._tensor(graph.Tensors(i), where, i) for i in self._each(graph.TensorsLength())]
         inputs, outputs = self._list(graph, _Slots.INPUTS, "i"), self._list(graph, _Slots.OUTPUTS, "i")
         name = self._text(graph, _Slots.SUBGRAPH_NAME)

@@ -239,10 +239,8 @@ def _numbers(value: float | TensorView, sources: Sources, budget: Budget) -> Any
         return "cannot be read"
     source, count = readable.source, readable.shape[0]
     if isinstance(source, UnpackedBytes):
-        budget.work(source.size // 512)
-        budget.memory(source.size)
-    budget.work(50 + count)
-    budget.memory(64 * count)
+        budget.work(source.size // 512, source.size)
+    budget.work(50 + count, 64 * count)
     from model_zoo.checkpoints.values import read_values
 
     return read_values(readable).tolist()

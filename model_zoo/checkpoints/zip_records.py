@@ -242,8 +242,7 @@ def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> di
     sizes: dict[int, tuple[int, int]] = {}
     position = begin
     while (position := content.find(_DESCRIPTOR, position, end)) >= 0 and position + 16 <= end:
-        budget.work(2)
-        budget.memory(2 * _RECORD_BYTES)
+        budget.work(2, 2 * _RECORD_BYTES)
         for form in ("<2I", "<2Q"):
             if position + 8 + struct.calcsize(form) <= end:
                 packed, size = struct.unpack_from(form, content, position + 8)
@@ -287,6 +286,5 @@ class _ZipWindow:
             name, extra, comment = struct.unpack_from("<3H", self._content, position + 28)
             if extra > _MOST_EXTRA_BYTES:
                 raise zipfile.BadZipFile(f"an entry of its directory has an extra field of {extra} bytes")
-            self._budget.work(_RECORD_STEPS)
-            self._budget.memory(_RECORD_BYTES + 6 * name + extra + comment)
+            self._budget.work(_RECORD_STEPS, _RECORD_BYTES + 6 * name + extra + comment)
             position += _ENTRY_BYTES + name + extra + comment
