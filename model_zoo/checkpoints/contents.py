@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.stored_tensor import StoredTensor
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES, StoredTensor
 from model_zoo.utils.text import printable, shortened
 
 
@@ -159,8 +158,9 @@ class ContentsBuilder:
         self.refused.update(dict.fromkeys(part.refused))
         self.calls.update(dict.fromkeys(part.calls))
 
-    def add_lines(self, part: Contents, prefix: str) -> None:
-        """Add the problems and notes of a file that is a part of this one."""
+    def add_part(self, part: Contents, prefix: str) -> None:
+        """Add the names of code, the problems and the notes of a file that is a part of this one."""
+        self.add_names(part)
         self.problems += [f"{prefix}{problem}" for problem in part.problems]
         self.notes += [f"{prefix}{note}" for note in part.notes]
 
@@ -190,10 +190,8 @@ def limit_output(contents: Contents, budget: Budget) -> Contents:
     for path, tensors in contents.state_dicts.items():
         _count(path, budget)
         for name, info in tensors.items():
-            _count(name, budget)
-            _count(info.problem or "", budget)
-            if info.quantization:
-                _count(info.quantization, budget)
+            for shown in (name, info.problem, info.quantization):
+                _count(shown, budget)
     metadata = {name: value for name, value in contents.metadata.items() if _fits({name: value}, budget)}
     left_out = []
     if large := [name for name in contents.metadata if name not in metadata]:

@@ -19,9 +19,7 @@ from model_zoo.checkpoints.inert_values import (
     CALLS,
     Global,
     Inert,
-    InertPickleError,
     OddTensor,
-    RefusedCallError,
     Storage,
     as_count,
     as_key,
@@ -74,7 +72,7 @@ def read_pickle(stream: BinaryIO, budget: Budget) -> Pickled:
         for opcode, argument, _position in pickletools.genops(_LimitedStream(stream, budget)):  # type: ignore[arg-type]
             machine.step(opcode.name, argument)
         (machine.result.value,) = machine.stack
-    except (UnreadableError, InertPickleError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
+    except (UnreadableError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
         damage = error if isinstance(error, UnreadableError) else f"is truncated or damaged: {printable(str(error))}"
         machine.result.problems.append(f"the pickle {damage}")
         machine.result.whole = False
@@ -201,7 +199,7 @@ class _PickleMachine:
             case "STACK_GLOBAL":
                 second, first = stack.pop(), stack.pop()
                 if not isinstance(first, str) or not isinstance(second, str):
-                    raise InertPickleError("a name is expected")
+                    raise ValueError("a name is expected")
                 stack.append(self._named(first, second))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = as_sequence(stack.pop()), stack.pop()
@@ -236,11 +234,11 @@ class _PickleMachine:
                 _keywords, arguments, cls = self.stack.pop(), as_sequence(self.stack.pop()), self.stack.pop()
                 return self._refuse(cls, arguments)
             case "PERSID":
-                raise InertPickleError("a persistent id is not that of a tensor's storage")
+                raise ValueError("a persistent id is not that of a tensor's storage")
             case "EXT1" | "EXT2" | "EXT4":
                 return self._refuse(f"the opcode {opcode} {argument}", ())
         self.result.calls[f"the opcode {opcode}"] = None
-        raise InertPickleError(f"the opcode {opcode} is refused")
+        raise ValueError(f"the opcode {opcode} is refused")
 
     def _named(self, module: str, name: str = "") -> Global:
         key = f"{module} {name}"
@@ -257,9 +255,9 @@ class _PickleMachine:
         try:
             value = persistent(identity)
             if isinstance(value, Storage) and self.result.storages.setdefault(value.key, value) != value:
-                raise InertPickleError(f"storage {value.key} is declared in two ways")
+                raise ValueError(f"storage {value.key} is declared in two ways")
             return value
-        except InertPickleError as error:
+        except ValueError as error:
             self.result.note(str(error))
             return Inert("storage")
 
@@ -280,12 +278,11 @@ class _PickleMachine:
         if stand_in is None:
             return self._refuse(function, arguments)
         try:
-            return stand_in(self.budget, *arguments)
-        except RefusedCallError:
-            return self._refuse(function, arguments)
-        except (InertPickleError, TypeError, ValueError) as error:
+            value = stand_in(self.budget, *arguments)
+        except (TypeError, ValueError) as error:
             self.result.note(f"{function}: {printable(str(error))}")
             return OddTensor(f"is damaged: {printable(str(error))}")
+        return self._refuse(function, arguments) if value is NotImplemented else value
 
     def _instance(self, cls: object, arguments: list[object] | tuple[object, ...]) -> object:
         if not isinstance(cls, Global):
@@ -314,7 +311,7 @@ class _PickleMachine:
             self.charge(len(items))
             target.update(as_key(item, self.budget) for item in items)
         elif not isinstance(target, Inert):
-            raise InertPickleError("items for what is no list")
+            raise ValueError("items for what is no list")
 
     def _with_items(self, target: object, items: list[object]) -> object:
         if isinstance(target, dict):
@@ -322,7 +319,7 @@ class _PickleMachine:
             keys = [as_key(key, self.budget) for key in items[::2]]
             target.update(zip(keys, items[1::2], strict=True))
         elif not isinstance(target, Inert):
-            raise InertPickleError("items for what is no dictionary")
+            raise ValueError("items for what is no dictionary")
         return target
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_zoo.checkpoints.arrays import is_npz, read_npz
+from model_zoo.checkpoints.arrays import read_npz
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, Format, ValueFigures, limit_output
 from model_zoo.checkpoints.exported_reader import ExportedReader, exported_prefix
@@ -209,7 +209,7 @@ def _read_zip(path: Path, budget: Budget) -> Contents:
         return ExportedReader(archive, prefix).read()
     if (prefix := torch_prefix(archive)) is not None:
         return read_torch_zip(archive, prefix)
-    if is_npz(archive):
+    if any(name.endswith(".npy") for name in archive.records):
         return read_npz(archive)
     message = "is a zip file, but no checkpoint: there is no data.pkl in it"
     raise UnreadableError("; ".join([message, *archive.problems[:3]]))

@@ -75,8 +75,7 @@ def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Bud
     for file, part in shards.items():
         parts.setdefault(id(part), (file, part))
     for file, part in parts.values():
-        built.add_names(part)
-        built.add_lines(part, f"{printable(file)}: ")
+        built.add_part(part, f"{printable(file)}: ")
         extra = [name for name in part.tensors if shards.get(names.get(name, "")) is not part]
         built.notes += [f"'{printable(name)}' of {printable(file)} is not in the index" for name in extra]
     built.report({"": missing})
@@ -194,8 +193,7 @@ def _add(built: ContentsBuilder, name: str, part: Contents, alone: bool, budget:
     built.is_module.update({inside(path): kind for path, kind in part.is_module.items()})
     if built.main is None and part.main is not None:
         built.main = inside(part.main)
-    built.add_names(part)
-    built.add_lines(part, "" if alone else f"{printable(name)}: ")
+    built.add_part(part, "" if alone else f"{printable(name)}: ")
     if part.metadata or part.config:
         about = {**part.metadata, **({"config": part.config} if part.config else {})}
         built.metadata[printable(name)] = {"format": str(part.format), **about}

@@ -7,8 +7,30 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from model_zoo.checkpoints.budget import UnreadableError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: What `ml_dtypes` adds to numpy, under the same names as in torch.
+_EXTENSIONS = (
+    *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
+
+#: Bytes of one value.
+ITEM_SIZES = {
+    **dict.fromkeys(("bool", "uint8", "int8", *_EXTENSIONS[1:]), 1),
+    **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("uint32", "int32", "float32", "complex32"), 4),
+    **dict.fromkeys(("uint64", "int64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
+
+#: The integers that a quantized tensor is stored as.
+QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 
 #: Dimensions of a tensor that torch can hold.
 MOST_DIMENSIONS = 64
@@ -111,3 +133,23 @@ def checked_shape(sizes: Iterable[int]) -> tuple[int, ...]:
         first = [size if abs(size) < 2**64 else "more than 2^64" for size in shape[:8]]
         raise UnreadableError(f"has a shape that no tensor can have: {first}")
     return shape
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy type of a torch type's name; numpy has no complex numbers of half precision, and takes pairs for them.
+
+    Raises:
+        KeyError: There is no such type.
+    """
+    import numpy as np
+
+    if name in _EXTENSIONS:
+        import ml_dtypes
+
+        extension: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return extension
+    if name == "complex32":
+        return np.dtype([("real", np.float16), ("imag", np.float16)])
+    if name not in ITEM_SIZES:
+        raise KeyError(name)
+    return np.dtype(name)

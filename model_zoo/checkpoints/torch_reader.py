@@ -10,11 +10,10 @@ from typing import Any, BinaryIO
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
-from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
 from model_zoo.checkpoints.inert_pickle import Pickled, read_pickle
 from model_zoo.checkpoints.inert_values import AnyTensor, Json, OddTensor, Quantizer, TensorView
 from model_zoo.checkpoints.nested import PickledParts, main_path, sort_pickled
-from model_zoo.checkpoints.stored_tensor import FileBytes, Source, StoredTensor, UnpackedBytes
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES, QUANTIZED, FileBytes, Source, StoredTensor, UnpackedBytes
 from model_zoo.checkpoints.zip_records import ZipRecords
 from model_zoo.utils.text import listed, printable, shortened
 
