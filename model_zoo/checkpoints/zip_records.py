@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -24,7 +25,7 @@ _ENTRY_BYTES, _MOST_EXTRA_BYTES = 46, 1024
 _MOST_END_BYTES = 2**17
 #: Bytes that are compared with their checksum at once.
 _CHUNK = 2**20
-_LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
+_LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", re.compile(b"PK\x07\x08"), b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
 #: Stands for a size that is in another field.
@@ -65,7 +66,6 @@ class ZipRecords:
     _sources: dict[str, Source] = field(default_factory=dict)
 
     def source(self, name: str) -> Source:
-        """Where a record's bytes are."""
         if name not in self._sources:
             record = self._record(name)
             self._sources[name] = (
@@ -122,7 +122,7 @@ class ZipRecords:
     def _stored(self, record: ZipRecord, size: int) -> bytes:
         with self.path.open("rb") as file:
             file.seek(record.begin)
-            return file.read(min(size, record.packed))
+            return file.read(min(size, record.packed, self.file_size))  # memory for as many is taken at once
 
     def _inflate(self, record: ZipRecord) -> bytes:
         content = _unpacked(record, self._stored(record, record.packed), record.size + 1)
@@ -240,15 +240,14 @@ def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
 def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> dict[int, tuple[int, int]]:
     """Sizes of records whose headers left them open, by where their bytes begin: they stand behind these."""
     sizes: dict[int, tuple[int, int]] = {}
-    position = begin
-    while (position := content.find(_DESCRIPTOR, position, end)) >= 0 and position + 16 <= end:
+    for match in _DESCRIPTOR.finditer(content, begin, end):
+        position = match.start()
         budget.work(2, 2 * _RECORD_BYTES)
         for form in ("<2I", "<2Q"):
             if position + 8 + struct.calcsize(form) <= end:
                 packed, size = struct.unpack_from(form, content, position + 8)
                 if begin <= position - packed:
                     sizes.setdefault(position - packed, (packed, size))
-        position += 1
     return sizes
 
 
