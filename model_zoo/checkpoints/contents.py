@@ -15,8 +15,6 @@ from model_zoo.utils.text import printable, shortened
 
 
 class Format(StrEnum):
-    """Kinds of files that are read."""
-
     TORCH_ZIP = "torch zip"
     TORCH_LEGACY = "torch legacy"
     TORCHSCRIPT = "TorchScript"

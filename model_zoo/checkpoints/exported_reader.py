@@ -114,7 +114,6 @@ class ExportedReader:
                 raise
             except UnreadableError as error:
                 info = TensorInfo.unreadable(error)
-            self._budget.work(2)
             self._built.add(path, name, info)
 
     def _payload(self, folder: str, entry: Any) -> TensorInfo:
@@ -159,16 +158,14 @@ class ExportedReader:
 
 
 def _integers(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, list) or len(values) > MOST_DIMENSIONS:
+    sizes = values if isinstance(values, list) and len(values) <= MOST_DIMENSIONS else [None]
+    numbers: tuple[Any, ...] = tuple(_dict(size).get("as_int") for size in sizes)
+    if not all(type(number) is int for number in numbers):
         raise UnreadableError("has no fixed shape")
-    numbers = [number for value in values if type(number := _dict(value).get("as_int")) is int]
-    if len(numbers) < len(values):
-        raise UnreadableError("has no fixed shape")
-    return tuple(numbers)
+    return numbers
 
 
 def _summary(program: Any, budget: Budget) -> dict[str, Any]:
-    """What people want to know of a graph."""
     module = _dict(_dict(program).get("graph_module"))
     graph, signature = _dict(module.get("graph")), _dict(module.get("signature"))
     tensors, nodes = _dict(graph.get("tensor_values")), graph.get("nodes")
@@ -209,6 +206,5 @@ def _values(names: Iterable[str], tensors: dict[str, Any], budget: Budget) -> li
 
 
 def _size(size: Any) -> Any:
-    """A number, or the symbol of a size that may vary."""
     fields = _dict(size)
     return fields["as_int"] if "as_int" in fields else _dict(fields.get("as_expr")).get("expr_str", "?")

@@ -60,7 +60,6 @@ class Pickled:
     whole: bool = True
 
     def note(self, problem: str) -> None:
-        """Keep a problem, if it is among the first."""
         if len(self.problems) < _MOST_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
@@ -153,7 +152,6 @@ class _PickleMachine:
         self.budget.work(items, items * _ENTRY_BYTES)
 
     def step(self, opcode: str, argument: object) -> None:
-        """Carry out one opcode."""
         stack = self.stack
         self.budget.work(1, _VALUE_BYTES)
         if opcode in _LITERALS:

@@ -18,8 +18,6 @@ _MOST_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Global:
-    """The name of a class or function."""
-
     module: str
     name: str
 
@@ -109,7 +107,6 @@ def as_count(value: object) -> int:
 
 
 def as_sequence(value: object) -> list[object] | tuple[object, ...]:
-    """A list or tuple."""
     if not isinstance(value, (list, tuple)):
         raise ValueError("damaged: a list is expected")
     return value
@@ -212,7 +209,6 @@ def _ordered_dict(budget: Budget, items: object = (), /) -> dict[object, object]
 
 
 def as_set(budget: Budget, items: object = (), /) -> set[object]:
-    """A set of plain values."""
     return {as_key(item, budget) for item in as_sequence(items)}
 
 

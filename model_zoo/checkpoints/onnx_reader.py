@@ -207,7 +207,6 @@ class _OnnxReader:
             self._external[printable(location)] = None
 
     def _read_tensor(self, message: Field) -> _OnnxTensor:
-        """Read a TensorProto, but not its values."""
         tensor = _OnnxTensor()
         for part in self._wire.inside(message):
             match part.tag:
@@ -229,7 +228,6 @@ class _OnnxReader:
         return tensor
 
     def _tensor_info(self, tensor: _OnnxTensor) -> TensorInfo:
-        """A tensor with its values, or why they cannot be read."""
         dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
         try:
             shape = checked_shape(tensor.shape)
@@ -253,7 +251,6 @@ class _OnnxReader:
         return FileBytes.of(file, int(numbers.get("offset", 0)), size, file_size)
 
     def _file(self, name: str) -> tuple[Path, int]:
-        """A file beside the model, and its size."""
         if name not in self._files:
             self._budget.work(150 + len(name) // 8)
             try:

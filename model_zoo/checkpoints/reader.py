@@ -16,7 +16,7 @@ from model_zoo.checkpoints.onnx_reader import read_onnx
 from model_zoo.checkpoints.safetensors_reader import is_safetensors, read_safetensors
 from model_zoo.checkpoints.sharded import is_index, read_config, read_folder, read_sharded
 from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, UnpackedBytes
-from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, read_tflite
+from model_zoo.checkpoints.tflite_reader import read_tflite
 from model_zoo.checkpoints.torch_reader import read_torch_legacy, read_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
 from model_zoo.utils.arguments import checked
@@ -188,15 +188,13 @@ def _read_single(path: Path, budget: Budget) -> Contents:
 
 
 def _reader(head: bytes) -> Callable[[Path, Budget], Contents]:
-    """The reader for a file that begins so."""
     if is_safetensors(head):
         return read_safetensors
     if head.startswith(b"PK"):
         return _read_zip
     if head.startswith(b"\x80"):
         return read_torch_legacy
-    offset, mark = TFLITE_MARK
-    if head[offset : offset + len(mark)] == mark:
+    if head[4:8] == b"TFL3":
         return read_tflite
     if kind := _other_kind(head):
         raise UnreadableError(kind, _KINDS)

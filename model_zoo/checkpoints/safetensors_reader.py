@@ -34,7 +34,6 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def read_safetensors(path: Path, budget: Budget) -> Contents:
-    """Read the header of a safetensors file."""
     file_size = path.stat().st_size
     header, begin = _header(path, file_size, budget)
     metadata = header.pop("__metadata__", {})

@@ -181,7 +181,6 @@ def _shards(folder: Path, index: str, budget: Budget) -> set[str]:
 
 
 def _add(built: ContentsBuilder, name: str, part: Contents, alone: bool, budget: Budget) -> None:
-    """Add a file of the folder; only the state dicts of one that is alone keep their paths."""
 
     def inside(path: str) -> str:
         budget.memory(4 * (len(name) + len(path)))
@@ -200,7 +199,6 @@ def _add(built: ContentsBuilder, name: str, part: Contents, alone: bool, budget:
 
 
 def _add_configs(folder: Path, built: ContentsBuilder, budget: Budget) -> None:
-    """Add the JSON files beside the weights."""
     for name in (*_CONFIGS, *_OTHER_JSON, "tokenizer.json"):
         if not (folder / name).exists():
             continue
@@ -220,7 +218,6 @@ def _add_configs(folder: Path, built: ContentsBuilder, budget: Budget) -> None:
 
 
 def read_config(folder: Path, name: str, budget: Budget) -> Any:
-    """A JSON file beside weights."""
     return read_json(member(folder, name), _MOST_CONFIG_BYTES, budget)
 
 

@@ -14,8 +14,6 @@ from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, Te
 from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, checked_shape
 from model_zoo.utils.text import printable
 
-#: Offset of the mark of the format, and the mark.
-TFLITE_MARK = (4, b"TFL3")
 #: What a table takes: a file can refer to one any number of times.
 _PART_STEPS, _TENSOR_STEPS, _GRAPH_STEPS, _GRAPH_BYTES = 5, 40, 40, 1500
 _MOST_SCALES = 100_000
@@ -134,7 +132,6 @@ class _TfliteReader:
         return {"name": name, **ends, "operators": dict(operators.most_common())}
 
     def _tensor(self, tensor: Any, where: str, index: int) -> dict[str, Any]:
-        """Keep a tensor that has values; returns what inputs and outputs are shown with."""
         self._budget.work(_TENSOR_STEPS)
         name = self._text(tensor, _Slots.TENSOR_NAME) or f"tensor {index}"
         shape = checked_shape(self._numbers(tensor, _Slots.SHAPE, "i"))

@@ -229,7 +229,6 @@ def _quantization(quantizer: Quantizer, sources: Sources, budget: Budget) -> dic
 
 
 def _numbers(value: float | TensorView, sources: Sources, budget: Budget) -> Any:
-    """The numbers of a small tensor."""
     if not isinstance(value, TensorView):
         return value
     stored = _stored(value, sources)

@@ -74,7 +74,6 @@ class _Sources:
 
 
 def read_values(stored: StoredTensor) -> np.ndarray[Any, Any]:
-    """All values of a tensor, in its shape."""
     return _array(stored, _Sources())
 
 
