@@ -81,31 +81,25 @@ def open_arrays(path: Path, single: str = "array") -> dict[str, StoredArray]:
     Raises:
         UserError: It is neither, it is damaged, or it holds something other than arrays of numbers.
     """
+    archive = None
     try:
         with path.open("rb") as file:
             head = file.read(_HEADER_BYTES)
-        return _npz_arrays(path) if head.startswith(b"PK") else {single: _npy_array(path, head, single)}
+        if head.startswith(b"PK"):
+            budget = Budget()
+            budget.add_file(path)
+            archive = read_zip(path, budget)
+            contents = read_npz(archive)
+            problems, infos = [*contents.problems, *contents.notes], contents.tensors
+        else:
+            size = path.stat().st_size
+            info = _array_info(head, FileBytes(path, 0, size, size), size)
+            problems, infos = [info.problem] if info.problem else [], {single: info}
+        if problems:
+            raise UnreadableError(problems[0])
     except (UnreadableError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}", _HINT) from error
-
-
-def _npz_arrays(path: Path) -> dict[str, StoredArray]:
-    budget = Budget()
-    budget.add_file(path)
-    archive = read_zip(path, budget)
-    contents = read_npz(archive)
-    if unusual := [*contents.problems, *contents.notes]:
-        raise UnreadableError(unusual[0])
-    infos = contents.tensors.items()
-    return {name: StoredArray(path, name, info.stored, archive) for name, info in infos if info.stored}
-
-
-def _npy_array(path: Path, head: bytes, name: str) -> StoredArray:
-    size = path.stat().st_size
-    info = _array_info(head, FileBytes(path, 0, size, size), size)
-    if info.stored is None:
-        raise UnreadableError(info.problem or "is no array of numbers")
-    return StoredArray(path, name, info.stored, None)
+    return {name: StoredArray(path, name, info.stored, archive) for name, info in infos.items() if info.stored}
 
 
 def read_arrays(stored: Mapping[str, StoredArray], copies: int = 1) -> dict[str, np.ndarray]:

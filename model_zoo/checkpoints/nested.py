@@ -81,7 +81,7 @@ class _PickleWalk:
         In an optimizer's state `names` is the prefix of the names of tensors, which all belong to one dict.
         """
         if isinstance(value, AnyTensor):
-            self._add(path, "tensor" if names is None else names.removesuffix("."), value)
+            self._add(path, "tensor", value)
             return None
         if not isinstance(value, _CONTAINERS):
             return plain(value) if self._may() else "…"
@@ -134,9 +134,8 @@ class _PickleWalk:
         if tensors:
             self.parts.state_dicts[path] = tensors
             self.parts.modules[path] = value.type_name
-            attributes = {key: item for key, item in value.state.items() if not str(key).startswith("_")}
-            children = {*_group(value, "_modules"), *(k for k, item in attributes.items() if isinstance(item, Inert))}
-            plain_ones = [(k, v) for k, v in attributes.items() if k not in children and not isinstance(v, AnyTensor)]
+            public = ((key, item) for key, item in value.state.items() if not str(key).startswith("_"))
+            plain_ones = [(key, item) for key, item in public if not isinstance(item, (Inert, AnyTensor))]
             return {"class": value.type_name, **self._visit_items(plain_ones, path, depth, None)}
         if (number := _numpy_number(value)) is not None:
             return number

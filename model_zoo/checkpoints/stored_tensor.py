@@ -14,15 +14,10 @@ from model_zoo.checkpoints.budget import UnreadableError
 if TYPE_CHECKING:
     import numpy as np
 
-#: What `ml_dtypes` adds to numpy, under the same names as in torch.
-_EXTENSIONS = (
-    *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz"),
-    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
-)
-
-#: Bytes of one value.
+#: Bytes of one value, by torch's names of types.
 ITEM_SIZES = {
-    **dict.fromkeys(("bool", "uint8", "int8", *_EXTENSIONS[1:]), 1),
+    **dict.fromkeys(("bool", "uint8", "int8", "float8_e4m3fn", "float8_e4m3fnuz"), 1),
+    **dict.fromkeys(("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
     **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
     **dict.fromkeys(("uint32", "int32", "float32", "complex32"), 4),
     **dict.fromkeys(("uint64", "int64", "float64", "complex64"), 8),
@@ -137,19 +132,11 @@ def checked_shape(sizes: Iterable[int]) -> tuple[int, ...]:
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The numpy type of a torch type's name; numpy has no complex numbers of half precision, and takes pairs for them.
-
-    Raises:
-        KeyError: There is no such type.
+    A `KeyError` if there is none.
     """
+    import ml_dtypes  # noqa: F401  adds bfloat16 and the types of 8 bits to numpy, under torch's names
     import numpy as np
 
-    if name in _EXTENSIONS:
-        import ml_dtypes
-
-        extension: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
-        return extension
-    if name == "complex32":
-        return np.dtype([("real", np.float16), ("imag", np.float16)])
     if name not in ITEM_SIZES:
         raise KeyError(name)
-    return np.dtype(name)
+    return np.dtype([("real", np.float16), ("imag", np.float16)] if name == "complex32" else name)
