@@ -201,8 +201,7 @@ class _PickleMachine:
                 stack.append(self._named(first, second))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = as_sequence(stack.pop()), stack.pop()
-                make = self._call if opcode == "REDUCE" else self._instance
-                stack.append(make(function, arguments))
+                stack.append(self._call(opcode, function, arguments))
             case "BUILD":
                 state = stack.pop()
                 self._set_state(stack[-1], state)
@@ -270,9 +269,12 @@ class _PickleMachine:
         self.budget.work(_CALL_STEPS, _OBJECT_BYTES + 8 * len(arguments))
         return Inert(name, tuple(arguments))
 
-    def _call(self, function: object, arguments: list[object] | tuple[object, ...]) -> object:
+    def _call(self, opcode: str, function: object, arguments: list[object] | tuple[object, ...]) -> object:
+        """Carry out a call by its stand-in. An instance of another class is no call: its class is only named."""
         self.charge(_CALL_STEPS + len(arguments) + sum(map(_work_of, arguments)))
         stand_in = CALLS.get((function.module, function.name)) if isinstance(function, Global) else None
+        if stand_in is None and opcode == "NEWOBJ" and isinstance(function, Global):
+            return self._inert(str(function), arguments)
         if stand_in is None:
             return self._refuse(function, arguments)
         try:
@@ -282,25 +284,16 @@ class _PickleMachine:
             return OddTensor(f"is damaged: {printable(str(error))}")
         return self._refuse(function, arguments) if value is NotImplemented else value
 
-    def _instance(self, cls: object, arguments: list[object] | tuple[object, ...]) -> object:
-        if not isinstance(cls, Global):
-            return self._refuse(cls, arguments)
-        if (cls.module, cls.name) in CALLS:
-            return self._call(cls, arguments)
-        return self._inert(str(cls), arguments)
-
     def _set_state(self, target: object, state: object) -> None:
         """Keep the attributes of an instance; what dictionaries and tensors carry besides is of no use here."""
         if isinstance(target, Global):
             self.result.calls[f"a change of {target}"] = None
         elif isinstance(target, Inert):
             self.charge(_work_of(state))
-            parts = [part for part in (state if isinstance(state, tuple) else (state,)) if isinstance(part, dict)]
-            for part in parts:
-                self.charge(len(part))
-                target.state.update(part)
-            if not parts:
-                target.raw_state = state
+            for part in state if isinstance(state, tuple) else (state,):
+                if isinstance(part, dict):
+                    self.charge(len(part))
+                    target.state.update(part)
 
     def _extend(self, items: list[object], target: object) -> None:
         if isinstance(target, list):

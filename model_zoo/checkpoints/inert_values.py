@@ -27,15 +27,13 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Inert:
-    """Stands for an instance of a class that was not imported, or for the result of a call that was not made.
-
-    The state are the attributes of the instance; where it is no dictionary it is the raw state.
+    """Stands for an instance of a class that was not imported, or for the result of a call that was not made. The state
+    are the attributes of the instance.
     """
 
     type_name: str
     arguments: tuple[object, ...] = field(default=(), repr=False)  # values may refer to others without end
     state: dict[object, object] = field(default_factory=dict, repr=False)
-    raw_state: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

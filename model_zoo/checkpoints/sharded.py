@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +153,10 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _weights(folder: Path, budget: Budget) -> list[str]:
-    names = []
-    for name in _files(folder):
-        if name.endswith(_SUFFIXES) or is_index(Path(name)):
-            names.append(name)
-        if len(names) > _MOST_FILES:
-            raise UnreadableError(f"is a folder with more than {_MOST_FILES} files of weights")
+    models = (name for name in _files(folder) if name.endswith(_SUFFIXES) or is_index(Path(name)))
+    names = list(islice(models, _MOST_FILES + 1))
+    if len(names) > _MOST_FILES:
+        raise UnreadableError(f"is a folder with more than {_MOST_FILES} files of weights")
     shards = {
         f"{Path(name).parent}/{file}".removeprefix("./")
         for name in names

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -203,8 +203,8 @@ def _info(tensor: AnyTensor, sources: Sources, budget: Budget) -> TensorInfo:
         return TensorInfo(tensor.size, tensor.dtype, 0, tensor.problem, tensor.unsupported)
     stored = _stored(tensor, sources)
     if isinstance(stored, str):
-        nothing = StoredTensor(UnpackedBytes(0, bytes), QUANTIZED.get(tensor.dtype, tensor.dtype), tensor.size)
-        return replace(TensorInfo.of(nothing), problem=stored, unsupported=False, stored=None)
+        dtype = QUANTIZED.get(tensor.dtype, tensor.dtype)
+        return TensorInfo(tensor.size, printable(dtype), math.prod(tensor.size) * ITEM_SIZES.get(dtype, 0), stored)
     quantization = _quantization(tensor.quantizer, sources, budget) if tensor.quantizer else None
     return TensorInfo.of(stored, printable(tensor.dtype), quantization)
 

@@ -73,15 +73,12 @@ class _Sources:
         return self._files[source.path][source.begin : source.begin + source.available]
 
 
-def read_values(stored: StoredTensor) -> np.ndarray[Any, Any]:
-    return _array(stored, _Sources())
-
-
-def _array(stored: StoredTensor, sources: _Sources) -> np.ndarray[Any, Any]:
+def read_values(stored: StoredTensor, sources: _Sources | None = None) -> np.ndarray[Any, Any]:
+    """All values of a tensor, in its shape."""
     dtype = numpy_dtype(stored.dtype)
     if 0 in stored.shape:
         return np.empty(stored.shape, dtype)
-    raw, item = sources.bytes(stored.source), dtype.itemsize
+    raw, item = (sources or _Sources()).bytes(stored.source), dtype.itemsize
     row = raw[: raw.size // item * item].view(f"V{item}")  # numpy cannot lay out strides of types that are not its own
     steps = [step * item for step in stored.strides]
     return np.lib.stride_tricks.as_strided(row[stored.offset :], stored.shape, steps, writeable=False).view(dtype)
@@ -133,13 +130,13 @@ def figures_by_source(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str
             yield from ((name, str(error)) for name in names)
             continue
         for name in names:
-            yield name, _figures(_array(tensors[name], sources))
+            yield name, _figures(read_values(tensors[name], sources))
 
 
 @np.errstate(all="ignore")
 def _figures(values: np.ndarray[Any, Any]) -> ValueFigures:
     count, bad, total, low, high = 0, 0, 0.0, math.inf, -math.inf
-    for part in np.nditer(values, ["external_loop", "buffered", "zerosize_ok"], order="C", buffersize=_CHUNK):
+    for part in np.nditer(values, ["external_loop", "buffered", "zerosize_ok"], order="K", buffersize=_CHUNK):
         numbers = _real(np.asarray(part))
         finite = numbers[np.isfinite(numbers)]
         bad += numbers.size - finite.size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import re
 import struct
 import zipfile
@@ -216,8 +215,9 @@ def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[
             return
         budget.memory(_RECORD_BYTES + name_length)
         name = content[position + _LOCAL_HEADER.size : data - extra_length].decode("utf-8", "replace")
-        if _LARGE in (packed, size):
-            packed, size = _large_sizes(content[data - extra_length : data], packed, size)
+        extra = content[data - extra_length : data]
+        if _LARGE in (packed, size) and len(extra) >= 20 and extra[:2] == b"\x01\x00":
+            size, packed = struct.unpack_from("<2Q", extra, 4)  # of zip64, in the first extra field
         if flags & _SIZES_FOLLOW and not packed:
             described = _descriptors(content, position, end, budget) if described is None else described
             if directory < data:
@@ -228,13 +228,6 @@ def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[
         problem = None if method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else f"is packed by method {method}"
         yield ZipRecord(name, data, packed, size if deflated else packed, deflated, problem)
         position = min(data + packed, end)
-
-
-def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
-    """Sizes of a record as zip64 has them, in the first extra field."""
-    if len(extra) >= 20 and extra[:2] == b"\x01\x00":
-        size, packed = struct.unpack_from("<2Q", extra, 4)
-    return packed, size
 
 
 def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> dict[int, tuple[int, int]]:
@@ -261,8 +254,8 @@ class _ZipWindow:
     def tell(self) -> int:
         return self._position
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = (0, self._position, self._size)[whence]
         if start + offset < 0:
             raise ValueError("a place before its beginning is asked for")
         self._position = start + offset
