@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -191,17 +192,18 @@ def _arguments(specs: Any, kind: str) -> Iterator[str]:
 
 def _values(names: Iterable[str], tensors: dict[str, Any], budget: Budget) -> list[dict[str, Any]]:
     """Values of a graph, each made once however many inputs or outputs it is."""
-    by_name: dict[str, dict[str, Any]] = {}
-    values: list[dict[str, Any]] = []
+
+    @cache
+    def value(name: str) -> dict[str, Any]:
+        meta = _dict(tensors.get(name))
+        sizes, dtype = meta.get("sizes"), meta.get("dtype")
+        shape = list(map(_size, sizes)) if isinstance(sizes, list) else None
+        return {"name": name, "dtype": DTYPES.get(dtype) if isinstance(dtype, int) else None, "shape": shape}
+
+    values = []
     for name in names:
         budget.work(2)
-        if name not in by_name:
-            meta = _dict(tensors.get(name))
-            sizes, dtype = meta.get("sizes"), meta.get("dtype")
-            shape = [_size(size) for size in sizes] if isinstance(sizes, list) else None
-            kind = DTYPES.get(dtype) if isinstance(dtype, int) else None
-            by_name[name] = {"name": name, "dtype": kind, "shape": shape}
-        values.append(by_name[name])
+        values.append(value(name))
     return values
 
 

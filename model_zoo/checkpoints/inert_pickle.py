@@ -109,7 +109,8 @@ _NEW: dict[str, Callable[[], object]] = {
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
-_ITEMS = frozenset({"APPEND", "APPENDS", "ADDITEMS"})
+#: How many items they take off the stack; 0 for all above the mark.
+_ITEMS = {"APPEND": 1, "SETITEM": 2, "APPENDS": 0, "SETITEMS": 0, "ADDITEMS": 0}
 _RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
 
@@ -125,9 +126,11 @@ class _PickleMachine:
         self._globals: dict[str, Global] = {}
 
     def above_mark(self) -> list[object]:
-        mark = self.marks.pop()
-        items = self.stack[mark:]
-        del self.stack[mark:]
+        return self._above(self.marks.pop())
+
+    def _above(self, begin: int) -> list[object]:
+        items = self.stack[begin:]
+        del self.stack[begin:]
         return items
 
     def unwind(self) -> object:
@@ -167,7 +170,8 @@ class _PickleMachine:
             count = _TUPLES[opcode]
             stack[-count:] = [tuple(stack[-count:])]
         elif opcode in _ITEMS:
-            self._extend(self.above_mark() if opcode.endswith("S") else [stack.pop()], stack[-1])
+            items = self._above(-_ITEMS[opcode] or self.marks.pop())
+            self._fill(stack[-1], items)
         else:
             self._step(opcode, argument)
 
@@ -181,10 +185,7 @@ class _PickleMachine:
             case "LIST":
                 stack.append(self.above_mark())
             case "DICT":
-                stack.append(self._with_items({}, self.above_mark()))
-            case "SETITEM" | "SETITEMS":
-                items = self.above_mark() if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
-                self._with_items(stack[-1], items)
+                stack.append(self._fill({}, self.above_mark()))
             case "EMPTY_SET":
                 self.budget.memory(_SET_BYTES)
                 stack.append(set())
@@ -295,22 +296,19 @@ class _PickleMachine:
                     self.charge(len(part))
                     target.state.update(part)
 
-    def _extend(self, items: list[object], target: object) -> None:
-        if isinstance(target, list):
+    def _fill(self, target: object, items: list[object]) -> object:
+        """Put items into a list or a set, or keys and their values into a dictionary."""
+        if isinstance(target, dict):
+            self.charge(len(items) // 2 + (0 if target else 2))  # an empty one has no table yet
+            keys = [as_key(key, self.budget) for key in items[::2]]
+            target.update(zip(keys, items[1::2], strict=True))
+        elif isinstance(target, list):
             target.extend(items)
         elif isinstance(target, set):
             self.charge(len(items))
             target.update(as_key(item, self.budget) for item in items)
         elif not isinstance(target, Inert):
-            raise ValueError("items for what is no list")
-
-    def _with_items(self, target: object, items: list[object]) -> object:
-        if isinstance(target, dict):
-            self.charge(len(items) // 2 + (0 if target else 2))  # an empty one has no table yet
-            keys = [as_key(key, self.budget) for key in items[::2]]
-            target.update(zip(keys, items[1::2], strict=True))
-        elif not isinstance(target, Inert):
-            raise ValueError("items for what is no dictionary")
+            raise ValueError("items for what is no list, set or dictionary")
         return target
 
 

@@ -42,13 +42,12 @@ _FIELD_BYTES, _END_BYTES = 160, 300
 _PLAIN, _PACKED = (9, 4, 10), (5, 7, 11)
 
 
+_MODEL_TEXTS = {binary(2): "producer", binary(3): "producer version", binary(4): "domain", binary(6): "description"}
+
+
 class _Model:
     IR_VERSION, VERSION = numeric(1), numeric(5)
     GRAPH, OPSET, METADATA = binary(7), binary(8), binary(14)
-    TEXTS: dict[int, str] = {  # noqa: RUF012
-        **{binary(2): "producer", binary(3): "producer version"},
-        **{binary(4): "domain", binary(6): "description"},
-    }
 
 
 class _Graph:
@@ -135,9 +134,9 @@ class _OnnxReader:
                 metadata["IR version"] = part.value
             case _Model.VERSION:
                 metadata["model version"] = signed(part.value)
-            case tag if tag in _Model.TEXTS:
+            case tag if tag in _MODEL_TEXTS:
                 if value := self._wire.text(part):
-                    metadata[_Model.TEXTS[tag]] = value
+                    metadata[_MODEL_TEXTS[tag]] = value
             case _Model.OPSET:
                 domain, version = self._pair(part)
                 self._opsets[domain or "ai.onnx"] = version if isinstance(version, int) else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,21 +184,17 @@ def _read_single(path: Path, budget: Budget) -> Contents:
         raise UnreadableError("is empty: its size is 0", _KINDS)
     with path.open("rb") as file:
         head = file.read(1024)
-    return _reader(head)(path, budget)
-
-
-def _reader(head: bytes) -> Callable[[Path, Budget], Contents]:
     if is_safetensors(head):
-        return read_safetensors
+        return read_safetensors(path, budget)
     if head.startswith(b"PK"):
-        return _read_zip
+        return _read_zip(path, budget)
     if head.startswith(b"\x80"):
-        return read_torch_legacy
+        return read_torch_legacy(path, budget)
     if head[4:8] == b"TFL3":
-        return read_tflite
+        return read_tflite(path, budget)
     if kind := _other_kind(head):
         raise UnreadableError(kind, _KINDS)
-    return read_onnx  # which has no mark: it says itself whether it is one
+    return read_onnx(path, budget)  # which has no mark: it says itself whether it is one
 
 
 def _read_zip(path: Path, budget: Budget) -> Contents:

@@ -62,7 +62,7 @@ def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Bud
     is_torch = index.name.endswith(".bin.index.json")
     built = ContentsBuilder(index, Format.TORCH_SHARDED if is_torch else Format.SAFETENSORS_SHARDED)
     built.metadata = {**(about if isinstance(about, dict) else {}), "files": [printable(file) for file in files]}
-    shards = _read_shards(index.parent, files, read_file, budget, built)
+    shards = _read_parts(index.parent, files, read_file, budget, built)
     missing: dict[str, TensorInfo] = {}
     for name, file in names.items():
         budget.tensor()
@@ -84,11 +84,11 @@ def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Bud
     return built.build(sum(part.nbytes for _, part in parts.values()) + index.stat().st_size)
 
 
-def _read_shards(
+def _read_parts(
     folder: Path, names: list[str], read_file: Callable[[Path], Contents], budget: Budget, built: ContentsBuilder
 ) -> dict[str, Contents]:
-    """The files that an index names, by each name; a file of several names is read once."""
-    shards: dict[str, Contents] = {}
+    """Files of a folder by their names, as far as they can be read; one of several names is read once."""
+    parts: dict[str, Contents] = {}
     read: dict[Path, Contents] = {}
     for name in names:
         budget.work(_MEMBER_STEPS + len(name) // 8, 4 * len(name))
@@ -97,12 +97,12 @@ def _read_shards(
             target = path.resolve()
             if target not in read:
                 read[target] = read_file(path)
-            shards[name] = read[target]
-        except SpentError:
-            raise
+            parts[name] = read[target]
         except (UnreadableError, OSError) as error:
             built.problems.append(f"{printable(name)}: {error}")
-    return shards
+            if isinstance(error, SpentError):
+                break
+    return parts
 
 
 _MOST_CONFIG_BYTES = 16 * 2**20
@@ -128,14 +128,7 @@ def read_folder(folder: Path, read_file: Callable[[Path], Contents], budget: Bud
             f"is a folder without weights: no file in it ends in {kinds}", "give the folder of a model"
         )
     built = ContentsBuilder(folder, Format.HUGGING_FACE)
-    parts: dict[str, Contents] = {}
-    for name in weights:
-        try:
-            parts[name] = read_file(member(folder, name))
-        except UnreadableError as error:
-            built.problems.append(f"{printable(name)}: {error}")
-            if isinstance(error, SpentError):
-                break
+    parts = _read_parts(folder, weights, read_file, budget, built)
     alone = sum(bool(part.state_dicts) for part in parts.values()) == 1
     for name, part in parts.items():
         _add(built, name, part, alone, budget)

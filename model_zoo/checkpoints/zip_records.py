@@ -160,12 +160,11 @@ def _collect(records: list[ZipRecord], problems: list[str]) -> dict[str, ZipReco
     by_name = {record.name: record for record in records}
     counts, overlapping = Counter(record.name for record in records), _overlapping(by_name.values())
     for name in by_name:
-        if counts[name] > 1:
-            problems.append(f"{printable(name)} is in the zip file more than once: which one is meant cannot be told")
-            by_name[name] = replace(by_name[name], problem="is there more than once")
-        elif name in overlapping:
-            problems.append(f"{printable(name)} is packed into the same bytes as another record")
-            by_name[name] = replace(by_name[name], problem="is packed into the same bytes as another record")
+        if counts[name] > 1 or name in overlapping:
+            twice = "is in the zip file more than once: which one is meant cannot be told"
+            problem = twice if counts[name] > 1 else "is packed into the same bytes as another record"
+            problems.append(f"{printable(name)} {problem}")
+            by_name[name] = replace(by_name[name], problem=problem)
     return by_name
 
 
