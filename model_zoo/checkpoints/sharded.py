@@ -62,7 +62,15 @@ def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Bud
     is_torch = index.name.endswith(".bin.index.json")
     built = ContentsBuilder(index, Format.TORCH_SHARDED if is_torch else Format.SAFETENSORS_SHARDED)
     built.metadata = {**(about if isinstance(about, dict) else {}), "files": [printable(file) for file in files]}
-    shards = _read_parts(index.parent, files, read_file, budget, built)
+    read: dict[Path, Contents] = {}
+
+    def read_once(path: Path) -> Contents:  # however many names it has
+        target = path.resolve()
+        if target not in read:
+            read[target] = read_file(path)
+        return read[target]
+
+    shards = _read_parts(index.parent, files, read_once, budget, built)
     missing: dict[str, TensorInfo] = {}
     for name, file in names.items():
         budget.tensor()
@@ -72,32 +80,24 @@ def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Bud
             where = "is not in {}, where the index puts it" if part else "is in {}, which cannot be read"
             info = missing[name] = TensorInfo.unreadable(where.format(printable(file)))
         built.add("", name, info)
-    parts: dict[int, tuple[str, Contents]] = {}
-    for file, part in shards.items():
-        parts.setdefault(id(part), (file, part))
-    for file, part in parts.values():
+    for file, part in {id(part): (file, part) for file, part in shards.items()}.values():
         built.add_part(part, f"{printable(file)}: ")
         extra = [name for name in part.tensors if shards.get(names.get(name, "")) is not part]
         built.notes += [f"'{printable(name)}' of {printable(file)} is not in the index" for name in extra]
     built.report({"": missing})
     built.main = "" if built.state_dicts else None
-    return built.build(sum(part.nbytes for _, part in parts.values()) + index.stat().st_size)
+    return built.build(sum(part.nbytes for part in read.values()) + index.stat().st_size)
 
 
 def _read_parts(
     folder: Path, names: list[str], read_file: Callable[[Path], Contents], budget: Budget, built: ContentsBuilder
 ) -> dict[str, Contents]:
-    """Files of a folder by their names, as far as they can be read; one of several names is read once."""
+    """Files of a folder by their names, as far as they can be read."""
     parts: dict[str, Contents] = {}
-    read: dict[Path, Contents] = {}
     for name in names:
         budget.work(_MEMBER_STEPS + len(name) // 8, 4 * len(name))
         try:
-            path = member(folder, name)
-            target = path.resolve()
-            if target not in read:
-                read[target] = read_file(path)
-            parts[name] = read[target]
+            parts[name] = read_file(member(folder, name))
         except (UnreadableError, OSError) as error:
             built.problems.append(f"{printable(name)}: {error}")
             if isinstance(error, SpentError):
@@ -173,7 +173,6 @@ def _shards(folder: Path, index: str, budget: Budget) -> set[str]:
 
 
 def _add(built: ContentsBuilder, name: str, part: Contents, alone: bool, budget: Budget) -> None:
-
     def inside(path: str) -> str:
         budget.memory(4 * (len(name) + len(path)))
         if alone:
