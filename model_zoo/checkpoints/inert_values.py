@@ -159,18 +159,12 @@ def persistent(identity: object) -> Storage | Global:
 
 
 def _tensor(_budget: Budget, *arguments: object) -> TensorView:
-    """A tensor; some name their own dtype behind `requires_grad` and the hooks, where others have no name of torch."""
-    storage, offset, size, stride, *rest = arguments
-    if not isinstance(storage, Storage):
-        raise ValueError("a tensor has no storage")
-    match rest:
-        case [_, _, Global("torch", dtype), *_]:
-            pass
-        case _ if storage.dtype is None:
-            raise ValueError("a tensor has neither a typed storage nor a dtype")
-        case _:
-            dtype = storage.dtype
-    return TensorView(storage, dtype, as_count(offset), _sizes(size), _counts(stride))
+    match arguments:
+        case (Storage() as storage, offset, size, stride, _, _, Global("torch", dtype), *_):  # one that says its dtype
+            return TensorView(storage, dtype, as_count(offset), _sizes(size), _counts(stride))
+        case (Storage(dtype=str(dtype)) as storage, offset, size, stride, *_):
+            return TensorView(storage, dtype, as_count(offset), _sizes(size), _counts(stride))
+    raise ValueError("a tensor has no typed storage")
 
 
 def _quantized(budget: Budget, *arguments: object) -> TensorView:

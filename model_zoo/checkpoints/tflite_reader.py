@@ -81,7 +81,8 @@ class _TfliteReader:
             return self._vectors.get((begin, kind))
         (count,) = struct.unpack_from("<I", self._content, begin - 4)
         if count > (len(self._content) - begin) // struct.calcsize(kind):
-            raise UnreadableError(f"{count} values at byte {begin} lie beyond the end")
+            what = f"a text at byte {begin} lies" if kind == "s" else f"{count} numbers at byte {begin} lie"
+            raise UnreadableError(f"{what} beyond the end")
         steps, size = (count // 1024, 4 * count) if kind == "s" else (count // 8, 40 * count)
         self._budget.work(steps, 200 + size)
         values = struct.unpack_from(f"<{count}{kind}", self._content, begin)
