@@ -37,7 +37,9 @@ def test_a_bias_beside_tiny_weights_is_kept(tmp_path: Path, precision: Precision
     )
     (conv,) = (node for node in ir.load(built.file).graph if node.op_type == "Conv")
     bias = dequantized(conv.inputs[2])
-    assert bias is not None and bias.integers is not None and np.abs(bias.integers.astype(np.int64)).max() < 2**28 * 1.01
+    assert (
+        bias is not None and bias.integers is not None and np.abs(bias.integers.astype(np.int64)).max() < 2**28 * 1.01
+    )
     expected, actual = (OnnxModel(file).run(samples) for file in (tmp_path / "m.onnx", built.file))
     dead = [np.stack([each["y"][:, :3] for each in outputs]) for outputs in (expected, actual)]
     assert sqnr_db(*dead) > 35
