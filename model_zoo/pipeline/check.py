@@ -1,4 +1,4 @@
-"""Check a component: compare what was built with torch, in dB and in the task's own terms, and say what is lost."""
+"""ComponentCheck a component: compare what was built with torch, in dB and in the task's own terms, and say what is lost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ParityError(ModelZooError):
 
 
 @dataclass(frozen=True)
-class Check:
+class ComponentCheck:
     """What running a component showed.
 
     Args:
@@ -70,7 +70,7 @@ class Check:
         return losses + [f"{each.explain()}, over {each.last.samples} samples" for each in order]
 
 
-def check(build: ComponentBuild, host: Entry, compiled: Entry | None) -> Check:
+def check(build: ComponentBuild, host: Entry, compiled: Entry | None) -> ComponentCheck:
     """Compare a component with torch wherever it was run.
 
     Args:
@@ -92,7 +92,7 @@ def check(build: ComponentBuild, host: Entry, compiled: Entry | None) -> Check:
     tools = {**dict.fromkeys((HOST_CPU, EMULATOR), versions), HALF_TORCH: installed_versions("torch", "numpy")}
     compared = parity(ParityRun(outputs, build.half, build.contents, joins, tools))
     scores = {where: build.score(where, *made) for where, made in runs.items()}
-    return Check(
+    return ComponentCheck(
         parity=tuple(compared),
         agreement=tuple(_agreement(build, reference, runs, tools)),
         scores={where: score for where, score in scores.items() if score is not None},
@@ -137,7 +137,7 @@ def _agreement(
     return measured
 
 
-def refuse_bad_capture(build: ComponentBuild, found: Check) -> None:
+def refuse_bad_capture(build: ComponentBuild, found: ComponentCheck) -> None:
     """Refuse a float file that the host CPU computes otherwise than torch.
 
     Raises:

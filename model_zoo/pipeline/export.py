@@ -10,7 +10,7 @@ from typing import Any
 from model_zoo.pipeline.auto_precision import Search, assigned, find_assignments
 from model_zoo.pipeline.bundle import check_output, write_bundle, zip_path
 from model_zoo.pipeline.cache import Entry, StageCache
-from model_zoo.pipeline.check import Check, ParityError, check, loss_begins, refuse_bad_capture
+from model_zoo.pipeline.check import ComponentCheck, ParityError, check, loss_begins, refuse_bad_capture
 from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
@@ -133,7 +133,7 @@ def _built(run: _Run, build: ComponentBuild, chipset: Chipset | None, entry: Ent
 
 
 def _notes(
-    build: ComponentBuild, compiled: Compiled | None, reference: dict[str, Any], found: Check | None
+    build: ComponentBuild, compiled: Compiled | None, reference: dict[str, Any], found: ComponentCheck | None
 ) -> list[str]:
     notes = [compiled.note] if compiled and compiled.note else []
     if found and not reference["real_inputs"]:

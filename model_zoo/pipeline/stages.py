@@ -20,7 +20,7 @@ from model_zoo.pipeline.cache import Entry, Make, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
 from model_zoo.runtimes.base import read_samples, write_samples
-from model_zoo.sources.base import CAPTURE_PACKAGES, Network, Source
+from model_zoo.sources.base import CAPTURE_PACKAGES, FindsJoins, Network, Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -159,7 +159,7 @@ class ComponentBuild:
         def make(folder: Path) -> dict[str, Any]:
             network = self.network()
             network.capture(form, folder / file)
-            return {"file": file, "joins": network.joins()}
+            return {"file": file, "joins": network.joins() if isinstance(network, FindsJoins) else {}}
 
         return self.stage("capture", "capture", key, make, *self.source.code["capture"])
 

@@ -44,11 +44,16 @@ class Network(Protocol):
             ModelZooError: It cannot be captured.
         """
 
-    def joins(self) -> dict[str, dict[int, list[int]]]:
-        """By output that joins parts, e.g. boxes and scores, for each axis how long the parts on it are."""
-
     def evaluator(self) -> BaseEvaluator | None:
         """A new evaluator of the network's outputs; None if it has none."""
+
+
+@runtime_checkable
+class FindsJoins(Protocol):
+    """A network that knows which of its outputs join parts."""
+
+    def joins(self) -> dict[str, dict[int, list[int]]]:
+        """By output that joins parts, e.g. boxes and scores, for each axis how long the parts on it are."""
 
 
 @runtime_checkable

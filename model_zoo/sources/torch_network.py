@@ -83,7 +83,7 @@ class TorchNetwork:
             write_program(self._program, path)
 
     def joins(self) -> dict[str, dict[int, list[int]]]:
-        """The parts of the traced module's outputs; see `Network.joins`."""
+        """The parts of the traced module's outputs; see `FindsJoins`."""
         from model_zoo.sources.joins import find_joins
 
         return find_joins(self._program, list(self.facts.output_names))
