@@ -15,12 +15,12 @@ _HEAD = """# Trained networks, on inputs that nobody calibrated with
     python -m benchmarks.trained --results trained.jsonl --page docs/trained.md
 
 Commit {commit}, {date}; QAIRT {sdk}; nothing ran on a device. Networks, photographs and speech come from packages
-(`benchmarks/trained/requirements.txt`). Each network was exported as a user's own torch module, calibrated with one part
-of the inputs. The figures are of the other part, which has other content: other photographs, other sentences. A figure
-is the task's, compared with torch in float32: 100 % is the same answer on every input. Its interval holds 95 % of the
-figures of contents drawn again, and is narrow where all contents agree. SQNR is of the first output: the median input,
-and the worst. "Right" says whether a user would keep the build by its figure on the emulator; the verdict is what the
-export said.
+(`benchmarks/trained/requirements.txt`). Each network was exported as a user's own torch module, calibrated with one
+part of the inputs. The figures are of the other part, which has other content: other photographs, other sentences. A
+figure is the task's, compared with torch in float32: 100 % is the same answer on every input. Its interval holds 95 %
+of the figures of contents drawn again, and is narrow where all contents agree. SQNR is of the first output: the
+median input, and the worst. "Right" says whether a user would keep the build by its figure on the emulator; the
+verdict is what the export said.
 """
 
 

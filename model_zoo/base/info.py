@@ -114,6 +114,15 @@ class Unsupported(Schema):
         """As people read it, e.g. "w8a8, v68"."""
         return ", ".join(filter(None, (self.runtime, self.precision, *(self.npus or ()))))
 
+    @property
+    def described(self) -> str:
+        """The reason, and what it rests on."""
+        return (
+            f"with the weights {self.weights}, and others may fare better: {self.reason}"
+            if self.weights
+            else self.reason
+        )
+
 
 class CodeGen(Schema):
     """code-gen.yaml: what the model can be built for.
@@ -141,7 +150,7 @@ class CodeGen(Schema):
     def unsupported_reason(self, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> str | None:
         """Why the model is not offered for a target, or None."""
         if rule := self.rule(runtime, precision, chipset):
-            return f"with the weights {rule.weights} {rule.reason}" if rule.weights else rule.reason
+            return rule.described
         checked = (*self.supported_runtimes, *self.supported_precisions)
         unchecked = next((target for target in (runtime, precision) if target not in checked), None)
         return f"{unchecked} was not built and checked for this model" if unchecked else None

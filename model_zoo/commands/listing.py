@@ -28,7 +28,7 @@ def show_model(argv: list[str]) -> int:
     if args.json:
         print_json(facts)
         return 0
-    facts["unsupported"] = {rule.target: rule.reason for rule in offered.unsupported}
+    facts["unsupported"] = {rule.target: rule.described for rule in offered.unsupported}
     rows = []
     for key, value in facts.items():
         text = "\n".join(f"{k}: {v}" for k, v in value.items()) or "-" if isinstance(value, dict) else as_text(value)

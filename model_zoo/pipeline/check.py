@@ -1,4 +1,4 @@
-"""ComponentCheck a component: compare what was built with torch, in dB and in the task's own terms, and say what is lost."""
+"""Check a component: compare what was built with torch, in dB and in the task's own terms, and say what is lost."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def page(cards: Sequence[Scorecard]) -> str:
     outdated = {(model_id, row.precision, row.outdated) for model_id, row in rows if row.outdated}
     failures = [(model_id, row.target.name, row.error) for model_id, row in rows if row.error is not None]
     rules = [
-        (card.model_id, rule.target, rule.reason) for card in cards for rule in code_gen(card.model_id).unsupported
+        (card.model_id, rule.target, rule.described) for card in cards for rule in code_gen(card.model_id).unsupported
     ]
     lines += _section("What was measured before a change", _reasons(sorted(outdated)))
     lines += _section("What fails, and why", _reasons(failures))
