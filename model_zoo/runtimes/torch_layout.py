@@ -13,6 +13,7 @@ from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.layout import channels_first, channels_last
+from model_zoo.utils.text import shortened
 
 _MOST_BYTES = 64 * 2**20
 
@@ -48,7 +49,7 @@ def read_interface(file: Path) -> DeclaredInterface | None:
             return None
         return DeclaredInterface.model_validate(metadata["components"][file.stem])
     except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = shortened(" ".join(str(error).split()))
         raise UserError(
             f"{path} is damaged: {reason}", "export the model again, or move the file away from it"
         ) from error
