@@ -113,31 +113,18 @@ def _flag(function: Callable[..., object], parameter: inspect.Parameter, text: s
 def _argument_helps(function: Callable[..., object], owner: type | None) -> dict[str, str]:
     """Help by argument: what the nearest class in the method resolution order says."""
     bound_to = getattr(function, "__self__", None)
-    owner = owner or (bound_to if isinstance(bound_to, type) else None)
+    classes = (owner or (bound_to if isinstance(bound_to, type) else object)).__mro__
     name = getattr(function, "__name__", "")
-    documents = [function.__doc__]
-    documents += [getattr(base.__dict__.get(name), "__doc__", None) for base in (owner.__mro__ if owner else ())]
-    helps: dict[str, str] = {}
-    for document in documents:
-        helps = {**docstring_arguments(document or ""), **helps}
-    return helps
+    documents = [function.__doc__, *(getattr(base.__dict__.get(name), "__doc__", None) for base in classes)]
+    return {key: text for document in reversed(documents) for key, text in _documented(document or "").items()}
 
 
-def docstring_arguments(docstring: str) -> dict[str, str]:
+def _documented(docstring: str) -> dict[str, str]:
     """The `Args:` section of a Google style docstring: text by name, each on one line."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", inspect.cleandoc(docstring) + "\n", re.MULTILINE)
-    if section is None:
-        return {}
-    helps: dict[str, str] = {}
-    name = ""
-    for line in inspect.cleandoc("\n" + section[1]).splitlines():
-        entry = re.match(r"\*{0,2}(\w+)(?: \(.*?\))?:\s*(.*)", line)
-        if entry:
-            name = entry[1]
-            helps[name] = entry[2]
-        elif name:
-            helps[name] = f"{helps[name]} {line.strip()}".strip()
-    return helps
+    lines = inspect.cleandoc("\n" + section[1]) if section else ""
+    entries = re.findall(r"^\*{0,2}(\w+)(?: \(.*?\))?:(.*(?:\n(?: .*)?$)*)", lines, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _where(function: Callable[..., object]) -> str:

@@ -66,12 +66,7 @@ def is_epcontext(path: Path) -> bool:
 
 
 def write_wrapper(readback: Readback, binary_name: str, path: Path) -> None:
-    """Write the EPContext model for a context binary of one graph.
-
-    Args:
-        binary_name: The binary, which lies beside the wrapper.
-        path: The wrapper to write.
-    """
+    """Write the EPContext model for a context binary of one graph, which lies beside it."""
     import onnx_ir
 
     graph = readback.graphs[0]
