@@ -105,18 +105,11 @@ def _source(name: str, file: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _names(text: str) -> Iterator[str]:
-    for module, names in _FROM.findall(text):
+    imports = _FROM.findall(text)
+    imports += [(module, "") for names in _IMPORT.findall(text) for module in re.findall(r"(?:^|,)\s*([\w.]+)", names)]
+    for module, names in imports:
         yield module
         yield from (f"{module}.{name}" for name in re.findall(r"\w+", names))
-        yield from _packages(module)
-    for names in _IMPORT.findall(text):
-        for module in re.findall(r"(?:^|,)\s*([\w.]+)", names):
-            yield module
-            yield from _packages(module)
+        parts = module.split(".")  # the packages that it lies in
+        yield from (".".join([*parts[:count], "__init__"]) for count in range(2, len(parts)))
     yield from _NAMED.findall(text)
-
-
-def _packages(module: str) -> Iterator[str]:
-    """The packages that a module lies in."""
-    parts = module.split(".")
-    yield from (".".join([*parts[:count], "__init__"]) for count in range(2, len(parts)))
