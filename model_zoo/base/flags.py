@@ -6,7 +6,7 @@ import argparse
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -40,17 +40,9 @@ class Flag:
         """As written on the command line, e.g. `--batch-size`."""
         return "--" + self.name.replace("_", "-")
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dict(_JSON_FLAG.dump_python(self, mode="json"))
 
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Flag:
-        """Build a flag from what `to_json` returned."""
-        return _JSON_FLAG.validate_python(fields)
-
-
-_JSON_FLAG = pydantic.TypeAdapter(Flag)
+#: Flags as plain JSON values, with `dump_python(flags, mode="json")`, and back.
+JSON_FLAGS = pydantic.TypeAdapter(list[Flag])
 
 
 def signature_flags(function: Callable[..., object], owner: type | None = None) -> list[Flag]:

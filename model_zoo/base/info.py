@@ -141,11 +141,7 @@ SchemaT = TypeVar("SchemaT", bound=Schema)
 
 
 def read_yaml(path: Path, schema: type[SchemaT]) -> SchemaT:
-    """Read and check a file.
-
-    Raises:
-        UserError: It is missing, not YAML, or does not fit the schema; names the file and the keys.
-    """
+    """Read and check a file; a `UserError` names the file, and the keys that do not fit the schema."""
     try:
         return schema.model_validate(read_fields(path))
     except pydantic.ValidationError as error:

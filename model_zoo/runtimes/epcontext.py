@@ -57,11 +57,7 @@ class EpContext:
 
 
 def is_epcontext(path: Path) -> bool:
-    """Whether an ONNX file wraps a context binary.
-
-    Raises:
-        UserError: The file is no ONNX.
-    """
+    """Whether an ONNX file wraps a context binary; a file that seems to, and is no ONNX, is refused."""
     return b"EPContext" in path.read_bytes() and _load(path)[1] is not None  # most models need no parsing
 
 

@@ -21,11 +21,7 @@ _WARM_UP_RUNS = 3
 
 
 def require_packages(*packages: str) -> None:
-    """Refuse if a package of the extra `tflite` is absent.
-
-    Raises:
-        UserError: With the pip line.
-    """
+    """Refuse, with the pip line, if a package of the extra `tflite` is absent."""
     absent = [package for package in packages if find_spec(package) is None]
     if absent:
         raise UserError(
@@ -125,11 +121,7 @@ def _specs(named: dict[str, dict[str, Any]], graph: list[dict[str, Any]]) -> Inp
 
 
 def narrow_integers(sample: Arrays, spec: InputSpec) -> Arrays:
-    """Give 64-bit integers as 32-bit where the file has 32 bits: the converter keeps no others.
-
-    Raises:
-        ValueError: A value does not fit.
-    """
+    """Make 64-bit integers 32-bit where the file has 32 bits; a `ValueError` names those that do not fit."""
     wide = {n: v for n, v in sample.items() if v.dtype == np.int64 and n in spec and spec[n].dtype == "int32"}
     narrow = {name: value.astype(np.int32) for name, value in wide.items()}
     for name, value in narrow.items():

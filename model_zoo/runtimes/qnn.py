@@ -29,11 +29,7 @@ def available() -> bool:
 
 
 def require_qnn() -> None:
-    """Refuse if the QNN package is absent.
-
-    Raises:
-        UserError: With the pip line, or saying that there is none for this machine.
-    """
+    """Refuse, with the pip line, if the QNN package is absent, or say that there is none for this machine."""
     if available():
         return
     machine = (platform.system(), platform.machine())

@@ -33,11 +33,7 @@ class DeclaredInterface(BaseModel, frozen=True):
 
 
 def read_interface(file: Path) -> DeclaredInterface | None:
-    """The interface in the metadata.json beside a file, or None if there is none for it.
-
-    Raises:
-        UserError: The metadata.json is damaged.
-    """
+    """The interface in the metadata.json beside a file, or None if there is none for it; a damaged one is refused."""
     path = file.parent / "metadata.json"
     if not path.is_file():
         return None
@@ -56,12 +52,7 @@ def read_interface(file: Path) -> DeclaredInterface | None:
 
 
 class TorchLayout(CompiledModel):
-    """A compiled model in the layout and the order of the torch model.
-
-    Args:
-        model: The file as it is.
-        interface: Of the file.
-    """
+    """A compiled model in the layout and the order of the torch model that its interface is from."""
 
     def __init__(self, model: CompiledModel, interface: DeclaredInterface) -> None:
         self.model = model

@@ -33,9 +33,6 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
         modules: Dotted names.
         data: Files that the modules read.
         without: Packages that are not looked into.
-
-    Example:
-        code_digest("model_zoo.sources.capture")
     """
     seen: dict[str, str] = {}
     skipped = (*without, *_PRINTING)
@@ -61,11 +58,7 @@ def own_file(function: Callable[..., object]) -> tuple[Path, ...]:
 
 
 def data_files(folder: Path, without: Iterable[str] = ()) -> tuple[Path, ...]:
-    """The files in a folder that are neither code nor text for people, sorted.
-
-    Raises:
-        ValueError: There is no such folder.
-    """
+    """The files in a folder, which has to be there, that are neither code nor text for people, sorted."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
     skipped = {".py", ".pyc", ".md", ".j2"}

@@ -158,7 +158,7 @@ def _vertical(x: float, top: float, bottom: float, **stroke: str) -> str:
 def _grid(unit: str, top: float, y: Callable[[float], float], levels: Sequence[float]) -> list[str]:
     """A line for each level, and the unit above them."""
     ends, stroke = {"x1": _LEFT, "x2": _RIGHT}, {"stroke": "currentColor", "opacity": "0.2"}
-    lines = [_tag("line", **ends, y1=y(level), y2=y(level), **stroke) for level in levels]
+    lines = [_tag("line", "", **ends, y1=y(level), y2=y(level), **stroke) for level in levels]
     numbers = [_text(_LEFT - 6, y(level) + 4, f"{level:g}", anchor="end") for level in levels]
     return [_text(_LEFT - 6, top - 12, unit, anchor="end"), *lines, *numbers]
 

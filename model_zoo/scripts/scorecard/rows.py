@@ -131,11 +131,7 @@ class Scorecard(pydantic.BaseModel):
 
 
 def read_scorecard(model_id: str) -> Scorecard:
-    """The scorecard of a model, without builds that it no longer offers; empty if it was never measured.
-
-    Raises:
-        UserError: There is no such model, or its scorecard.yaml is damaged.
-    """
+    """The scorecard of a model, without builds that it no longer offers; empty if it was never measured."""
     import yaml
 
     card = Scorecard(model_id=model_id)
