@@ -18,14 +18,7 @@ _DOMAIN, _BINARY = "com.microsoft", "ep_cache_context"
 
 
 class EpContext:
-    """An EPContext model that names the binary beside it.
-
-    Args:
-        path: The ONNX file.
-
-    Raises:
-        UserError: It is no ONNX, names no binary, one outside its own folder, or one that is not there.
-    """
+    """An EPContext model that names the binary beside it; one that names none, or one elsewhere, is a `UserError`."""
 
     def __init__(self, path: Path) -> None:
         self.path, (self._model, self._node) = path, _load(path)

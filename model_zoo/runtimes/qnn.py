@@ -76,16 +76,10 @@ def open_session(
 ) -> Any:
     """Open an InferenceSession on the HTP backend, which compiles the model if it is not compiled yet.
 
-    For child processes only, as all that follows.
+    For child processes only, as all that follows. A failure is a `ModelZooError` with ONNX Runtime's message in one line.
 
     Args:
-        model: ONNX, or the EPContext wrapper of a context binary that lies beside it.
-        provider_options: Of the QNN provider, without the backend path.
-        config: Session configuration entries.
         log_severity: 0 logs why each node was taken or refused, 2 only warnings.
-
-    Raises:
-        ModelZooError: ONNX Runtime's message in one line.
     """
     import onnxruntime as ort
     import onnxruntime_qnn

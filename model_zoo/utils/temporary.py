@@ -67,8 +67,7 @@ def replace_folder(new: Path, path: Path) -> None:
 def exchange(first: Path, second: Path) -> bool:
     """Swap two paths of one file system in one step, so that neither is missing at any moment.
 
-    Returns:
-        False where the system or the file system cannot: on others than Linux, and on some network drives.
+    Returns False where that cannot be done: on other systems than Linux, and on some network drives.
     """
     if os.name != "posix":
         return False
