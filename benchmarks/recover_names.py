@@ -16,9 +16,9 @@ import torch
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.console import console, sample_progress, table
 from model_zoo.utils.files import atomic_write
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.names.architecture_index import ArchitectureIndex, ensure_index
 from model_zoo.workbench.recover.names.describe import shapes_of
-from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.names.matching import find_matches
 from model_zoo.workbench.recover.names.named_search import draft, title_of
 
@@ -64,7 +64,7 @@ def _cases(index: ArchitectureIndex) -> list[tuple[str, str]]:
 
 
 def _row(library_name: str, name: str, variant: str, indexes: list[ArchitectureIndex]) -> dict[str, Any]:
-    made = find_library(library_name)
+    made = LIBRARIES[library_name]()
     architecture = next(
         each
         for index in indexes
@@ -92,7 +92,7 @@ def _row(library_name: str, name: str, variant: str, indexes: list[ArchitectureI
         tensors = open_checkpoint(Path(file.name)).contents.tensors
         matches = find_matches(tensors, indexes)
         seconds = time.perf_counter() - started
-    same = [match for match in matches if match.same_tensors(matches[0])] if matches else []
+    same = [match for match in matches if match.tensor_key == matches[0].tensor_key] if matches else []
     row: dict[str, Any] = {"library": library_name, "name": name, "variant": variant, "seconds": seconds}
     row["titles"] = [title_of(match) for match in same]
     row["exact"] = bool(same) and same[0].is_exact

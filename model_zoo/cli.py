@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from model_zoo import __version__
-from model_zoo.utils.console import CommandParser, guarded
-from model_zoo.utils.errors import unknown_name
+from model_zoo.utils.console import CommandParser, console, guarded
+from model_zoo.utils.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -19,28 +19,46 @@ class Command:
 
     Args:
         help: What it shows or does, for the list of commands.
-        module: Where its `run(argv)` is, which gives the exit status; imported when the command is run.
+        module: Imported when the command is run.
+        function: Takes the arguments and returns the exit status.
+        of_model: Whether the first argument is a model, whose own flags the others are; the function takes both.
     """
 
     name: str
     help: str
     module: str
+    function: str = "run"
+    of_model: bool = False
 
 
 COMMANDS = (
-    Command("list", "the models of the zoo", "model_zoo.commands.list"),
-    Command("info", "everything known of one model", "model_zoo.commands.info"),
-    Command("chipsets", "chipsets and their aliases", "model_zoo.commands.chipsets"),
-    Command("devices", "devices and their chipsets", "model_zoo.commands.devices"),
-    Command("runtimes", "target runtimes and the precisions they take", "model_zoo.commands.runtimes"),
-    Command("export", "compile a model on this machine and check the result", "model_zoo.commands.export"),
-    Command("evaluate", "score a model in torch, on the host CPU and the NPU emulator", "model_zoo.commands.evaluate"),
+    Command("list", "the models of the zoo", "model_zoo.commands.listing", "list_models"),
+    Command("info", "everything known of one model", "model_zoo.commands.listing", "show_model"),
+    Command("chipsets", "chipsets and their aliases", "model_zoo.commands.listing", "list_chipsets"),
+    Command("devices", "devices and their chipsets", "model_zoo.commands.listing", "list_devices"),
+    Command("runtimes", "target runtimes and the precisions they take", "model_zoo.commands.listing", "list_runtimes"),
+    Command(
+        "export",
+        "compile a model on this machine and check the result",
+        "model_zoo.commands.export",
+        "export_command",
+        of_model=True,
+    ),
+    Command(
+        "evaluate",
+        "score a model in torch, on the host CPU and the NPU emulator",
+        "model_zoo.commands.evaluate",
+        "evaluate_command",
+        of_model=True,
+    ),
     Command(
         "sensitivity",
         "rank what fewer bits cost, tensor by tensor, and find the first layer that goes wrong",
         "model_zoo.commands.sensitivity",
+        "sensitivity_command",
+        of_model=True,
     ),
-    Command("demo", "run a model's app on a picture", "model_zoo.commands.demo"),
+    Command("demo", "run a model's app on a picture", "model_zoo.commands.demo", "demo_command", of_model=True),
     Command(
         "inspect",
         "say everything that is in a checkpoint, without running any of it",
@@ -84,7 +102,18 @@ def _run(argv: list[str]) -> int:
     if argv and not argv[0].startswith("-") and argv[0] not in commands:
         raise unknown_name("command", argv[0], commands, "model-zoo --help")
     args, rest = _parser().parse_known_args(argv)
-    return int(import_module(commands[args.command].module).run(rest))
+    command = commands[args.command]
+    if not command.of_model:
+        return int(getattr(import_module(command.module), command.function)(rest))
+    model_id = next((argument for argument in rest if not argument.startswith("-")), None)
+    if model_id is not None:
+        rest.remove(model_id)
+        return int(getattr(import_module(command.module), command.function)(model_id, rest))
+    if not {"-h", "--help"} & set(rest):
+        raise UserError(f"{command.name} needs a model", "run `model-zoo list` for all of them")
+    console().print(f"usage: model-zoo {command.name} MODEL [flags]\n\nevery model has its own flags:")
+    console().print(f"  model-zoo {command.name} resnet18 --help")
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

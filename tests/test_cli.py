@@ -44,7 +44,7 @@ WRONG = {
         ("export", "digits_cnn", "-c", "sm8650", "-p", "w8a8junk"),
         "unknown precision 'w8a8junk'",
     ),
-    "quantize to float": (("export", "digits_cnn", "-c", "sm8650", "--quantize", "float"), "--precision float"),
+    "quantize to float": (("export", "digits_cnn", "-c", "sm8650", "--quantize", "Float"), "--precision float"),
     "no chipset": (("export", "digits_cnn", "-p", "w8a8"), "--chipset"),
     "float without half": (("export", "digits_cnn", "-c", "sm8350", "-p", "float"), "half precision"),
     "no HTP": (("export", "digits_cnn", "-c", "sdm845", "-p", "w8a8"), "tflite and onnx"),

@@ -13,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo.checkpoints.budget import Budget, SpentError, UnreadableError
 from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
-from model_zoo.checkpoints.dtypes import ITEM_SIZES, numpy_dtype
-from model_zoo.checkpoints.stored_tensor import FileBytes, Source, StoredTensor, UnpackedBytes, checked_shape, row_major
+from model_zoo.checkpoints.stored_tensor import (
+    ITEM_SIZES,
+    FileBytes,
+    Source,
+    StoredTensor,
+    UnpackedBytes,
+    checked_shape,
+    numpy_dtype,
+    row_major,
+)
 from model_zoo.checkpoints.zip_records import ZipRecords, read_zip
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.text import printable
@@ -73,32 +81,25 @@ def open_arrays(path: Path, single: str = "array") -> dict[str, StoredArray]:
     Raises:
         UserError: It is neither, it is damaged, or it holds something other than arrays of numbers.
     """
+    archive = None
     try:
         with path.open("rb") as file:
             head = file.read(_HEADER_BYTES)
-        return _npz_arrays(path) if head.startswith(b"PK") else {single: _npy_array(path, head, single)}
+        if head.startswith(b"PK"):
+            budget = Budget()
+            budget.add_file(path)
+            archive = read_zip(path, budget)
+            contents = read_npz(archive)
+            problems, infos = [*contents.problems, *contents.notes], contents.tensors
+        else:
+            size = path.stat().st_size
+            info = _array_info(head, FileBytes(path, 0, size, size), size)
+            problems, infos = [info.problem] if info.problem else [], {single: info}
+        if problems:
+            raise UnreadableError(problems[0])
     except (UnreadableError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}", _HINT) from error
-
-
-def _npz_arrays(path: Path) -> dict[str, StoredArray]:
-    budget = Budget()
-    budget.add_file(path)
-    archive = read_zip(path, budget)
-    contents = read_npz(archive)
-    if unusual := [*contents.problems, *contents.notes]:
-        raise UnreadableError(unusual[0])
-    infos = contents.tensors.items()
-    return {name: StoredArray(path, name, info.stored, archive) for name, info in infos if info.stored}
-
-
-def _npy_array(path: Path, head: bytes, name: str) -> StoredArray:
-    shape, by_column, dtype, begin = _header(head)
-    size = path.stat().st_size
-    info = _info(FileBytes.of(path, begin, size - begin, size), shape, by_column, dtype)
-    if info.stored is None:
-        raise UnreadableError(info.problem or "is no array of numbers")
-    return StoredArray(path, name, info.stored, None)
+    return {name: StoredArray(path, name, info.stored, archive) for name, info in infos.items() if info.stored}
 
 
 def read_arrays(stored: Mapping[str, StoredArray], copies: int = 1) -> dict[str, np.ndarray]:
@@ -108,11 +109,6 @@ def read_arrays(stored: Mapping[str, StoredArray], copies: int = 1) -> dict[str,
     needed = copies * sum(array.nbytes for array in stored.values())
     check_free_memory(needed, str(next(iter(stored.values())).path) if stored else "", "give fewer samples")
     return {name: array.read() for name, array in stored.items()}
-
-
-def is_npz(archive: ZipRecords) -> bool:
-    """Whether a zip file holds numpy arrays."""
-    return any(name.endswith(".npy") for name in archive.records)
 
 
 def read_npz(archive: ZipRecords) -> Contents:
@@ -141,16 +137,26 @@ def _record_info(archive: ZipRecords, record: str) -> TensorInfo:
     head = archive.head(record, _HEADER_BYTES)
     length = min(len(head), int.from_bytes(head[8:10], "little"))
     archive.budget.work(length if length <= _USUAL_HEADER_BYTES else 6 * length)
+    return _array_info(head, archive.source(record), archive.file_size)
+
+
+def _array_info(head: bytes, source: Source, file_size: int) -> TensorInfo:
     shape, by_column, dtype, begin = _header(head)
-    source = archive.source(record)
     size = max(0, source.size - begin)
+    if dtype.hasobject:
+        problem = "holds Python objects, which only running a pickle would make"
+        return TensorInfo(shape, "object", size, problem, unsupported=True)
+    if dtype.name not in ITEM_SIZES or not dtype.isnative:
+        kind = printable(str(dtype) if dtype.isnative else f"{dtype} (big-endian)")
+        return TensorInfo(shape, kind, size, f"values of the type {kind} are not read", unsupported=True)
     values: Source
     if isinstance(source, FileBytes):
-        values = FileBytes.of(source.path, source.begin + begin, size, archive.file_size)
+        values = FileBytes.of(source.path, source.begin + begin, size, file_size)
     else:
         read = source.read
         values = UnpackedBytes(size, lambda: memoryview(read())[begin:])
-    return _info(values, shape, by_column, dtype)
+    stride = row_major(shape[::-1])[::-1] if by_column else None
+    return TensorInfo.of(StoredTensor(values, dtype.name, shape, stride))
 
 
 def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
@@ -166,14 +172,3 @@ def _header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     except _NO_HEADER as error:
         raise UnreadableError(f"is no numpy array: {printable(str(error))}") from error
     return checked_shape(shape), by_column, dtype, stream.tell()
-
-
-def _info(values: Source, shape: tuple[int, ...], by_column: bool, dtype: np.dtype[Any]) -> TensorInfo:
-    if dtype.hasobject:
-        problem = "holds Python objects, which only running a pickle would make"
-        return TensorInfo(shape, "object", values.size, problem, unsupported=True)
-    if dtype.name not in ITEM_SIZES or not dtype.isnative:
-        kind = printable(str(dtype) if dtype.isnative else f"{dtype} (big-endian)")
-        return TensorInfo(shape, kind, values.size, f"values of the type {kind} are not read", unsupported=True)
-    stride = tuple(reversed(row_major(tuple(reversed(shape))))) if by_column else None
-    return TensorInfo.of(StoredTensor(values, dtype.name, shape, stride))

@@ -58,12 +58,19 @@ class Budget:
         self.steps, self.steps_left = self.steps + steps, self.steps_left + steps
         self.bytes, self.bytes_left = self.bytes + memory, self.bytes_left + memory
 
-    def work(self, steps: int) -> None:
-        """Count work before it is done; what is more than what is left is a `SpentError`, and nothing is left then."""
+    def work(self, steps: int, memory: int = 0) -> None:
+        """Count work before it is done, and bytes that it keeps.
+
+        Raises:
+            SpentError: It takes more steps than are left; none are left then.
+            UnreadableError: It takes more bytes than are left, see `memory`.
+        """
         self.steps_left -= steps
         if self.steps_left < 0:
             self.steps_left = 0
             raise SpentError(f"asks for more than the {self.steps:,} steps of work that a file of its size may: {_WHY}")
+        if memory:
+            self.memory(memory)
 
     def memory(self, size: int) -> None:
         """Count bytes before they are kept; more than are left are an `UnreadableError`, fewer can still be read."""
@@ -74,13 +81,11 @@ class Budget:
 
     def text(self, length: int) -> None:
         """Count a text of so many characters that is put together and kept, be each of four bytes."""
-        self.work(length // 1024)
-        self.memory(4 * length)
+        self.work(length // 1024, 4 * length)
 
     def tensor(self, dimensions: int = 0) -> None:
         """Count a tensor: finding its values, and showing it."""
-        self.work(_TENSOR_STEPS + 2 * dimensions)
-        self.memory(_TENSOR_BYTES + 100 * dimensions)
+        self.work(_TENSOR_STEPS + 2 * dimensions, _TENSOR_BYTES + 100 * dimensions)
 
     @contextmanager
     def temporary(self) -> Iterator[None]:

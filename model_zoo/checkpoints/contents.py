@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.stored_tensor import StoredTensor
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES, StoredTensor
 from model_zoo.utils.text import printable, shortened
 
 
 class Format(StrEnum):
-    """Kinds of files that are read."""
-
     TORCH_ZIP = "torch zip"
     TORCH_LEGACY = "torch legacy"
     TORCHSCRIPT = "TorchScript"
@@ -159,8 +156,9 @@ class ContentsBuilder:
         self.refused.update(dict.fromkeys(part.refused))
         self.calls.update(dict.fromkeys(part.calls))
 
-    def add_lines(self, part: Contents, prefix: str) -> None:
-        """Add the problems and notes of a file that is a part of this one."""
+    def add_part(self, part: Contents, prefix: str) -> None:
+        """Add the names of code, the problems and the notes of a file that is a part of this one."""
+        self.add_names(part)
         self.problems += [f"{prefix}{problem}" for problem in part.problems]
         self.notes += [f"{prefix}{note}" for note in part.notes]
 
@@ -190,10 +188,8 @@ def limit_output(contents: Contents, budget: Budget) -> Contents:
     for path, tensors in contents.state_dicts.items():
         _count(path, budget)
         for name, info in tensors.items():
-            _count(name, budget)
-            _count(info.problem or "", budget)
-            if info.quantization:
-                _count(info.quantization, budget)
+            for shown in (name, info.problem, info.quantization):
+                _count(shown, budget)
     metadata = {name: value for name, value in contents.metadata.items() if _fits({name: value}, budget)}
     left_out = []
     if large := [name for name in contents.metadata if name not in metadata]:
@@ -231,11 +227,9 @@ def _count(value: Any, budget: Budget) -> None:
         each = waiting.pop()
         if isinstance(each, str):
             plain = each.isascii() and each.isprintable()
-            budget.work(1 + len(each) // 256)
-            budget.memory((_PLAIN_BYTES if plain else _ESCAPED_BYTES) * len(each))
+            budget.work(1 + len(each) // 256, (_PLAIN_BYTES if plain else _ESCAPED_BYTES) * len(each))
         elif isinstance(each, (Mapping, list, tuple)):
-            budget.work(_VALUE_STEPS * (1 + len(each)))
-            budget.memory(_VALUE_BYTES * (1 + len(each)))
+            budget.work(_VALUE_STEPS * (1 + len(each)), _VALUE_BYTES * (1 + len(each)))
             waiting.extend(each)
             if isinstance(each, Mapping):
                 waiting.extend(each.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,6 @@ class ExportedReader:
                 raise
             except UnreadableError as error:
                 info = TensorInfo.unreadable(error)
-            self._budget.work(2)
             self._built.add(path, name, info)
 
     def _payload(self, folder: str, entry: Any) -> TensorInfo:
@@ -159,16 +159,14 @@ class ExportedReader:
 
 
 def _integers(values: Any) -> tuple[int, ...]:
-    if not isinstance(values, list) or len(values) > MOST_DIMENSIONS:
+    sizes = values if isinstance(values, list) and len(values) <= MOST_DIMENSIONS else [None]
+    numbers: tuple[Any, ...] = tuple(_dict(size).get("as_int") for size in sizes)
+    if not all(type(number) is int for number in numbers):
         raise UnreadableError("has no fixed shape")
-    numbers = [number for value in values if type(number := _dict(value).get("as_int")) is int]
-    if len(numbers) < len(values):
-        raise UnreadableError("has no fixed shape")
-    return tuple(numbers)
+    return numbers
 
 
 def _summary(program: Any, budget: Budget) -> dict[str, Any]:
-    """What people want to know of a graph."""
     module = _dict(_dict(program).get("graph_module"))
     graph, signature = _dict(module.get("graph")), _dict(module.get("signature"))
     tensors, nodes = _dict(graph.get("tensor_values")), graph.get("nodes")
@@ -194,21 +192,21 @@ def _arguments(specs: Any, kind: str) -> Iterator[str]:
 
 def _values(names: Iterable[str], tensors: dict[str, Any], budget: Budget) -> list[dict[str, Any]]:
     """Values of a graph, each made once however many inputs or outputs it is."""
-    by_name: dict[str, dict[str, Any]] = {}
-    values: list[dict[str, Any]] = []
+
+    @cache
+    def value(name: str) -> dict[str, Any]:
+        meta = _dict(tensors.get(name))
+        sizes, dtype = meta.get("sizes"), meta.get("dtype")
+        shape = list(map(_size, sizes)) if isinstance(sizes, list) else None
+        return {"name": name, "dtype": DTYPES.get(dtype) if isinstance(dtype, int) else None, "shape": shape}
+
+    values = []
     for name in names:
         budget.work(2)
-        if name not in by_name:
-            meta = _dict(tensors.get(name))
-            sizes, dtype = meta.get("sizes"), meta.get("dtype")
-            shape = [_size(size) for size in sizes] if isinstance(sizes, list) else None
-            kind = DTYPES.get(dtype) if isinstance(dtype, int) else None
-            by_name[name] = {"name": name, "dtype": kind, "shape": shape}
-        values.append(by_name[name])
+        values.append(value(name))
     return values
 
 
 def _size(size: Any) -> Any:
-    """A number, or the symbol of a size that may vary."""
     fields = _dict(size)
     return fields["as_int"] if "as_int" in fields else _dict(fields.get("as_expr")).get("expr_str", "?")

@@ -19,9 +19,7 @@ from model_zoo.checkpoints.inert_values import (
     CALLS,
     Global,
     Inert,
-    InertPickleError,
     OddTensor,
-    RefusedCallError,
     Storage,
     as_count,
     as_key,
@@ -62,7 +60,6 @@ class Pickled:
     whole: bool = True
 
     def note(self, problem: str) -> None:
-        """Keep a problem, if it is among the first."""
         if len(self.problems) < _MOST_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
@@ -74,7 +71,7 @@ def read_pickle(stream: BinaryIO, budget: Budget) -> Pickled:
         for opcode, argument, _position in pickletools.genops(_LimitedStream(stream, budget)):  # type: ignore[arg-type]
             machine.step(opcode.name, argument)
         (machine.result.value,) = machine.stack
-    except (UnreadableError, InertPickleError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
+    except (UnreadableError, ValueError, TypeError, LookupError, OverflowError, MemoryError) as error:
         damage = error if isinstance(error, UnreadableError) else f"is truncated or damaged: {printable(str(error))}"
         machine.result.problems.append(f"the pickle {damage}")
         machine.result.whole = False
@@ -91,14 +88,12 @@ class _LimitedStream:
     def read(self, size: int) -> bytes:
         content = self._stream.read(min(size, _MOST_ARGUMENT_BYTES))
         if size > 8:  # no number
-            self._budget.work(size // 1024)
-            self._budget.memory(len(content) if content.isascii() else 4 * len(content))
+            self._budget.work(size // 1024, len(content) if content.isascii() else 4 * len(content))
         return content
 
     def readline(self) -> bytes:
         content = self._stream.readline(_MOST_LINE_BYTES)
-        self._budget.work(1)
-        self._budget.memory(len(content))
+        self._budget.work(1, len(content))
         return content
 
 
@@ -114,7 +109,8 @@ _NEW: dict[str, Callable[[], object]] = {
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MEMO = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
-_ITEMS = frozenset({"APPEND", "APPENDS", "ADDITEMS"})
+#: How many items they take off the stack; 0 for all above the mark.
+_ITEMS = {"APPEND": 1, "SETITEM": 2, "APPENDS": 0, "SETITEMS": 0, "ADDITEMS": 0}
 _RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
 
@@ -130,9 +126,11 @@ class _PickleMachine:
         self._globals: dict[str, Global] = {}
 
     def above_mark(self) -> list[object]:
-        mark = self.marks.pop()
-        items = self.stack[mark:]
-        del self.stack[mark:]
+        return self._above(self.marks.pop())
+
+    def _above(self, begin: int) -> list[object]:
+        items = self.stack[begin:]
+        del self.stack[begin:]
         return items
 
     def unwind(self) -> object:
@@ -154,14 +152,11 @@ class _PickleMachine:
 
     def charge(self, items: int) -> None:
         """Count values that are copied, or become entries of a dictionary."""
-        self.budget.work(items)
-        self.budget.memory(items * _ENTRY_BYTES)
+        self.budget.work(items, items * _ENTRY_BYTES)
 
     def step(self, opcode: str, argument: object) -> None:
-        """Carry out one opcode."""
         stack = self.stack
-        self.budget.work(1)
-        self.budget.memory(_VALUE_BYTES)
+        self.budget.work(1, _VALUE_BYTES)
         if opcode in _LITERALS:
             stack.append(argument)
         elif opcode in _MEMO:
@@ -175,7 +170,8 @@ class _PickleMachine:
             count = _TUPLES[opcode]
             stack[-count:] = [tuple(stack[-count:])]
         elif opcode in _ITEMS:
-            self._extend(self.above_mark() if opcode.endswith("S") else [stack.pop()], stack[-1])
+            items = self._above(-_ITEMS[opcode] or self.marks.pop())
+            self._fill(stack[-1], items)
         else:
             self._step(opcode, argument)
 
@@ -189,10 +185,7 @@ class _PickleMachine:
             case "LIST":
                 stack.append(self.above_mark())
             case "DICT":
-                stack.append(self._with_items({}, self.above_mark()))
-            case "SETITEM" | "SETITEMS":
-                items = self.above_mark() if opcode == "SETITEMS" else [stack.pop(-2), stack.pop()]
-                self._with_items(stack[-1], items)
+                stack.append(self._fill({}, self.above_mark()))
             case "EMPTY_SET":
                 self.budget.memory(_SET_BYTES)
                 stack.append(set())
@@ -205,12 +198,11 @@ class _PickleMachine:
             case "STACK_GLOBAL":
                 second, first = stack.pop(), stack.pop()
                 if not isinstance(first, str) or not isinstance(second, str):
-                    raise InertPickleError("a name is expected")
+                    raise ValueError("a name is expected")
                 stack.append(self._named(first, second))
             case "REDUCE" | "NEWOBJ":
                 arguments, function = as_sequence(stack.pop()), stack.pop()
-                make = self._call if opcode == "REDUCE" else self._instance
-                stack.append(make(function, arguments))
+                stack.append(self._call(opcode, function, arguments))
             case "BUILD":
                 state = stack.pop()
                 self._set_state(stack[-1], state)
@@ -240,67 +232,58 @@ class _PickleMachine:
                 _keywords, arguments, cls = self.stack.pop(), as_sequence(self.stack.pop()), self.stack.pop()
                 return self._refuse(cls, arguments)
             case "PERSID":
-                raise InertPickleError("a persistent id is not that of a tensor's storage")
+                raise ValueError("a persistent id is not that of a tensor's storage")
             case "EXT1" | "EXT2" | "EXT4":
                 return self._refuse(f"the opcode {opcode} {argument}", ())
         self.result.calls[f"the opcode {opcode}"] = None
-        raise InertPickleError(f"the opcode {opcode} is refused")
+        raise ValueError(f"the opcode {opcode} is refused")
 
     def _named(self, module: str, name: str = "") -> Global:
         key = f"{module} {name}"
         self.budget.work(len(key) // 256)
         if key not in self._globals:
-            self.budget.work(_NAME_STEPS)
-            self.budget.memory(3 * _OBJECT_BYTES + 2 * sys.getsizeof(key))
+            self.budget.work(_NAME_STEPS, 3 * _OBJECT_BYTES + 2 * sys.getsizeof(key))
             self._globals[key] = Global(module, name)
             if not is_known(self._globals[key]):
                 self.result.names[str(self._globals[key])] = None
         return self._globals[key]
 
     def _persistent(self, identity: object) -> object:
-        self.budget.work(_CALL_STEPS)
-        self.budget.memory(_OBJECT_BYTES)
+        self.budget.work(_CALL_STEPS, _OBJECT_BYTES)
         try:
             value = persistent(identity)
             if isinstance(value, Storage) and self.result.storages.setdefault(value.key, value) != value:
-                raise InertPickleError(f"storage {value.key} is declared in two ways")
+                raise ValueError(f"storage {value.key} is declared in two ways")
             return value
-        except InertPickleError as error:
+        except ValueError as error:
             self.result.note(str(error))
             return Inert("storage")
 
     def _refuse(self, function: object, arguments: list[object] | tuple[object, ...]) -> Inert:
         called = str(function) if isinstance(function, Global | str) else "a value of the file"
         if called not in self.result.calls:
-            self.budget.work(_NAME_STEPS)
-            self.budget.memory(_OBJECT_BYTES)
+            self.budget.work(_NAME_STEPS, _OBJECT_BYTES)
             self.result.calls[called] = None
         return self._inert(called, arguments)
 
     def _inert(self, name: str, arguments: list[object] | tuple[object, ...]) -> Inert:
-        self.budget.work(_CALL_STEPS)
-        self.budget.memory(_OBJECT_BYTES + 8 * len(arguments))
+        self.budget.work(_CALL_STEPS, _OBJECT_BYTES + 8 * len(arguments))
         return Inert(name, tuple(arguments))
 
-    def _call(self, function: object, arguments: list[object] | tuple[object, ...]) -> object:
+    def _call(self, opcode: str, function: object, arguments: list[object] | tuple[object, ...]) -> object:
+        """Carry out a call by its stand-in. An instance of another class is no call: its class is only named."""
         self.charge(_CALL_STEPS + len(arguments) + sum(map(_work_of, arguments)))
         stand_in = CALLS.get((function.module, function.name)) if isinstance(function, Global) else None
+        if stand_in is None and opcode == "NEWOBJ" and isinstance(function, Global):
+            return self._inert(str(function), arguments)
         if stand_in is None:
             return self._refuse(function, arguments)
         try:
-            return stand_in(self.budget, *arguments)
-        except RefusedCallError:
-            return self._refuse(function, arguments)
-        except (InertPickleError, TypeError, ValueError) as error:
+            value = stand_in(self.budget, *arguments)
+        except (TypeError, ValueError) as error:
             self.result.note(f"{function}: {printable(str(error))}")
             return OddTensor(f"is damaged: {printable(str(error))}")
-
-    def _instance(self, cls: object, arguments: list[object] | tuple[object, ...]) -> object:
-        if not isinstance(cls, Global):
-            return self._refuse(cls, arguments)
-        if (cls.module, cls.name) in CALLS:
-            return self._call(cls, arguments)
-        return self._inert(str(cls), arguments)
+        return self._refuse(function, arguments) if value is NotImplemented else value
 
     def _set_state(self, target: object, state: object) -> None:
         """Keep the attributes of an instance; what dictionaries and tensors carry besides is of no use here."""
@@ -308,29 +291,24 @@ class _PickleMachine:
             self.result.calls[f"a change of {target}"] = None
         elif isinstance(target, Inert):
             self.charge(_work_of(state))
-            parts = [part for part in (state if isinstance(state, tuple) else (state,)) if isinstance(part, dict)]
-            for part in parts:
-                self.charge(len(part))
-                target.state.update(part)
-            if not parts:
-                target.raw_state = state
+            for part in state if isinstance(state, tuple) else (state,):
+                if isinstance(part, dict):
+                    self.charge(len(part))
+                    target.state.update(part)
 
-    def _extend(self, items: list[object], target: object) -> None:
-        if isinstance(target, list):
+    def _fill(self, target: object, items: list[object]) -> object:
+        """Put items into a list or a set, or keys and their values into a dictionary."""
+        if isinstance(target, dict):
+            self.charge(len(items) // 2 + (0 if target else 2))  # an empty one has no table yet
+            keys = [as_key(key, self.budget) for key in items[::2]]
+            target.update(zip(keys, items[1::2], strict=True))
+        elif isinstance(target, list):
             target.extend(items)
         elif isinstance(target, set):
             self.charge(len(items))
             target.update(as_key(item, self.budget) for item in items)
         elif not isinstance(target, Inert):
-            raise InertPickleError("items for what is no list")
-
-    def _with_items(self, target: object, items: list[object]) -> object:
-        if isinstance(target, dict):
-            self.charge(len(items) // 2 + (0 if target else 2))  # an empty one has no table yet
-            keys = [as_key(key, self.budget) for key in items[::2]]
-            target.update(zip(keys, items[1::2], strict=True))
-        elif not isinstance(target, Inert):
-            raise InertPickleError("items for what is no dictionary")
+            raise ValueError("items for what is no list, set or dictionary")
         return target
 
 

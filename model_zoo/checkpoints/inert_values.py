@@ -9,22 +9,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
-from model_zoo.checkpoints.stored_tensor import MOST_DIMENSIONS, checked_shape
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES, MOST_DIMENSIONS, QUANTIZED, checked_shape
 from model_zoo.utils.text import printable
 
 #: Characters of a module or a class in a message.
 _MOST_CHARACTERS = 200
 
 
-class InertPickleError(Exception):
-    """The pickle is damaged, or a part of it makes no sense."""
-
-
 @dataclass(frozen=True)
 class Global:
-    """The name of a class or function."""
-
     module: str
     name: str
 
@@ -34,15 +27,13 @@ class Global:
 
 @dataclass(eq=False, slots=True)
 class Inert:
-    """Stands for an instance of a class that was not imported, or for the result of a call that was not made.
-
-    The state are the attributes of the instance; where it is no dictionary it is the raw state.
+    """Stands for an instance of a class that was not imported, or for the result of a call that was not made. The state
+    are the attributes of the instance.
     """
 
     type_name: str
     arguments: tuple[object, ...] = field(default=(), repr=False)  # values may refer to others without end
     state: dict[object, object] = field(default_factory=dict, repr=False)
-    raw_state: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -104,21 +95,18 @@ STORAGE_DTYPES = {
 }
 
 
-class RefusedCallError(Exception):
-    """A stand-in was given what its namesake could do harm with."""
-
-
 def as_count(value: object) -> int:
     """A size: an integer from 0 to 2^63."""
-    if not isinstance(value, int) or not 0 <= value < 2**63:
-        raise InertPickleError(f"a tensor has {_short(value)} where a size belongs")
+    if not isinstance(value, int):
+        raise ValueError(f"a tensor has a value of type {type(value).__name__} where a size belongs")
+    if not 0 <= value < 2**63:
+        raise ValueError(f"a tensor has {value if abs(value) < 2**64 else 'a huge number'} where a size belongs")
     return int(value)
 
 
 def as_sequence(value: object) -> list[object] | tuple[object, ...]:
-    """A list or tuple."""
     if not isinstance(value, (list, tuple)):
-        raise InertPickleError("damaged: a list is expected")
+        raise ValueError("damaged: a list is expected")
     return value
 
 
@@ -128,11 +116,10 @@ def as_key(value: object, budget: Budget) -> object:
     """
     if isinstance(value, tuple) and len(value) <= _MOST_KEY_PARTS and all(map(_is_small, value)):
         text = repr(value)
-        budget.work(3 + len(text) // 64)
-        budget.memory(80 + len(text))
+        budget.work(3 + len(text) // 64, 80 + len(text))
         return text
     if not _is_small(value) and not isinstance(value, (str, bytes, Global, Inert, TensorView)):
-        raise InertPickleError("damaged: a dictionary has a key that is no plain value")
+        raise ValueError("damaged: a dictionary has a key that is no plain value")
     return value
 
 
@@ -142,23 +129,17 @@ def _is_small(value: object) -> bool:
     return value is None or isinstance(value, float) or (isinstance(value, str) and len(value) <= 200)
 
 
-def _short(value: object) -> str:
-    if isinstance(value, int):
-        return str(value) if abs(value) < 2**64 else "a huge number"
-    return f"a value of type {type(value).__name__}"
-
-
 def _counts(value: object) -> tuple[int, ...]:
     if not isinstance(value, tuple) or len(value) > MOST_DIMENSIONS:
-        raise InertPickleError("a tensor has no short tuple where its sizes belong")
-    return tuple(as_count(item) for item in value)
+        raise ValueError("a tensor has no short tuple where its sizes belong")
+    return tuple(map(as_count, value))
 
 
 def _sizes(value: object) -> tuple[int, ...]:
     try:
         return checked_shape(_counts(value))
     except UnreadableError as error:
-        raise InertPickleError(str(error)) from error
+        raise ValueError(str(error)) from error
 
 
 def persistent(identity: object) -> Storage | Global:
@@ -168,27 +149,22 @@ def persistent(identity: object) -> Storage | Global:
             return cls
         case ("storage", Global("torch" | "torch.storage", name), str(key), str(), int(numel), *rest):
             if not (key.isascii() and key.isalnum()):
-                raise InertPickleError(f"a storage has the key '{printable(key)}'")
+                raise ValueError(f"a storage has the key '{printable(key)}'")
             if name not in STORAGE_DTYPES:
-                raise InertPickleError(f"tensors of torch.{printable(name)} are not supported")
+                raise ValueError(f"tensors of torch.{printable(name)} are not supported")
             if rest not in ([], [None]):
-                raise InertPickleError("views of storages, as torch before 0.4 wrote them, are not supported")
+                raise ValueError("views of storages, as torch before 0.4 wrote them, are not supported")
             return Storage(key, as_count(numel), STORAGE_DTYPES[name])
-    raise InertPickleError("a persistent id is not that of a tensor's storage")
+    raise ValueError("a persistent id is not that of a tensor's storage")
 
 
 def _tensor(_budget: Budget, *arguments: object) -> TensorView:
-    storage, offset, size, stride, *_ = arguments
-    if not isinstance(storage, Storage) or storage.dtype is None:
-        raise InertPickleError("a tensor has no typed storage")
-    return TensorView(storage, storage.dtype, as_count(offset), _sizes(size), _counts(stride))
-
-
-def _tensor_with_dtype(_budget: Budget, *arguments: object) -> TensorView:
-    storage, offset, size, stride, _grad, _hooks, dtype, *_ = arguments
-    if not isinstance(storage, Storage) or not isinstance(dtype, Global) or dtype.module != "torch":
-        raise InertPickleError("a tensor has no storage or no dtype")
-    return TensorView(storage, dtype.name, as_count(offset), _sizes(size), _counts(stride))
+    match arguments:
+        case (Storage() as storage, offset, size, stride, _, _, Global("torch", dtype), *_):  # one that says its dtype
+            return TensorView(storage, dtype, as_count(offset), _sizes(size), _counts(stride))
+        case (Storage(dtype=str(dtype)) as storage, offset, size, stride, *_):
+            return TensorView(storage, dtype, as_count(offset), _sizes(size), _counts(stride))
+    raise ValueError("a tensor has no typed storage")
 
 
 def _quantized(budget: Budget, *arguments: object) -> TensorView:
@@ -199,16 +175,12 @@ def _quantized(budget: Budget, *arguments: object) -> TensorView:
             return replace(view, quantizer=Quantizer(scheme, scale, zero_point))
         case (Global("torch", scheme), TensorView() as scales, TensorView() as zero_points, int(axis)):
             return replace(view, quantizer=Quantizer(scheme, scales, zero_points, axis))
-    raise InertPickleError("a quantized tensor has no scale and zero point")
+    raise ValueError("a quantized tensor has no scale and zero point")
 
 
 def _sparse(_budget: Budget, layout: object, *_rest: object) -> OddTensor:
     kind = str(layout) if isinstance(layout, Global) else "unknown"
     return OddTensor(f"is sparse, in the layout {kind}: only dense tensors are read", unsupported=True)
-
-
-def _layout(_budget: Budget, name: object) -> Global:
-    return Global("torch", name if isinstance(name, str) else "?")
 
 
 def _meta(_budget: Budget, dtype: object, size: object, *_rest: object) -> OddTensor:
@@ -229,15 +201,14 @@ def _ordered_dict(budget: Budget, items: object = (), /) -> dict[object, object]
 
 
 def as_set(budget: Budget, items: object = (), /) -> set[object]:
-    """A set of plain values."""
     return {as_key(item, budget) for item in as_sequence(items)}
 
 
-def _bound_method(_budget: Budget, owner: object, name: object) -> Inert:
+def _bound_method(_budget: Budget, owner: object, name: object) -> object:
     """The result of `getattr`, as which an attribute that holds a method is pickled. The method is not looked up."""
-    if not isinstance(owner, Inert) or not isinstance(name, str):
-        raise RefusedCallError("builtins.getattr")
-    return Inert(f"{owner.type_name}.{printable(name)}")
+    if isinstance(owner, Inert) and isinstance(name, str):
+        return Inert(f"{owner.type_name}.{printable(name)}")
+    return NotImplemented
 
 
 def _encode(_budget: Budget, text: object, encoding: object = "utf-8", *_rest: object) -> object:
@@ -252,24 +223,24 @@ def _opaque(name: str) -> Callable[..., Inert]:
     return lambda _budget, *arguments: Inert(name, arguments)
 
 
-#: The only names that a pickle may call, and what is done instead, with the budget and the arguments.
+#: The only names that a pickle may call, and what is done instead, with the budget and the arguments; the result is
+#: `NotImplemented` where the namesake could do harm.
 CALLS: dict[tuple[str, str], Callable[..., object]] = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("collections", "defaultdict"): lambda _budget, _factory=None: {},
     **{(module, name): as_set for module in _BUILTINS for name in ("set", "frozenset")},
     **{(module, "getattr"): _bound_method for module in _BUILTINS},
     ("_codecs", "encode"): _encode,
-    ("torch._utils", "_rebuild_tensor"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _tensor_with_dtype,
+    **{("torch._utils", f"_rebuild_tensor{version}"): _tensor for version in ("", "_v2", "_v3")},
     ("torch._utils", "_rebuild_qtensor"): _quantized,
     ("torch._utils", "_rebuild_sparse_tensor"): _sparse,
     ("torch._utils", "_rebuild_meta_tensor_no_storage"): _meta,
-    ("torch._utils", "_rebuild_parameter"): _first,
-    ("torch._utils", "_rebuild_parameter_with_state"): _first,
+    **{("torch._utils", f"_rebuild_parameter{kind}"): _first for kind in ("", "_with_state")},
     ("torch", "Size"): lambda _budget, sizes=(), /: _counts(tuple(as_sequence(sizes))),
     ("torch", "device"): _opaque("torch.device"),
-    ("torch.serialization", "_get_layout"): _layout,
+    ("torch.serialization", "_get_layout"): lambda _budget, name: Global(
+        "torch", name if isinstance(name, str) else "?"
+    ),
     **{
         (f"numpy.{core}.multiarray", name): _opaque(f"numpy.{name}")
         for core in ("core", "_core")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
-from model_zoo.checkpoints.inert_values import AnyTensor, Global, Inert, Json, OddTensor, Storage, TensorView
+from model_zoo.checkpoints.inert_values import AnyTensor, Global, Inert, Json, Storage
 from model_zoo.utils.text import printable
 
 #: Where a training run keeps its model, best first: averaged weights are what the official loaders take.
@@ -69,8 +70,7 @@ class _PickleWalk:
         """Count values that are looked at, and a name or path that is made; returns whether the walk may go on."""
         if not self._spent:
             try:
-                self._budget.work(_VALUE_STEPS * values + len(text) // 1024)
-                self._budget.memory(_VALUE_BYTES * values + 4 * len(text))
+                self._budget.work(_VALUE_STEPS * values + len(text) // 1024, _VALUE_BYTES * values + 4 * len(text))
             except UnreadableError as error:
                 self._spent, self.parts.problem = True, f"{_ENDLESS}: {error}"
         return not self._spent
@@ -80,8 +80,8 @@ class _PickleWalk:
 
         In an optimizer's state `names` is the prefix of the names of tensors, which all belong to one dict.
         """
-        if isinstance(value, (TensorView, OddTensor)):
-            self._add(path, "tensor" if names is None else names.removesuffix("."), value)
+        if isinstance(value, AnyTensor):
+            self._add(path, "tensor", value)
             return None
         if not isinstance(value, _CONTAINERS):
             return plain(value) if self._may() else "…"
@@ -116,7 +116,7 @@ class _PickleWalk:
             if self._spent:
                 break
             name = _plain_name(key)
-            if isinstance(item, (TensorView, OddTensor)):
+            if isinstance(item, AnyTensor):
                 self._add(path, name if names is None else names + name, item)
             elif not isinstance(item, _CONTAINERS):
                 rest[name] = self.visit(item, path, depth + 1)
@@ -128,12 +128,14 @@ class _PickleWalk:
         return rest
 
     def _visit_inert(self, value: Inert, path: str, depth: int, names: str | None) -> Json:
-        if names is None and (tensors := dict(self._parameters_of(value))):
+        tensors: dict[str, AnyTensor] = {}
+        if names is None:
+            self._collect(value, "", 0, tensors)
+        if tensors:
             self.parts.state_dicts[path] = tensors
             self.parts.modules[path] = value.type_name
-            attributes = {key: item for key, item in value.state.items() if not str(key).startswith("_")}
-            children = {*_group(value, "_modules"), *(k for k, item in attributes.items() if isinstance(item, Inert))}
-            plain_ones = [(k, v) for k, v in attributes.items() if k not in children and not isinstance(v, AnyTensor)]
+            public = ((key, item) for key, item in value.state.items() if not str(key).startswith("_"))
+            plain_ones = [(key, item) for key, item in public if not isinstance(item, (Inert, AnyTensor))]
             return {"class": value.type_name, **self._visit_items(plain_ones, path, depth, None)}
         if (number := _numpy_number(value)) is not None:
             return number
@@ -146,32 +148,31 @@ class _PickleWalk:
         if self._may(1, name):
             self.parts.state_dicts.setdefault(path, {})[name] = tensor
 
-    def _parameters_of(self, module: Inert) -> Iterator[tuple[str, AnyTensor]]:
-        """Walk a pickled module as `Module.state_dict` would; one of TorchScript has its tensors as attributes."""
-        waiting: list[tuple[str, Inert, int]] = [("", module, 0)]
-        while waiting:
-            prefix, current, depth = waiting.pop()
-            if depth > _MAX_DEPTH:
-                self.parts.problem = self.parts.problem or _ENDLESS
-                return
-            is_script = current.type_name.startswith("__torch__")
-            skipped = current.state.get("_non_persistent_buffers_set")
-            groups = [current.state] if is_script else [_group(current, "_parameters"), _group(current, "_buffers")]
-            below = current.state if is_script else _group(current, "_modules")
-            if not self._may(1 + (sum(map(len, groups)) + len(below)) // 4, prefix):
-                return
-            for group in groups:
-                for name, tensor in group.items():
-                    if isinstance(tensor, AnyTensor) and not (isinstance(skipped, set) and name in skipped):
-                        full = prefix + _plain_name(name)
-                        if not self._may(1, full):
-                            return
-                        yield full, tensor
-            children = [(_plain_name(name), child) for name, child in below.items() if isinstance(child, Inert)]
-            for name, child in reversed(children):
-                if not self._may(1, prefix):
-                    return
-                waiting.append((f"{prefix}{name}.", child, depth + 1))
+    def _collect(self, module: Inert, prefix: str, depth: int, tensors: dict[str, AnyTensor]) -> bool:
+        """Collect the tensors of a pickled module as `Module.state_dict` would; one of TorchScript has them as
+        attributes. Returns whether the walk may go on.
+        """
+        if depth > _MAX_DEPTH:
+            self.parts.problem = self.parts.problem or _ENDLESS
+            return False
+        is_script = module.type_name.startswith("__torch__")
+        skipped = module.state.get("_non_persistent_buffers_set")
+        groups = [module.state] if is_script else [_group(module, "_parameters"), _group(module, "_buffers")]
+        below = module.state if is_script else _group(module, "_modules")
+        if not self._may(1 + (sum(map(len, groups)) + len(below)) // 4, prefix):
+            return False
+        for name, tensor in chain.from_iterable(group.items() for group in groups):
+            if isinstance(tensor, AnyTensor) and not (isinstance(skipped, set) and name in skipped):
+                full = prefix + _plain_name(name)
+                if not self._may(1, full):
+                    return False
+                tensors[full] = tensor
+        for name, child in below.items():
+            if isinstance(child, Inert):
+                inner = f"{prefix}{_plain_name(name)}."
+                if not (self._may(1, inner) and self._collect(child, inner, depth + 1, tensors)):
+                    return False
+        return True
 
 
 def _group(module: Inert, group: str) -> dict[object, object]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import mmap
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import Any
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
-from model_zoo.checkpoints.dtypes import ITEM_SIZES
-from model_zoo.checkpoints.protobuf_wire import Field, binary, fields, numeric, packed_integers, signed, text, varints
+from model_zoo.checkpoints.protobuf_wire import Field, Wire, binary, numeric, packed_integers, signed
 from model_zoo.checkpoints.sharded import member
 from model_zoo.checkpoints.stored_tensor import (
+    ITEM_SIZES,
     MOST_DIMENSIONS,
     FileBytes,
     Source,
@@ -39,19 +38,16 @@ _MAX_DEPTH = 32
 #: What a node, a pair of texts, and an input or output take besides their fields.
 _NODE_STEPS, _PAIR_STEPS, _END_STEPS = 3, 4, 3
 _FIELD_BYTES, _END_BYTES = 160, 300
-#: Tags of the first fields of small messages.
-_FIRST, _SECOND, _FIRST_NUMBER = binary(1), binary(2), numeric(1)
 #: Numbers of the fields of a tensor with its values: as the file has them, or packed into numbers of variable length.
 _PLAIN, _PACKED = (9, 4, 10), (5, 7, 11)
+
+
+_MODEL_TEXTS = {binary(2): "producer", binary(3): "producer version", binary(4): "domain", binary(6): "description"}
 
 
 class _Model:
     IR_VERSION, VERSION = numeric(1), numeric(5)
     GRAPH, OPSET, METADATA = binary(7), binary(8), binary(14)
-    TEXTS: dict[int, str] = {  # noqa: RUF012
-        **{binary(2): "producer", binary(3): "producer version"},
-        **{binary(4): "domain", binary(6): "description"},
-    }
 
 
 class _Graph:
@@ -80,14 +76,6 @@ class _OnnxTensor:
     elsewhere: bool = False
 
 
-def _unpacked(path: Path, values: Field, dtype: str) -> bytes:
-    item = ITEM_SIZES[dtype]
-    if item > 8:
-        raise UnreadableError(f"values of {dtype} are no integers")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return packed_integers(content, values, item)
-
-
 def read_onnx(path: Path, budget: Budget) -> Contents:
     """Read an ONNX file; tensors in files beside it are read there, and nowhere else."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -96,7 +84,7 @@ def read_onnx(path: Path, budget: Budget) -> Contents:
 
 class _OnnxReader:
     def __init__(self, path: Path, content: mmap.mmap, budget: Budget) -> None:
-        self._content, self._budget = content, budget
+        self._size, self._budget, self._wire = len(content), budget, Wire(content, budget)
         self._built = ContentsBuilder(path, Format.ONNX)
         self._files: dict[str, tuple[Path, int] | str] = {}  # those beside it, each looked for once
         self._opsets: dict[str, int] = {}
@@ -110,7 +98,7 @@ class _OnnxReader:
     def read(self) -> Contents:
         built = self._built
         try:
-            for part in fields(self._content, 0, len(self._content), self._budget):
+            for part in self._wire.fields(0, self._size):
                 self._model_field(part)
                 self._check_whole(part, "the model")
         except UnreadableError as error:
@@ -130,20 +118,9 @@ class _OnnxReader:
         built.report()
         return built.build()
 
-    def _fields(self, message: Field) -> Iterator[Field]:
-        return fields(self._content, message.begin, message.end, self._budget)
-
-    def _last(self, message: Field) -> dict[int, Field]:
-        """The first two fields of a small message by their numbers; of several with one number the last counts."""
-        return {part.tag >> 3: part for part in self._fields(message) if part.tag >> 3 in (1, 2)}
-
-    def _text(self, part: Field) -> str:
-        return text(self._content, part, self._budget)
-
     def _below(self, where: str, name: str) -> str:
         """The path of what is inside something; long ones are made again at each level."""
-        self._budget.work(len(where) // 1024)
-        self._budget.memory(4 * (len(where) + len(name)))
+        self._budget.text(len(where) + len(name))
         return f"{where}.{name}" if where else name
 
     def _check_whole(self, part: Field, what: str) -> None:
@@ -157,9 +134,9 @@ class _OnnxReader:
                 metadata["IR version"] = part.value
             case _Model.VERSION:
                 metadata["model version"] = signed(part.value)
-            case tag if tag in _Model.TEXTS:
-                if value := self._text(part):
-                    metadata[_Model.TEXTS[tag]] = value
+            case tag if tag in _MODEL_TEXTS:
+                if value := self._wire.text(part):
+                    metadata[_MODEL_TEXTS[tag]] = value
             case _Model.OPSET:
                 domain, version = self._pair(part)
                 self._opsets[domain or "ai.onnx"] = version if isinstance(version, int) else 0
@@ -172,16 +149,16 @@ class _OnnxReader:
 
     def _pair(self, message: Field) -> tuple[str, str | int]:
         self._budget.work(_PAIR_STEPS)
-        parts = self._last(message)
+        parts = self._wire.last(message)
         second = parts.get(2)
-        value = "" if second is None else self._text(second) if second.is_bytes else signed(second.value)
-        return self._text(parts[1]) if 1 in parts else "", value
+        value = signed(second.value) if second and not second.is_bytes else self._wire.text(second)
+        return self._wire.text(parts.get(1)), value
 
     def _graph(self, graph: Field, where: str, depth: int) -> None:
         self._budget.work(2)
         if depth > _MAX_DEPTH:
             raise UnreadableError("its graphs are nested too deeply")
-        for part in self._fields(graph):
+        for part in self._wire.inside(graph):
             match part.tag:
                 case _Graph.NODE:
                     self._node(part, where, depth)
@@ -192,7 +169,7 @@ class _OnnxReader:
                     info = TensorInfo((), "sparse", part.value, "is sparse: only dense tensors are read", True)
                     self._built.add(where, f"sparse at byte {part.begin}", info)
                 case _Graph.NAME if depth == 0:
-                    self._built.metadata["graph"] = self._text(part)
+                    self._built.metadata["graph"] = self._wire.text(part)
                 case _Graph.INPUT if depth == 0:
                     self._inputs.append(self._value(part))
                 case _Graph.OUTPUT if depth == 0:
@@ -203,18 +180,17 @@ class _OnnxReader:
         self._budget.work(_NODE_STEPS)
         texts: dict[int, str] = {}
         attributes = []
-        for part in self._fields(node):
+        for part in self._wire.inside(node):
             if part.tag == _Node.ATTRIBUTE:
-                self._budget.work(1)
-                self._budget.memory(_FIELD_BYTES)
+                self._budget.work(1, _FIELD_BYTES)
                 attributes.append(part)
             elif part.tag in (_Node.OP_TYPE, _Node.DOMAIN) or (part.tag == _Node.OUTPUT and not texts.get(part.tag)):
-                texts[part.tag] = self._text(part)
+                texts[part.tag] = self._wire.text(part)
         kind, domain = texts.get(_Node.OP_TYPE, "?"), texts.get(_Node.DOMAIN, "")
         self._operators[f"{domain}.{kind}" if domain not in ("", "ai.onnx") else kind] += 1
         output, inner = texts.get(_Node.OUTPUT, ""), ""
         for attribute in attributes:
-            for part in self._fields(attribute):
+            for part in self._wire.inside(attribute):
                 if part.tag == _Node.TENSOR:
                     if where not in self._constants:
                         self._constants[where] = self._below(where, "constants")
@@ -230,20 +206,19 @@ class _OnnxReader:
             self._external[printable(location)] = None
 
     def _read_tensor(self, message: Field) -> _OnnxTensor:
-        """Read a TensorProto, but not its values."""
         tensor = _OnnxTensor()
-        for part in self._fields(message):
+        for part in self._wire.inside(message):
             match part.tag:
                 case _Tensor.DIM | _Tensor.DIMS:
                     left = MOST_DIMENSIONS + 1 - len(tensor.shape)  # one too many is enough to tell
-                    tensor.shape += islice(map(signed, varints(self._content, part)), left)
+                    tensor.shape += islice(self._wire.integers(part), left)
                 case _Tensor.TYPE:
                     tensor.type = part.value
                 case _Tensor.NAME:
-                    tensor.name = self._text(part)
+                    tensor.name = self._wire.text(part)
                 case _Tensor.EXTERNAL:
-                    pair = {each.tag: self._text(each) for each in self._fields(part) if each.is_bytes}
-                    tensor.external[pair.get(_FIRST, "")] = pair.get(_SECOND, "")
+                    key, value = self._pair(part)
+                    tensor.external[key] = str(value)
                 case _Tensor.LOCATION:
                     tensor.elsewhere = part.value == 1
                 case tag if tag >> 3 in (*_PLAIN, *_PACKED) and len(tensor.values) < 2:  # one too many is enough
@@ -252,7 +227,6 @@ class _OnnxReader:
         return tensor
 
     def _tensor_info(self, tensor: _OnnxTensor) -> TensorInfo:
-        """A tensor with its values, or why they cannot be read."""
         dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
         try:
             shape = checked_shape(tensor.shape)
@@ -276,7 +250,6 @@ class _OnnxReader:
         return FileBytes.of(file, int(numbers.get("offset", 0)), size, file_size)
 
     def _file(self, name: str) -> tuple[Path, int]:
-        """A file beside the model, and its size."""
         if name not in self._files:
             self._budget.work(150 + len(name) // 8)
             try:
@@ -304,21 +277,20 @@ class _OnnxReader:
                 f"bytes {values.end} to {values.begin + values.value} lie beyond the end of {path.name}"
             )
         # Half precision and everything smaller than 32 bits is kept as integers, one for each value.
-        return UnpackedBytes(size, lambda: _unpacked(path, values, dtype))
+        return UnpackedBytes(size, lambda: packed_integers(path, values, dtype))
 
     def _value(self, message: Field) -> dict[str, Any]:
         """A ValueInfoProto: name, and type where it is that of a tensor."""
-        self._budget.work(_END_STEPS)
-        self._budget.memory(_END_BYTES)
-        parts = self._last(message)
-        kind = self._last(parts[2]).get(1) if 2 in parts else None
-        facts = self._last(kind) if kind else {}
+        self._budget.work(_END_STEPS, _END_BYTES)
+        parts = self._wire.last(message)
+        kind = self._wire.last(parts[2]).get(1) if 2 in parts else None
+        facts = self._wire.last(kind) if kind else {}
         return {
-            "name": self._text(parts[1]) if 1 in parts else "",
+            "name": self._wire.text(parts.get(1)),
             "dtype": DTYPES.get(facts[1].value, f"type {facts[1].value}") if 1 in facts else None,
-            "shape": [self._dimension(size) for size in self._fields(facts[2])] if 2 in facts else None,
+            "shape": [self._dimension(size) for size in self._wire.inside(facts[2])] if 2 in facts else None,
         }
 
     def _dimension(self, message: Field) -> int | str:
-        parts = self._last(message)
-        return signed(parts[1].value) if 1 in parts else self._text(parts[2]) if 2 in parts else "?"
+        parts = self._wire.last(message)
+        return signed(parts[1].value) if 1 in parts else self._wire.text(parts[2]) if 2 in parts else "?"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model_zoo.checkpoints.arrays import is_npz, read_npz
+from model_zoo.checkpoints.arrays import read_npz
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, Format, ValueFigures, limit_output
 from model_zoo.checkpoints.exported_reader import ExportedReader, exported_prefix
@@ -16,7 +16,7 @@ from model_zoo.checkpoints.onnx_reader import read_onnx
 from model_zoo.checkpoints.safetensors_reader import is_safetensors, read_safetensors
 from model_zoo.checkpoints.sharded import is_index, read_config, read_folder, read_sharded
 from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, UnpackedBytes
-from model_zoo.checkpoints.tflite_reader import TFLITE_MARK, read_tflite
+from model_zoo.checkpoints.tflite_reader import read_tflite
 from model_zoo.checkpoints.torch_reader import read_torch_legacy, read_torch_zip, torch_prefix
 from model_zoo.checkpoints.zip_records import read_zip
 from model_zoo.utils.arguments import checked
@@ -184,23 +184,17 @@ def _read_single(path: Path, budget: Budget) -> Contents:
         raise UnreadableError("is empty: its size is 0", _KINDS)
     with path.open("rb") as file:
         head = file.read(1024)
-    return _reader(head)(path, budget)
-
-
-def _reader(head: bytes) -> Callable[[Path, Budget], Contents]:
-    """The reader for a file that begins so."""
     if is_safetensors(head):
-        return read_safetensors
+        return read_safetensors(path, budget)
     if head.startswith(b"PK"):
-        return _read_zip
+        return _read_zip(path, budget)
     if head.startswith(b"\x80"):
-        return read_torch_legacy
-    offset, mark = TFLITE_MARK
-    if head[offset : offset + len(mark)] == mark:
-        return read_tflite
+        return read_torch_legacy(path, budget)
+    if head[4:8] == b"TFL3":
+        return read_tflite(path, budget)
     if kind := _other_kind(head):
         raise UnreadableError(kind, _KINDS)
-    return read_onnx  # which has no mark: it says itself whether it is one
+    return read_onnx(path, budget)  # which has no mark: it says itself whether it is one
 
 
 def _read_zip(path: Path, budget: Budget) -> Contents:
@@ -209,7 +203,7 @@ def _read_zip(path: Path, budget: Budget) -> Contents:
         return ExportedReader(archive, prefix).read()
     if (prefix := torch_prefix(archive)) is not None:
         return read_torch_zip(archive, prefix)
-    if is_npz(archive):
+    if any(name.endswith(".npy") for name in archive.records):
         return read_npz(archive)
     message = "is a zip file, but no checkpoint: there is no data.pkl in it"
     raise UnreadableError("; ".join([message, *archive.problems[:3]]))

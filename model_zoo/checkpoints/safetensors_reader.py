@@ -10,10 +10,17 @@ from typing import Any
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
-from model_zoo.checkpoints.dtypes import ITEM_SIZES, SAFETENSORS
-from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, checked_shape
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES, FileBytes, StoredTensor, checked_shape
 from model_zoo.checkpoints.untrusted_json import parse_json
 from model_zoo.utils.text import printable
+
+SAFETENSORS = {
+    **{"BOOL": "bool", "U8": "uint8", "I8": "int8", "U16": "uint16", "I16": "int16", "F16": "float16"},
+    **{"BF16": "bfloat16", "U32": "uint32", "I32": "int32", "F32": "float32", "C64": "complex64"},
+    **{"U64": "uint64", "I64": "int64", "F64": "float64", "F8_E8M0": "float8_e8m0fnu"},
+    **{"F8_E4M3": "float8_e4m3fn", "F8_E4M3FNUZ": "float8_e4m3fnuz"},
+    **{"F8_E5M2": "float8_e5m2", "F8_E5M2FNUZ": "float8_e5m2fnuz"},
+}
 
 #: Enough for some 300,000 tensors; parsed, JSON takes up to twenty times its bytes.
 _MOST_HEADER_BYTES = 32 * 2**20
@@ -27,7 +34,6 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def read_safetensors(path: Path, budget: Budget) -> Contents:
-    """Read the header of a safetensors file."""
     file_size = path.stat().st_size
     header, begin = _header(path, file_size, budget)
     metadata = header.pop("__metadata__", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,15 @@ def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Bud
     is_torch = index.name.endswith(".bin.index.json")
     built = ContentsBuilder(index, Format.TORCH_SHARDED if is_torch else Format.SAFETENSORS_SHARDED)
     built.metadata = {**(about if isinstance(about, dict) else {}), "files": [printable(file) for file in files]}
-    shards = _read_shards(index.parent, files, read_file, budget, built)
+    read: dict[Path, Contents] = {}
+
+    def read_once(path: Path) -> Contents:  # however many names it has
+        target = path.resolve()
+        if target not in read:
+            read[target] = read_file(path)
+        return read[target]
+
+    shards = _read_parts(index.parent, files, read_once, budget, built)
     missing: dict[str, TensorInfo] = {}
     for name, file in names.items():
         budget.tensor()
@@ -71,39 +80,29 @@ def read_sharded(index: Path, read_file: Callable[[Path], Contents], budget: Bud
             where = "is not in {}, where the index puts it" if part else "is in {}, which cannot be read"
             info = missing[name] = TensorInfo.unreadable(where.format(printable(file)))
         built.add("", name, info)
-    parts: dict[int, tuple[str, Contents]] = {}
-    for file, part in shards.items():
-        parts.setdefault(id(part), (file, part))
-    for file, part in parts.values():
-        built.add_names(part)
-        built.add_lines(part, f"{printable(file)}: ")
+    for file, part in {id(part): (file, part) for file, part in shards.items()}.values():
+        built.add_part(part, f"{printable(file)}: ")
         extra = [name for name in part.tensors if shards.get(names.get(name, "")) is not part]
         built.notes += [f"'{printable(name)}' of {printable(file)} is not in the index" for name in extra]
     built.report({"": missing})
     built.main = "" if built.state_dicts else None
-    return built.build(sum(part.nbytes for _, part in parts.values()) + index.stat().st_size)
+    return built.build(sum(part.nbytes for part in read.values()) + index.stat().st_size)
 
 
-def _read_shards(
+def _read_parts(
     folder: Path, names: list[str], read_file: Callable[[Path], Contents], budget: Budget, built: ContentsBuilder
 ) -> dict[str, Contents]:
-    """The files that an index names, by each name; a file of several names is read once."""
-    shards: dict[str, Contents] = {}
-    read: dict[Path, Contents] = {}
+    """Files of a folder by their names, as far as they can be read."""
+    parts: dict[str, Contents] = {}
     for name in names:
-        budget.work(_MEMBER_STEPS + len(name) // 8)
-        budget.memory(4 * len(name))
+        budget.work(_MEMBER_STEPS + len(name) // 8, 4 * len(name))
         try:
-            path = member(folder, name)
-            target = path.resolve()
-            if target not in read:
-                read[target] = read_file(path)
-            shards[name] = read[target]
-        except SpentError:
-            raise
+            parts[name] = read_file(member(folder, name))
         except (UnreadableError, OSError) as error:
             built.problems.append(f"{printable(name)}: {error}")
-    return shards
+            if isinstance(error, SpentError):
+                break
+    return parts
 
 
 _MOST_CONFIG_BYTES = 16 * 2**20
@@ -129,14 +128,7 @@ def read_folder(folder: Path, read_file: Callable[[Path], Contents], budget: Bud
             f"is a folder without weights: no file in it ends in {kinds}", "give the folder of a model"
         )
     built = ContentsBuilder(folder, Format.HUGGING_FACE)
-    parts: dict[str, Contents] = {}
-    for name in weights:
-        try:
-            parts[name] = read_file(member(folder, name))
-        except UnreadableError as error:
-            built.problems.append(f"{printable(name)}: {error}")
-            if isinstance(error, SpentError):
-                break
+    parts = _read_parts(folder, weights, read_file, budget, built)
     alone = sum(bool(part.state_dicts) for part in parts.values()) == 1
     for name, part in parts.items():
         _add(built, name, part, alone, budget)
@@ -154,12 +146,10 @@ def _files(folder: Path) -> Iterator[str]:
 
 
 def _weights(folder: Path, budget: Budget) -> list[str]:
-    names = []
-    for name in _files(folder):
-        if name.endswith(_SUFFIXES) or is_index(Path(name)):
-            names.append(name)
-        if len(names) > _MOST_FILES:
-            raise UnreadableError(f"is a folder with more than {_MOST_FILES} files of weights")
+    models = (name for name in _files(folder) if name.endswith(_SUFFIXES) or is_index(Path(name)))
+    names = list(islice(models, _MOST_FILES + 1))
+    if len(names) > _MOST_FILES:
+        raise UnreadableError(f"is a folder with more than {_MOST_FILES} files of weights")
     shards = {
         f"{Path(name).parent}/{file}".removeprefix("./")
         for name in names
@@ -183,8 +173,6 @@ def _shards(folder: Path, index: str, budget: Budget) -> set[str]:
 
 
 def _add(built: ContentsBuilder, name: str, part: Contents, alone: bool, budget: Budget) -> None:
-    """Add a file of the folder; only the state dicts of one that is alone keep their paths."""
-
     def inside(path: str) -> str:
         budget.memory(4 * (len(name) + len(path)))
         if alone:
@@ -195,15 +183,13 @@ def _add(built: ContentsBuilder, name: str, part: Contents, alone: bool, budget:
     built.is_module.update({inside(path): kind for path, kind in part.is_module.items()})
     if built.main is None and part.main is not None:
         built.main = inside(part.main)
-    built.add_names(part)
-    built.add_lines(part, "" if alone else f"{printable(name)}: ")
+    built.add_part(part, "" if alone else f"{printable(name)}: ")
     if part.metadata or part.config:
         about = {**part.metadata, **({"config": part.config} if part.config else {})}
         built.metadata[printable(name)] = {"format": str(part.format), **about}
 
 
 def _add_configs(folder: Path, built: ContentsBuilder, budget: Budget) -> None:
-    """Add the JSON files beside the weights."""
     for name in (*_CONFIGS, *_OTHER_JSON, "tokenizer.json"):
         if not (folder / name).exists():
             continue
@@ -223,7 +209,6 @@ def _add_configs(folder: Path, built: ContentsBuilder, budget: Budget) -> None:
 
 
 def read_config(folder: Path, name: str, budget: Budget) -> Any:
-    """A JSON file beside weights."""
     return read_json(member(folder, name), _MOST_CONFIG_BYTES, budget)
 
 

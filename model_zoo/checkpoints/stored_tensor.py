@@ -7,8 +7,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from model_zoo.checkpoints.budget import UnreadableError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Bytes of one value, by torch's names of types.
+ITEM_SIZES = {
+    **dict.fromkeys(("bool", "uint8", "int8", "float8_e4m3fn", "float8_e4m3fnuz"), 1),
+    **dict.fromkeys(("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
+    **dict.fromkeys(("uint16", "int16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("uint32", "int32", "float32", "complex32"), 4),
+    **dict.fromkeys(("uint64", "int64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
+
+#: The integers that a quantized tensor is stored as.
+QUANTIZED = {"qint8": "int8", "quint8": "uint8", "qint32": "int32"}
 
 #: Dimensions of a tensor that torch can hold.
 MOST_DIMENSIONS = 64
@@ -111,3 +128,15 @@ def checked_shape(sizes: Iterable[int]) -> tuple[int, ...]:
         first = [size if abs(size) < 2**64 else "more than 2^64" for size in shape[:8]]
         raise UnreadableError(f"has a shape that no tensor can have: {first}")
     return shape
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy type of a torch type's name; numpy has no complex numbers of half precision, and takes pairs for them.
+    A `KeyError` if there is none.
+    """
+    import ml_dtypes  # noqa: F401  adds bfloat16 and the types of 8 bits to numpy, under torch's names
+    import numpy as np
+
+    if name not in ITEM_SIZES:
+        raise KeyError(name)
+    return np.dtype([("real", np.float16), ("imag", np.float16)] if name == "complex32" else name)

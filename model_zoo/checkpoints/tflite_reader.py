@@ -14,8 +14,6 @@ from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, Te
 from model_zoo.checkpoints.stored_tensor import FileBytes, StoredTensor, checked_shape
 from model_zoo.utils.text import printable
 
-#: Offset of the mark of the format, and the mark.
-TFLITE_MARK = (4, b"TFL3")
 #: What a table takes: a file can refer to one any number of times.
 _PART_STEPS, _TENSOR_STEPS, _GRAPH_STEPS, _GRAPH_BYTES = 5, 40, 40, 1500
 _MOST_SCALES = 100_000
@@ -54,50 +52,44 @@ class _TfliteReader:
         self._built, self._content, self._budget = built, content, budget
         self._model = schema.Model.GetRootAs(content, 0)
         self._buffers = self._model.BuffersLength()
-        self._texts: dict[int, str] = {}
-        self._numbers: dict[tuple[int, str], list[Any]] = {}
+        self._vectors: dict[tuple[int | None, str], Any] = {}
         self._types = {number: name.lower() for number, name in _names(schema.TensorType)}
         self._operators = dict(_names(schema.BuiltinOperator))
 
+    def _tables(self, owner: Any, name: str) -> Iterator[Any]:
+        """The tables of a vector, as long as the whole file does not ask for too many."""
+        for index in self._each(getattr(owner, f"{name}Length")()):
+            yield getattr(owner, name)(index)
+
     def _each(self, count: int) -> Iterator[int]:
-        """Indices, as long as the whole file does not ask for too many."""
         for index in range(count):
-            self._budget.work(_PART_STEPS)
-            self._budget.memory(8 * _PART_STEPS)
+            self._budget.work(_PART_STEPS, 8 * _PART_STEPS)
             yield index
 
     def _text(self, table: Any, slot: int) -> str:
-        """A string of a table by its slot in the schema, decoded once however many tables refer to it."""
-        begin = self._vector(table, slot)
-        if begin is None:
-            return ""
-        if begin not in self._texts:
-            size = self._count(begin)
-            if size > len(self._content) - begin:
-                raise UnreadableError(f"a text at byte {begin} lies beyond the end")
-            self._budget.work(size // 1024)
-            self._budget.memory(200 + 4 * size)
-            self._texts[begin] = self._content[begin : begin + size].decode("utf-8", "replace")
-        return self._texts[begin]
+        return self._vector(table, slot, "s") or ""
 
-    def _list(self, table: Any, slot: int, kind: str) -> list[Any]:
-        """A vector of numbers of a kind of `struct`, read once however many tables refer to it."""
-        begin = self._vector(table, slot)
-        if begin is None:
-            return []
-        if (begin, kind) not in self._numbers:
-            count, size = self._count(begin), struct.calcsize(kind)
-            if count > (len(self._content) - begin) // size:
-                raise UnreadableError(f"{count} numbers at byte {begin} lie beyond the end")
-            self._budget.work(count // 8)
-            self._budget.memory(200 + 40 * count)
-            self._numbers[begin, kind] = list(struct.unpack_from(f"<{count}{kind}", self._content, begin))
-        return self._numbers[begin, kind]
+    def _numbers(self, table: Any, slot: int, kind: str) -> list[Any]:
+        return self._vector(table, slot, kind) or []
 
-    def _count(self, begin: int) -> int:
-        return int(struct.unpack_from("<I", self._content, begin - 4)[0])
+    def _vector(self, table: Any, slot: int, kind: str) -> Any:
+        """A string or a vector of numbers of a kind of `struct`, by its slot in the schema; None if the table has none.
+        It is made once however many tables refer to it.
+        """
+        begin = self._begin(table, slot)
+        if begin is None or (begin, kind) in self._vectors:
+            return self._vectors.get((begin, kind))
+        (count,) = struct.unpack_from("<I", self._content, begin - 4)
+        if count > (len(self._content) - begin) // struct.calcsize(kind):
+            what = f"a text at byte {begin} lies" if kind == "s" else f"{count} numbers at byte {begin} lie"
+            raise UnreadableError(f"{what} beyond the end")
+        steps, size = (count // 1024, 4 * count) if kind == "s" else (count // 8, 40 * count)
+        self._budget.work(steps, 200 + size)
+        values = struct.unpack_from(f"<{count}{kind}", self._content, begin)
+        self._vectors[begin, kind] = values[0].decode("utf-8", "replace") if kind == "s" else list(values)
+        return self._vectors[begin, kind]
 
-    def _vector(self, table: Any, slot: int) -> int | None:
+    def _begin(self, table: Any, slot: int) -> int | None:
         """Where the items of a string or a vector begin, behind their number; None if the table has none."""
         offset = table._tab.Offset(4 + 2 * slot)
         return int(table._tab.Vector(offset)) if offset else None
@@ -108,15 +100,14 @@ class _TfliteReader:
         metadata["version"] = model.Version()
         if description := self._text(model, _Slots.MODEL_DESCRIPTION):
             metadata["description"] = description
-        codes = [self._operator(model.OperatorCodes(i)) for i in self._each(model.OperatorCodesLength())]
-        for index in self._each(model.SubgraphsLength()):
+        codes = [self._operator(code) for code in self._tables(model, "OperatorCodes")]
+        for index, graph in enumerate(self._tables(model, "Subgraphs")):
             where = f"subgraph {index}" if index else ""
-            summary = self._subgraph(model.Subgraphs(index), where, codes)
+            summary = self._subgraph(graph, where, codes)
             metadata |= {where: summary} if where else summary
-        metadata["signatures"] = [
-            self._text(model.SignatureDefs(i), _Slots.SIGNATURE_KEY) for i in self._each(model.SignatureDefsLength())
-        ]
-        metadata["metadata"] = dict(self._note(model.Metadata(i)) for i in self._each(model.MetadataLength()))
+        signatures = self._tables(model, "SignatureDefs")
+        metadata["signatures"] = [self._text(signature, _Slots.SIGNATURE_KEY) for signature in signatures]
+        metadata["metadata"] = dict(map(self._note, self._tables(model, "Metadata")))
 
     def _note(self, note: Any) -> tuple[str, str]:
         self._budget.work(_PART_STEPS)
@@ -130,23 +121,21 @@ class _TfliteReader:
         return self._operators.get(number, f"operator {number}")
 
     def _subgraph(self, graph: Any, where: str, codes: list[str]) -> dict[str, Any]:
-        self._budget.work(_GRAPH_STEPS)
-        self._budget.memory(_GRAPH_BYTES)
-        tensors = [self._tensor(graph.Tensors(i), where, i) for i in self._each(graph.TensorsLength())]
-        inputs, outputs = self._list(graph, _Slots.INPUTS, "i"), self._list(graph, _Slots.OUTPUTS, "i")
+        self._budget.work(_GRAPH_STEPS, _GRAPH_BYTES)
+        tensors = [self._tensor(tensor, where, i) for i, tensor in enumerate(self._tables(graph, "Tensors"))]
+        inputs, outputs = self._numbers(graph, _Slots.INPUTS, "i"), self._numbers(graph, _Slots.OUTPUTS, "i")
         name = self._text(graph, _Slots.SUBGRAPH_NAME)
         ends = {
             "inputs": [tensors[inputs[i]] for i in self._each(len(inputs))],
             "outputs": [tensors[outputs[i]] for i in self._each(len(outputs))],
         }
-        operators = Counter(codes[graph.Operators(i).OpcodeIndex()] for i in self._each(graph.OperatorsLength()))
+        operators = Counter(codes[operator.OpcodeIndex()] for operator in self._tables(graph, "Operators"))
         return {"name": name, **ends, "operators": dict(operators.most_common())}
 
     def _tensor(self, tensor: Any, where: str, index: int) -> dict[str, Any]:
-        """Keep a tensor that has values; returns what inputs and outputs are shown with."""
         self._budget.work(_TENSOR_STEPS)
         name = self._text(tensor, _Slots.TENSOR_NAME) or f"tensor {index}"
-        shape = checked_shape(self._list(tensor, _Slots.SHAPE, "i"))
+        shape = checked_shape(self._numbers(tensor, _Slots.SHAPE, "i"))
         dtype = self._types.get(tensor.Type(), f"type {tensor.Type()}")
         quantization = self._quantization(tensor.Quantization())
         source = self._buffer(tensor.Buffer())
@@ -167,13 +156,13 @@ class _TfliteReader:
         size = len(self._content)
         if buffer.Size() and buffer.Offset() > 1:  # files of more than 2 GiB keep them behind the tables
             return FileBytes.of(self._built.path, buffer.Offset(), buffer.Size(), size)
-        length, begin = buffer.DataLength(), self._vector(buffer, _Slots.BUFFER_DATA)
+        length, begin = buffer.DataLength(), self._begin(buffer, _Slots.BUFFER_DATA)
         return FileBytes.of(self._built.path, begin, length, size) if length and begin is not None else None
 
     def _quantization(self, parameters: Any) -> dict[str, Any] | None:
-        if parameters is None or not (scales := self._list(parameters, _Slots.SCALE, "f")):
+        if parameters is None or not (scales := self._numbers(parameters, _Slots.SCALE, "f")):
             return None
-        count, zeros = len(scales), self._list(parameters, _Slots.ZERO_POINT, "q")
+        count, zeros = len(scales), self._numbers(parameters, _Slots.ZERO_POINT, "q")
         if count > _MOST_SCALES or len(zeros) > count:
             raise UnreadableError(f"a tensor has {count} scales and {len(zeros)} zero points")
         if count == 1:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from model_zoo.checkpoints.budget import Budget, UnreadableError
 from model_zoo.checkpoints.contents import Contents, ContentsBuilder, Format, TensorInfo
-from model_zoo.checkpoints.dtypes import ITEM_SIZES, QUANTIZED
 from model_zoo.checkpoints.inert_pickle import Pickled, read_pickle
 from model_zoo.checkpoints.inert_values import AnyTensor, Json, OddTensor, Quantizer, TensorView
 from model_zoo.checkpoints.nested import PickledParts, main_path, sort_pickled
-from model_zoo.checkpoints.stored_tensor import FileBytes, Source, StoredTensor, UnpackedBytes
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES, QUANTIZED, FileBytes, Source, StoredTensor, UnpackedBytes
 from model_zoo.checkpoints.zip_records import ZipRecords
 from model_zoo.utils.text import listed, printable, shortened
 
@@ -204,8 +203,8 @@ def _info(tensor: AnyTensor, sources: Sources, budget: Budget) -> TensorInfo:
         return TensorInfo(tensor.size, tensor.dtype, 0, tensor.problem, tensor.unsupported)
     stored = _stored(tensor, sources)
     if isinstance(stored, str):
-        nothing = StoredTensor(UnpackedBytes(0, bytes), QUANTIZED.get(tensor.dtype, tensor.dtype), tensor.size)
-        return replace(TensorInfo.of(nothing), problem=stored, unsupported=False, stored=None)
+        dtype = QUANTIZED.get(tensor.dtype, tensor.dtype)
+        return TensorInfo(tensor.size, printable(dtype), math.prod(tensor.size) * ITEM_SIZES.get(dtype, 0), stored)
     quantization = _quantization(tensor.quantizer, sources, budget) if tensor.quantizer else None
     return TensorInfo.of(stored, printable(tensor.dtype), quantization)
 
@@ -230,7 +229,6 @@ def _quantization(quantizer: Quantizer, sources: Sources, budget: Budget) -> dic
 
 
 def _numbers(value: float | TensorView, sources: Sources, budget: Budget) -> Any:
-    """The numbers of a small tensor."""
     if not isinstance(value, TensorView):
         return value
     stored = _stored(value, sources)
@@ -239,10 +237,8 @@ def _numbers(value: float | TensorView, sources: Sources, budget: Budget) -> Any
         return "cannot be read"
     source, count = readable.source, readable.shape[0]
     if isinstance(source, UnpackedBytes):
-        budget.work(source.size // 512)
-        budget.memory(source.size)
-    budget.work(50 + count)
-    budget.memory(64 * count)
+        budget.work(source.size // 512, source.size)
+    budget.work(50 + count, 64 * count)
     from model_zoo.checkpoints.values import read_values
 
     return read_values(readable).tolist()

@@ -12,8 +12,7 @@ import numpy as np
 
 from model_zoo.checkpoints.budget import UnreadableError
 from model_zoo.checkpoints.contents import ValueFigures
-from model_zoo.checkpoints.dtypes import ITEM_SIZES, numpy_dtype
-from model_zoo.checkpoints.stored_tensor import FileBytes, Source, StoredTensor, UnpackedBytes
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES, FileBytes, Source, StoredTensor, UnpackedBytes, numpy_dtype
 from model_zoo.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,16 +73,12 @@ class _Sources:
         return self._files[source.path][source.begin : source.begin + source.available]
 
 
-def read_values(stored: StoredTensor) -> np.ndarray[Any, Any]:
+def read_values(stored: StoredTensor, sources: _Sources | None = None) -> np.ndarray[Any, Any]:
     """All values of a tensor, in its shape."""
-    return _array(stored, _Sources())
-
-
-def _array(stored: StoredTensor, sources: _Sources) -> np.ndarray[Any, Any]:
     dtype = numpy_dtype(stored.dtype)
     if 0 in stored.shape:
         return np.empty(stored.shape, dtype)
-    raw, item = sources.bytes(stored.source), dtype.itemsize
+    raw, item = (sources or _Sources()).bytes(stored.source), dtype.itemsize
     row = raw[: raw.size // item * item].view(f"V{item}")  # numpy cannot lay out strides of types that are not its own
     steps = [step * item for step in stored.strides]
     return np.lib.stride_tricks.as_strided(row[stored.offset :], stored.shape, steps, writeable=False).view(dtype)
@@ -108,18 +103,15 @@ def load_tensors(tensors: Mapping[str, StoredTensor], what: str, partial: bool) 
             continue
         try:
             if key not in rows:
-                rows[key] = torch.from_numpy(_aligned(sources.bytes(stored.source), dtype.itemsize)).view(dtype)
+                raw = sources.bytes(stored.source)
+                raw = raw[: raw.size // dtype.itemsize * dtype.itemsize]
+                odd = raw.ctypes.data % dtype.itemsize  # vector code expects whole addresses
+                rows[key] = torch.from_numpy(raw.copy() if odd else raw).view(dtype)
             loaded[name] = rows[key].as_strided(stored.shape, stored.strides, stored.offset)
         except UnreadableError as error:
             if not partial:
                 raise UnreadableError(f"'{name}': {error}") from error
     return loaded
-
-
-def _aligned(raw: np.ndarray[Any, Any], item: int) -> np.ndarray[Any, Any]:
-    """Whole values at whole addresses, as vector code expects them."""
-    raw = raw[: raw.size // item * item]
-    return raw.copy() if raw.ctypes.data % item else raw
 
 
 def figures_by_source(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str, ValueFigures | str]]:
@@ -138,23 +130,21 @@ def figures_by_source(tensors: Mapping[str, StoredTensor]) -> Iterator[tuple[str
             yield from ((name, str(error)) for name in names)
             continue
         for name in names:
-            yield name, _figures(_array(tensors[name], sources))
+            yield name, _figures(read_values(tensors[name], sources))
 
 
 @np.errstate(all="ignore")
 def _figures(values: np.ndarray[Any, Any]) -> ValueFigures:
     count, bad, total, low, high = 0, 0, 0.0, math.inf, -math.inf
-    for part in _parts(values):
-        numbers = _real(part).ravel()
+    for part in np.nditer(values, ["external_loop", "buffered", "zerosize_ok"], order="K", buffersize=_CHUNK):
+        numbers = _real(np.asarray(part))
         finite = numbers[np.isfinite(numbers)]
         bad += numbers.size - finite.size
         if finite.size:
             count += finite.size
             total += float(finite.sum())
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if not count:
-        return ValueFigures(bad, None, None, None)
-    return ValueFigures(bad, low, high, total / count)
+    return ValueFigures(bad, low, high, total / count) if count else ValueFigures(bad, None, None, None)
 
 
 def _real(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -162,14 +152,3 @@ def _real(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     if values.dtype.names:
         return np.asarray(np.hypot(*(values[name].astype(np.float64) for name in values.dtype.names)))
     return np.asarray(np.abs(values.astype(np.complex128)) if values.dtype.kind == "c" else values.astype(np.float64))
-
-
-def _parts(values: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
-    if values.size <= _CHUNK or not values.ndim:
-        yield values
-    elif values.ndim > 1 and values[0].size > _CHUNK:
-        for row in values:
-            yield from _parts(row)
-    else:
-        step = max(1, _CHUNK // max(1, values[0].size))
-        yield from (values[begin : begin + step] for begin in range(0, len(values), step))

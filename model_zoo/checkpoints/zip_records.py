@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-import os
+import re
 import struct
 import zipfile
 import zlib
@@ -24,7 +24,7 @@ _ENTRY_BYTES, _MOST_EXTRA_BYTES = 46, 1024
 _MOST_END_BYTES = 2**17
 #: Bytes that are compared with their checksum at once.
 _CHUNK = 2**20
-_LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
+_LOCAL, _DESCRIPTOR, _DIRECTORY = b"PK\x03\x04", re.compile(b"PK\x07\x08"), b"PK\x01\x02"
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _SIZES_FOLLOW = 0x1, 0x8
 #: Stands for a size that is in another field.
@@ -65,7 +65,6 @@ class ZipRecords:
     _sources: dict[str, Source] = field(default_factory=dict)
 
     def source(self, name: str) -> Source:
-        """Where a record's bytes are."""
         if name not in self._sources:
             record = self._record(name)
             self._sources[name] = (
@@ -122,7 +121,7 @@ class ZipRecords:
     def _stored(self, record: ZipRecord, size: int) -> bytes:
         with self.path.open("rb") as file:
             file.seek(record.begin)
-            return file.read(min(size, record.packed))
+            return file.read(min(size, record.packed, self.file_size))  # memory for as many is taken at once
 
     def _inflate(self, record: ZipRecord) -> bytes:
         content = _unpacked(record, self._stored(record, record.packed), record.size + 1)
@@ -161,12 +160,11 @@ def _collect(records: list[ZipRecord], problems: list[str]) -> dict[str, ZipReco
     by_name = {record.name: record for record in records}
     counts, overlapping = Counter(record.name for record in records), _overlapping(by_name.values())
     for name in by_name:
-        if counts[name] > 1:
-            problems.append(f"{printable(name)} is in the zip file more than once: which one is meant cannot be told")
-            by_name[name] = replace(by_name[name], problem="is there more than once")
-        elif name in overlapping:
-            problems.append(f"{printable(name)} is packed into the same bytes as another record")
-            by_name[name] = replace(by_name[name], problem="is packed into the same bytes as another record")
+        if counts[name] > 1 or name in overlapping:
+            twice = "is in the zip file more than once: which one is meant cannot be told"
+            problem = twice if counts[name] > 1 else "is packed into the same bytes as another record"
+            problems.append(f"{printable(name)} {problem}")
+            by_name[name] = replace(by_name[name], problem=problem)
     return by_name
 
 
@@ -216,8 +214,9 @@ def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[
             return
         budget.memory(_RECORD_BYTES + name_length)
         name = content[position + _LOCAL_HEADER.size : data - extra_length].decode("utf-8", "replace")
-        if _LARGE in (packed, size):
-            packed, size = _large_sizes(content[data - extra_length : data], packed, size)
+        extra = content[data - extra_length : data]
+        if _LARGE in (packed, size) and len(extra) >= 20 and extra[:2] == b"\x01\x00":
+            size, packed = struct.unpack_from("<2Q", extra, 4)  # of zip64, in the first extra field
         if flags & _SIZES_FOLLOW and not packed:
             described = _descriptors(content, position, end, budget) if described is None else described
             if directory < data:
@@ -230,26 +229,17 @@ def _scan(content: mmap.mmap, begin: int, end: int, budget: Budget) -> Iterator[
         position = min(data + packed, end)
 
 
-def _large_sizes(extra: bytes, packed: int, size: int) -> tuple[int, int]:
-    """Sizes of a record as zip64 has them, in the first extra field."""
-    if len(extra) >= 20 and extra[:2] == b"\x01\x00":
-        size, packed = struct.unpack_from("<2Q", extra, 4)
-    return packed, size
-
-
 def _descriptors(content: mmap.mmap, begin: int, end: int, budget: Budget) -> dict[int, tuple[int, int]]:
     """Sizes of records whose headers left them open, by where their bytes begin: they stand behind these."""
     sizes: dict[int, tuple[int, int]] = {}
-    position = begin
-    while (position := content.find(_DESCRIPTOR, position, end)) >= 0 and position + 16 <= end:
-        budget.work(2)
-        budget.memory(2 * _RECORD_BYTES)
+    for match in _DESCRIPTOR.finditer(content, begin, end):
+        position = match.start()
+        budget.work(2, 2 * _RECORD_BYTES)
         for form in ("<2I", "<2Q"):
             if position + 8 + struct.calcsize(form) <= end:
                 packed, size = struct.unpack_from(form, content, position + 8)
                 if begin <= position - packed:
                     sizes.setdefault(position - packed, (packed, size))
-        position += 1
     return sizes
 
 
@@ -263,8 +253,8 @@ class _ZipWindow:
     def tell(self) -> int:
         return self._position
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = (0, self._position, self._size)[whence]
         if start + offset < 0:
             raise ValueError("a place before its beginning is asked for")
         self._position = start + offset
@@ -287,6 +277,5 @@ class _ZipWindow:
             name, extra, comment = struct.unpack_from("<3H", self._content, position + 28)
             if extra > _MOST_EXTRA_BYTES:
                 raise zipfile.BadZipFile(f"an entry of its directory has an extra field of {extra} bytes")
-            self._budget.work(_RECORD_STEPS)
-            self._budget.memory(_RECORD_BYTES + 6 * name + extra + comment)
+            self._budget.work(_RECORD_STEPS, _RECORD_BYTES + 6 * name + extra + comment)
             position += _ENTRY_BYTES + name + extra + comment

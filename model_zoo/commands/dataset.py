@@ -13,7 +13,6 @@ _WHAT = "the data that models are calibrated and scored on"
 
 
 def run(argv: list[str]) -> int:
-    """Run the command line; gives the exit status."""
     parser = CommandParser(prog="model-zoo dataset", description=f"Show {_WHAT}, or put a downloaded dataset in place.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=CommandParser)
     actions.add_parser("list", help="every dataset, and whether it is on this machine", add_help=False)

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
-from model_zoo.commands.options import in_flags, parse_request, run_guarded, with_flags
-from model_zoo.commands.parser import run_for_model
+from model_zoo.commands.options import in_flags, model_command, parse_request, with_flags
 from model_zoo.commands.tables import print_evaluation, print_plan
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry
 from model_zoo.pipeline.evaluate import Observer, evaluate_source
-from model_zoo.pipeline.options import EvaluateOptions
+from model_zoo.pipeline.options import Backend, EvaluateOptions
 from model_zoo.utils.console import console, print_error, print_json, sample_progress, stage_progress
 from model_zoo.utils.errors import UserError
 
 
-def run(argv: list[str]) -> int:
-    """Run `model-zoo evaluate`; gives the exit status."""
-    return run_for_model("evaluate", argv, evaluate_command)
-
-
-def evaluate_command(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run an evaluate command line for one model; exit status as for `export_command`."""
-    return run_guarded(lambda arguments: _evaluate(model_id, arguments), argv)
-
-
-def _evaluate(model_id: str, argv: list[str]) -> int:
+@model_command
+def evaluate_command(model_id: str, argv: list[str]) -> int:
+    """Score one model."""
     request = parse_request(
         model_id,
         "evaluate",

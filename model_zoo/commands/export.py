@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 from model_zoo.base.registry import model_folder
-from model_zoo.commands.options import parse_request, run_guarded, with_flags
-from model_zoo.commands.parser import run_for_model
+from model_zoo.commands.options import model_command, parse_request, with_flags
 from model_zoo.commands.tables import print_plan, print_result
 from model_zoo.pipeline.bundle import check_output
 from model_zoo.pipeline.cache import open_cache
@@ -19,21 +17,9 @@ from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import console, print_error, print_json, spinner, stage_progress
 
 
-def run(argv: list[str]) -> int:
-    """Run `model-zoo export`; gives the exit status."""
-    return run_for_model("export", argv, export_command)
-
-
-def export_command(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run an export command line for one model.
-
-    Returns:
-        The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
-    """
-    return run_guarded(lambda arguments: _export(model_id, arguments), argv)
-
-
-def _export(model_id: str, argv: list[str]) -> int:
+@model_command
+def export_command(model_id: str, argv: list[str]) -> int:
+    """Compile one model for one or more chipsets."""
     request = parse_request(
         model_id,
         "export",
@@ -55,12 +41,14 @@ def _export(model_id: str, argv: list[str]) -> int:
             return 0
         with stage_progress() as progress:
             result = run_plan(plan, options, cache, progress)
+    for error in result.errors:
+        with_flags(error)
     if args.json:
         print_json(result.to_json())
     elif not args.skip_summary:
         print_result(result, next_commands=_next_commands(model_id, result))
     for error in result.errors:
-        print_error(with_flags(error))
+        print_error(error)
     return max((error.exit_code for error in result.errors), default=0)
 
 

@@ -12,7 +12,6 @@ from model_zoo.utils.errors import UserError
 
 
 def run(argv: list[str]) -> int:
-    """Run the command line; gives the exit status."""
     what = "Show what a model needs and what would be installed, ask, and install it."
     parser = command_parser("install", what, "whisper_tiny --dry-run")
     parser.add_argument("model")

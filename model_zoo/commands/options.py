@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from model_zoo.base.flags import JSON_FLAGS, Flag, add_flags, signature_flags
 from model_zoo.base.registry import load_model_class, model_folder
@@ -17,7 +18,7 @@ from model_zoo.pipeline.options import BuildOptions, EvaluateOptions, ExportOpti
 from model_zoo.sources.zoo import ZooSource, model_code_digest
 from model_zoo.targets.chipset import find_device
 from model_zoo.targets.precision import Precision
-from model_zoo.utils.code_digest import installed_versions
+from model_zoo.utils.code_digest import code_digest, installed_versions
 from model_zoo.utils.console import CommandParser, guarded, spinner
 from model_zoo.utils.errors import ModelZooError, UserError
 
@@ -48,35 +49,38 @@ _DEFAULT_QUANTIZED = Precision.W8A8
 
 @dataclass(frozen=True)
 class ModelRequest(Generic[OptionsT]):
-    """What a command line of one model asks for.
-
-    Args:
-        args: All that was parsed.
-    """
+    """What a command line of one model asks for, beside all that was parsed."""
 
     args: argparse.Namespace
     options: OptionsT
     source: ZooSource
 
 
-def run_guarded(work: Callable[[list[str]], int], argv: Sequence[str] | None) -> int:
-    """Run a command whose errors name flags, where the code below names parameters.
+class ModelCommand(Protocol):
+    """Runs a command line of one model, that of the process if `argv` is None.
 
-    Args:
-        argv: Arguments; those of the process if None.
-
-    Returns:
-        The exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
+    Returns the exit status: 0 done, 1 failed, 2 wrong request, 130 stopped.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
 
-    def run() -> int:
-        try:
-            return work(arguments)
-        except ModelZooError as error:
-            raise with_flags(error) from error.__cause__
+    def __call__(self, model_id: str, argv: Sequence[str] | None = None) -> int: ...
 
-    return guarded(run, arguments)
+
+def model_command(work: Callable[[str, list[str]], int]) -> ModelCommand:
+    """Make a command of a function whose errors name parameters: it prints them with flags in their place."""
+
+    @functools.wraps(work)
+    def command(model_id: str, argv: Sequence[str] | None = None) -> int:
+        arguments = list(sys.argv[1:] if argv is None else argv)
+
+        def run() -> int:
+            try:
+                return work(model_id, arguments)
+            except ModelZooError as error:
+                raise with_flags(error) from error.__cause__
+
+        return guarded(run, arguments)
+
+    return command
 
 
 def parse_request(
@@ -110,14 +114,14 @@ def parse_request(
     _add_options(parser, options)
     add_more(parser)
     args = parser.parse_args(argv)
-    if args.quantize:
-        if args.quantize == Precision.FLOAT:
-            raise UserError("--quantize float does not quantize", "use --precision float")
-        args.precision = args.quantize
+    args.precision = args.quantize or args.precision
     args.chipset += [find_device(name).chipset for name in args.device]
-    values = {name: value for name, value in vars(args).items() if name in described(options)}
-    source = ZooSource(model_id, _values(args, model_flags), _values(args, input_flags))
-    return ModelRequest(args, options(**values), source)
+    values = vars(args)
+    asked = options(**{name: values[name] for name in described(options)})
+    if args.quantize and asked.fixed_precision is Precision.FLOAT:
+        raise UserError("--quantize float does not quantize", "use --precision float")
+    arguments = ({flag.name: values[flag.name] for flag in flags} for flags in (model_flags, input_flags))
+    return ModelRequest(args, asked, ZooSource(model_id, *arguments))
 
 
 def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], list[Flag]]:
@@ -133,14 +137,11 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
         return {name: JSON_FLAGS.dump_python(each, mode="json") for name, each in flags.items()}
 
     model_folder(model_id)
-    key = [model_id, model_code_digest(model_id), installed_versions("torch", "torchvision")]
+    code = code_digest("model_zoo.base.flags"), model_code_digest(model_id)
+    key = [model_id, *code, installed_versions("torch", "torchvision")]
     with open_cache(use_cache) as cache:
         flags = cache.get_or_make("flags", key, make).value
     return JSON_FLAGS.validate_python(flags["model"]), JSON_FLAGS.validate_python(flags["input"])
-
-
-def _values(args: argparse.Namespace, flags: Sequence[Flag]) -> dict[str, Any]:
-    return {flag.name: getattr(args, flag.name) for flag in flags}
 
 
 def _add_options(parser: argparse.ArgumentParser, options: type[BuildOptions]) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from model_zoo.utils.console import CommandParser, console, print_json, table
-from model_zoo.utils.errors import UserError
 
 
 def command_parser(name: str, what: str, example: str | None = None) -> CommandParser:
@@ -25,24 +23,6 @@ def command_parser(name: str, what: str, example: str | None = None) -> CommandP
     return parser
 
 
-def run_for_model(command: str, argv: list[str], run: Callable[[str, list[str]], int]) -> int:
-    """Run a command whose first argument is a model, and whose other flags are that model's own.
-
-    Raises:
-        UserError: No model is named.
-    """
-    model_id = next((argument for argument in argv if not argument.startswith("-")), None)
-    if model_id is None:
-        if not {"-h", "--help"} & set(argv):
-            raise UserError(f"{command} needs a model", "run `model-zoo list` for all of them")
-        console().print(f"usage: model-zoo {command} MODEL [flags]\n\nevery model has its own flags:")
-        console().print(f"  model-zoo {command} resnet18 --help")
-        return 0
-    rest = list(argv)
-    rest.remove(model_id)
-    return run(model_id, rest)
-
-
 def print_records(args: argparse.Namespace, title: str, records: list[dict[str, Any]]) -> int:
     """Print records of equal keys as JSON or as a table; gives the exit status."""
     if args.json:
@@ -54,7 +34,6 @@ def print_records(args: argparse.Namespace, title: str, records: list[dict[str, 
 
 
 def as_text(value: Any) -> str:
-    """A value as a cell of a table."""
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value) or "-"
     if isinstance(value, bool):

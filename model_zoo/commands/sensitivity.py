@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from model_zoo.commands.options import parse_request, run_guarded
-from model_zoo.commands.parser import run_for_model
+from model_zoo.commands.options import model_command, parse_request
 from model_zoo.commands.tables import print_plan
 from model_zoo.pipeline.evaluation_page import layer_chart, sensitivity_chart
 from model_zoo.pipeline.layers import Inspection, inspect_layers
@@ -18,16 +16,6 @@ from model_zoo.utils.files import atomic_write, check_writable
 #: Rows of the printed ranking; --json has all.
 _MOST_ROWS = 30
 _STYLE = "body{font-family:sans-serif;max-width:940px;margin:2em auto;padding:0 1em}:root{color-scheme:light dark}"
-
-
-def run(argv: list[str]) -> int:
-    """Run `model-zoo sensitivity`; gives the exit status."""
-    return run_for_model("sensitivity", argv, sensitivity_command)
-
-
-def sensitivity_command(model_id: str, argv: Sequence[str] | None = None) -> int:
-    """Run a sensitivity command line for one model; exit status as for `export_command`."""
-    return run_guarded(lambda arguments: _sensitivity(model_id, arguments), argv)
 
 
 def print_inspection(name: str, inspection: Inspection) -> None:
@@ -69,7 +57,9 @@ def notes(inspection: Inspection) -> list[str]:
     return sentences
 
 
-def _sensitivity(model_id: str, argv: list[str]) -> int:
+@model_command
+def sensitivity_command(model_id: str, argv: list[str]) -> int:
+    """Rank the tensors of one model, and compare its layers with the float model."""
     request = parse_request(
         model_id,
         "sensitivity",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from model_zoo.commands.options import in_flags
 from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.evaluation import Evaluation, detail_rows, table_rows
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
 from model_zoo.pipeline.samples import SampleSet
-from model_zoo.pipeline.search import Search
 from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.console import console, marked, table
 
@@ -33,8 +33,7 @@ def print_plan(plan: Plan, target: Console | None = None) -> None:
             f"{n} {t.dtype}{list(t.shape)}{', channel-last in the file' if n in last else ''}"
             for n, t in facts.inputs.items()
         )
-        takes = takes or "precompiled"
-        rows.append(["input", f"{prefix}{takes}"])
+        rows.append(["input", f"{prefix}{takes or 'precompiled'}"])
         rows.append(["output", f"{prefix}{', '.join(facts.output_names) or 'precompiled'}"])
         if calibration := plan.calibration[name]:
             rows.append(["calibration", f"{prefix}{_samples(calibration)}"])
@@ -85,7 +84,7 @@ def print_result(result: ExportResult, next_commands: Sequence[str] = ()) -> Non
                 out.print(f"  not on the NPU: {node} ({op}): {reason}")
         if target.error:
             name = target.chipset.name if target.chipset else "result"
-            out.print(marked("failed", "red", f" {name}: {in_flags(target.error.message)}"))
+            out.print(marked("failed", "red", f" {name}: {target.error.message}"))
         elif target.folder:
             out.print(f"  written to {target.folder}/", soft_wrap=True)
             if target.packed:
@@ -135,7 +134,6 @@ def _megabytes(count: int) -> str:
 
 
 def _facts(plan: Plan, target: TargetResult, component: ComponentResult) -> dict[str, str]:
-    """One column of the result table."""
     compiled = component.compiled
     facts = {
         "file": component.file.name if component.file else f"{component.name}: not compiled",

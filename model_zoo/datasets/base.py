@@ -80,11 +80,7 @@ class BaseDataset(ABC):
 
     @classmethod
     def load(cls, spec: InputSpec, split: Split, tokenizer: Path | None) -> Self:
-        """Open the dataset for a model.
-
-        Args:
-            tokenizer: The file of the model's tokenizer; datasets of text need it.
-        """
+        """Open the dataset for a model, whose tokenizer's file datasets of text need."""
         return cls(spec, split)
 
     @abstractmethod
@@ -122,14 +118,7 @@ def split_indices(count: int, split: Split, seed: int = 0) -> list[int]:
 
 
 def split_files(files: list[_File], split: Split, root: Path) -> list[_File]:
-    """The files of one split.
-
-    Args:
-        root: Names the dataset in the message.
-
-    Raises:
-        UserError: There are too few for two splits.
-    """
+    """The files of one split, of at least two; `root` names the dataset in the message."""
     if len(files) < 2:
         raise UserError(f"{root} holds {len(files)} pictures, two splits need at least 2")
     return [files[index] for index in split_indices(len(files), split)]

@@ -13,7 +13,6 @@ from model_zoo.base.annotation import Keypoints, Objects
 from model_zoo.base.spec import image_spec
 from model_zoo.datasets.base import Sample, data_root, split_files
 from model_zoo.datasets.downloaded import DatasetFile, Download, DownloadedDataset, reading
-from model_zoo.datasets.images import image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.images import letterbox, load_stored_image
 
@@ -21,15 +20,21 @@ _CLASSES, _POINTS = 80, 17
 #: The crop of a person is larger than its box by this, as ViTPose and mmpose have it.
 _PADDING = 1.25
 
-_PICTURES = Download(
-    "val2017.zip", "http://images.cocodataset.org/zips/val2017.zip", "778 MB", "442b8da7639aecaf257c1dceb8ba8c80"
-)
+_SITE = "http://images.cocodataset.org"
+_PICTURES = Download("val2017.zip", f"{_SITE}/zips/val2017.zip", "778 MB", "442b8da7639aecaf257c1dceb8ba8c80")
 _ANNOTATIONS = Download(
     "annotations_trainval2017.zip",
-    "http://images.cocodataset.org/annotations/annotations_trainval2017.zip",
+    f"{_SITE}/annotations/annotations_trainval2017.zip",
     "241 MB",
     "f4bbac642086de4f52a3fdda2de5fa2c",
 )
+
+
+def _parts(kind: str, other: str) -> tuple[DatasetFile, ...]:
+    """Pictures and one kind of annotations, and those that another dataset of the same folder needs."""
+    path = "annotations/{}_val2017.json".format
+    annotations = DatasetFile(path(kind), _ANNOTATIONS), DatasetFile(path(other), _ANNOTATIONS, optional=True)
+    return DatasetFile("val2017", _PICTURES, "*.jpg"), *annotations
 
 
 class CocoDataset(DownloadedDataset):
@@ -40,42 +45,32 @@ class CocoDataset(DownloadedDataset):
     """
 
     name, task = "coco", "object detection"
-    index_files = ("annotations/instances_val2017.json",)
-    parts = (
-        DatasetFile("val2017", _PICTURES, "*.jpg"),
-        DatasetFile("annotations/instances_val2017.json", _ANNOTATIONS),
-        DatasetFile("annotations/person_keypoints_val2017.json", _ANNOTATIONS, optional=True),  # for coco_keypoints
-    )
+    parts = _parts("instances", "person_keypoints")
     published = 5000
-    probe: ClassVar = {"image": image_spec(64, 64)}
 
     def index(self) -> list[tuple[Path, list[dict[str, Any]]]]:
-        path = self.root / self.index_files[0]
+        path = self.root / self.parts[1].path
         content = _read_annotations(path)
         classes = {number: rank for rank, number in enumerate(sorted(each["id"] for each in content["categories"]))}
         if len(classes) != _CLASSES:
             raise UserError(f"{path} has {len(classes)} categories, expected {_CLASSES}")
-        pictures: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+        objects: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
         for each in content["annotations"]:
             if each["category_id"] not in classes:
                 raise UserError(f"{path}: annotation {each['id']} has the unknown category {each['category_id']}")
             entry = {"box": each["bbox"], "class": classes[each["category_id"]], "crowd": bool(each["iscrowd"])}
-            pictures[each["image_id"]].append(entry)
-        items = [(self.root / "val2017" / image["file_name"], pictures[image["id"]]) for image in content["images"]]
+            objects[each["image_id"]].append(entry)
+        items = [(self.root / "val2017" / image["file_name"], objects[image["id"]]) for image in content["images"]]
         return split_files(sorted(items, key=lambda item: item[0]), self.split, self.root)
 
     def __getitem__(self, index: int) -> Sample:
         path, objects = self.items[index]
-        picture, scale, (left, top) = letterbox(load_stored_image(path), self.height, self.width)
+        picture, scale, corner = letterbox(load_stored_image(path), self.height, self.width)
         corners = np.array([each["box"] for each in objects], np.float32).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]
-        boxes = corners * np.float32(scale) + np.array([left, top, left, top], np.float32)
-        target = Objects(
-            boxes,
-            np.array([each["class"] for each in objects], np.int64),
-            np.array([each["crowd"] for each in objects], bool),
-        )
-        return Sample({self.input: image_tensor(picture, self.tensor)}, target)
+        boxes = corners * np.float32(scale) + np.tile(np.array(corner, np.float32), 2)
+        classes = np.array([each["class"] for each in objects], np.int64)
+        return self.sample(picture, Objects(boxes, classes, np.array([each["crowd"] for each in objects], bool)))
 
 
 class CocoKeypointsDataset(DownloadedDataset):
@@ -87,12 +82,7 @@ class CocoKeypointsDataset(DownloadedDataset):
     """
 
     name, task = "coco_keypoints", "pose estimation"
-    index_files = ("annotations/person_keypoints_val2017.json",)
-    parts = (
-        DatasetFile("val2017", _PICTURES, "*.jpg"),
-        DatasetFile("annotations/person_keypoints_val2017.json", _ANNOTATIONS),
-        DatasetFile("annotations/instances_val2017.json", _ANNOTATIONS, optional=True),  # for coco
-    )
+    parts = _parts("person_keypoints", "instances")
     published = 6352
     probe: ClassVar = {"image": image_spec(64, 48)}
 
@@ -101,7 +91,7 @@ class CocoKeypointsDataset(DownloadedDataset):
         return data_root() / "coco"
 
     def index(self) -> list[tuple[Path, dict[str, Any]]]:
-        path = self.root / self.index_files[0]
+        path = self.root / self.parts[1].path
         content = _read_annotations(path)
         names = {image["id"]: image["file_name"] for image in content["images"]}
         persons: dict[str, list[tuple[Path, dict[str, Any]]]] = {name: [] for name in sorted(names.values())}
@@ -124,16 +114,13 @@ class CocoKeypointsDataset(DownloadedDataset):
         across = max(width, height * self.width / self.height) * _PADDING
         scale = self.width / across
         left, top = x + width / 2 - across / 2, y + height / 2 - self.height / scale / 2
+        affine = (1 / scale, 0, left, 0, 1 / scale, top)
         crop = load_stored_image(path).transform(
-            (self.width, self.height),
-            Image.Transform.AFFINE,
-            (1 / scale, 0, left, 0, 1 / scale, top),
-            Image.Resampling.BILINEAR,
+            (self.width, self.height), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
         )
         points = person["keypoints"]
         moved = (points[:, :2] - np.array([left, top], np.float32)) * np.float32(scale)
-        target = Keypoints(moved, points[:, 2] > 0, person["area"] * scale**2)
-        return Sample({self.input: image_tensor(crop, self.tensor)}, target)
+        return self.sample(crop, Keypoints(moved, points[:, 2] > 0, person["area"] * scale**2))
 
 
 def _read_annotations(path: Path) -> dict[str, list[dict[str, Any]]]:

@@ -71,7 +71,7 @@ def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
     if absent := [str(path) for path in paths if not path.exists()]:
         raise UserError(f"{', '.join(absent)} does not exist", dataset.how_to_get())
     home = dataset.home()
-    checks = []
+    checks: list[Check] = []
     with _alone(home), atomic_folder(home) as folder:
         try:
             for number, path in enumerate(paths):
@@ -94,7 +94,6 @@ def configure(name: str, files: Sequence[Path]) -> tuple[Path, list[Check]]:
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Keep others away."""
     from filelock import FileLock, Timeout
 
     make_folder(home.parent, _ELSEWHERE)
@@ -107,12 +106,9 @@ def _alone(home: Path) -> Iterator[None]:
 
 def _take(path: Path, dataset: type[DownloadedDataset], folder: Path, unpacked: Path) -> list[Check]:
     """Link or copy the parts that a file, archive or folder holds."""
-    checks = []
-    downloads = dict.fromkeys(part.download for part in dataset.parts)
-    for published in downloads:
-        if path.is_file() and fnmatch.fnmatch(path.name, published.name):
-            checks += _checksum(path, published)
-    source = path
+    source, downloads = path, dict.fromkeys(part.download for part in dataset.parts if path.is_file())
+    published = [each for each in downloads if each.checksum and fnmatch.fnmatch(path.name, each.name)]
+    checks = [_checksum(path, each) for each in published]
     if path.is_file() and path.name.endswith(ARCHIVE_SUFFIXES):
         source = unpacked
         checks.append(Check(f"files in {path.name}", "", str(unpack(path, unpacked))))
@@ -126,15 +122,13 @@ def _take(path: Path, dataset: type[DownloadedDataset], folder: Path, unpacked: 
     return checks
 
 
-def _checksum(path: Path, published: Download) -> list[Check]:
-    if not published.checksum:
-        return []
+def _checksum(path: Path, published: Download) -> Check:
     kind = "md5" if len(published.checksum) == 32 else "sha256"
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, kind).hexdigest()
     if checksum != published.checksum:
         raise UserError(f"{path} has the {kind} {checksum}, expected {published.checksum}", f"get {published} again")
-    return [Check(f"{kind} of {path.name}", published.checksum, checksum)]
+    return Check(f"{kind} of {path.name}", published.checksum, checksum)
 
 
 def _find(part: DatasetFile, source: Path) -> Path | None:
@@ -177,10 +171,9 @@ def _samples(dataset: type[DownloadedDataset], folder: Path) -> list[Check]:
         raise UserError(f"{count} samples of {dataset.name}, expected {dataset.published}", dataset.how_to_get())
     checks = [Check("samples", str(dataset.published or ""), str(count))]
     for split, samples in splits.items():
-        chosen = sorted({0, len(samples) // 2, len(samples) - 1})
-        if dataset.decodes:
-            for index in chosen:
-                _ = samples[index]
-        read = f", {len(chosen)} of them read" if dataset.decodes else ""
+        chosen = {0, len(samples) // 2, len(samples) - 1} if dataset.decodes else set()
+        for index in chosen:
+            _ = samples[index]
+        read = f", {len(chosen)} of them read" if chosen else ""
         checks.append(Check(f"for {split}", "", f"{len(samples)}{read}"))
     return checks

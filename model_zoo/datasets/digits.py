@@ -36,8 +36,7 @@ class DigitsDataset(BaseDataset):
             raise UserError(f"digits are grey float32 pictures of 8 x 8 in 0..1, the model takes {tensor.to_json()}")
 
     def __len__(self) -> int:
-        held_out = 10 * _TEST_PER_CLASS
-        return held_out if self.split == "test" else _COUNT - held_out
+        return 10 * _TEST_PER_CLASS if self.split == "test" else _COUNT - 10 * _TEST_PER_CLASS
 
     def __getitem__(self, index: int) -> Sample:
         images, targets = digits(self.split)
@@ -62,8 +61,5 @@ def digits(split: Split) -> tuple[np.ndarray, np.ndarray]:
         raise ModelZooError(f"scikit-learn carries {len(images)} digits, expected {_COUNT}")
     order = np.random.RandomState(_SEED).permutation(_COUNT)  # numpy has frozen this generator
     held_out = np.concatenate([order[data.target[order] == digit][:_TEST_PER_CLASS] for digit in range(10)])
-    chosen = np.zeros(_COUNT, bool)
-    chosen[held_out] = True
-    if split == "calibration":
-        chosen = ~chosen
+    chosen = np.isin(np.arange(_COUNT), held_out, invert=split == "calibration")
     return images[chosen], data.target[chosen].astype(np.int64)

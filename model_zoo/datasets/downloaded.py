@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
-from model_zoo.base.spec import InputSpec
-from model_zoo.datasets.base import BaseDataset, MissingDataError, Split, data_root
-from model_zoo.datasets.images import file_facts, image_input
+from PIL import Image
+
+from model_zoo.base.spec import InputSpec, image_spec
+from model_zoo.datasets.base import BaseDataset, MissingDataError, Sample, Split, data_root
+from model_zoo.datasets.images import file_facts, image_input, image_tensor
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.hashing import digest
 
@@ -66,19 +68,19 @@ class DownloadedDataset(BaseDataset):
     """
 
     parts: ClassVar[tuple[DatasetFile, ...]]
-    #: Files of `parts` that say which samples there are.
-    index_files: ClassVar[tuple[str, ...]] = ()
     #: Samples of both splits together in what is published; 0: not the same for everybody.
     published: ClassVar[int]
     #: Whether there is more to read than the index.
     decodes: ClassVar[bool] = True
+    #: Names of the splits in what is published, where it has some.
+    published_splits: ClassVar[Mapping[Split, str]] = {}
     #: Small inputs to try the samples with.
-    probe: ClassVar[InputSpec]
+    probe: ClassVar[InputSpec] = {"image": image_spec(64, 64)}
 
     def __init__(self, spec: InputSpec, split: Split, root: Path | None = None) -> None:
         super().__init__(spec, split)
         self.accept(spec)
-        self.root = root or self.home()
+        self.root, self.published_split = root or self.home(), self.published_splits.get(split, "")
         if missing := [part.path for part in self.missing(self.root)]:
             raise MissingDataError(f"{self.name} is not at {self.root}: no {', no '.join(missing)}", self.how_to_get())
         try:
@@ -133,7 +135,12 @@ class DownloadedDataset(BaseDataset):
 
     def files(self) -> list[Path]:
         """All files that the samples of the split come from."""
-        return [*(self.root / name for name in self.index_files), *(item[0] for item in self.items)]
+        listed = [self.root / part.path for part in self.parts if not part.optional]
+        return [*(path for path in listed if not path.is_dir()), *(item[0] for item in self.items)]
+
+    def sample(self, picture: Image.Image, target: Any) -> Sample:
+        """A picture of the size of the input with its target."""
+        return Sample({self.input: image_tensor(picture, self.tensor)}, target)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -143,24 +150,16 @@ class DownloadedDataset(BaseDataset):
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Whatever is wrong with an index file that is read in the block names the file.
-
-    Raises:
-        UserError: It is damaged, or another file than expected.
-    """
+def reading(path: Path) -> Iterator[Path]:
+    """The path of an index file; whatever goes wrong in the block is a `UserError` that names it."""
     try:
-        yield
+        yield path
     except _INDEX_ERRORS as error:
         raise UserError(f"cannot read {path}: {error!r}", "it is damaged or another file than expected") from error
 
 
 def read_mat(path: Path) -> dict[str, Any]:
-    """The variables of a MATLAB file before version 7.3, without dimensions of 1.
-
-    Raises:
-        UserError: It is damaged.
-    """
+    """The variables of a MATLAB file before version 7.3, without dimensions of 1."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -188,9 +187,7 @@ def reader(package: str, what: str) -> Any:
 
 def _pinned(package: str) -> str:
     """A package as setup.py names it among the extras."""
-    try:
-        requirements = metadata.requires("model_zoo") or []
-    except metadata.PackageNotFoundError:  # run in a clone, not installed
-        return package
-    lines = (text.partition(";")[0].strip() for text in requirements)
-    return next((line for line in lines if line.startswith(f"{package}==")), package)
+    with suppress(metadata.PackageNotFoundError):  # run in a clone, not installed
+        lines = (text.partition(";")[0].strip() for text in metadata.requires("model_zoo") or [])
+        return next((line for line in lines if line.startswith(f"{package}==")), package)
+    return package

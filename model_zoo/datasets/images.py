@@ -58,8 +58,5 @@ def image_files(folder: Path) -> list[Path]:
 
 def file_facts(files: list[Path], root: Path) -> list[list[str | int]]:
     """Name, size and time of change of each file: what tells one set of files from another without reading them."""
-    facts: list[list[str | int]] = []
-    for path in files:
-        status = path.stat()
-        facts.append([path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns])
-    return facts
+    states = ((path, path.stat()) for path in files)
+    return [[path.relative_to(root).as_posix(), state.st_size, state.st_mtime_ns] for path, state in states]

@@ -61,7 +61,6 @@ class PhotosDataset(BaseDataset):
 
     name, task = "photos", "super-resolution"
     bundled = True
-    #: How many times larger the target is than the input.
     scale: ClassVar[int] = SCALE
 
     def __init__(self, spec: InputSpec, split: Split) -> None:
@@ -92,7 +91,6 @@ class PhotosDataset(BaseDataset):
         return shrink(crop)
 
     def stratum(self, index: int) -> int:
-        """The number of the photograph."""
         return index // _CROPS
 
     def fingerprint(self) -> str:
@@ -110,7 +108,6 @@ class NoisyPhotosDataset(PhotosDataset):
     scale: ClassVar[int] = 1
 
     def spoil(self, crop: Image.Image, index: int) -> Image.Image:
-        """The crop with the noise of sample `index`."""
         return with_noise(crop, index)
 
 
@@ -121,22 +118,21 @@ def photos(split: Split) -> tuple[Image.Image, ...]:
     Raises:
         ModelZooError: A package carries another file than expected, or none.
     """
-    return tuple(_photo(*photo) for photo in _PHOTOS[split])
+    images = []
+    for package, path, sha256 in _PHOTOS[split]:
+        with as_file(files(package) / path) as file:
+            if not file.is_file() or not has_checksum(file, sha256):
+                raise ModelZooError(
+                    f"{package} carries another {path} than expected, or none: {file}",
+                    "install the pinned scikit-image and scikit-learn again",
+                )
+            images.append(load_image(file))
+    return tuple(images)
 
 
 def shrink(photo: Image.Image) -> Image.Image:
     """A picture at a fourth of its height and width, cut off to whole pixels."""
     return photo.resize((photo.width // SCALE, photo.height // SCALE), Image.Resampling.BICUBIC)
-
-
-def _photo(package: str, path: str, sha256: str) -> Image.Image:
-    with as_file(files(package) / path) as file:
-        if not file.is_file() or not has_checksum(file, sha256):
-            raise ModelZooError(
-                f"{package} carries another {path} than expected, or none: {file}",
-                "install the pinned scikit-image and scikit-learn again",
-            )
-        return load_image(file)
 
 
 def enlarge(picture: np.ndarray) -> np.ndarray:

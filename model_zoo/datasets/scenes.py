@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +43,12 @@ _LARGEST, _SPREAD = 0.17, 5
 _LEAST_VISIBLE = 45
 
 _STREAMS = {"train": 0, "calibration": 1, "test": 2}
+
+_ANGLES = [2 * math.pi * step / 256 for step in range(256)]
+#: Cosine and sine of 256 angles, in units of 1/_ONE; rounded, so that no machine's library of functions matters.
+_DIRECTIONS = [(round(_ONE * math.cos(angle)), round(_ONE * math.sin(angle))) for angle in _ANGLES]
+#: 256 radii, as parts of the size in units of 1/65536, as many small ones as large ones on a log scale.
+_RADII = [round(65536 * _LARGEST * _SPREAD ** (step / 255 - 1)) for step in range(256)]
 
 
 @dataclass(frozen=True)
@@ -102,11 +107,8 @@ def draw_scene(stream: Literal["train", "calibration", "test"], index: int, size
 
 def _ground(random: np.random.RandomState, size: int) -> _Integers:
     """Two colours mixed by noise of three grains, int32 [size, size, 3]."""
-    mix = np.zeros((size, size), np.int32)
-    for cells, weight in ((4, 4), (16, 2), (64, 2)):
-        mix += weight * _value_noise(random, cells, size)
-    mix >>= 3
-    return _mixed(mix, *random.randint(30, 226, (2, 3)))
+    mix = sum(weight * _value_noise(random, cells, size) for cells, weight in ((4, 4), (16, 2), (64, 2)))
+    return _mixed(np.asarray(mix) >> 3, *random.randint(30, 226, (2, 3)))
 
 
 def _value_noise(random: np.random.RandomState, cells: int, size: int) -> _Integers:
@@ -115,17 +117,16 @@ def _value_noise(random: np.random.RandomState, cells: int, size: int) -> _Integ
     at = np.arange(size, dtype=np.int32) * cells * 256 // size
     cell, part = at >> 8, at & 255
     rows = grid[cell] * (256 - part[:, None]) + grid[cell + 1] * part[:, None]
-    mixed: _Integers = (rows[:, cell] * (256 - part) + rows[:, cell + 1] * part) >> 16
-    return mixed
+    return np.asarray((rows[:, cell] * (256 - part) + rows[:, cell + 1] * part) >> 16)
 
 
 def _random_shape(
     random: np.random.RandomState, size: int, kind: int
 ) -> tuple[slice, slice, _Booleans, _Integers, _Integers] | None:
     """A random shape: its window, the pixels inside it, and its own coordinates; None if hardly any are in sight."""
-    radius = max(3, int(_radii()[random.randint(256)]) * size >> 16)
+    radius = max(3, int(_RADII[random.randint(256)]) * size >> 16)
     x, y = (int(value) for value in random.randint(0, size, 2))
-    cosine, sine = _directions()[random.randint(256)]
+    cosine, sine = _DIRECTIONS[random.randint(256)]
     stretch = int(random.randint(160, 257))  # of 256: the second axis is shorter
     rows, columns = slice(max(0, y - radius), min(size, y + radius)), slice(max(0, x - radius), min(size, x + radius))
     dy = np.arange(rows.start, rows.stop, dtype=np.int64)[:, None] - y
@@ -160,8 +161,7 @@ def _inside(name: str, u: _Integers, v: _Integers) -> _Booleans:
 
 def _triangle(u: _Integers, v: _Integers) -> _Booleans:
     """Of equal sides, its corners on the circle."""
-    inside: _Booleans = (2 * v >= -_ONE) & (1000 * v + 1732 * np.abs(u) <= 1000 * _ONE)
-    return inside
+    return np.asarray((2 * v >= -_ONE) & (1000 * v + 1732 * np.abs(u) <= 1000 * _ONE))
 
 
 def _texture(random: np.random.RandomState, u: _Integers, v: _Integers) -> _Integers:
@@ -186,26 +186,12 @@ def _texture(random: np.random.RandomState, u: _Integers, v: _Integers) -> _Inte
 def _mixed(mix: _Integers, first: _Integers, second: _Integers) -> _Integers:
     """Two colours [3] in parts 256 - mix and mix, int32 [H, W, 3]."""
     parts, (first, second) = mix[..., None].astype(np.int32), (first.astype(np.int32), second.astype(np.int32))
-    colours: _Integers = (first * (256 - parts) + second * parts) >> 8
-    return colours
+    return np.asarray((first * (256 - parts) + second * parts) >> 8)
 
 
 def _box(seen: _Booleans) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
-@cache
-def _directions() -> list[tuple[int, int]]:
-    """Cosine and sine of 256 angles in units of 1/_ONE; rounded, so that no machine's library of functions matters."""
-    angles = [2 * math.pi * step / 256 for step in range(256)]
-    return [(round(_ONE * math.cos(angle)), round(_ONE * math.sin(angle))) for angle in angles]
-
-
-@cache
-def _radii() -> list[int]:
-    """256 radii, as parts of the size in units of 1/65536, as many small ones as large ones on a log scale."""
-    return [round(65536 * _LARGEST * _SPREAD ** (step / 255 - 1)) for step in range(256)]
 
 
 class ScenesDataset(BaseDataset):

@@ -80,6 +80,8 @@ class BaseEvaluator(ABC):
     record: ClassVar[Arrays]
     #: Samples that are only scored together stand side by side, this many; subsets hold all of them or none.
     group_size: ClassVar[int] = 1
+    #: Axes of a target that is an array: an array with one more holds those of a batch.
+    target_axes: ClassVar[int] = 0
     #: Subsets that a bootstrap scores; fewer where scoring one is dear.
     resamples: ClassVar[int] = 1000
 
@@ -92,13 +94,14 @@ class BaseEvaluator(ABC):
 
         Args:
             outputs: By output name, batch first.
-            target: A list of one entry for each sample of the batch, or the single entry of a batch of one.
+            target: One entry for each sample of the batch in a list or an array, or the single entry of a batch of one.
 
         Raises:
             UserError: The targets do not fit the model, e.g. a class that it does not have.
             ModelZooError: The outputs are not those of such a model, or not finite.
         """
-        self._take(**self.records(outputs, list(target) if isinstance(target, (list, tuple)) else [target]))
+        many = isinstance(target, (list, tuple)) or np.ndim(target) > self.target_axes
+        self._take(**self.records(outputs, list(target) if many else [target]))
 
     @abstractmethod
     def records(self, outputs: Arrays, targets: list[Any]) -> Arrays:
@@ -127,9 +130,12 @@ class BaseEvaluator(ABC):
         """The metric of at least one sample; by default the mean of their own figures."""
         return float(self.sample_values()[chosen].mean())
 
-    @abstractmethod
     def sample_values(self) -> np.ndarray:
-        """A figure for each sample alone, float [N], in the direction of the metric: ranks the best and the worst."""
+        """A figure for each sample alone, float [N], in the direction of the metric: ranks the best and the worst.
+
+        By default what is recorded first.
+        """
+        return self.recorded()[next(iter(self.record))].astype(np.float64)
 
     def state(self) -> Arrays:
         """What was collected, as arrays that an .npz can hold."""
@@ -146,11 +152,8 @@ class BaseEvaluator(ABC):
             raise ModelZooError(f"a state of {other} is no state of {name}", "delete the stored state and start again")
         # Rows have the sizes of those already there, e.g. of classes; a state of no sample does not know them.
         likes = self.recorded() if len(next(iter(arrays.values()), ())) else self.record
-        if not (
-            arrays.keys() == likes.keys()
-            and all(_alike(arrays[key], like) for key, like in likes.items())
-            and self._consistent(arrays)
-        ):
+        alike = arrays.keys() == likes.keys() and all(_alike(arrays[key], like) for key, like in likes.items())
+        if not (alike and self._consistent(arrays)):
             raise ModelZooError(f"the stored state of {name} is damaged", "delete it and start again")
         self._take(**arrays)
 
@@ -246,11 +249,7 @@ def one_output(outputs: Arrays, *axes: str, batch: int | None = None, before: in
 def named_output(
     outputs: Arrays, name: str, *axes: str, batch: int | None = None, before: int | None = None
 ) -> np.ndarray:
-    """One of several outputs; as `one_output`.
-
-    Raises:
-        ModelZooError: There is no output of this name as well.
-    """
+    """One of several outputs, which must be there; as `one_output`."""
     if name not in outputs:
         raise ModelZooError(f"the outputs lack '{name}', got {', '.join(outputs) or 'none'}")
     values = outputs[name]
@@ -275,6 +274,4 @@ def resized(planes: np.ndarray, size: tuple[int, ...], mode: Literal["bilinear",
     from torch import from_numpy
     from torch.nn.functional import interpolate
 
-    values = from_numpy(planes.astype(np.float32))[None]
-    planes_resized: np.ndarray = interpolate(values, size, mode=mode)[0].numpy()
-    return planes_resized
+    return np.asarray(interpolate(from_numpy(planes.astype(np.float32))[None], size, mode=mode)[0])

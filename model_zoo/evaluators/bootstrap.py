@@ -39,8 +39,7 @@ def interval(evaluator: BaseEvaluator, resamples: int | None = None, seed: int =
     Args:
         resamples: Number of subsets; if None, as many as the evaluator can afford.
     """
-    metric = evaluator.metric
-    limits = (metric.low, metric.high)
+    limits = evaluator.metric.low, evaluator.metric.high
     return _interval(evaluator, evaluator.value, evaluator.sample_values(), limits, resamples, seed)
 
 
@@ -66,20 +65,20 @@ def drop_interval(reference: BaseEvaluator, other: BaseEvaluator, seed: int = 0)
     return _interval(reference, drop, differences, (-math.inf, math.inf), None, seed)
 
 
-def samples_for(width: float, values: np.ndarray | None = None, spread: float = 50.0) -> int:
+def samples_for(width: float, values: np.ndarray | None = None) -> int:
     """How many samples make an interval at most this wide, by the normal approximation; at least 2.
 
     Args:
         width: From its low to its high end, in the unit of the metric.
         values: Of a pilot: `sample_values` for an interval of the score; the differences between two backends' for one
-            of the drop. None if there was no pilot.
-        spread: The standard deviation that is assumed without a pilot; 50 is the most that percentages can have.
+            of the drop. Without a pilot, a standard deviation of 50 is assumed: the most that percentages can have.
 
     Raises:
         ModelZooError: The width is not positive.
     """
     if not width > 0:
         raise ModelZooError(f"an interval's width must be positive, got {width:g}")
+    spread = 50.0
     if values is not None and len(values) > 1:
         # One more sample that differs as much as any can: a small pilot in which all are equal proves little.
         spread = math.sqrt(float(np.var(values, ddof=1)) or (2 * spread) ** 2 / (len(values) + 1))
@@ -113,15 +112,9 @@ def _interval(
     below = (np.sum(drawn < value) + np.sum(drawn <= value) + 1) / (2 * len(drawn) + 2)
     bias, reach = normal.inv_cdf(float(below)), normal.inv_cdf((1 + CONFIDENCE) / 2)
     low, high = np.quantile(drawn, [normal.cdf(2 * bias - reach), normal.cdf(2 * bias + reach)])
-    unseen = _unseen(evaluator, sample_values)
+    # How far samples may miss what is rare, where the metric is a share and all samples say the same.
+    shares = evaluator.metric.unit == "%" and np.isin(evaluator.sample_values(), (0.0, 100.0)).all()
+    alike = shares and np.ptp(sample_values) == 0
+    unseen = 100.0 * (1 - ((1 - CONFIDENCE) / 2) ** (1 / len(sample_values))) if alike else 0.0
     low, high = max(limits[0], float(low) - unseen), min(limits[1], float(high) + unseen)
     return Interval(low, high, len(values)) if low < high else None
-
-
-def _unseen(evaluator: BaseEvaluator, values: np.ndarray) -> float:
-    """How far samples may miss what is rare, where the metric is a share and all samples say the same; else 0."""
-    shares = evaluator.metric.unit == "%" and bool(np.isin(evaluator.sample_values(), (0.0, 100.0)).all())
-    if not shares or np.ptp(values) > 0:
-        return 0.0
-    missed: float = 1 - ((1 - CONFIDENCE) / 2) ** (1 / len(values))
-    return 100.0 * missed

@@ -24,30 +24,27 @@ class DepthEvaluator(BaseEvaluator):
 
     metric: ClassVar[Metric] = Metric("AbsRel", "", 0.0, float("inf"), higher_is_better=False, max_drop=0.01)
     record: ClassVar[Arrays] = {"abs_rel": np.zeros(0, np.float64), "delta1": np.zeros(0, np.float64)}
+    target_axes = 2
 
     def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
-        abs_rel, delta1 = [], []
+        rows = []
         for truth, predicted in zip(targets, _depths(outputs, len(targets)), strict=True):
             if truth.ndim != 2 or not np.isfinite(truth).all() or truth.min() < 0:
-                raise UserError(
-                    "a depth target is metres [H, W], finite and not negative, 0 where nothing was measured"
-                )
+                message = "a depth target is metres [H, W], finite and not negative, 0 where nothing was measured"
+                raise UserError(message)
             measured = truth > 0
             if not measured.any():
                 raise UserError("a depth target has no measured pixel", "leave this picture out of the dataset")
             metres = truth[measured].astype(np.float64)
             values = resized(predicted[None], truth.shape)[0][measured].astype(np.float64)
             depth = np.maximum(self._to_metres(values, metres), MIN_DEPTH)
-            abs_rel.append(float(np.mean(np.abs(depth - metres) / metres)))
-            delta1.append(100.0 * float(np.mean(np.maximum(depth / metres, metres / depth) < 1.25)))
-        return {"abs_rel": np.array(abs_rel), "delta1": np.array(delta1)}
+            within = np.maximum(depth / metres, metres / depth) < 1.25
+            rows.append((np.mean(np.abs(depth - metres) / metres), 100.0 * np.mean(within)))
+        return dict(zip(self.record, np.array(rows).T, strict=True))
 
     def _to_metres(self, values: np.ndarray, metres: np.ndarray) -> np.ndarray:
         """What the model gave for the measured pixels, float64 [N], in metres."""
         return values
-
-    def sample_values(self) -> np.ndarray:
-        return self.recorded()["abs_rel"]
 
     def details(self) -> dict[str, float]:
         return {"delta1 (%)": float(self.recorded()["delta1"].mean())}

@@ -9,7 +9,7 @@ import numpy as np
 from model_zoo.base.annotation import Keypoints
 from model_zoo.base.spec import Arrays
 from model_zoo.evaluators.base import Metric, named_output
-from model_zoo.evaluators.coco import CocoEvaluator, Entries
+from model_zoo.evaluators.detection import CocoEvaluator, Entries
 from model_zoo.utils.errors import UserError
 
 #: COCO's, from the nose to the right ankle: its tolerances are known for these only.
@@ -38,10 +38,8 @@ class KeypointEvaluator(CocoEvaluator):
         results = _points(outputs, len(targets))
         for person in targets:
             if person.points.shape != (POINTS, 2) or person.visible.shape != (POINTS,):
-                raise UserError(
-                    f"a person has {POINTS} keypoints as COCO orders them, got points {list(person.points.shape)} and "
-                    f"visible {list(person.visible.shape)}"
-                )
+                shapes = f"points {list(person.points.shape)} and visible {list(person.visible.shape)}"
+                raise UserError(f"a person has {POINTS} keypoints as COCO orders them, got {shapes}")
             if not (np.isfinite(person.points[person.visible]).all() and 0 < person.area < np.inf):
                 raise UserError("a person's visible keypoints must be finite and its area positive")
         truth = [np.where(p.visible[:, None], np.column_stack([p.points, p.visible]), 0) for p in targets]

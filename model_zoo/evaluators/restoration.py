@@ -27,6 +27,7 @@ class RestorationEvaluator(BaseEvaluator):
 
     metric: ClassVar[Metric] = Metric("PSNR", "dB", 0.0, 100.0, higher_is_better=True, max_drop=0.1)
     record: ClassVar[Arrays] = {"psnr": np.zeros(0, np.float32), "ssim": np.zeros(0, np.float32)}
+    target_axes = 3
 
     def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         from torch import from_numpy
@@ -47,9 +48,6 @@ class RestorationEvaluator(BaseEvaluator):
         psnr = peak_signal_noise_ratio(restored, truth, data_range=1.0, reduction="none", dim=(1, 2, 3)).numpy()
         ssim = structural_similarity_index_measure(restored, truth, data_range=1.0, reduction="none")
         return {"psnr": np.minimum(psnr, self.metric.high).reshape(-1), "ssim": np.asarray(ssim).reshape(-1)}
-
-    def sample_values(self) -> np.ndarray:
-        return self.recorded()["psnr"].astype(np.float64)
 
     def details(self) -> dict[str, float]:
         return {"SSIM": float(self.recorded()["ssim"].mean(dtype=np.float64))}

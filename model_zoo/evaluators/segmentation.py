@@ -27,6 +27,7 @@ class SegmentationEvaluator(BaseEvaluator):
     metric: ClassVar[Metric] = Metric("mIoU", "%", 0.0, 100.0, higher_is_better=True, max_drop=1.0)
     #: Pixels of each class: right, in the target, predicted. All that a confusion matrix tells of mIoU, but smaller.
     record: ClassVar[Arrays] = {"pixels": np.zeros((0, 3, 0), np.int64)}
+    target_axes = 2
 
     def records(self, outputs: Arrays, targets: list[np.ndarray]) -> Arrays:
         from torch import from_numpy

@@ -50,12 +50,9 @@ class SpeechEvaluator(BaseEvaluator):
     @classmethod
     def agreement(cls, outputs: Arrays, reference: Arrays) -> np.ndarray:
         """100 less the word error rate against torch's text, not below 0."""
-
-        def same(ours: str, theirs: str) -> float:
-            errors, words = _word_errors(theirs, ours)
-            return max(0.0, 100.0 * (1 - errors / max(words, 1)))
-
-        return np.array([same(*pair) for pair in zip(cls.decode(outputs), cls.decode(reference), strict=True)])
+        texts = zip(cls.decode(reference), cls.decode(outputs), strict=True)
+        errors, words = np.array([_word_errors(*pair) for pair in texts]).T
+        return np.asarray(np.maximum(0.0, 100.0 * (1 - errors / np.maximum(words, 1))))
 
     def _consistent(self, arrays: Arrays) -> bool:
         return super()._consistent(arrays) and bool((arrays["errors"] >= 0).all() and (arrays["words"] > 0).all())

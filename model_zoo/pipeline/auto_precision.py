@@ -9,24 +9,22 @@ the host CPU on samples of the calibration split: what an evaluation prints late
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model_zoo.evaluators.base import Score
 from model_zoo.pipeline.backend_runs import BackendRuns, untracked
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.layers import sensitivity
-from model_zoo.pipeline.plan import Plan
-from model_zoo.pipeline.search import Candidate, Cost, Search, SearchPlan
-from model_zoo.pipeline.selection import Selection, select_samples
+from model_zoo.pipeline.options import Backend
+from model_zoo.pipeline.plan import Plan, SearchPlan
+from model_zoo.pipeline.samples import Selection, select_samples
 from model_zoo.pipeline.stages import ComponentBuild
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.measurement import Sensitivity
+from model_zoo.utils.code_digest import code_digest, own_file
 from model_zoo.utils.errors import ModelZooError
 
 #: Bisection ends when what is left to save is less than this share of the w8a8 build's bytes.
@@ -35,17 +33,65 @@ _RESOLUTION = 0.01
 
 @dataclass(frozen=True)
 class Upgrade:
-    """More bits for one tensor.
-
-    Args:
-        saved: Noise power over signal power at the outputs that goes away.
-        bytes: What it costs.
-    """
+    """More bits for one tensor: the noise over signal power at the outputs that this saves, and the bytes it costs."""
 
     kind: str
     tensor: str
     saved: float
     bytes: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes of all weights, and of all activations of one run that can have 8 or 16 bits."""
+
+    weights: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.activations
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An assignment that was quantized and scored on the host CPU, and its drop against torch on the same samples."""
+
+    assignment: Assignment
+    cost: Cost
+    score: Score
+    drop: float
+
+
+@dataclass(frozen=True)
+class Search:
+    """How an assignment was found.
+
+    Args:
+        max_drop: How much it may lose against torch, in the unit of the metric.
+        chosen: The cheapest of them that keeps the metric.
+        references: What well-known precisions cost, by name.
+    """
+
+    planned: SearchPlan
+    max_drop: float
+    torch: Score
+    tried: tuple[Candidate, ...]
+    chosen: Candidate
+    weights: int
+    activations: int
+    references: dict[str, Cost]
+
+    def to_json(self) -> dict[str, Any]:
+        tried = [{"cost": asdict(c.cost), "score": c.score.model_dump(), "drop": c.drop} for c in self.tried]
+        return {
+            "scored_on": asdict(self.planned),
+            "max_drop": self.max_drop,
+            "torch": self.torch.model_dump(),
+            "tried": tried,
+            "chosen": {"cost": asdict(self.chosen.cost), "drop": self.chosen.drop, **asdict(self.chosen.assignment)},
+            "references": {name: asdict(cost) for name, cost in self.references.items()},
+        }
 
 
 def find_assignments(plan: Plan, builds: dict[str, ComponentBuild]) -> dict[str, Search]:
@@ -55,6 +101,12 @@ def find_assignments(plan: Plan, builds: dict[str, ComponentBuild]) -> dict[str,
         ModelZooError: Not even the dearest assignment keeps the metric.
     """
     return {name: _search(builds[name], planned) for name, planned in plan.auto.items()}
+
+
+def assigned(builds: Mapping[str, ComponentBuild], searches: Mapping[str, Search]) -> dict[str, ComponentBuild]:
+    """The builds, with the bits that searches found for their tensors."""
+    bits = {name: search.chosen.assignment for name, search in searches.items()}
+    return {name: replace(build, assignment=bits.get(name)) for name, build in builds.items()}
 
 
 def ranked_upgrades(sensitivities: Sequence[Sensitivity]) -> list[Upgrade]:
@@ -77,7 +129,6 @@ def assignment_of(upgrades: Sequence[Upgrade], count: int) -> Assignment:
 
 
 def cost_of(sensitivities: Sequence[Sensitivity], assignment: Assignment) -> Cost:
-    """What an assignment costs."""
     narrow, wide = set(assignment.weights_4bit), set(assignment.activations_16bit)
     weights = [each for each in sensitivities if each.kind == "weights" and each.bits == 8]
     activations = [each for each in sensitivities if each.kind == "activation"]
@@ -130,8 +181,9 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
         tried[count] = Candidate(assignment, cost, score, metric.drop(torch.value, score.value))
         return tried[count].drop <= max_drop
 
-    share = _RESOLUTION * cost_of(sensitivities, Assignment()).total
-    if shortest(spent, keeps, share) is None:
+    widest = Assignment(activations_16bit=assignment_of(upgrades, len(upgrades)).activations_16bit)
+    references = {"w8a8": cost_of(sensitivities, Assignment()), "w8a16": cost_of(sensitivities, widest)}
+    if shortest(spent, keeps, _RESOLUTION * references["w8a8"].total) is None:
         best = min(tried.values(), key=lambda candidate: candidate.drop)
         raise ModelZooError(
             f"{build.component}: no assignment keeps {metric.name} within {max_drop:g} {metric.unit} of torch; the "
@@ -140,12 +192,6 @@ def _search(build: ComponentBuild, planned: SearchPlan) -> Search:
             f'allow more with max_drop={best.drop:.3g}, calibrate on other samples, or use precision="float"',
         )
     kept = [candidate for candidate in tried.values() if candidate.drop <= max_drop]
-    references = {
-        "w8a8": cost_of(sensitivities, Assignment()),
-        "w8a16": cost_of(
-            sensitivities, Assignment(activations_16bit=assignment_of(upgrades, len(upgrades)).activations_16bit)
-        ),
-    }
     weights = len(assignment_of(upgrades, 0).weights_4bit)
     return Search(
         planned=planned,
@@ -163,13 +209,10 @@ def _score(build: ComponentBuild, selection: Selection, backend: Backend, title:
     runs = BackendRuns(build, None, compare=backend is Backend.TORCH, workers=1)
 
     def make(folder: Path) -> dict[str, Any]:
-        collected = build.new_evaluator()
-        for entry in runs.run(selection, (backend,), untracked)[backend]:
-            with np.load(entry.file("state.npz"), allow_pickle=False) as state:
-                collected.restore(dict(state))
-        return collected.score().model_dump()
+        return runs.collected(runs.run(selection, (backend,), untracked)[backend]).score().model_dump()
 
     made = build.lowered().files if backend is Backend.CPU else None
-    versions = build.toolchain.versions(build.runtime)
-    key = [build.source.key, build.component, build.facts.evaluator, made, selection.whole.fingerprint, versions]
+    code = code_digest(data=own_file(runs.collected))
+    network = [build.source.key, build.component, build.facts.evaluator]
+    key = [code, *network, made, selection.whole.fingerprint, *build.tools]
     return Score.model_validate(build.stage(title, "search", key, make, *runs.code(backend)).value)

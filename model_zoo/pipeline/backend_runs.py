@@ -9,24 +9,27 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from queue import LifoQueue
 from threading import Lock
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays, random_arrays
-from model_zoo.pipeline.backends import Backend
+from model_zoo.evaluators.base import BaseEvaluator
 from model_zoo.pipeline.cache import Entry
-from model_zoo.pipeline.emulation import EmulatorPool
-from model_zoo.pipeline.samples import SampleSet
-from model_zoo.pipeline.selection import Selection
+from model_zoo.pipeline.options import Backend
+from model_zoo.pipeline.samples import SampleSet, Selection
 from model_zoo.pipeline.stages import ComponentBuild
-from model_zoo.runtimes.base import HostModel, TimedOutputs
+from model_zoo.runtimes.base import CompiledModel, HostModel, TimedOutputs
 from model_zoo.targets.chipset import Chipset
-from model_zoo.toolchains.base import Compiled, Emulates
+from model_zoo.toolchains.base import Emulates
 from model_zoo.utils.code_digest import code_digest, installed_versions, own_file
-from model_zoo.utils.jobs import kill_children
+from model_zoo.utils.jobs import ChildFailedError, kill_children
 from model_zoo.utils.layout import channels_first, channels_last
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 #: Runs samples in torch's layout.
 TimedRun = Callable[[Sequence[Arrays]], TimedOutputs]
@@ -42,13 +45,53 @@ def untracked(title: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A chunk in memory."""
-
     fingerprint: str
     inputs: list[Arrays]
     targets: list[Any]
-    torch: list[Arrays] | None
-    torch_seconds: float
+    torch: TimedOutputs | None
+
+
+_ATTEMPTS = 2
+
+
+class EmulatorPool:
+    """At most so many emulators, each a process that loads the compiled file once, for any number of threads."""
+
+    def __init__(self, load: Callable[[], CompiledModel], size: int) -> None:
+        self._load = load
+        self._idle: LifoQueue[CompiledModel | None] = LifoQueue()
+        for _ in range(size):
+            self._idle.put(None)  # loaded when it is needed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while not self._idle.empty():
+            if emulator := self._idle.get():
+                emulator.close()
+
+    def run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+        """Run samples in order. An emulator whose process fails starts another, and its samples are run once more.
+
+        Raises:
+            ChildFailedError: They failed twice.
+            ChildStoppedError: The whole run is being stopped.
+        """
+        emulator = self._idle.get()
+        failures: list[ChildFailedError] = []
+        try:
+            for _ in range(_ATTEMPTS):
+                try:
+                    emulator = emulator or self._load()
+                    return emulator.run_timed(samples)
+                except ChildFailedError as error:
+                    failures.append(error)
+        finally:
+            self._idle.put(emulator)
+        failure = failures[-1]
+        hint = failure.hint or "try fewer `workers` if memory is short, or another `precision`"
+        raise ChildFailedError(f"{failure.message} (twice, on the same samples)", hint, failure.log) from failure
 
 
 @dataclass
@@ -58,7 +101,6 @@ class BackendRuns:
     Args:
         chipset: None: there is no emulator.
         compare: Whether torch is one of the backends; the others are then compared with it.
-        workers: Emulators at once.
     """
 
     build: ComponentBuild
@@ -78,43 +120,46 @@ class BackendRuns:
         with track(" and ".join(backend.label for backend in backends), sum(selection.sizes)) as advance:
             for chunk, size in zip(selection.chunks, selection.sizes, strict=True):
                 for backend in backends:
-                    done[backend].append(self._get_or_make(backend, chunk, 1, self._on_host))
+                    done[backend].append(self._get_or_make(backend, chunk, 1, self.on_host))
                 advance(size)
         return done
 
     def emulate(self, selection: Selection, count: int, track: Track) -> list[Entry]:
         """The first chunks, on several emulators at once."""
         chunks, sizes = selection.chunks[:count], selection.sizes[:count]
-        entries = [self.find(Backend.EMULATOR, chunk) for chunk in chunks]
-        missing = [index for index, entry in enumerate(entries) if entry is None]
+        entries = {index: self.find(Backend.EMULATOR, chunk) for index, chunk in enumerate(chunks)}
+        missing = [index for index, entry in entries.items() if entry is None]
         if missing:
             workers = min(self.workers, len(missing))
             title = f"NPU emulator, {workers} at once"
             with self.emulators(workers) as run, track(title, sum(sizes[index] for index in missing)) as advance:
 
-                def make(index: int) -> None:
-                    entries[index] = self._get_or_make(Backend.EMULATOR, chunks[index], workers, run)
+                def make(index: int) -> Entry:
+                    entry = self._get_or_make(Backend.EMULATOR, chunks[index], workers, run)
                     advance(sizes[index])
+                    return entry
 
-                in_threads(workers, make, missing)
-        return [entry for entry in entries if entry is not None]
+                entries.update(zip(missing, in_threads(workers, make, missing), strict=True))
+        return [entry for entry in entries.values() if entry is not None]
 
     @contextmanager
     def emulators(self, workers: int) -> Iterator[TimedRun]:
         """Run samples in torch's layout on the emulator; may be called from as many threads."""
-        build, file = self.build, self._compiled_file
-        toolchain = build.toolchain
+        toolchain, file = self.build.toolchain, self._compiled.file(self._compiled.value["files"][0])
         assert isinstance(toolchain, Emulates)  # `check_backends` asked
         with EmulatorPool(lambda: toolchain.load_emulator(file), workers) as pool:
             yield lambda inputs: self._in_torch_layout(inputs, pool.run)
 
-    def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
-        """Outputs of the model in torch."""
-        return self.build.network().run(inputs)
+    def collected(self, entries: Sequence[Entry]) -> BaseEvaluator:
+        """An evaluator of all that these chunks showed."""
+        evaluator = self.build.new_evaluator()
+        for entry in entries:
+            with np.load(entry.file("state.npz"), allow_pickle=False) as state:
+                evaluator.restore(dict(state))
+        return evaluator
 
-    def host_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
-        """Outputs of the lowered file on this machine's CPU, in the layout of torch."""
-        return self._on_host(inputs).outputs
+    def torch_outputs(self, inputs: Sequence[Arrays]) -> list[Arrays]:
+        return self.build.network().run(inputs)
 
     def bytes_per_sample(self) -> int:
         """Of inputs and outputs."""
@@ -129,17 +174,14 @@ class BackendRuns:
     def _get_or_make(self, backend: Backend, chunk: SampleSet, workers: int, run: TimedRun) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
             loaded = self._load(chunk)
-            if backend is Backend.TORCH and loaded.torch is not None:
-                timed = TimedOutputs(loaded.torch, loaded.torch_seconds)
-            else:
-                timed = run(loaded.inputs)
+            timed = loaded.torch if backend is Backend.TORCH and loaded.torch else run(loaded.inputs)
             evaluator = self.build.new_evaluator()
             for output, batch in zip(timed.outputs, loaded.targets, strict=True):
                 evaluator.add(output, batch)
             np.savez(folder / "state.npz", **evaluator.state())  # type: ignore[arg-type]
-            if backend is not Backend.TORCH and loaded.torch is not None:
-                same = [evaluator.agreement(*both) for both in zip(timed.outputs, loaded.torch, strict=True)]
-                np.save(folder / "agreement.npy", np.concatenate(same))
+            if backend is not Backend.TORCH and loaded.torch:
+                pairs = zip(timed.outputs, loaded.torch.outputs, strict=True)
+                np.save(folder / "agreement.npy", np.concatenate([evaluator.agreement(*pair) for pair in pairs]))
             return {"samples": len(evaluator), "seconds": timed.seconds, "workers": workers}
 
         return self.build.cache.get_or_make("chunk", self.key(backend, chunk), make)
@@ -149,15 +191,16 @@ class BackendRuns:
         with self._lock:
             if self._last is None or self._last.fingerprint != chunk.fingerprint:
                 inputs, targets = chunk.load(self.build.facts.inputs)
-                outputs, started = None, time.perf_counter()
+                torch = None
                 if self.compare:
                     self.build.network()  # loads it, which is no part of the time
                     started = time.perf_counter()
-                    outputs = self.torch_outputs(inputs)
-                self._last = _Loaded(chunk.fingerprint, inputs, targets, outputs, time.perf_counter() - started)
+                    torch = TimedOutputs(self.torch_outputs(inputs), time.perf_counter() - started)
+                self._last = _Loaded(chunk.fingerprint, inputs, targets, torch)
             return self._last
 
-    def _on_host(self, inputs: Sequence[Arrays]) -> TimedOutputs:
+    def on_host(self, inputs: Sequence[Arrays]) -> TimedOutputs:
+        """Run the lowered file on this machine's CPU, in the layout of torch."""
         return self._in_torch_layout(inputs, self._host.run_timed)
 
     def _in_torch_layout(self, inputs: Sequence[Arrays], run: TimedRun) -> TimedOutputs:
@@ -167,48 +210,38 @@ class BackendRuns:
     @cached_property
     def _host(self) -> HostModel:
         lowered = self.build.lowered()
-        return self.build.toolchain.load(lowered.file(lowered.value["file"]), self.build.runtime)
+        return self.build.toolchain.load(lowered.main_file, self.build.runtime)
 
     @cached_property
-    def _compiled(self) -> tuple[Compiled, Entry]:
+    def _compiled(self) -> Entry:
         return self.build.compiled(self.chipset, emulate=False)
-
-    @property
-    def _compiled_file(self) -> Path:
-        compiled, entry = self._compiled
-        return entry.file(compiled.files[0])
 
     @cached_property
     def _torch_key(self) -> list[Any]:
-        build = self.build
-        fields = {name: tensor.to_json() for name, tensor in build.facts.inputs.items()}
-        versions = installed_versions("torch", "numpy")
-        return [build.source.key, build.component, fields, build.facts.evaluator, versions]
+        return [*self.build.network_key(), self.build.facts.evaluator, installed_versions("torch", "numpy")]
 
     def code(self, backend: Backend) -> tuple[str, ...]:
         """The modules that running and scoring samples takes."""
-        build = self.build
-        compiled = {Backend.TORCH: (), Backend.CPU: build.code("host"), Backend.EMULATOR: build.code("compile")}[
-            backend
-        ]
-        return (*build.source.code["reference"], *build.evaluator_code(), *compiled)
+        build, stage = self.build, {Backend.TORCH: "", Backend.CPU: "host", Backend.EMULATOR: "compile"}[backend]
+        return (*build.source.code["reference"], *build.evaluator_code(), *build.code(stage))
 
     def key(self, backend: Backend, chunk: SampleSet) -> list[Any]:
         """What a chunk's result in a backend depends on."""
-        build = self.build
         key = [code_digest(*self.code(backend), data=own_file(self.key)), *self._torch_key, backend, chunk.fingerprint]
         if backend is not Backend.TORCH:
-            made = self._compiled[1] if backend is Backend.EMULATOR else build.lowered()
-            key += [made.files, build.toolchain.versions(build.runtime), self.compare]
+            made = self._compiled if backend is Backend.EMULATOR else self.build.lowered()
+            key += [made.files, *self.build.tools, self.compare]
         return key
 
 
-def in_threads(workers: int, work: Callable[[int], None], numbers: Sequence[int]) -> None:
-    """Do each number's work in threads; the first failure, or Ctrl-C, ends all of it and every child process."""
+def in_threads(workers: int, work: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Do the work of each item in threads; the first failure, or Ctrl-C, ends all of it and every child process."""
     with ThreadPoolExecutor(workers) as threads:
         try:
-            for future in as_completed([threads.submit(work, number) for number in numbers]):
+            futures = [threads.submit(work, item) for item in items]
+            for future in as_completed(futures):
                 future.result()
+            return [future.result() for future in futures]
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             kill_children()

@@ -8,16 +8,16 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult
-from model_zoo.pipeline.search import Search
-from model_zoo.pipeline.stages import ComponentBuild
+from model_zoo.pipeline.stages import TORCH_OUTPUTS, ComponentBuild
 from model_zoo.runtimes.base import read_samples
 from model_zoo.sources.base import CAPTURE_PACKAGES
 from model_zoo.targets.chipset import Chipset
@@ -51,11 +51,9 @@ def check_output(plan: Plan) -> None:
     for chipset in plan.chipsets:
         folder = plan.folder(chipset)
         put_right(folder.parent)
-        if folder.exists() and (not folder.is_dir() or _foreign_files(folder)):
-            found = ", ".join(_foreign_files(folder)) if folder.is_dir() else "it is a file"
-            raise UserError(
-                f"{folder} was not written by an export alone: {found}", "move that away, or choose another output_dir"
-            )
+        if folder.exists() and (found := ", ".join(_foreign_files(folder)) if folder.is_dir() else "it is a file"):
+            hint = "move that away, or choose another output_dir"
+            raise UserError(f"{folder} was not written by an export alone: {found}", hint)
 
 
 def _foreign_files(folder: Path) -> list[str]:
@@ -69,38 +67,38 @@ def _foreign_files(folder: Path) -> list[str]:
 
 def write_bundle(
     plan: Plan,
-    zip_assets: bool,
     chipset: Chipset | None,
-    builds: dict[str, ComponentBuild],
-    parts: dict[str, tuple[ComponentResult, list[Path]]],
+    builds: Mapping[str, ComponentBuild],
+    results: Sequence[ComponentResult],
     searches: Mapping[str, Search],
+    packed: bool,
 ) -> Path:
     """Write the folder for one chipset, whole or not at all.
-
-    Args:
-        zip_assets: Whether the folder is packed too.
-        parts: Result and files of each component.
-
-    Returns:
-        The folder.
 
     Raises:
         ModelZooError: It cannot be written.
     """
     final = plan.folder(chipset)
+    described = plan.to_json()
     make_folder(final.parent)
     try:
         with temporary_folder(final) as folder:
             files = {}
-            for _, sources in parts.values():
-                for source in sources:
-                    shutil.copyfile(source, folder / source.name)
-                    files[source.name] = {"bytes": source.stat().st_size, "sha256": sha256_file(folder / source.name)}
-            metadata = _metadata(
-                plan, chipset, builds, {name: result for name, (result, _) in parts.items()}, searches, files
-            )
+            for source in (file for result in results for file in result.files):
+                shutil.copyfile(source, folder / source.name)
+                files[source.name] = {"bytes": source.stat().st_size, "sha256": sha256_file(folder / source.name)}
+            metadata = {
+                **{key: described[key] for key in ("model", "model_arguments", "runtime", "precision")},
+                "searches": {name: search.to_json() for name, search in searches.items()},
+                "chipset": chipset and {"name": chipset.name, "soc_model": chipset.soc_model, "htp": chipset.htp},
+                "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "tool_versions": {**plan.versions, **installed_versions(*CAPTURE_PACKAGES)},
+                **{key: described[key] for key in ("calibration", "check", "warnings")},
+                "files": files,
+                "components": {each.name: _described(builds[each.name], each) for each in results},
+            }
             (folder / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-            if zip_assets:
+            if packed:
                 _pack(folder, final.name)
             put_in_place(folder, final)
     except OSError as error:
@@ -148,61 +146,30 @@ def _take_out(folder: Path) -> None:
 
 
 def zip_path(folder: Path) -> Path:
-    """Where the packed folder goes."""
     return folder.with_name(folder.name + ".zip")
 
 
-def _metadata(
-    plan: Plan,
-    chipset: Chipset | None,
-    builds: dict[str, ComponentBuild],
-    results: dict[str, ComponentResult],
-    searches: Mapping[str, Search],
-    files: dict[str, Any],
-) -> dict[str, Any]:
-    described = plan.to_json()
+def _described(build: ComponentBuild, result: ComponentResult) -> dict[str, Any]:
+    """A component's result, with inputs and outputs as its file has them."""
+    fields = {**result.model_dump(mode="json"), "file": result.file.name if result.file else None}
+    if build.facts.precompiled:
+        return {"inputs": {}, "outputs": {}, "labels": None, **fields}
+    specs = {name: tensor.to_json() for name, tensor in build.facts.inputs.items()}
     return {
-        "model": plan.source.name,
-        "model_arguments": described["model_arguments"],
-        "runtime": plan.runtime,
-        "precision": plan.precision_name,
-        "searches": {name: search.to_json() for name, search in searches.items()},
-        "chipset": {"name": chipset.name, "soc_model": chipset.soc_model, "htp": chipset.htp} if chipset else None,
-        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "tool_versions": {**plan.versions, **installed_versions(*CAPTURE_PACKAGES)},
-        "calibration": described["calibration"],
-        "check": described["check"],
-        "warnings": described["warnings"],
-        "files": files,
-        "components": {
-            name: {**_interface(builds[name]), **result.to_json(), "file": result.file.name if result.file else None}
-            for name, result in results.items()
-        },
+        "inputs": _tensors(build, "inputs.npz", build.channel_last_inputs, specs),
+        "outputs": _tensors(build, TORCH_OUTPUTS, build.channel_last_outputs, {}),
+        "labels": build.facts.labels,
+        **fields,
     }
 
 
-def _interface(build: ComponentBuild) -> dict[str, Any]:
-    """Inputs and outputs as the file has them."""
-    if build.facts.precompiled:
-        return {"inputs": {}, "outputs": {}, "labels": None}
-    reference = build.reference()
-    sample = read_samples(reference.file("inputs.npz"))[0]
-    inputs = {}
-    for name, array in channels_last(sample, build.channel_last_inputs).items():
-        spec = {**build.facts.inputs[name].to_json(), "dtype": _file_dtype(build, array)}
-        inputs[name] = {**spec, "shape": list(array.shape), **_layout(name, build.channel_last_inputs)}
-    outputs = {}
-    torch_outputs = read_samples(reference.file("torch.npz"))[0]
-    for name, array in channels_last(torch_outputs, build.channel_last_outputs).items():
-        described = {"shape": list(array.shape), "dtype": _file_dtype(build, array)}
-        outputs[name] = {**described, **_layout(name, build.channel_last_outputs)}
-    return {"inputs": inputs, "outputs": outputs, "labels": list(build.facts.labels) if build.facts.labels else None}
-
-
-def _file_dtype(build: ComponentBuild, array: np.ndarray) -> str:
-    narrowed = build.support.narrows_integers and array.dtype == np.int64
-    return "int32" if narrowed else str(array.dtype)
-
-
-def _layout(name: str, channel_last: tuple[str, ...]) -> dict[str, str]:
-    return {"layout": "NHWC"} if name in channel_last else {}
+def _tensors(
+    build: ComponentBuild, samples: str, last: tuple[str, ...], specs: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What is known of each tensor, with its shape, dtype and layout in the file."""
+    tensors = {}
+    for name, array in channels_last(read_samples(build.reference().file(samples))[0], last).items():
+        narrowed = build.support.narrows_integers and array.dtype == np.int64
+        in_file = {"shape": list(array.shape), "dtype": "int32" if narrowed else str(array.dtype)}
+        tensors[name] = {**specs.get(name, {}), **in_file, **({"layout": "NHWC"} if name in last else {})}
+    return tensors

@@ -31,8 +31,6 @@ class Entry:
     """One finished stage. No run removes its files as long as this object lives.
 
     Args:
-        folder: Holds the files the stage wrote.
-        value: The JSON values it gave.
         seconds: What making it took, whenever that was.
         cached: Whether an earlier run made it.
         lock: Shared by all who use the entry.
@@ -46,8 +44,12 @@ class Entry:
     lock: FolderLock | None = field(repr=False, compare=False)
 
     def file(self, name: str) -> Path:
-        """The path of one of the files."""
         return self.folder / name
+
+    @property
+    def main_file(self) -> Path:
+        """The file that the value names."""
+        return self.file(self.value["file"])
 
 
 #: Writes files into the empty folder it gets, and returns JSON values or a model of them.
@@ -77,7 +79,6 @@ class StageCache:
         Args:
             stage: Name of the stage; part of the key.
             key: JSON values: everything the result depends on, tool versions included.
-            make: Makes what is not there.
         """
         if found := self.find(stage, key):
             return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,24 +11,30 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from model_zoo.evaluators.base import BaseEvaluator
-from model_zoo.evaluators.bootstrap import drop_interval, interval
-from model_zoo.pipeline.auto_precision import find_assignments
+from model_zoo.evaluators.base import Metric
+from model_zoo.evaluators.bootstrap import drop_interval, interval, samples_for
+from model_zoo.pipeline.auto_precision import assigned, find_assignments
 from model_zoo.pipeline.backend_runs import BackendRuns, Track, untracked
-from model_zoo.pipeline.backends import Backend, check_backends
 from model_zoo.pipeline.cache import Entry, open_cache
-from model_zoo.pipeline.emulation import choose_subset
 from model_zoo.pipeline.evaluation import BackendResult, Drop, Evaluation, duration
-from model_zoo.pipeline.options import EvaluateOptions, Option, keywords_of
+from model_zoo.pipeline.options import Backend, EvaluateOptions, Option, keywords_of, runtime_hint
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
-from model_zoo.pipeline.selection import Selection, select_samples
+from model_zoo.pipeline.samples import Selection, select_samples
 from model_zoo.pipeline.stages import Reporter, component_builds, silent, this_cpu
 from model_zoo.sources.base import Source
 from model_zoo.sources.zoo import ZooSource
+from model_zoo.targets.chipset import Chipset
+from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
+from model_zoo.toolchains.base import Toolchain, runtimes_with
 from model_zoo.utils.arguments import checked
 from model_zoo.utils.code_digest import code_digest, own_file
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
+
+#: Without an asked interval the emulator runs this long, all workers together.
+_MOST_SECONDS = 1800.0
+#: Fewer samples than this say little, whatever the spread.
+_FEWEST_SAMPLES = 50
 
 
 @dataclass(frozen=True)
@@ -93,9 +100,8 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
         plan = make_plan(source, options, toolchain, cache)
         compared = f"an export compares its outputs with torch: run `model-zoo export {source.name} --help`"
         if len(plan.facts) != 1:
-            raise UserError(
-                f"{source.name} has several components: there is no dataset that scores them one by one", compared
-            )
+            several = f"{source.name} has several components: there is no dataset that scores them one by one"
+            raise UserError(several, compared)
         name, facts = next(iter(plan.facts.items()))
         if not facts.eval_datasets:
             raise UserError(f"{source.name} names no evaluation dataset", compared)
@@ -109,7 +115,7 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
         plan = replace(plan, check={name: selection.whole})
         observer.plan(plan)
         searches = find_assignments(plan, {name: build})
-        build = component_builds(plan, cache, observer.stage, searches)[name]
+        build = assigned({name: build}, searches)[name]
         runs = replace(runs, build=build)
         run = _Run(runs, selection, backends, options, observer)
         metric = build.new_evaluator().metric
@@ -139,25 +145,40 @@ def evaluate_source(source: Source, options: EvaluateOptions, observer: Observer
         return evaluation
 
 
-class _Run:
-    """The work of one evaluation."""
+def check_backends(
+    asked: tuple[Backend, ...] | None, chipset: Chipset | None, runtime: TargetRuntime, toolchain: Toolchain
+) -> tuple[Backend, ...]:
+    """The backends to score.
 
-    def __init__(
-        self,
-        runs: BackendRuns,
-        selection: Selection,
-        backends: tuple[Backend, ...],
-        options: EvaluateOptions,
-        observer: Observer,
-    ) -> None:
-        self.runs, self.selection, self.options, self.observer = runs, selection, options, observer
-        self.asked = backends
-        self.entries: dict[Backend, list[Entry]] = {}
-        self.earlier: dict[Backend, list[bool]] = {}
-        self.subset = ""
+    Args:
+        asked: None: all, but for the emulator where no chipset is named.
+
+    Raises:
+        UserError: The emulator cannot run this.
+    """
+    backends = asked or (tuple(Backend) if chipset else (Backend.TORCH, Backend.CPU))
+    if Backend.EMULATOR in backends:
+        if chipset is None:
+            raise UserError("the NPU emulator needs a chipset", "name one in `chipset`; run `model-zoo chipsets`")
+        able = runtimes_with(toolchain, lambda support: support.emulated)
+        if runtime not in able:
+            other = f'{runtime_hint(able)}, or on="torch,cpu"' if able else 'use on="torch,cpu"'
+            raise UserError(f"nothing here can emulate {runtime}", f"{other} to do without")
+    return backends
+
+
+@dataclass
+class _Run:
+    runs: BackendRuns
+    selection: Selection
+    asked: tuple[Backend, ...]
+    options: EvaluateOptions
+    observer: Observer
+    entries: dict[Backend, list[Entry]] = field(default_factory=dict)
+    earlier: dict[Backend, list[bool]] = field(default_factory=dict)
+    subset: str = ""
 
     def results(self) -> dict[Backend, BackendResult]:
-        """Run and score every backend."""
         here = tuple(backend for backend in self.asked if backend is not Backend.EMULATOR)
         for backend in here:
             self._look_for(backend)
@@ -168,20 +189,11 @@ class _Run:
             self.entries[Backend.EMULATOR] = self._emulate()
         return {backend: self._result(backend) for backend in self.asked}
 
-    def evaluator(self, entries: list[Entry]) -> BaseEvaluator:
-        """What a backend showed on these chunks."""
-        collected = self.runs.build.new_evaluator()
-        for entry in entries:
-            with np.load(entry.file("state.npz"), allow_pickle=False) as state:
-                collected.restore(dict(state))
-        return collected
-
     def _look_for(self, backend: Backend) -> None:
         self.earlier[backend] = [self.runs.find(backend, chunk) is not None for chunk in self.selection.chunks]
         if count := sum(self.earlier[backend]):
-            self.observer.note(
-                f"{backend.label}: {count} of {len(self.selection.chunks)} chunks found from an earlier run"
-            )
+            chunks = f"{count} of {len(self.selection.chunks)} chunks"
+            self.observer.note(f"{backend.label}: {chunks} found from an earlier run")
 
     def _emulate(self) -> list[Entry]:
         selection, runs, found = self.selection, self.runs, self.earlier[Backend.EMULATOR]
@@ -198,18 +210,16 @@ class _Run:
 
     def _known(self, pilot: list[Entry]) -> tuple[np.ndarray, np.ndarray | None]:
         """Each sample's score, and its loss on the host CPU, so far."""
-        values = [self.evaluator(entries).sample_values() for entries in (*self.entries.values(), pilot)]
+        values = [self.runs.collected(entries).sample_values() for entries in (*self.entries.values(), pilot)]
         losses = values[0] - values[1] if len(self.entries) == 2 else None
         return values[0][np.isfinite(values[0])], None if losses is None else losses[np.isfinite(losses)]
 
     def _result(self, backend: Backend) -> BackendResult:
         entries = self.entries[backend]
         reference = self.entries[Backend.TORCH][: len(entries)] if self._compared(backend) else []
-        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(backend), data=own_file(self._score))
-        key = [
-            code,
-            [entry.files for entry in (*entries, *reference)],
-        ]
+        files = (*own_file(self._score), *own_file(self.runs.collected))
+        code = code_digest("model_zoo.evaluators.bootstrap", *self.runs.code(backend), data=files)
+        key = [code, [entry.files for entry in (*entries, *reference)]]
         build = self.runs.build
         made = self.observer.stage(
             f"score {backend.label}",
@@ -229,24 +239,17 @@ class _Run:
 
     def _score(self, backend: Backend) -> dict[str, Any]:
         entries = self.entries[backend]
-        own = self.evaluator(entries)
+        own = self.runs.collected(entries)
         bounds = interval(own, seed=self.options.seed)
         score = own.score().model_copy(update={"interval": (bounds.low, bounds.high) if bounds else None})
-        made = {
-            "score": score.model_dump(),
-            "resamples": bounds.resamples if bounds else 0,
-            "drop": None,
-            "agreement": None,
-        }
+        made = {"score": score.model_dump(), "resamples": bounds.resamples if bounds else 0}
         if not self._compared(backend):
-            return made
-        torch = self.evaluator(self.entries[Backend.TORCH][: len(entries)])
-        lost = drop_interval(torch, own, seed=self.options.seed)
-        value = torch.value()
-        drop = own.metric.drop(value, score.value)
+            return {**made, "drop": None, "agreement": None}
+        torch = self.runs.collected(self.entries[Backend.TORCH][: len(entries)])
+        lost, value = drop_interval(torch, own, seed=self.options.seed), torch.value()
         same = [np.load(entry.file("agreement.npy"), allow_pickle=False) for entry in entries]
         lost_drop = Drop(
-            value=drop,
+            value=own.metric.drop(value, score.value),
             samples=len(own),
             torch=value,
             backend=score.value,
@@ -257,6 +260,53 @@ class _Run:
 
     def _compared(self, backend: Backend) -> bool:
         return self.runs.compare and backend is not Backend.TORCH
+
+
+@dataclass(frozen=True)
+class Subset:
+    """How much of a selection the emulator takes: so many chunks from its front, and why, for people."""
+
+    chunks: int
+    samples: int
+    reason: str
+
+
+def choose_subset(
+    selection: Selection,
+    metric: Metric,
+    width: float | None,
+    scores: np.ndarray,
+    losses: np.ndarray | None,
+    seconds_per_sample: float,
+    workers: int,
+) -> Subset:
+    """Choose so many samples that the 95 % interval of the emulator's drop is as narrow as asked.
+
+    Args:
+        width: Of the interval, from end to end; None: twice the largest fine drop, within half an hour.
+        scores: `sample_values` of what was run so far.
+        losses: What those samples lost on the host CPU; None: unknown, so the interval is that of the metric itself.
+        seconds_per_sample: In one process, from the first chunk.
+    """
+    total = sum(selection.sizes)
+    asked = width or 2 * metric.max_drop
+    needed = samples_for(asked, scores if losses is None else losses)
+    if np.isin(scores, (metric.low, metric.high)).all():
+        # Each sample is right or wrong. If all are alike, only their number says how rare the others can be.
+        share = min(asked / 2 / (metric.high - metric.low), 0.5)
+        needed = max(needed, math.ceil(math.log(0.025) / math.log1p(-share)))
+    goal = f"a 95 % interval of ±{asked / 2:g} {metric.unit}".strip()
+    affordable = int(_MOST_SECONDS * workers / seconds_per_sample) if width is None else total
+    wanted = max(min(max(needed, _FEWEST_SAMPLES), affordable, total), 1)
+    chunks = selection.chunks_for(wanted)
+    samples = sum(selection.sizes[:chunks])
+    if samples == total:
+        reason = "all" if needed <= total else f"all, though {goal} needs {needed}"
+    elif wanted == affordable:
+        reason = f"half an hour's work; {goal} needs {needed}: ask for it with interval={asked:g}"
+    else:
+        reason = f"enough for {goal}"
+    return Subset(chunks, samples, reason)
 
 
 def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
@@ -274,7 +324,6 @@ def _write_page(file: Path, run: _Run, evaluation: Evaluation) -> None:
             wrong, found = first_wrong(layers, build.half), sensitivity(build)
         except ModelZooError as error:  # the page is worth having without it, and says so
             notes.append(f"The layers are not shown: {error.message}.")
-    worst = worst_samples(
-        runs, run.selection, {backend: run.evaluator(entries) for backend, entries in run.entries.items()}
-    )
+    scored = {backend: runs.collected(entries) for backend, entries in run.entries.items()}
+    worst = worst_samples(runs, run.selection, scored)
     write_report(file, evaluation, layers, wrong, found, worst, notes)

@@ -8,9 +8,9 @@ from typing import Any
 import pydantic
 
 from model_zoo.evaluators.base import Metric, Score
-from model_zoo.pipeline.backends import Backend
+from model_zoo.pipeline.auto_precision import Search
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.plan import Plan
-from model_zoo.pipeline.search import Search
 from model_zoo.utils.console import json_value
 from model_zoo.utils.errors import ModelZooError
 
@@ -25,16 +25,13 @@ class Drop(pydantic.BaseModel, frozen=True):
     Args:
         value: In the unit of the metric; negative: it is better than torch.
         samples: Number of samples that both took, on which it is computed.
-        torch: Torch's value on these samples.
-        backend: The backend's value on them.
         interval: 95 % confidence, from both on the same resamples; None if the samples do not show one.
-        torch_details: Torch's further figures on these samples.
     """
 
     value: float
     samples: int
     torch: float
-    backend: float
+    backend: float = pydantic.Field(serialization_alias="place")
     interval: tuple[float, float] | None
     torch_details: dict[str, float] = {}
 
@@ -43,18 +40,14 @@ class BackendResult(pydantic.BaseModel, frozen=True):
     """The scores of one backend.
 
     Args:
-        score: With its interval.
-        resamples: Number of resamples that the intervals were taken over.
         drop: None for torch, and if torch was not scored.
         agreement: Mean percent of a sample's answer that is as in torch; None as for `drop`.
         seconds_per_sample: Seconds in one process. On the emulator they say nothing about a device.
         samples_per_second: Of all processes together.
-        workers: Number of processes at once.
-        chunks: Number of chunks that it took.
         chunks_cached: Number of chunks that an earlier run had finished.
     """
 
-    backend: Backend
+    backend: Backend = pydantic.Field(serialization_alias="place")
     score: Score
     resamples: int
     drop: Drop | None
@@ -63,12 +56,10 @@ class BackendResult(pydantic.BaseModel, frozen=True):
     samples_per_second: float
     workers: int
     chunks: int
-    chunks_cached: int
+    chunks_cached: int = pydantic.Field(serialization_alias="chunks_found")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        fields = {**self.model_dump(), "measured_in": self.backend.label}
-        return {"place": fields.pop("backend"), **fields}
+        return {**self.model_dump(by_alias=True), "measured_in": self.backend.label}
 
 
 @dataclass(frozen=True)
@@ -78,10 +69,7 @@ class Evaluation:
     Args:
         results: By backend, in the order of `Backend`.
         max_drop: The largest drop that is accepted, in the unit of the metric.
-        host: The CPU that everything here ran on.
-        test_samples: Number of samples of the dataset's test set.
         subset: Why the emulator took as many samples as it did; empty if it took none.
-        page_error: Why the page that was asked for could not be made.
         searches: By component, how its automatic precision was found.
     """
 
@@ -148,13 +136,11 @@ class Evaluation:
 
 
 def amount(value: float, unit: str) -> str:
-    """A figure with its unit."""
     text = f"{value:.2f}" if unit else f"{value:.4f}"
     return f"{text} {unit}".strip()
 
 
 def span(interval: tuple[float, float] | None, unit: str) -> str:
-    """An interval for people."""
     if interval is None:
         return "-"
     digits = 2 if unit else 4
@@ -164,13 +150,8 @@ def span(interval: tuple[float, float] | None, unit: str) -> str:
 def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     """The main table: its columns and rows."""
     metric = evaluation.metric
-    columns = [
-        "where",
-        f"{metric.name} [95 % interval]",
-        "drop against torch [95 % interval]",
-        "agreement with torch",
-        "samples",
-    ]
+    drops = ["drop against torch [95 % interval]", "agreement with torch"]
+    columns = ["where", f"{metric.name} [95 % interval]", *drops, "samples"]
     rows = []
     for backend, result in evaluation.results.items():
         value = f"{amount(result.score.value, metric.unit)} [{span(result.score.interval, metric.unit)}]"
@@ -178,9 +159,8 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
         if result.drop:
             drop = f"{amount(result.drop.value, metric.unit)} [{span(result.drop.interval, metric.unit)}]"
             if result.drop.samples < evaluation.results[Backend.TORCH].score.samples:
-                drop += (
-                    f"\non the {result.drop.samples} samples of both, torch {amount(result.drop.torch, metric.unit)}"
-                )
+                of_both = f"on the {result.drop.samples} samples of both"
+                drop += f"\n{of_both}, torch {amount(result.drop.torch, metric.unit)}"
         if result.agreement is not None:
             agreement = f"{result.agreement:.2f} %"
         rows.append([backend.label, value, drop, agreement, str(result.score.samples)])
@@ -192,13 +172,8 @@ def detail_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys(name for result in evaluation.results.values() for name in result.score.details))
     rows = []
     for backend, result in evaluation.results.items():
-        rows.append(
-            [
-                backend.label,
-                *(_detail(result, name) for name in names),
-                _speed(result) if backend is Backend.EMULATOR else "-",
-            ]
-        )
+        speed = _speed(result) if backend is Backend.EMULATOR else "-"
+        rows.append([backend.label, *(_detail(result, name) for name in names), speed])
     return ["where (change from torch)", *names, "emulator's speed on this machine's CPU"], rows
 
 
@@ -210,7 +185,6 @@ def _detail(result: BackendResult, name: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for people."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 

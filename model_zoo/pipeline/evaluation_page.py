@@ -37,10 +37,7 @@ def write_report(
     """Write the page. Sections without data are left out.
 
     Args:
-        layers: Errors by layer.
-        wrong: The first layer that goes wrong.
         sensitivity: The most harmful first.
-        worst: Samples to look at.
         notes: What could not be shown, and why.
 
     Raises:
@@ -78,25 +75,14 @@ def _measured(evaluation: Evaluation) -> list[tuple[str, str]]:
         ("runtime and precision", f"{plan.runtime}, {plan.precision_name}"),
         *(("chipset (emulated)", name) for name in found["chipsets"] if name),
     ]
-    for samples in plan.calibration.values():
-        if samples:
-            rows.append(("calibration", f"{samples.count} samples of {samples.origin}"))
+    rows += [("calibration", f"{each.count} samples of {each.origin}") for each in plan.calibration.values() if each]
     if evaluation.subset:
         rows.append(("NPU emulator took", evaluation.subset))
     resamples = max(result.resamples for result in evaluation.results.values())
-    rows += [
-        (
-            "intervals",
-            f"95 %, bias-corrected bootstrap with {resamples} resamples; drops on the same resamples of both",
-        ),
-        ("this machine", evaluation.host),
-        (
-            "tools",
-            ", ".join(f"{name} {version}" for name, version in {"model_zoo": __version__, **plan.versions}.items()),
-        ),
-        *(("warning", warning) for warning in plan.warnings),
-    ]
-    return rows
+    bootstrap = f"95 %, bias-corrected bootstrap with {resamples} resamples; drops on the same resamples of both"
+    tools = ", ".join(f"{name} {version}" for name, version in {"model_zoo": __version__, **plan.versions}.items())
+    rows += [("intervals", bootstrap), ("this machine", evaluation.host), ("tools", tools)]
+    return [*rows, *(("warning", warning) for warning in plan.warnings)]
 
 
 def layer_chart(layers: LayerErrors, wrong: Wrong | None) -> str:
@@ -118,7 +104,6 @@ def sensitivity_chart(found: Sequence[Sensitivity]) -> str:
 
 
 def _data_uri(picture: Image) -> str:
-    """A picture in the page itself."""
     from PIL.Image import Resampling
 
     shown, side = picture.convert("RGB"), max(picture.size)

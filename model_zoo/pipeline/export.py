@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from model_zoo.pipeline.auto_precision import find_assignments
+from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.auto_precision import Search, assigned, find_assignments
 from model_zoo.pipeline.bundle import check_output, write_bundle, zip_path
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.options import ExportOptions
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.result import ComponentResult, ExportResult, TargetResult
-from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.stages import (
     HALF_OUTPUTS,
     HOST_OUTPUTS,
@@ -25,6 +24,7 @@ from model_zoo.pipeline.stages import (
     silent,
 )
 from model_zoo.pipeline.verify import CAPTURED_DB, LOST_DB, Parity, parity
+from model_zoo.sources.base import HoldsAssets
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, ReadsBack
 from model_zoo.toolchains.measurement import EMULATOR, HALF_TORCH, HOST_CPU, TORCH
@@ -32,16 +32,24 @@ from model_zoo.utils.code_digest import installed_versions
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import kill_children
 
-#: Time given to the host latency measurement, in seconds.
-_PROFILE_SECONDS = 1.0
-
-
-#: By component, its run on the host CPU.
-Hosts = dict[str, Future[Entry]]
-
 
 class ParityError(ModelZooError):
     """The emulator's outputs are further from torch than the precision explains."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all targets share.
+
+    Args:
+        hosts: The run of each component on the host CPU; empty if nothing is run.
+    """
+
+    plan: Plan
+    options: ExportOptions
+    builds: dict[str, ComponentBuild]
+    searches: dict[str, Search]
+    hosts: dict[str, Future[Entry]]
 
 
 def run_plan(plan: Plan, options: ExportOptions, cache: StageCache, report: Reporter = silent) -> ExportResult:
@@ -54,18 +62,22 @@ def run_plan(plan: Plan, options: ExportOptions, cache: StageCache, report: Repo
     """
     if not options.skip_compiling:
         check_output(plan)
-    searches = find_assignments(plan, component_builds(plan, cache, report))
-    builds = component_builds(plan, cache, report, searches)
+    builds = component_builds(plan, cache, report)
+    searches = find_assignments(plan, builds)
+    builds = assigned(builds, searches)
+    built = [build for build in builds.values() if not build.facts.precompiled]
     try:
-        for build in builds.values():
-            if not build.facts.precompiled:
-                _run_shared(build, options)
+        for build in built:  # what does not depend on the chipset, in the order in which people think of it
+            build.reference()
+            build.captured()
+            build.lowered()
+            if not options.skip_profiling:
+                build.profiled()
         # One worker more than compilers, because the host CPU runs beside them.
         with ThreadPoolExecutor(max_workers=min(len(plan.chipsets), os.cpu_count() or 1) + 1) as pool:
-            hosts = {} if options.skip_inferencing else _start_hosts(pool, builds)
-            pending = [
-                pool.submit(_run_target, plan, options, chipset, builds, hosts, searches) for chipset in plan.chipsets
-            ]
+            hosts = {} if options.skip_inferencing else {build.component: pool.submit(build.host) for build in built}
+            run = _Run(plan, options, builds, searches, hosts)
+            pending = [pool.submit(_run_target, run, chipset) for chipset in plan.chipsets]
             try:
                 targets = tuple(future.result() for future in pending)
             except BaseException:
@@ -78,98 +90,63 @@ def run_plan(plan: Plan, options: ExportOptions, cache: StageCache, report: Repo
     return ExportResult(plan, targets, searches)
 
 
-def _run_shared(build: ComponentBuild, options: ExportOptions) -> None:
-    """The stages that do not depend on the chipset, in the order in which people think of them."""
-    build.reference()
-    build.captured()
-    build.lowered()
-    if not options.skip_profiling:
-        build.profiled(_PROFILE_SECONDS)
-
-
-def _start_hosts(pool: ThreadPoolExecutor, builds: dict[str, ComponentBuild]) -> Hosts:
-    return {name: pool.submit(build.host) for name, build in builds.items() if not build.facts.precompiled}
-
-
-def _run_target(
-    plan: Plan,
-    options: ExportOptions,
-    chipset: Chipset | None,
-    builds: dict[str, ComponentBuild],
-    hosts: Hosts,
-    searches: dict[str, Search],
-) -> TargetResult:
-    parts: dict[str, tuple[ComponentResult, list[Path]]] = {}
+def _run_target(run: _Run, chipset: Chipset | None) -> TargetResult:
+    options, results = run.options, list[ComponentResult]()
     try:
-        for name, build in builds.items():
+        for build in run.builds.values():
             if build.facts.precompiled:
-                parts[name] = _precompiled(build, plan, chipset)
+                results.append(_precompiled(build, chipset))
             else:
-                compiled = None if options.skip_compiling else build.compiled(chipset, not options.skip_inferencing)
-                parts[name] = _built(build, options, chipset, compiled, hosts.get(name))
-            _refuse_bad_parity(parts[name][0], chipset)
-        results = [result for result, _ in parts.values()]
+                entry = None if options.skip_compiling else build.compiled(chipset, not options.skip_inferencing)
+                results.append(_built(run, build, chipset, entry))
+            _refuse_bad_parity(results[-1], chipset)
         if options.skip_compiling:
             return TargetResult(chipset, None, tuple(results))
-        folder = write_bundle(plan, options.zip_assets, chipset, builds, parts, searches)
-        moved = tuple(replace(result, file=folder / result.file.name if result.file else None) for result in results)
-        return TargetResult(chipset, folder, moved, packed=zip_path(folder) if options.zip_assets else None)
+        folder = write_bundle(run.plan, chipset, run.builds, results, run.searches, options.zip_assets)
+        moved = (each.model_copy(update={"file": each.file and folder / each.file.name}) for each in results)
+        return TargetResult(chipset, folder, tuple(moved), packed=zip_path(folder) if options.zip_assets else None)
     except ModelZooError as error:
-        return TargetResult(chipset, None, tuple(result for result, _ in parts.values()), error=error)
+        return TargetResult(chipset, None, tuple(results), error=error)
 
 
-def _built(
-    build: ComponentBuild,
-    options: ExportOptions,
-    chipset: Chipset | None,
-    compiled: tuple[Compiled, Entry] | None,
-    running: Future[Entry] | None,
-) -> tuple[ComponentResult, list[Path]]:
-    """The result of a component that was compiled, compared with torch and measured.
-
-    Args:
-        compiled: None if it was not.
-        running: Its run on the host CPU; None if it runs nowhere.
-    """
+def _built(run: _Run, build: ComponentBuild, chipset: Chipset | None, entry: Entry | None) -> ComponentResult:
+    """The result of a component that was compiled, unless that was skipped; compared with torch and measured."""
     reference, lowered = build.reference(), build.lowered()
-    entries = [reference, build.captured(), lowered, *([compiled[1]] if compiled else [])]
+    entries = [reference, build.captured(), lowered, *([entry] if entry else [])]
+    compiled = Compiled.model_validate(entry.value) if entry else None
     compared: list[Parity] = []
-    scores = {}
-    if running is not None:
-        host = running.result()
+    scores: dict[str, Score | None] = {}
+    if build.component in run.hosts:
+        host = run.hosts[build.component].result()
         entries.append(host)
         outputs = {TORCH: (reference, TORCH_OUTPUTS), HOST_CPU: (host, HOST_OUTPUTS)}
-        if compiled and EMULATOR_OUTPUTS in compiled[1].files:
-            outputs[EMULATOR] = (compiled[1], EMULATOR_OUTPUTS)
+        if entry and EMULATOR_OUTPUTS in entry.files:
+            outputs[EMULATOR] = (entry, EMULATOR_OUTPUTS)
+        half = {HALF_TORCH: (reference, HALF_OUTPUTS)} if HALF_OUTPUTS in reference.files else {}
+        tools = dict.fromkeys((HOST_CPU, EMULATOR), build.toolchain.versions(build.runtime))
         compared = parity(
-            {where: build.outputs(*made) for where, made in outputs.items()},
-            half=build.outputs(reference, HALF_OUTPUTS) if HALF_OUTPUTS in reference.files else None,
+            {where: build.outputs(*made) for where, made in {**outputs, **half}.items()},
             half_precision=build.half,
-            tools={
-                **dict.fromkeys((HOST_CPU, EMULATOR), build.toolchain.versions(build.runtime)),
-                HALF_TORCH: installed_versions("torch", "numpy"),
-            },
+            tools={**tools, HALF_TORCH: installed_versions("torch", "numpy")},
         )
         _refuse_bad_capture(build, compared)
-        known = {where: build.score(where, *made) for where, made in outputs.items()}
-        scores = {where: score for where, score in known.items() if score is not None}
-    measured = [] if options.skip_profiling else build.profiled(_PROFILE_SECONDS)
-    if compiled and not options.skip_profiling:
-        measured += build.measured_on_device(chipset, compiled[1])
-    files = [compiled[1].file(name) for name in compiled[0].files] if compiled else []
-    result = ComponentResult(
+        scores = {where: build.score(where, *made) for where, made in outputs.items()}
+    measured = [] if run.options.skip_profiling else build.profiled()
+    if entry and not run.options.skip_profiling:
+        measured += build.measured_on_device(chipset, entry)
+    files = [entry.file(name) for name in compiled.files] if entry and compiled else []
+    return ComponentResult(
         name=build.component,
         file=files[0] if files else None,
         size_bytes=sum(file.stat().st_size for file in files),
-        compiled=compiled[0] if compiled else None,
+        compiled=compiled,
         parity=tuple(compared),
-        scores=scores,
+        scores={where: score for where, score in scores.items() if score is not None},
         measurements=tuple(measured),
         settings=lowered.value["settings"],
-        notes=tuple(_notes(compiled[0] if compiled else None, reference.value, compared)),
+        notes=tuple(_notes(compiled, reference.value, compared)),
         cached=all(entry.cached for entry in entries),
     )
-    return result, files
 
 
 def _refuse_bad_capture(build: ComponentBuild, compared: list[Parity]) -> None:
@@ -194,21 +171,19 @@ def _notes(compiled: Compiled | None, reference: dict[str, Any], compared: list[
     return notes
 
 
-def _precompiled(build: ComponentBuild, plan: Plan, chipset: Chipset | None) -> tuple[ComponentResult, list[Path]]:
-    file = build.asset(chipset)
-    if isinstance(plan.toolchain, ReadsBack):
-        compiled = plan.toolchain.read_back(file, plan.runtime, chipset)
+def _precompiled(build: ComponentBuild, chipset: Chipset | None) -> ComponentResult:
+    if not isinstance(build.source, HoldsAssets):
+        raise ModelZooError(f"{build.component} is an asset, and {build.source.name} holds none")
+    file = build.source.asset(build.component, build.runtime, build.precision, chipset)
+    if isinstance(build.toolchain, ReadsBack):
+        compiled = build.toolchain.read_back(file, build.runtime, chipset)
     else:
         compiled = Compiled(files=(file.name,), note="precompiled: bundled as it is, nothing here can check it")
-    note = "precompiled asset: it has no source to compare with"
-    result = ComponentResult(
-        name=build.component,
-        file=file,
-        size_bytes=file.stat().st_size,
-        compiled=compiled,
-        notes=tuple(filter(None, (note, compiled.note))),
+    notes = ("precompiled asset: it has no source to compare with", compiled.note)
+    size = file.stat().st_size
+    return ComponentResult(
+        name=build.component, file=file, size_bytes=size, compiled=compiled, notes=tuple(filter(None, notes))
     )
-    return result, [file]
 
 
 def _refuse_bad_parity(result: ComponentResult, chipset: Chipset | None) -> None:

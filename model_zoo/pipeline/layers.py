@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model_zoo.pipeline.cache import open_cache
-from model_zoo.pipeline.options import BuildOptions
+from model_zoo.pipeline.options import BuildOptions, runtime_hint
 from model_zoo.pipeline.plan import Plan, make_plan, runtime_here
 from model_zoo.pipeline.stages import ComponentBuild, Reporter, component_builds, silent
 from model_zoo.pipeline.verify import GOOD_DB, GOOD_HALF_DB, MAX_LOSS_DB
@@ -30,12 +30,7 @@ _COMPARED_ON = 2
 
 @dataclass(frozen=True)
 class Wrong:
-    """The first layer that goes wrong.
-
-    Args:
-        index: Among the layers.
-        reason: For people, with the figures.
-    """
+    """The first layer that goes wrong: its place among the layers, and the reason with the figures, for people."""
 
     index: int
     reason: str
@@ -50,7 +45,6 @@ class Inspection:
     wrong: Wrong | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "sensitivity": [each.model_dump(mode="json") for each in self.ranking],
             "layer_errors": self.errors.model_dump(mode="json"),
@@ -63,33 +57,26 @@ def sensitivity(build: ComponentBuild) -> list[Sensitivity]:
     inspector, captured = _inspector(build), build.captured()
 
     def make(folder: Path) -> dict[str, Any]:
-        ranking = inspector.sensitivity(captured.file(captured.value["file"]), build.calibration_inputs())
+        ranking = inspector.sensitivity(captured.main_file, build.calibration_inputs())
         return {"ranking": [each.model_dump(mode="json") for each in ranking]}
 
-    chosen = build.calibration.fingerprint if build.calibration else None
-    key = [captured.files, chosen, build.toolchain.name, build.toolchain.versions(build.runtime)]
+    key = [captured.files, build.calibration and build.calibration.fingerprint, *build.tools]
     entry = build.stage("measure sensitivity", "sensitivity", key, make, *build.code("sensitivity"))
     return [Sensitivity.model_validate(fields) for fields in entry.value["ranking"]]
 
 
 def layer_errors(build: ComponentBuild, chipset: Chipset | None) -> LayerErrors:
-    """Stage: every layer of a build against the float model, on the first calibration samples.
-
-    Args:
-        chipset: Whose NPU is emulated too; None: the host CPU only.
-    """
+    """Stage: every layer of a build, and of its emulation for a chipset, against the float model on a few samples."""
     inspector, captured, lowered = _inspector(build), build.captured(), build.in_precision()
     precision = build.precision.widened(build.assignment is not None or bool(build.facts.outputs_16bit))
 
     def make(folder: Path) -> dict[str, Any]:
-        files = captured.file(captured.value["file"]), lowered.file(lowered.value["file"])
+        files = captured.main_file, lowered.main_file
         samples = build.calibration_inputs()[:_COMPARED_ON]
         return inspector.layer_errors(*files, samples, precision, chipset).model_dump(mode="json")
 
-    target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
-    chosen = build.calibration.fingerprint if build.calibration else None
-    tools = [build.toolchain.name, build.toolchain.versions(build.runtime)]
-    key = [captured.files, lowered.files, precision, chosen, target, *tools]
+    chosen = [build.calibration and build.calibration.fingerprint, chipset and asdict(chipset)]
+    key = [captured.files, lowered.files, precision, *chosen, *build.tools]
     entry = build.stage("compare layer by layer", "layers", key, make, *build.code("layers"))
     return LayerErrors.model_validate(entry.value)
 
@@ -98,9 +85,6 @@ def first_wrong(found: LayerErrors, half_precision: bool = False) -> Wrong | Non
     """The first layer that the emulator computes worse than the parity rule allows, or that falls off sharply.
 
     Sharply: it is `SHARP_DB` below every layer before it, on the host CPU or on the emulator, and no longer good.
-
-    Args:
-        half_precision: A float build.
     """
     good = GOOD_HALF_DB if half_precision else GOOD_DB
     least = {HOST_CPU: np.inf, EMULATOR: np.inf}
@@ -122,8 +106,7 @@ def _inspector(build: ComponentBuild) -> InspectsLayers:
     if isinstance(toolchain, InspectsLayers) and build.support.inspected:
         return toolchain
     able = runtimes_with(toolchain, lambda support: support.inspected)
-    hint = f'use runtime="{able[0]}"' if able else None
-    raise UserError(f"nothing here looks into the layers of a {build.runtime} file", hint)
+    raise UserError(f"nothing here looks into the layers of a {build.runtime} file", runtime_hint(able))
 
 
 def inspect_layers(

@@ -7,18 +7,18 @@ import inspect
 import math
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_origin, get_type_hints
 
-from model_zoo.pipeline.backends import Backend, parse_backends
 from model_zoo.targets.chipset import Chipset, find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import DEFAULT_RUNTIME, RUNTIME_NAMES, TargetRuntime
 from model_zoo.toolchains import TOOLCHAINS
 from model_zoo.utils.arguments import checked
-from model_zoo.utils.errors import ArgumentError, UserError
+from model_zoo.utils.errors import ArgumentError, UserError, unknown_name
 from model_zoo.utils.files import check_writable
 
 _P = ParamSpec("_P")
@@ -28,6 +28,37 @@ _R = TypeVar("_R")
 
 #: What people write for a precision that is searched.
 AUTO = "auto"
+
+
+class Backend(StrEnum):
+    """What runs a model, in the order in which they are scored."""
+
+    TORCH = "torch"
+    CPU = "cpu"
+    EMULATOR = "emulator"
+
+    @property
+    def label(self) -> str:
+        return {"torch": "torch", "cpu": "host CPU", "emulator": "NPU emulator"}[self]
+
+
+def parse_backends(on: str | Sequence[str]) -> tuple[Backend, ...]:
+    """Backends by their names; a text holds them with commas between.
+
+    Raises:
+        UserError: There is no such backend, or none is named.
+    """
+    names = [name.strip().lower() for name in (on.split(",") if isinstance(on, str) else on) if name.strip()]
+    if not names:
+        raise ArgumentError("on", " names nothing", f"give some of {','.join(Backend)}")
+    if wrong := next((name for name in names if name not in set(Backend)), None):
+        raise unknown_name("backend", wrong, Backend, "model-zoo evaluate MODEL --help")
+    return tuple(backend for backend in Backend if backend in names)
+
+
+def runtime_hint(able: Sequence[TargetRuntime]) -> str | None:
+    """Which runtimes to take instead; None if there is none."""
+    return "use " + " or ".join(f'runtime="{runtime}"' for runtime in able) if able else None
 
 
 @dataclass(frozen=True)
@@ -45,11 +76,8 @@ class Option:
 
 def described(options: type) -> dict[str, tuple[Any, Option]]:
     """Type and description of each field of an options class that is described, in order."""
-    hints = get_type_hints(options, include_extras=True)
-    found = {
-        each.name: get_args(hints[each.name]) for each in fields(options) if get_origin(hints[each.name]) is Annotated
-    }
-    return {name: (kind, option) for name, (kind, option) in found.items()}
+    hints = get_type_hints(options, include_extras=True).items()
+    return {name: (hint.__origin__, *hint.__metadata__) for name, hint in hints if get_origin(hint) is Annotated}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,18 +112,15 @@ class BuildOptions:
 
     @cached_property
     def chipsets(self) -> tuple[Chipset, ...]:
-        """The chipsets, each once."""
         names = [self.chipset] if isinstance(self.chipset, str) else self.chipset or ()
         return tuple(dict.fromkeys(find_chipset(name) for name in names))
 
     @cached_property
     def target_runtime(self) -> TargetRuntime:
-        """The runtime."""
         return TargetRuntime.parse(self.runtime)
 
     @property
     def auto(self) -> bool:
-        """Whether the precision is searched."""
         return self.precision is not None and self.precision.strip().lower() == AUTO
 
     @cached_property
@@ -108,7 +133,9 @@ class BuildOptions:
     def __post_init__(self) -> None:
         _ = self.chipsets, self.target_runtime, self.fixed_precision
         if self.max_drop is not None and not self.max_drop >= 0:
-            raise ArgumentError("max_drop", f" {self.max_drop:g}: give 0 or more, in the unit of the metric")
+            raise ArgumentError(
+                "max_drop", f" {self.max_drop:g}: give 0 or more in the unit of the metric, or inf for any"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from model_zoo.datasets.base import MissingDataError
 from model_zoo.pipeline.cache import StageCache
-from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions
+from model_zoo.pipeline.options import AUTO, BuildOptions, ExportOptions, runtime_hint
 from model_zoo.pipeline.samples import SampleSet, calibration_samples, calibration_warnings, check_samples
-from model_zoo.pipeline.search import SearchPlan
 from model_zoo.sources.base import Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset, chipsets
@@ -26,6 +26,22 @@ _SEARCH_SEED = 1
 
 
 @dataclass(frozen=True)
+class SearchPlan:
+    """What an automatic precision is scored on.
+
+    Args:
+        dataset: Its calibration split serves: the test split stays unseen.
+        seed: Another than that of the samples which set the ranges; some may still be the same.
+        max_drop: Against torch, in the unit of the metric; None: what the evaluator counts as fine.
+    """
+
+    dataset: str
+    samples: int
+    seed: int
+    max_drop: float | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """An export, decided.
 
@@ -33,7 +49,6 @@ class Plan:
         chipsets: At least one; (None,) for a file that is made for no chipset in particular.
         calibration: Samples by component; None for float.
         check: Samples by component to compare the places with; None: the model's own sample.
-        warnings: What the user must know before it runs.
         auto: By component, how an automatic precision is searched; empty for all others.
         output_dir: Where the folders go; None if nothing is written.
     """
@@ -58,7 +73,6 @@ class Plan:
 
     @property
     def support(self) -> RuntimeSupport:
-        """What the toolchain does for the runtime."""
         return self.toolchain.support(self.runtime)
 
     @property
@@ -70,15 +84,10 @@ class Plan:
         """Where the files for a chipset go; not for a plan that writes none."""
         if self.output_dir is None:
             raise ValueError(f"a plan for {self.source.name} without output_dir writes no folder")
-        parts = [
-            self.runtime,
-            self.precision_name,
-            *([chipset.name.removeprefix("qualcomm-")] if chipset else []),
-        ]
+        parts = [self.runtime, self.precision_name, *([chipset.name.removeprefix("qualcomm-")] if chipset else [])]
         return self.output_dir / self.source.name / "-".join(parts)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "model": self.source.name,
             "model_arguments": dict(self.source.arguments),
@@ -104,8 +113,12 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
     """
     runtime, support = options.target_runtime, toolchain.support(options.target_runtime)
     chipsets: tuple[Chipset | None, ...] = options.chipsets or (None,)
-    supported = _supported(source, runtime)
-    precision = options.fixed_precision or _common_default(support, chipsets, supported)
+    if runtime not in source.limits.supported_runtimes:
+        raise UserError(
+            f"{source.name} cannot be built for {runtime}, which was not built and checked for this model",
+            f"it takes {', '.join(source.limits.supported_runtimes)}",
+        )
+    precision = options.fixed_precision or _common_default(support, chipsets, source.limits.supported_precisions)
     for chipset in chipsets:
         if support.needs_chipset and chipset is None:
             raise UserError(f"{runtime} is compiled for one chipset", "name one in `chipset`; run `model-zoo chipsets`")
@@ -116,17 +129,15 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
     for (name, component), chipset in itertools.product(facts.items(), chipsets):
         if reason := component.unsupported_reason(runtime, precision, chipset):
             raise UserError(f"{name} cannot be built for {runtime} in {precision}: {reason}")
-    auto = _search_plans(facts, options, toolchain)
+    auto = _search_plans(facts, options, toolchain) if options.auto else {}
     random_weights = source.arguments.get("weights") == "random"
-    calibration: dict[str, SampleSet | None] = {}
-    check: dict[str, SampleSet | None] = {}
+    calibration: dict[str, SampleSet | None] = dict.fromkeys(facts)
+    check: dict[str, SampleSet | None] = dict.fromkeys(facts)
     for name, component in facts.items():
-        calibration[name] = check[name] = None
-        samples: SampleSet | None = None
         if component.precompiled:
             continue
         if precision.is_quantized:
-            calibration[name] = samples = calibration_samples(
+            calibration[name] = calibration_samples(
                 component.inputs,
                 component.calibration_dataset,
                 options.calibration_data,
@@ -134,9 +145,9 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
                 random_weights,
                 component.tokenizer,
             )
-        # No test data: a calibration sample shows more than noise would.
-        known = samples.first() if samples is not None and samples.real else None
-        check[name] = check_samples(component.inputs, component.eval_datasets, component.tokenizer) or known
+        check[name] = check_samples(component.inputs, component.eval_datasets, component.tokenizer)
+        if check[name] is None and (samples := calibration[name]) and samples.real:
+            check[name] = samples.first()  # it shows more than noise would
     return Plan(
         source=source,
         facts=facts,
@@ -162,53 +173,43 @@ def runtime_here(options: BuildOptions, toolchain: Toolchain) -> str:
 def _search_plans(
     facts: dict[str, ComponentFacts], options: BuildOptions, toolchain: Toolchain
 ) -> dict[str, SearchPlan]:
-    able = runtimes_with(toolchain, lambda support: support.mixes_precisions)
-    if options.auto and options.target_runtime not in able:
-        message = f"{options.target_runtime} files cannot mix precisions: there is no auto"
-        raise UserError(message, f'use runtime="{able[0]}"' if able else None)
-    return {name: _search_plan(name, component, options) for name, component in facts.items() if options.auto}
-
-
-def _search_plan(name: str, facts: ComponentFacts, options: BuildOptions) -> SearchPlan:
-    """What one component is scored on.
+    """What each component is scored on.
 
     Raises:
-        UserError: It cannot be scored.
+        UserError: One cannot be scored, or the runtime takes no mixed bits.
     """
-    from model_zoo.datasets.base import MissingDataError
-
-    instead = "name a precision; `model-zoo sensitivity` shows what each tensor costs"
-    if facts.evaluator is None or not facts.eval_datasets:
-        missing = "no evaluator" if facts.evaluator is None else "no dataset to be scored on"
-        raise UserError(f'precision="auto" must keep a metric, and {name} has {missing}', instead)
-    known = facts.calibration_dataset
-    dataset = known if known in facts.eval_datasets else facts.eval_datasets[0]
-    try:
-        held = len(facts.dataset(dataset, "calibration"))
-    except MissingDataError as error:
-        message = f'precision="auto" must keep a metric, and has no data for it: {error.message}'
-        raise UserError(message, error.hint) from error
-    return SearchPlan(dataset, min(_SEARCH_SAMPLES, held), _SEARCH_SEED, options.max_drop)
+    able = runtimes_with(toolchain, lambda support: support.mixes_precisions)
+    if options.target_runtime not in able:
+        raise UserError(f"{options.target_runtime} files cannot mix precisions: there is no auto", runtime_hint(able))
+    plans = {}
+    for name, component in facts.items():
+        if component.evaluator is None or not component.eval_datasets:
+            missing = "no evaluator" if component.evaluator is None else "no dataset to be scored on"
+            raise UserError(
+                f'precision="auto" must keep a metric, and {name} has {missing}',
+                "name a precision; `model-zoo sensitivity` shows what each tensor costs",
+            )
+        known = component.calibration_dataset
+        dataset = known if known in component.eval_datasets else component.eval_datasets[0]
+        try:
+            count = min(_SEARCH_SAMPLES, len(component.dataset(dataset, "calibration")))
+        except MissingDataError as error:
+            message = f'precision="auto" must keep a metric, and has no data for it: {error.message}'
+            raise UserError(message, error.hint) from error
+        plans[name] = SearchPlan(dataset, count, _SEARCH_SEED, options.max_drop)
+    return plans
 
 
 def _facts(source: Source, cache: StageCache) -> dict[str, ComponentFacts]:
     """Facts of the components, found in the cache or asked of the source, which is loaded for it."""
-    key = [code_digest("model_zoo.sources.facts"), source.key, dict(source.input_arguments)]
+    targets = [asdict(chipset) for chipset in chipsets().values()]  # a component may refuse any of them
+    key = [code_digest("model_zoo.sources.facts"), source.key, dict(source.input_arguments), targets]
 
     def make(folder: Path) -> dict[str, Any]:
         return {name: facts.model_dump(mode="json") for name, facts in source.facts().items()}
 
     value = cache.get_or_make("facts", key, make).value
     return {name: ComponentFacts.model_validate(facts) for name, facts in value.items()}
-
-
-def _supported(source: Source, runtime: TargetRuntime) -> tuple[Precision, ...]:
-    if runtime not in source.limits.supported_runtimes:
-        raise UserError(
-            f"{source.name} cannot be built for {runtime}, which was not built and checked for this model",
-            f"it takes {', '.join(source.limits.supported_runtimes)}",
-        )
-    return source.limits.supported_precisions
 
 
 def _common_default(
@@ -256,11 +257,11 @@ def _warnings(
     for name, samples in calibration.items():
         if samples is not None:
             warnings += [f"{name}: {warning}" for warning in calibration_warnings(samples, facts[name].inputs)]
-    for chipset in chipsets:
-        if support.needs_chipset and chipset is not None and chipset.vtcm_assumed:
-            warnings.append(
-                f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
-            )
+    warnings += [
+        f"VTCM of {chipset.name} is not public: {chipset.vtcm_mb} MB assumed, which loads but may be slower"
+        for chipset in chipsets
+        if support.needs_chipset and chipset and chipset.vtcm_assumed
+    ]
     if not any(calibration.values()) and (options.calibration_data or options.num_calibration_samples):
         warnings.append("a float build needs no calibration: what was said of it has no effect")
     if isinstance(options, ExportOptions) and options.skip_inferencing:

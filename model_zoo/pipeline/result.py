@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, computed_field
+
 from model_zoo.evaluators.base import Score
+from model_zoo.pipeline.auto_precision import Search
 from model_zoo.pipeline.plan import Plan
-from model_zoo.pipeline.search import Search
 from model_zoo.pipeline.verify import Parity
 from model_zoo.targets.chipset import Chipset
 from model_zoo.toolchains.base import Compiled
@@ -16,8 +18,7 @@ from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.errors import ModelZooError
 
 
-@dataclass(frozen=True)
-class ComponentResult:
+class ComponentResult(BaseModel, frozen=True):
     """One component for one chipset.
 
     Args:
@@ -34,33 +35,23 @@ class ComponentResult:
     size_bytes: int
     compiled: Compiled | None
     parity: tuple[Parity, ...] = ()
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[str, Score] = {}
     measurements: tuple[Measurement, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
     cached: bool = False
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def verified(self) -> bool | None:
         """Whether every output is near enough to torch on the emulator; None: it was not run there."""
         known = [parity.passed for parity in self.parity if parity.passed is not None]
         return all(known) if known else None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "name": self.name,
-            "file": str(self.file) if self.file else None,
-            "size_bytes": self.size_bytes,
-            "compiled": self.compiled.model_dump(mode="json") if self.compiled else None,
-            "parity": [parity.model_dump(mode="json") for parity in self.parity],
-            "verified": self.verified,
-            "scores": {where: score.model_dump() for where, score in self.scores.items()},
-            "measurements": [each.model_dump(mode="json") for each in self.measurements],
-            "settings": self.settings,
-            "notes": list(self.notes),
-            "cached": self.cached,
-        }
+    @property
+    def files(self) -> list[Path]:
+        """All files of the component, the main file first."""
+        return [self.file.with_name(name) for name in self.compiled.files] if self.file and self.compiled else []
 
 
 @dataclass(frozen=True)
@@ -80,22 +71,17 @@ class TargetResult:
     error: ModelZooError | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "chipset": self.chipset.name if self.chipset else None,
             "folder": str(self.folder) if self.folder else None,
-            "components": [component.to_json() for component in self.components],
+            "components": [component.model_dump(mode="json") for component in self.components],
             "error": str(self.error) if self.error else None,
         }
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """All targets of one export.
-
-    Args:
-        searches: By component, how its automatic precision was found.
-    """
+    """All targets of one export, and by component how its automatic precision was found."""
 
     plan: Plan
     targets: tuple[TargetResult, ...]
@@ -107,7 +93,6 @@ class ExportResult:
         return [target.error for target in self.targets if target.error]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
         return {
             "plan": self.plan.to_json(),
             "searches": {name: search.to_json() for name, search in self.searches.items()},

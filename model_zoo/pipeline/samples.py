@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, check_arrays, random_arrays
+from model_zoo.datasets import load_dataset
+from model_zoo.datasets.base import BaseDataset, MissingDataError
 from model_zoo.utils.errors import ArgumentError, UserError
 from model_zoo.utils.hashing import digest
-
-if TYPE_CHECKING:
-    from model_zoo.datasets.base import BaseDataset
 
 #: Fewer real samples than this rarely show the true ranges.
 FEW_SAMPLES = 16
@@ -31,6 +32,12 @@ ACCURACY_SAMPLES = 360
 _CHECK_BYTES = 2**21
 #: A score of fewer samples says nothing.
 _FEWEST_SCORED = 36
+#: Inputs and outputs of one chunk in one place may take this much memory.
+_CHUNK_BYTES = 64 * 2**20
+#: So few that a killed run loses little.
+_MOST_SAMPLES = 16
+#: The first chunk is small: on it the emulator shows how fast it is.
+_PILOT_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,12 @@ class SampleSet:
         return arrays, targets
 
 
-def noise_samples(spec: InputSpec, count: int, seed: int = 0) -> SampleSet:
+def batch_size(spec: InputSpec) -> int:
+    """How many samples one batch of inputs holds."""
+    return next(iter(spec.values())).shape[0]
+
+
+def noise_samples(spec: InputSpec, count: int) -> SampleSet:
     """Noise that fits the spec.
 
     Raises:
@@ -81,43 +93,18 @@ def noise_samples(spec: InputSpec, count: int, seed: int = 0) -> SampleSet:
     """
     if count > _MOST_NOISE:
         raise ArgumentError("num_calibration_samples", f" {count}: of noise {_MOST_NOISE} are enough")
-
-    def load() -> Iterator[tuple[Arrays, Any]]:
-        for number in range(count):
-            yield random_arrays(spec, seed + number), None
-
     fields = {name: tensor.to_json() for name, tensor in spec.items()}
-    return SampleSet("random noise", False, count, digest("noise", fields, count, seed), load)
+    load = partial(map, lambda seed: (random_arrays(spec, seed), None), range(count))
+    return SampleSet("random noise", False, count, digest("noise", fields, count), load)
 
 
-def dataset_samples(
-    dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int, seed: int = 0
-) -> SampleSet:
-    """Samples drawn from a dataset without replacement, collected into batches of the spec's size.
+def samples_at(dataset: BaseDataset, spec: InputSpec, order: list[int], fingerprint: str) -> SampleSet:
+    """These samples of a dataset and their targets, in batches of the spec's size.
 
     Args:
-        wanted: How many; None: `default`, or all there are.
-
-    Raises:
-        UserError: The dataset holds fewer than wanted, or not enough for one batch.
+        fingerprint: Of the whole dataset.
     """
-    return _drawn(dataset, spec, _draw(dataset, spec, wanted, default, seed))
-
-
-def _draw(dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int, seed: int) -> list[int]:
-    """Which samples, as many as whole batches hold."""
-    batch = next(iter(spec.values())).shape[0]
-    if wanted is not None and not 1 <= wanted <= len(dataset):
-        raise UserError(f"{wanted} samples asked for, {dataset.name} holds {len(dataset)}", "ask for 1 up to that many")
-    count = min(wanted or default, len(dataset)) // batch * batch
-    if count == 0:
-        raise UserError(f"{dataset.name} gives too few samples for one batch of {batch}")
-    return [int(index) for index in np.random.default_rng(seed).permutation(len(dataset))[:count]]
-
-
-def batch_loader(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> Callable[[], Iterator[tuple[Arrays, Any]]]:
-    """What loads these samples and their targets, in batches of the spec's size."""
-    batch = next(iter(spec.values())).shape[0]
+    batch = batch_size(spec)
 
     def load() -> Iterator[tuple[Arrays, Any]]:
         for start in range(0, len(order), batch):
@@ -125,16 +112,29 @@ def batch_loader(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> Cal
             arrays = {name: np.concatenate([sample.inputs[name] for sample in samples]) for name in spec}
             yield arrays, [sample.target for sample in samples]
 
-    return load
+    origin, key = f"{dataset.name} ({dataset.split})", digest(fingerprint, order, batch)
+    return SampleSet(origin, True, len(order) // batch, key, load, dataset.name)
 
 
-def _drawn(dataset: BaseDataset, spec: InputSpec, order: list[int]) -> SampleSet:
-    batch, load = next(iter(spec.values())).shape[0], batch_loader(dataset, spec, order)
-    origin = f"{dataset.name} ({dataset.split})"
-    fingerprint = digest(dataset.fingerprint(), order, batch)
+def dataset_samples(dataset: BaseDataset, spec: InputSpec, wanted: int | None, default: int) -> SampleSet:
+    """Samples of a dataset at random, each at most once, as many as whole batches hold.
+
+    Args:
+        wanted: How many; `default`, or all there are, if None.
+
+    Raises:
+        UserError: The dataset holds fewer than wanted, or not enough for one batch.
+    """
+    batch = batch_size(spec)
+    if wanted is not None and not 1 <= wanted <= len(dataset):
+        raise UserError(f"{wanted} samples asked for, {dataset.name} holds {len(dataset)}", "ask for 1 up to that many")
+    count = min(wanted or default, len(dataset)) // batch * batch
+    if count == 0:
+        raise UserError(f"{dataset.name} gives too few samples for one batch of {batch}")
+    order = np.random.default_rng(0).permutation(len(dataset))[:count].tolist()
     classes = {dataset.stratum(index) for index in order} if dataset.has_strata() else set()
-    only = classes.pop() if len(classes) == 1 else None
-    return SampleSet(origin, True, len(order) // batch, fingerprint, load, dataset.name, only)
+    samples = samples_at(dataset, spec, order, dataset.fingerprint())
+    return replace(samples, only_class=classes.pop() if len(classes) == 1 else None)
 
 
 def calibration_samples(
@@ -151,13 +151,10 @@ def calibration_samples(
         dataset_name: What the model names as its calibration dataset.
         asked: A folder of pictures, an .npz, or "random"; None: the model's dataset.
         random_weights: Nothing is lost by noise then, so it is taken where the dataset is absent.
-        tokenizer: The file of the model's tokenizer, for a dataset of text.
 
     Raises:
         UserError: There is no real data, and noise was not asked for.
     """
-    from model_zoo.datasets import load_dataset
-    from model_zoo.datasets.base import MissingDataError
     from model_zoo.datasets.folder import FolderDataset
 
     if wanted is not None and wanted < 1:
@@ -219,17 +216,85 @@ def check_samples(spec: InputSpec, eval_datasets: Sequence[str], tokenizer: str 
     """What a build is checked with: a bundled test set of small samples, or one real batch, which is not scored; None:
     the model's own sample.
     """
-    from model_zoo.datasets import load_dataset
-    from model_zoo.datasets.base import MissingDataError
-
     for name in eval_datasets:
         try:
             dataset = load_dataset(name, spec, "test", tokenizer)
         except MissingDataError:
             continue  # the plan says that the model's own sample serves instead
-        batch = next(iter(spec.values())).shape[0]
         size = sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape[1:]) for tensor in spec.values())
         if dataset.bundled and (count := min(ACCURACY_SAMPLES, _CHECK_BYTES // size)) >= _FEWEST_SCORED:
             return dataset_samples(dataset, spec, None, count)
-        return dataset_samples(dataset, spec, None, batch).first()
+        return dataset_samples(dataset, spec, None, batch_size(spec)).first()
     return None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The chosen samples in their order, in chunks that are worked on, stored and found again one by one.
+
+    Args:
+        sizes: Samples in each chunk.
+        batch_at: Loads the batch that holds a sample, by the sample's place in the order.
+    """
+
+    whole: SampleSet
+    chunks: tuple[SampleSet, ...]
+    sizes: tuple[int, ...]
+    batch_at: Callable[[int], SampleSet]
+
+    def chunks_for(self, samples: int) -> int:
+        """How many chunks from the front hold at least so many samples, or all."""
+        return min(int(np.searchsorted(np.cumsum(self.sizes), samples)) + 1, len(self.sizes))
+
+
+def select_samples(
+    dataset: BaseDataset, spec: InputSpec, wanted: int | None, seed: int, bytes_per_sample: int
+) -> Selection:
+    """Select test samples.
+
+    Args:
+        wanted: How many; None: all. What fills no batch, or no group, is left out.
+        bytes_per_sample: Of inputs and outputs.
+
+    Raises:
+        UserError: The dataset is empty, holds fewer than wanted, or not enough for one batch.
+    """
+    total, batch = len(dataset), batch_size(spec)
+    if total == 0:
+        raise UserError(f"the dataset {dataset.name} holds no test sample", "check what it was configured with")
+    if wanted is not None and not 1 <= wanted <= total:
+        raise ArgumentError("num_samples", f" {wanted}: {dataset.name} holds {total}", "ask for 1 up to that many")
+    unit = math.lcm(batch, dataset.group_size)
+    count = (wanted or total) // unit * unit
+    if count == 0:
+        raise UserError(f"{wanted or total} samples of {dataset.name} are too few: they are scored {unit} at a time")
+    order = fair_order(dataset, seed)[:count]
+    samples = partial(samples_at, dataset, spec, fingerprint=dataset.fingerprint())
+    size = max(min(_MOST_SAMPLES, _CHUNK_BYTES // bytes_per_sample) // unit, 1) * unit
+    pilot = min(max(_PILOT_SAMPLES // unit, 1) * unit, size)
+    cuts = [0, *range(pilot, count, size), count]
+    chunks = [order[start:stop] for start, stop in pairwise(cuts)]
+
+    def batch_at(position: int) -> SampleSet:
+        start = position // batch * batch
+        return samples(order[start : start + batch])
+
+    return Selection(samples(order), tuple(map(samples, chunks)), tuple(map(len, chunks)), batch_at)
+
+
+def fair_order(dataset: BaseDataset, seed: int) -> list[int]:
+    """All samples in an order of which every beginning has all strata in their shares; groups stay together.
+
+    It is systematic sampling: the groups of each stratum are shuffled and spread evenly over 0..1, from a random start.
+    """
+    size = dataset.group_size
+    strata: dict[str | int, list[int]] = defaultdict(list)
+    for start in range(0, len(dataset) - size + 1, size):
+        strata[dataset.stratum(start)].append(start)
+    random = np.random.RandomState(seed)  # numpy has frozen this generator
+    places: list[tuple[float, int]] = []
+    for stratum in sorted(strata, key=str):
+        starts = random.permutation(strata[stratum])
+        spread = (np.arange(len(starts)) + random.uniform()) / len(starts)
+        places += zip(spread.tolist(), starts.tolist(), strict=True)
+    return [start + offset for _, start in sorted(places) for offset in range(size)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,8 @@ from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.pipeline.cache import Entry, Make, StageCache
 from model_zoo.pipeline.plan import Plan
 from model_zoo.pipeline.samples import SampleSet
-from model_zoo.pipeline.search import Search
 from model_zoo.runtimes.base import read_samples, write_samples
-from model_zoo.sources.base import CAPTURE_PACKAGES, HoldsAssets, Network, Source
+from model_zoo.sources.base import CAPTURE_PACKAGES, Network, Source
 from model_zoo.sources.facts import ComponentFacts
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.precision import Precision
@@ -29,7 +28,6 @@ from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import (
     ArrangesLayout,
     Assignment,
-    Compiled,
     CompileRequest,
     LoweringRequest,
     MeasuresOnDevice,
@@ -42,7 +40,7 @@ from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import digest
 from model_zoo.utils.layout import channels_first, channels_last
 
-_PROFILE_RUNS = 50
+_PROFILE_RUNS, _PROFILE_SECONDS = 50, 1.0
 _PERCENTILES = (50, 90, 99)
 #: What every stage runs: it reads and writes samples, and lays them out.
 _SHARED_CODE = ("model_zoo.runtimes.base", "model_zoo.utils.layout")
@@ -64,12 +62,10 @@ class ComponentBuild:
     """One component on its way to one runtime and precision.
 
     Args:
-        component: Name of the component, and of its files.
         check: Samples that every backend runs; the model's own sample if None.
         calibration: None for float.
         half: Run torch in half precision too: the yardstick of a float build on the NPU.
         assignment: Tensors of an 8-bit precision that get other than 8 bits.
-        report: Shows each stage while it runs.
     """
 
     component: str
@@ -88,8 +84,12 @@ class ComponentBuild:
 
     @property
     def support(self) -> RuntimeSupport:
-        """What the toolchain does for the runtime."""
         return self.toolchain.support(self.runtime)
+
+    @property
+    def tools(self) -> list[Any]:
+        """The toolchain and its versions, for the keys of all that it makes."""
+        return [self.toolchain.name, self.toolchain.versions(self.runtime)]
 
     @property
     def channel_last_inputs(self) -> tuple[str, ...]:
@@ -102,27 +102,18 @@ class ComponentBuild:
         return self.facts.channel_last_outputs if self.support.layout != "torch" else ()
 
     def network(self) -> Network:
-        """The loaded component."""
         return self.source.load(self.component, self.facts)
-
-    def asset(self, chipset: Chipset | None) -> Path:
-        """The compiled file of a component without source.
-
-        Raises:
-            ModelZooError: The source holds none.
-        """
-        if not isinstance(self.source, HoldsAssets):
-            raise ModelZooError(f"{self.component} is an asset, and {self.source.name} holds none")
-        return self.source.asset(self.component, self.runtime, self.precision, chipset)
 
     def reference(self) -> Entry:
         """Stage: inputs, reference outputs, and reference outputs in half precision where asked."""
         chosen = self.check.fingerprint if self.check else "own sample"
-        key = [*self._source_key(), chosen, self.half, installed_versions("torch", "numpy")]
+        key = [*self.network_key(), chosen, self.half, installed_versions("torch", "numpy")]
         return self.stage("torch reference", "reference", key, self._make_reference, *self.source.code["reference"])
 
-    def _source_key(self) -> list[Any]:
-        return [self.source.key, self.component, {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}]
+    def network_key(self) -> list[Any]:
+        """What the outputs of the network depend on beside its samples."""
+        inputs = {name: tensor.to_json() for name, tensor in self.facts.inputs.items()}
+        return [code_digest(data=own_file(self.source.load)), self.source.key, self.component, inputs]
 
     def _make_reference(self, folder: Path) -> dict[str, Any]:
         network = self.network()
@@ -155,7 +146,7 @@ class ComponentBuild:
         """Stage: the captured file, in torch's layout."""
         form = self.support.capture_format
         file = f"captured.{form}"
-        key = [*self._source_key(), list(self.facts.output_names), form, installed_versions(*CAPTURE_PACKAGES)]
+        key = [*self.network_key(), list(self.facts.output_names), form, installed_versions(*CAPTURE_PACKAGES)]
 
         def make(folder: Path) -> dict[str, Any]:
             self.network().capture(form, folder / file)
@@ -182,22 +173,15 @@ class ComponentBuild:
     def in_precision(self) -> Entry:
         """Stage: the captured file in its target precision; in torch's layout, unless lowering gives it another."""
         captured = self.captured()
-        chosen = self.calibration.fingerprint if self.calibration else None
         last = [self.channel_last_inputs, self.channel_last_outputs] if self.support.layout == "lowered" else []
-        key = [
-            captured.files,
-            [self.toolchain.name, self.support.lowers_as or self.runtime, last],
-            self.precision,
-            chosen,
-            self.facts.mixed_percentage,
-            asdict(self.assignment) if self.assignment else None,
-            list(self.facts.outputs_16bit),
-            self.toolchain.versions(self.runtime),
-        ]
+        assignment = asdict(self.assignment) if self.assignment else None
+        bits = [self.precision, self.facts.mixed_percentage, assignment, self.facts.outputs_16bit]
+        runtime = self.support.lowers_as or self.runtime
+        key = [captured.files, runtime, last, *bits, self.calibration and self.calibration.fingerprint, *self.tools]
 
         def make(folder: Path) -> dict[str, Any]:
             request = LoweringRequest(
-                source=captured.file(captured.value["file"]),
+                source=captured.main_file,
                 runtime=self.runtime,
                 precision=self.precision,
                 input_names=list(self.facts.inputs),
@@ -220,36 +204,35 @@ class ComponentBuild:
         lowered, reference = self.lowered(), self.reference()
 
         def make(folder: Path) -> dict[str, Any]:
-            with self.toolchain.load(lowered.file(lowered.value["file"]), self.runtime) as model:
+            with self.toolchain.load(lowered.main_file, self.runtime) as model:
                 write_samples(folder / HOST_OUTPUTS, model.run(self._inputs(reference)))
             return {}
 
-        key = [lowered.files, reference.files, self.toolchain.name, self.toolchain.versions(self.runtime)]
+        key = [lowered.files, reference.files, *self.tools]
         return self.stage("run on host CPU", "host", key, make, *self.code("host"))
 
-    def compiled(self, chipset: Chipset | None, emulate: bool) -> tuple[Compiled, Entry]:
-        """Stage: the binary for a chipset, read back and run on the emulator."""
+    def compiled(self, chipset: Chipset | None, emulate: bool) -> Entry:
+        """Stage: the binary for a chipset, read back and run on the emulator; its value is a `Compiled`."""
         reference = self.reference() if emulate else None
         request, key = self._compile_request(chipset, reference)
-        key += [reference.files if reference else None, self.toolchain.versions(self.runtime), self.component]
+        key += [reference.files if reference else None, self.component]
         compiles = chipset is not None and self.support.layout != "lowered"
         title = f"compile for {chipset.name.removeprefix('qualcomm-')}" if chipset and compiles else "finish file"
-        entry = self.stage(title, "compile", key, partial(self.toolchain.compile, request), *self.code("compile"))
-        return Compiled.model_validate(entry.value), entry
+        return self.stage(title, "compile", key, partial(self.toolchain.compile, request), *self.code("compile"))
 
     def _compile_request(self, chipset: Chipset | None, reference: Entry | None) -> tuple[CompileRequest, list[Any]]:
         """What is compiled, and the start of the key of all that is made of it."""
         lowered = self.lowered()
         request = CompileRequest(
-            lowered=lowered.file(lowered.value["file"]),
+            lowered=lowered.main_file,
             runtime=self.runtime,
             precision=self.precision,
             chipset=chipset,
             samples=partial(self._inputs, reference) if reference else None,
             component=self.component,
         )
-        target = [chipset.name, chipset.soc_model, chipset.vtcm_mb] if chipset else None
-        return request, [lowered.files, self.toolchain.name, self.runtime, self.precision, target]
+        target = asdict(chipset) if chipset else None
+        return request, [lowered.files, *self.tools, self.runtime, self.precision, target]
 
     def measured_on_device(self, chipset: Chipset | None, compiled: Entry) -> list[Measurement]:
         """Stage: what the toolchain measures of a compiled component on real devices; empty if it has none."""
@@ -257,13 +240,13 @@ class ComponentBuild:
         if not isinstance(toolchain, MeasuresOnDevice):
             return []
         request, key = self._compile_request(chipset, reference)
-        files = [compiled.file(name) for name in Compiled.model_validate(compiled.value).files]
+        files = [compiled.file(name) for name in compiled.value["files"]]
 
         def make(folder: Path) -> dict[str, Any]:
             return {"measurements": [each.model_dump(mode="json") for each in toolchain.measure(request, files)]}
 
-        key += [compiled.files, reference.files, toolchain.versions(self.runtime)]
-        return measurements(self.stage("measure on device", "measure", key, make))
+        key += [compiled.files, reference.files]
+        return measurements(self.stage("measure on device", "measure", key, make, *self.code("measure")))
 
     def outputs(self, entry: Entry, file: str) -> list[Arrays]:
         """The outputs that a stage wrote, in torch's layout."""
@@ -271,13 +254,7 @@ class ComponentBuild:
         return [channels_first(output, last) for output in read_samples(entry.file(file))]
 
     def score(self, where: str, entry: Entry, file: str) -> Score | None:
-        """Stage: the metric of outputs on the check samples; None where there are no targets.
-
-        Args:
-            where: "torch", "host CPU" or "NPU emulator".
-            entry: The stage that made the outputs.
-            file: The .npz that holds them.
-        """
+        """Stage: the metric of the outputs that a stage wrote to a file; None where the samples have no targets."""
         if self.check is None or self.check.dataset is None or self.check.dataset not in self.facts.eval_datasets:
             return None
         check = self.check
@@ -299,33 +276,33 @@ class ComponentBuild:
 
     def evaluator_code(self) -> tuple[str, ...]:
         """The module of the evaluator; the key of a source stands for one that is not of this package."""
-        module, _, _ = (self.facts.evaluator or "").partition(":")
+        module = (self.facts.evaluator or "").partition(":")[0]
         return (module,) if module.startswith("model_zoo.") else ()
 
     def new_evaluator(self) -> BaseEvaluator:
-        """An empty evaluator of this component."""
         module_name, _, class_name = (self.facts.evaluator or "").partition(":")
+        evaluator: BaseEvaluator | None
         if module_name.startswith("model_zoo.evaluators."):  # found without loading the model
-            evaluator: BaseEvaluator = getattr(import_module(module_name), class_name)()
-            return evaluator
-        evaluator_of_class = self.network().evaluator()
-        if evaluator_of_class is None:
+            evaluator = getattr(import_module(module_name), class_name)()
+        else:
+            evaluator = self.network().evaluator()
+        if evaluator is None:
             raise ModelZooError(f"{self.component} names datasets to evaluate on, but no evaluator")
-        return evaluator_of_class
+        return evaluator
 
-    def profiled(self, seconds: float) -> list[Measurement]:
+    def profiled(self) -> list[Measurement]:
         """Stage: latency of the lowered file on this machine's CPU."""
         lowered, reference = self.lowered(), self.reference()
         tools, where = self.toolchain.versions(self.runtime), f"{HOST_CPU} ({this_cpu()})"
 
         def make(folder: Path) -> dict[str, Any]:
-            with self.toolchain.load(lowered.file(lowered.value["file"]), self.runtime) as model:
-                times = model.latencies(self._inputs(reference)[0], _PROFILE_RUNS, seconds)
+            with self.toolchain.load(lowered.main_file, self.runtime) as model:
+                times = model.latencies(self._inputs(reference)[0], _PROFILE_RUNS, _PROFILE_SECONDS)
             measured = {"unit": "ms", "where": where, "tools": tools, "samples": len(times)}
             values = zip(_PERCENTILES, np.percentile(times, _PERCENTILES).tolist(), strict=True)
             return {"measurements": [{"name": f"latency p{p}", "value": value, **measured} for p, value in values]}
 
-        key = [lowered.files, where, self.toolchain.name, tools]
+        key = [lowered.files, where, *self.tools]
         return measurements(self.stage("time on host CPU", "profile", key, make, *self.code("host")))
 
     def _inputs(self, reference: Entry) -> list[Arrays]:
@@ -346,26 +323,18 @@ class ComponentBuild:
 
 
 def measurements(entry: Entry) -> list[Measurement]:
-    """What a stage measured."""
     return [Measurement.model_validate(each) for each in entry.value["measurements"]]
 
 
 def this_cpu() -> str:
     """Names this machine's CPU, for the label of a host time."""
-    name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = names[0] if names else name
-    return f"{name}, {os.cpu_count()} cores"
+    names = re.findall(r"^model name\s*:\s*(.*)", info.read_text() if info.exists() else "", re.MULTILINE)
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def component_builds(
-    plan: Plan, cache: StageCache, report: Reporter, searches: Mapping[str, Search] = MappingProxyType({})
-) -> dict[str, ComponentBuild]:
-    """The stages of every component of a plan, with the bits that searches found for their tensors."""
+def component_builds(plan: Plan, cache: StageCache, report: Reporter) -> dict[str, ComponentBuild]:
+    """The stages of every component of a plan."""
     on_npu = plan.support.needs_chipset or any(chipset and chipset.has_htp for chipset in plan.chipsets)
     return {
         name: ComponentBuild(
@@ -380,7 +349,6 @@ def component_builds(
             check=plan.check[name],
             half=not plan.precision.is_quantized and on_npu,
             report=report,
-            assignment=searches[name].chosen.assignment if name in searches else None,
         )
         for name, facts in plan.facts.items()
     }

@@ -32,7 +32,6 @@ class Parity(BaseModel, frozen=True):
     """One output against torch: signal to quantization noise in dB over all samples, or the share of equal values.
 
     Args:
-        output: Name of the output.
         host: The lowered file on this machine's CPU.
         reference: What the emulator is compared with: torch in half precision for a float build, else the host CPU.
         emulator: The compiled file on the NPU emulator; None: it was not run.
@@ -57,19 +56,17 @@ class Parity(BaseModel, frozen=True):
             return "it was not run"
         who = "the host CPU" if self.reference.where == HOST_CPU else self.reference.where
         if self.unit == "dB":
-            limit = f"{who} reaches {self.reference.value:.1f} dB"
-            numbers = f"{self.emulator.value:.1f} dB from torch on the NPU emulator, {limit}"
-            enough = f"{GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f} in a float build"
-            return f"{numbers} (the NPU may lose {MAX_LOSS_DB:.0f} dB; {enough})"
-        limit = f"{who} reaches {self.reference.value:.1%}"
-        numbers = f"{self.emulator.value:.1%} equal to torch on the NPU emulator, {limit}"
-        more = f"{MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%} in a float build"
-        return f"{numbers} (the NPU may differ in {more})"
+            near, other = f"{self.emulator.value:.1f} dB from", f"{self.reference.value:.1f} dB"
+            allowed = f"lose {MAX_LOSS_DB:.0f} dB; {GOOD_DB:.0f} dB are always enough, {GOOD_HALF_DB:.0f}"
+        else:
+            near, other = f"{self.emulator.value:.1%} equal to", f"{self.reference.value:.1%}"
+            allowed = f"differ in {MAX_LOSS_AGREEMENT:.0%} more of the values, {MAX_LOSS_AGREEMENT_HALF:.0%}"
+        reached = f"{near} torch on the NPU emulator, {who} reaches {other}"
+        return f"{reached} (the NPU may {allowed} in a float build)"
 
 
 def parity(
     outputs: Mapping[str, Sequence[Arrays]],
-    half: Sequence[Arrays] | None = None,
     half_precision: bool = False,
     tools: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> list[Parity]:
@@ -77,32 +74,29 @@ def parity(
 
     Args:
         outputs: Outputs of all samples by where they were computed: `TORCH` in float32, `HOST_CPU` of the lowered file,
-            and `EMULATOR` if it was run.
-        half: Outputs of torch in half precision, where torch can run it.
+            `EMULATOR` if it was run, and `HALF_TORCH` where torch can run it.
         half_precision: A float build: the NPU computes it in half precision.
         tools: Versions of the tools that made the outputs, by where these were computed.
     """
-    torch, compared = outputs[TORCH], []
-    for name, first in torch[0].items():
-        is_float = np.issubdtype(first.dtype, np.floating)
-        host = _measure(torch, outputs[HOST_CPU], name, HOST_CPU, tools)
-        reference = _measure(torch, half, name, HALF_TORCH, tools) if half else host
-        emulator, passed = None, None
-        if EMULATOR in outputs:
-            emulator = _measure(torch, outputs[EMULATOR], name, EMULATOR, tools)
-            good = GOOD_HALF_DB if half_precision else GOOD_DB
-            flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
-            limit = min(reference.value - MAX_LOSS_DB, good) if is_float else reference.value - flips
+    good = GOOD_HALF_DB if half_precision else GOOD_DB
+    flips = MAX_LOSS_AGREEMENT_HALF if half_precision else MAX_LOSS_AGREEMENT
+    compared = []
+    for name in outputs[TORCH][0]:
+        measured = {where: _measure(outputs, where, name, tools) for where in outputs if where != TORCH}
+        host, emulator, passed = measured[HOST_CPU], measured.get(EMULATOR), None
+        reference = measured.get(HALF_TORCH, host)
+        if emulator:
+            limit = min(reference.value - MAX_LOSS_DB, good) if host.unit == "dB" else reference.value - flips
             passed = -np.inf < emulator.value >= limit
         compared.append(Parity(output=name, host=host, reference=reference, emulator=emulator, passed=passed))
     return compared
 
 
 def _measure(
-    torch: Sequence[Arrays], outputs: Sequence[Arrays], name: str, where: str, tools: Mapping[str, Mapping[str, str]]
+    outputs: Mapping[str, Sequence[Arrays]], where: str, name: str, tools: Mapping[str, Mapping[str, str]]
 ) -> Measurement:
     """How near one output of all samples is to torch."""
-    expected, actual = (np.concatenate([each[name].ravel() for each in side]) for side in (torch, outputs))
+    expected, actual = (np.concatenate([each[name].ravel() for each in outputs[side]]) for side in (TORCH, where))
     is_float = np.issubdtype(expected.dtype, np.floating)
     return Measurement(
         name="SQNR" if is_float else AGREEMENT,
@@ -110,5 +104,5 @@ def _measure(
         unit="dB" if is_float else AGREEMENT,
         where=where,
         tools=dict(tools.get(where, {})),
-        samples=len(torch),
+        samples=len(outputs[TORCH]),
     )

@@ -12,8 +12,8 @@ import numpy as np
 from model_zoo.base.spec import Arrays, ColorOrder, InputSpec, IoType
 from model_zoo.evaluators.base import BaseEvaluator, Metric
 from model_zoo.pipeline.backend_runs import BackendRuns, in_threads
-from model_zoo.pipeline.backends import Backend
-from model_zoo.pipeline.selection import Selection
+from model_zoo.pipeline.options import Backend
+from model_zoo.pipeline.samples import Selection, batch_size
 from model_zoo.runtimes.base import read_samples, write_samples
 
 if TYPE_CHECKING:
@@ -57,29 +57,27 @@ def worst_samples(
     if not _picture_input(facts.inputs):
         return []
     values = {backend: evaluator.sample_values() for backend, evaluator in scored.items()}
-    metric = next(iter(scored.values())).metric
+    first = next(iter(scored.values()))
+    metric = first.metric
     positions = rank(values, metric)[:_MOST]
     if not positions:
         return []
     outputs = _outputs(runs, selection, tuple(scored), positions)
-    batch = next(iter(facts.inputs.values())).shape[0]
-    found = []
+    samples = []
     for number, position in enumerate(positions):
         (inputs,), (targets,) = selection.batch_at(position).load(facts.inputs)
-        row = position % batch
+        row = position % batch_size(facts.inputs)
         picture, target = _picture(_row(inputs, row), facts.inputs), targets[row]
-        evaluator = next(iter(scored.values()))
-        views = [
-            View("input", picture),
-            View("target", evaluator.draw_target(picture.copy(), target), _name(target, facts.labels)),
-        ]
+        truth = View("target", first.draw_target(picture.copy(), target), _name(target, facts.labels))
+        views = [View("input", picture), truth]
         for backend, own in scored.items():
             answer = _row(outputs[backend][number], row)
-            told = [_name(_best(answer), facts.labels)] if isinstance(target, int) else []
-            told.append(f"{metric.name} {values[backend][position]:.4g} {metric.unit}".strip())
-            views.append(View(backend.label, own.draw_outputs(picture.copy(), answer), ", ".join(filter(None, told))))
-        found.append(WorstSample(position, tuple(views)))
-    return found
+            score = f"{metric.name} {values[backend][position]:.4g} {metric.unit}".strip()
+            best = int(next(iter(answer.values())).argmax())
+            text = f"{_name(best, facts.labels)}, {score}" if isinstance(target, int) else score
+            views.append(View(backend.label, own.draw_outputs(picture.copy(), answer), text))
+        samples.append(WorstSample(position, tuple(views)))
+    return samples
 
 
 def rank(values: Mapping[Backend, np.ndarray], metric: Metric) -> list[int]:
@@ -109,16 +107,12 @@ def _outputs(
         inputs = [batch for samples in chosen for batch in samples.load(runs.build.facts.inputs)[0]]
         for backend in backends:
             if backend is Backend.EMULATOR:
-                outputs: list[Arrays] = [{}] * len(inputs)
                 workers = min(runs.workers, len(inputs))
                 with runs.emulators(workers) as run:
-
-                    def one(index: int, outputs: list[Arrays] = outputs) -> None:
-                        outputs[index] = run([inputs[index]]).outputs[0]
-
-                    in_threads(workers, one, range(len(inputs)))
+                    timed = in_threads(workers, run, [[sample] for sample in inputs])
+                outputs = [each.outputs[0] for each in timed]
             else:
-                outputs = runs.torch_outputs(inputs) if backend is Backend.TORCH else runs.host_outputs(inputs)
+                outputs = runs.torch_outputs(inputs) if backend is Backend.TORCH else runs.on_host(inputs).outputs
             write_samples(folder / f"{backend}.npz", outputs)
         return {}
 
@@ -143,10 +137,6 @@ def _picture(inputs: Arrays, spec: InputSpec) -> Image:
 
 def _row(arrays: Arrays, row: int) -> Arrays:
     return {name: value[row : row + 1] for name, value in arrays.items()}
-
-
-def _best(outputs: Arrays) -> int:
-    return int(next(iter(outputs.values())).argmax())
 
 
 def _name(target: Any, labels: tuple[str, ...] | None) -> str:

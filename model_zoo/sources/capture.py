@@ -31,16 +31,12 @@ class Interface(torch.nn.Module):
         self.module = module
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Call the module."""
         results = self.module(*tensors)
         return tuple(results) if isinstance(results, (tuple, list)) else (results,)
 
 
 def export_program(module: torch.nn.Module, sample: Arrays) -> torch.export.ExportedProgram:
     """Trace a module.
-
-    Args:
-        sample: One input, in call order.
 
     Raises:
         ModelZooError: The module cannot be traced; says where.
@@ -58,10 +54,6 @@ def write_onnx(
     program: torch.export.ExportedProgram, input_names: list[str], output_names: list[str], path: Path
 ) -> None:
     """Write a traced module as one ONNX file.
-
-    Args:
-        input_names: Names in call order.
-        output_names: Names in order.
 
     Raises:
         ModelZooError: An operator has no ONNX form.

@@ -24,12 +24,10 @@ class ComponentFacts(pydantic.BaseModel, frozen=True):
     """What is known of one component.
 
     Args:
-        labels: Class names, if there are such.
         evaluator: The evaluator's class as "module:class"; None if there is none.
         mixed_percentage: Percent of the activations that a mixed precision keeps in 16 bits.
         outputs_16bit: Outputs that 8 bits are too coarse for.
         unsupported: Reason by "runtime precision chipset", for what this component cannot be built for.
-        precompiled: Whether it is an asset without source.
         tokenizer: The file that turns text into the component's token ids, if it takes text and the file is known.
     """
 
@@ -62,11 +60,7 @@ class ComponentFacts(pydantic.BaseModel, frozen=True):
 
 
 def component_facts(component: Component, input_arguments: Mapping[str, Any]) -> ComponentFacts:
-    """Ask a component for everything a plan needs, for all targets at once.
-
-    Args:
-        input_arguments: Arguments of `get_input_spec`.
-    """
+    """Ask a component, with arguments of `get_input_spec`, for everything a plan needs, for all targets at once."""
     if isinstance(component, BasePrecompiledModel):
         return ComponentFacts(inputs={}, output_names=(), precompiled=True)
     labels = component.labels()

@@ -80,16 +80,16 @@ class ModuleSource(TorchSource):
 
     @cached_property
     def key(self) -> str:
-        """Names the model's weights and code."""
+        """Names the model's weights and code, and what was said of its inputs and outputs."""
+        facts = {name: each.model_dump(mode="json") for name, each in self._facts.items()}
         if self._cache_key is not None:
-            return digest("given", self._cache_key)
+            return digest("given", self._cache_key, facts)
         parts = [
             module_key(component, self._facts[name].inputs)
             for name, component in self.components.items()
             if not isinstance(component, BasePrecompiledModel)
         ]
-        known = [part for part in parts if part is not None]
-        return digest(known) if known and len(known) == len(parts) else uuid.uuid4().hex
+        return digest(parts, facts) if parts and None not in parts else uuid.uuid4().hex
 
     @cached_property
     def components(self) -> dict[str, Component | torch.nn.Module]:
@@ -102,7 +102,6 @@ class ModuleSource(TorchSource):
         return {name: self._facts_of(component) for name, component in self.components.items()}
 
     def facts(self) -> dict[str, ComponentFacts]:
-        """Facts of each component."""
         return self._facts
 
     def _facts_of(self, component: Component | torch.nn.Module) -> ComponentFacts:
@@ -118,11 +117,7 @@ class ModuleSource(TorchSource):
 
 
 def _check_names(argument: str, names: Sequence[str] | None, taken: Collection[str]) -> None:
-    """Refuse names of tensors that no file can hold.
-
-    Raises:
-        UserError: There are none, or one is empty, long, not printable, or given twice.
-    """
+    """Refuse names of tensors that no file can hold: none at all, empty, long, not printable, or given twice."""
     if names is None:
         return
     if not names:

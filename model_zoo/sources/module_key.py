@@ -45,16 +45,16 @@ def module_key(module: torch.nn.Module, spec: InputSpec) -> str | None:
     is computed, so the outputs of one input are part of the key.
 
     Returns:
-        None if the state cannot be pickled, or code has no file, as in a notebook, or a file is newer than this process
-        and may be newer than what runs: nothing names the module safely.
+        None if the state cannot be pickled, or code has no file that can be read, as in a notebook, or a file is newer
+        than this process and may be newer than what runs: nothing names the module safely.
     """
     state = _State()
     try:
         pickler = _Pickler(state)
         pickler.dump(module)
-    except (pickle.PicklingError, AttributeError, TypeError, RecursionError):
+        code = _code_of(pickler.modules)
+    except Exception:  # whatever the caller's attributes and files do
         return None
-    code = _code_of(pickler.modules)
     if code is None:
         return None
     outputs = call_torch(module, random_arrays(spec))
@@ -109,20 +109,17 @@ def _code_of(names: set[str]) -> list[Any] | None:
     """The caller's files with their digests, and the packages with their versions; None if a file is missing or new."""
     packages: set[str] = set()
     files: dict[str, str] = {}
-    due = set(names)
-    seen: set[str] = set()
-    while due:
+    due, seen = set(names), set[str]()
+    while due := due - seen:
         name = due.pop()
-        if name in seen:
-            continue
         seen.add(name)
         module = sys.modules.get(name)
         if module is None or (name.partition(".")[0] in sys.stdlib_module_names and name != "__main__"):
             continue
         location = getattr(module, "__file__", None)
+        if location is None and name in names:
+            return None
         if location is None:
-            if name in names:
-                return None
             continue
         file = Path(location).resolve()
         if any(file.is_relative_to(folder) for folder in _INSTALLED):

@@ -33,11 +33,7 @@ TORCH_PACKAGES = ("torch", "torchvision", "numpy", "timm", "transformers")
 
 
 class TorchNetwork:
-    """A torch module in evaluation mode.
-
-    Args:
-        module: Takes the inputs of `facts` in order and gives its outputs in order.
-    """
+    """A torch module in evaluation mode: takes the inputs of `facts` in order and gives its outputs in order."""
 
     def __init__(self, module: torch.nn.Module, facts: ComponentFacts) -> None:
         self.module = module
@@ -108,7 +104,6 @@ class TorchSource(ABC):
         """Modules and assets by name, in evaluation mode; loads them."""
 
     def load(self, component: str, facts: ComponentFacts) -> TorchNetwork:
-        """A component as a network, loaded once."""
         if component not in self._networks:
             module = self.components[component]
             if isinstance(module, BasePrecompiledModel):
@@ -117,7 +112,6 @@ class TorchSource(ABC):
         return self._networks[component]
 
     def asset(self, component: str, runtime: TargetRuntime, precision: Precision, chipset: Chipset | None) -> Path:
-        """The compiled file of a component without source."""
         asset = self.components[component]
         if not isinstance(asset, BasePrecompiledModel):
             raise ModelZooError(f"{component} is compiled from its source: it has no asset")

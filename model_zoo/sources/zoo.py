@@ -31,11 +31,7 @@ _NOT_THE_NETWORK = ("model_zoo.datasets", "model_zoo.evaluators")
 
 
 class ZooSource(TorchSource):
-    """A model of the zoo.
-
-    Args:
-        arguments: Arguments of `from_pretrained`.
-        input_arguments: Arguments of `get_input_spec`.
+    """A model of the zoo, with arguments of `from_pretrained` and of `get_input_spec`.
 
     Raises:
         UserError: There is no such model, or an argument is of no use to one.
@@ -75,7 +71,6 @@ class ZooSource(TorchSource):
         return components_of(model_class.from_pretrained(**self._arguments), self.name)
 
     def facts(self) -> dict[str, ComponentFacts]:
-        """Facts of each component; loads the model."""
         return {name: component_facts(component, self.input_arguments) for name, component in self.components.items()}
 
 

@@ -90,12 +90,9 @@ def devices() -> dict[str, Device]:
 
 
 @cache
-def _chipset_names() -> dict[str, str]:
-    names: dict[str, str] = {}
-    for chipset in chipsets().values():
-        for name in (chipset.name, chipset.name.removeprefix("qualcomm-"), *chipset.aliases):
-            names[name] = chipset.name
-    return names
+def _chipset_names() -> dict[str, Chipset]:
+    parts = [(part, (part.name, part.name.removeprefix("qualcomm-"), *part.aliases)) for part in chipsets().values()]
+    return {name: part for part, names in parts for name in names}
 
 
 @checked()
@@ -105,11 +102,9 @@ def find_chipset(name: str) -> Chipset:
     Raises:
         UserError: There is none.
     """
-    names = _chipset_names()
-    canonical = names.get(name.strip().lower())
-    if canonical is None:
-        raise unknown_name("chipset", name, names, "model-zoo chipsets")
-    return chipsets()[canonical]
+    if chipset := _chipset_names().get(name.strip().lower()):
+        return chipset
+    raise unknown_name("chipset", name, _chipset_names(), "model-zoo chipsets")
 
 
 @checked()
@@ -119,7 +114,6 @@ def find_device(name: str) -> Device:
     Raises:
         UserError: There is none.
     """
-    by_name = {device.name.lower(): device for device in devices().values()}
-    if name.strip().lower() not in by_name:
-        raise unknown_name("device", name, devices(), "model-zoo devices")
-    return by_name[name.strip().lower()]
+    if device := {each.name.lower(): each for each in devices().values()}.get(name.strip().lower()):
+        return device
+    raise unknown_name("device", name, devices(), "model-zoo devices")

@@ -297,9 +297,4 @@ class MeasuresOnDevice(Protocol):
     """Runs compiled files on real devices."""
 
     def measure(self, request: CompileRequest, files: Sequence[Path]) -> list[Measurement]:
-        """Measure a compiled component on devices, whose names are in `where`.
-
-        Args:
-            request: What was compiled, with its samples.
-            files: The compiled files, main file first.
-        """
+        """Measure the files of what was compiled, main file first, on devices, whose names are in `where`."""

@@ -68,8 +68,8 @@ class LayerErrors(BaseModel, frozen=True):
         layers: In graph order.
         skipped: Layers that the quantized graph does not have by the same name.
         shift_db: Showing the layers adds outputs to the graph, which can change how it is computed: SQNR of the final
-            outputs with the added ones against those of the plain build, by where they are computed; the least over the
-            groups of layers, inf where nothing changed.
+            outputs with the added ones against those of the plain build, by where they are computed; the least over
+            these outputs and the groups of layers, inf where nothing changed.
     """
 
     layers: tuple[LayerError, ...]

@@ -29,6 +29,8 @@ from model_zoo.utils.files import space_hint
 
 #: How often a child is looked at: at first, so that short requests are answered at once, and later.
 _FIRST_POLL_S, _POLL_S = 0.001, 0.02
+#: Variable in which a child hands its own memory limit to the children that it starts.
+_MEMORY = "MODEL_ZOO_CHILD_MEMORY_BYTES"
 #: A child that fails with less space than this most likely fails because of it.
 _LITTLE_SPACE = 2**20
 _running: set[subprocess.Popen[bytes]] = set()
@@ -38,7 +40,7 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child process may use of wall time and of resident memory."""
+    """What one child process may use of wall time and of resident memory, as may each child that it starts."""
 
     seconds: float = 1800.0
     memory_bytes: int = 16 * 2**30
@@ -52,8 +54,8 @@ class ChildFailedError(ModelZooError):
         self.log = log
 
 
-class ChildStoppedError(ChildFailedError):
-    """The child was stopped because the whole run is: nothing may start again in its place."""
+class ChildStoppedError(ModelZooError):
+    """The child was stopped because the whole run is: no failure of its own, and nothing may start in its place."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
     def __init__(
         self, module: str, job: dict[str, Any], work_dir: Path, limits: Limits, what: str, once: bool = False
     ) -> None:
-        self._limits, self._what, self._once = limits, what, once
+        memory = min(limits.memory_bytes, int(os.environ.get(_MEMORY, limits.memory_bytes)))
+        self._limits, self._what, self._once = replace(limits, memory_bytes=memory), what, once
         self._result_file, self._log_file = work_dir / "result.json", work_dir / "log.txt"
         self._result_file.unlink(missing_ok=True)
         request = json.dumps({"module": module, "job": job, "once": once})
@@ -107,7 +110,7 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # What it leaves in its temporary folder goes with it.
-                env={**os.environ, **_import_path(), "TMPDIR": str(work_dir.absolute())},
+                env={**os.environ, **_import_path(), "TMPDIR": str(work_dir.absolute()), _MEMORY: str(memory)},
                 start_new_session=True,
             )
         _running.add(self._child)
@@ -147,9 +150,9 @@ class Worker(contextlib.AbstractContextManager["Worker"]):
         seconds = time.monotonic() - self._started
         log, status = self._log_file.read_text(encoding="utf-8", errors="replace"), self._child.returncode
 
-        def failure(reason: str, hint: str | None = None) -> ChildFailedError:
-            kind = ChildStoppedError if self._child in _stopped else ChildFailedError
-            return kind(f"{self._what}: {reason}", hint, log)
+        def failure(reason: str, hint: str | None = None) -> ModelZooError:
+            message = f"{self._what}: {reason}"
+            return ChildStoppedError(message) if self._child in _stopped else ChildFailedError(message, hint, log)
 
         if broken:
             raise failure(f"the child process {broken} and was stopped")

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 _T = TypeVar("_T", bound=BaseModel)
 
 
 class JsonLines(Generic[_T]):
-    """Append records to a file, and read them back.
-
-    Args:
-        path: File in an existing folder; it need not exist.
-        record: Type of the records.
-    """
+    """Append records of a type to a file in an existing folder, and read them back."""
 
     def __init__(self, path: Path, record: TypeAdapter[_T]) -> None:
         self._path, self._record, self._lock = path, record, threading.Lock()
@@ -27,14 +24,12 @@ class JsonLines(Generic[_T]):
         """Every whole record; a line that a kill cut short is passed over."""
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
         for line in text.splitlines():
-            try:
-                yield self._record.validate_json(line)
-            except ValidationError:
-                continue
+            with suppress(ValueError):  # of JSON, or of pydantic
+                yield self._record.validate_python(json.loads(line))
 
     def append(self, record: _T) -> None:
         """Write one record at once; several threads and processes may do so."""
         # A line break before, too: a line that was cut short must not swallow this one. In one write, so that the
-        # lines of two processes do not mix.
+        # lines of two processes do not mix. In ASCII: a text may hold half a surrogate pair, or a separator of lines.
         with self._lock, self._path.open("ab", buffering=0) as file:
-            file.write(f"\n{record.model_dump_json()}\n".encode())
+            file.write(f"\n{json.dumps(record.model_dump(mode='json'))}\n".encode())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker, kill_children
@@ -36,34 +36,25 @@ class WarmChild:
         return self._worker is not None
 
     def start(self) -> dict[str, Any]:
-        """Start the process; returns what it says of what was loaded.
-
-        Raises:
-            ChildFailedError: It cannot load it.
-        """
+        """Start the process; returns what it says of what was loaded. Raises ChildFailedError if it cannot load it."""
         self.close()
-        self._worker, self.answered = self._start(), 0
-        return self._ask(self._worker, {}, None)
+        self._worker = self._start()
+        answer = self.ask({})
+        self.answered = 0
+        return answer
 
     def ask(self, request: dict[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """The answer to one request; see `Worker.ask`.
-
-        Raises:
-            ChildFailedError: The process broke; the next request starts another.
-        """
+        """Return the answer to one request; after a ChildFailedError, the next request starts another process."""
         if self._worker is None:
             self.start()
         assert self._worker is not None
-        answer = self._ask(self._worker, request, seconds)
-        self.answered += 1
-        return answer
-
-    def _ask(self, worker: Worker, request: dict[str, Any], seconds: float | None) -> dict[str, Any]:
         try:
-            return worker.ask(request, seconds)
+            answer = self._worker.ask(request, seconds)
         except ChildFailedError:
             self.close()
             raise
+        self.answered += 1
+        return answer
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -73,11 +64,7 @@ class WarmChild:
 
 
 class WarmChildren:
-    """Several of them for one kind of work. Use as a context manager: leaving it ends the processes.
-
-    Args:
-        count: Processes side by side.
-    """
+    """Several of them, side by side, for one kind of work; leaving the context ends the processes."""
 
     def __init__(self, module: str, job: dict[str, Any], limits: Limits, what: str, count: int) -> None:
         self._count = count
@@ -91,7 +78,7 @@ class WarmChildren:
             self._stack.callback(child.close)
             self._free.put(child)
 
-    def __enter__(self) -> WarmChildren:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model_zoo.checkpoints.reader import open_checkpoint
@@ -214,6 +215,17 @@ def test_records_that_are_there_twice(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "x.pt")
 
 
+def test_a_packed_size_beyond_the_file_takes_no_memory(tmp_path: Path) -> None:
+    made = io.BytesIO()
+    np.savez_compressed(made, w=np.ones(1000))
+    content = bytearray(made.getvalue())
+    struct.pack_into("<Q", content, 30 + len("w.npy") + 12, 2**60)  # in the header before the record
+    (tmp_path / "x").write_bytes(content[: content.index(b"PK\x01\x02")])
+    checkpoint = open_checkpoint(tmp_path / "x")
+    assert "directory of the zip file is lost" in checkpoint.contents.problems[0]
+    assert checkpoint.load()["w"].sum() == 1000
+
+
 def test_names_outside_the_zip(tmp_path: Path) -> None:
     file = torch_zip(tmp_path / "x.pt", pickle.dumps({}), {"x/data/../../../evil": b"x", "/etc/evil": b"x"})
     assert open_checkpoint(file).contents.state_dicts == {}
@@ -320,8 +332,6 @@ def test_configs_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_arrays_of_objects_stay_pickled(tmp_path: Path) -> None:
-    import numpy as np
-
     np.savez(tmp_path / "x.npz", o=np.array([1, None], dtype=object), w=np.ones(2))
     contents = open_checkpoint(tmp_path / "x.npz").contents
     assert contents.tensors["o"].problem

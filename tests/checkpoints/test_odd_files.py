@@ -14,8 +14,8 @@ import torch
 from onnx import TensorProto, helper
 from safetensors.torch import save_file
 
-from model_zoo.checkpoints.dtypes import ITEM_SIZES
 from model_zoo.checkpoints.reader import open_checkpoint
+from model_zoo.checkpoints.stored_tensor import ITEM_SIZES
 from model_zoo.cli import main
 from model_zoo.utils.errors import ModelZooError, UserError
 

@@ -152,6 +152,19 @@ def test_what_was_collected_is_taken_up_again(kind: type[BaseEvaluator], make: M
 
 
 @each
+def test_targets_of_a_batch_may_be_one_array(kind: type[BaseEvaluator], make: Make) -> None:
+    outputs, targets = make(np.random.default_rng(0), 4)
+    if not isinstance(targets[0], (np.ndarray, int)):
+        pytest.skip("targets are no arrays")
+    in_list, in_array, alone = kind(), kind(), kind()
+    in_list.add(outputs, targets)
+    in_array.add(outputs, np.array(targets))
+    assert in_array.value() == in_list.value() and len(in_array) == 4
+    alone.add({name: array[:1] for name, array in outputs.items()}, targets[0])
+    assert alone.value() == in_list.value(np.array([0]))
+
+
+@each
 def test_damaged_states_are_refused(kind: type[BaseEvaluator], make: Make) -> None:
     state = fed(kind, make, 4).state()
     key = next(iter(kind.record))

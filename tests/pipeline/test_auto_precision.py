@@ -14,9 +14,8 @@ from model_zoo.base.spec import InputSpec, TensorSpec
 from model_zoo.evaluators.base import BaseEvaluator, Score
 from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.pipeline import auto_precision
-from model_zoo.pipeline.auto_precision import assignment_of, cost_of, ranked_upgrades, shortest
-from model_zoo.pipeline.backends import Backend
-from model_zoo.pipeline.search import Cost
+from model_zoo.pipeline.auto_precision import Cost, assignment_of, cost_of, ranked_upgrades, shortest
+from model_zoo.pipeline.options import Backend
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError, UserError

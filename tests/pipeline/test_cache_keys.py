@@ -68,5 +68,13 @@ def test_a_model_s_code_and_weights_change_its_own_key(edited: Callable[[str], N
 
 def test_a_stage_s_code_changes_its_key(edited: Callable[[str], None]) -> None:
     assert _changed_by(edited, "toolchains/local/quantize/recipe.py") >= {"lower"}
-    assert not {"lower", "capture", "resnet18"} & _changed_by(edited, "toolchains/local/qnn_compile.py")
+    assert not {"lower", "capture", "resnet18"} & _changed_by(edited, "toolchains/local/qnn.py")
     assert "capture" in _changed_by(edited, "sources/capture.py")
+
+
+@pytest.mark.parametrize(("runtime", "file"), [("tflite", "litert.py"), ("onnx", "qnn.py"), ("qnn_dlc", "qnn.py")])
+def test_what_finishes_a_file_changes_its_key(edited: Callable[[str], None], runtime: str, file: str) -> None:
+    modules = find_toolchain().support(TargetRuntime(runtime)).code["compile"]
+    before = code_digest(*modules)
+    edited(f"toolchains/local/{file}")
+    assert code_digest(*modules) != before

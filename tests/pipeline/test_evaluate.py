@@ -19,12 +19,12 @@ from PIL import Image
 from model_zoo.cli import main
 from model_zoo.commands import evaluate as evaluate_command_module
 from model_zoo.pipeline import evaluation_page
-from model_zoo.pipeline.backends import Backend
 from model_zoo.pipeline.cache import Entry, StageCache
 from model_zoo.pipeline.evaluate import Evaluation, Observer, evaluate
 from model_zoo.pipeline.evaluation import Drop, detail_rows
 from model_zoo.pipeline.evaluation_page import write_report
 from model_zoo.pipeline.layers import Wrong
+from model_zoo.pipeline.options import Backend
 from model_zoo.pipeline.worst_samples import View, WorstSample
 from model_zoo.toolchains.measurement import LayerError, LayerErrors, Sensitivity
 
@@ -126,7 +126,9 @@ def test_drops_are_taken_on_the_samples_of_both() -> None:
         replace(evaluation, results={Backend.EMULATOR: emulator.model_copy(update={"drop": changed})})
     )
     assert rows[0][columns.index("top-5")].endswith(" (-1.5)")
-    assert json.loads(json.dumps(evaluation.to_json(), allow_nan=False))["places"]["emulator"]["drop"]["samples"] == 50
+    written = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))["places"]["emulator"]
+    assert written["place"] == "emulator" and written["chunks_found"] == emulator.chunks_cached
+    assert written["drop"]["samples"] == 50 and written["drop"]["place"] == emulator.drop.backend
 
 
 def test_without_torch_there_is_no_drop(capsys: pytest.CaptureFixture[str]) -> None:

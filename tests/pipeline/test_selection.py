@@ -13,9 +13,10 @@ import pytest
 from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.datasets.base import BaseDataset, Sample
 from model_zoo.evaluators.base import Metric
-from model_zoo.pipeline.backends import Backend
-from model_zoo.pipeline.emulation import EmulatorPool, choose_subset
-from model_zoo.pipeline.selection import fair_order, select_samples
+from model_zoo.pipeline.backend_runs import EmulatorPool
+from model_zoo.pipeline.evaluate import choose_subset
+from model_zoo.pipeline.options import Backend
+from model_zoo.pipeline.samples import fair_order, select_samples
 from model_zoo.pipeline.worst_samples import rank
 from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.errors import UserError

@@ -7,7 +7,7 @@ import numpy as np
 
 from model_zoo.pipeline.verify import Parity
 from model_zoo.pipeline.verify import parity as compare
-from model_zoo.toolchains.measurement import EMULATOR, HOST_CPU
+from model_zoo.toolchains.measurement import EMULATOR, HALF_TORCH, HOST_CPU
 from model_zoo.toolchains.measurement import TORCH as IN_TORCH
 
 
@@ -19,8 +19,8 @@ def _outputs(noise: float, ids: list[int]) -> list[dict[str, np.ndarray]]:
 
 def parity(torch: Any, host: Any, npu: Any, half: Any = None, **arguments: Any) -> Sequence[Parity]:
     """Compare by where the outputs come from."""
-    outputs = {IN_TORCH: torch, HOST_CPU: host, **({EMULATOR: npu} if npu else {})}
-    return compare(outputs, half, **arguments)
+    outputs = {IN_TORCH: torch, HOST_CPU: host, EMULATOR: npu, HALF_TORCH: half}
+    return compare({where: made for where, made in outputs.items() if made}, **arguments)
 
 
 TORCH = _outputs(0.0, [1] * 100)

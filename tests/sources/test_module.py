@@ -90,6 +90,32 @@ def test_what_cannot_be_named_safely_is_captured_anew() -> None:
     assert first != second
 
 
+class Unpicklable:
+    """What refuses in a way of its own."""
+
+    def __reduce__(self) -> str:
+        raise RuntimeError("not to be written")
+
+
+@pytest.mark.parametrize("attribute", [Unpicklable(), torch.eye(2).to_sparse()], ids=["object", "sparse tensor"])
+def test_what_fails_when_it_is_written_is_captured_anew(attribute: object) -> None:
+    module = _linear()
+    module.attribute = attribute
+    assert _key(module) is None
+
+
+@pytest.mark.parametrize("cache_key", [None, "net-3"])
+def test_what_is_said_of_a_module_is_part_of_its_key(cache_key: str | None) -> None:
+    sources = [
+        ModuleSource(_linear(), "net", SPEC, cache_key=cache_key),
+        ModuleSource(_linear(), "other", SPEC, cache_key=cache_key),
+        ModuleSource(_linear(), "net", SPEC, ["scores"], cache_key=cache_key),
+        ModuleSource(_linear(), "net", {"y": SPEC["x"]}, cache_key=cache_key),
+        ModuleSource(_linear(), "net", {"x": TensorSpec((2, 4))}, cache_key=cache_key),
+    ]
+    assert len({source.key for source in sources}) == len(sources)
+
+
 def test_a_key_of_the_callers_stands_for_the_module() -> None:
     module = _linear()
     module.scale = lambda x: 2 * x

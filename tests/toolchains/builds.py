@@ -13,7 +13,7 @@ from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import EMULATOR_OUTPUTS, Compiled, CompileRequest, Lowered, LoweringRequest
 from model_zoo.toolchains.local.litert import LitertRuntime
-from model_zoo.toolchains.local.onnx import OnnxRuntime
+from model_zoo.toolchains.local.onnx import RUNTIME
 from model_zoo.toolchains.local.placement import Placement
 from model_zoo.toolchains.local.qnn import RUNTIMES, QnnRuntime
 from model_zoo.utils.jobs import Limits
@@ -56,8 +56,8 @@ def compile_qnn(
     limits: Limits | None = None,
 ) -> QnnBuild:
     """Compile for a chipset's NPU; the runtime onnx is compiled only to check it."""
-    kinds = {each.support.runtime: each for each in RUNTIMES}
-    kind = kinds.get(runtime, QnnRuntime(OnnxRuntime.support, "context", files=()))
+    kinds = {each.support.runtime: each for each in (*RUNTIMES, RUNTIME)}
+    kind = QnnRuntime(**vars(kinds[runtime]))
     request = CompileRequest(onnx, runtime, precision, chipset, lambda: inputs, stem)
     compiled = replace(kind, limits=limits or kind.limits).compile(request, out_dir)
     emulated = out_dir / EMULATOR_OUTPUTS

@@ -12,9 +12,9 @@ import torch
 
 from model_zoo.base.spec import TensorSpec
 from model_zoo.pipeline.api import export
-from model_zoo.pipeline.backends import Backend, check_backends
+from model_zoo.pipeline.evaluate import check_backends
 from model_zoo.pipeline.layers import inspect_layers
-from model_zoo.pipeline.options import BuildOptions
+from model_zoo.pipeline.options import Backend, BuildOptions
 from model_zoo.pipeline.result import ExportResult
 from model_zoo.runtimes.base import HostModel
 from model_zoo.runtimes.onnx import OnnxModel

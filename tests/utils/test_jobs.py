@@ -18,6 +18,14 @@ def run(job, work_dir):
     if job.get("fill"):
         filled = b"x" * 2**29
         time.sleep(60)
+    if job.get("start"):
+        from pathlib import Path
+
+        from model_zoo.utils.jobs import Limits, run_child
+
+        folder = Path(work_dir) / "inner"
+        folder.mkdir()
+        return run_child("a_worker", job["start"], folder, Limits(seconds=60), "inner").value
     import colorsys
     code = "import colorsys, sys; print(sys.path)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -58,3 +66,9 @@ def test_its_time_and_memory_are_limited(
     monkeypatch.setenv("PYTHONPATH", str(worker / "own"))
     with pytest.raises(ChildFailedError, match=said):
         run_child("a_worker", job, worker / "work", Limits(seconds=2, memory_bytes=2**28), "work")
+
+
+def test_a_child_of_its_own_gets_no_more_memory(worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(worker / "own"))
+    with pytest.raises(ChildFailedError, match="inner: the child process took more than its"):
+        run_child("a_worker", {"start": {"fill": True}}, worker / "work", Limits(60, memory_bytes=2**28), "work")

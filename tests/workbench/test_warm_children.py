@@ -67,3 +67,10 @@ def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
         file.write('\n{"name": "b')
     lines.append(Found(name="c"))
     assert [record.name for record in lines.read()] == ["a", "c"]
+
+
+@pytest.mark.parametrize("name", ["half a pair \udcff", "lines\u2028of\u2029text\x85"])
+def test_any_text_comes_back(name: str, tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "records.jsonl", TypeAdapter(Found))
+    lines.append(Found(name=name))
+    assert [record.name for record in lines.read()] == [name]

@@ -22,7 +22,7 @@ from model_zoo.toolchains.measurement import Measurement
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.hashing import digest
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker, kill_children
+from model_zoo.utils.jobs import ChildFailedError, Limits, Worker, kill_children
 
 #: Module whose `serve` measures one model, row by row, in a process of its own.
 _WORKER = "model_zoo.scripts.scorecard.run"
@@ -84,8 +84,6 @@ def _measured(source: ZooSource, waiting: list[Target], known: dict[Target, Row]
                 try:
                     known[target] = Row.model_validate(worker.ask(asked.model_dump(mode="json", exclude_defaults=True)))
                     yield known[target]
-                except ChildStoppedError:
-                    raise
                 except ChildFailedError as error:
                     key, reason = row_key(source.key, target), " ".join(error.message.split())
                     yield Row(**vars(target), key=key, date=today(), error=reason)

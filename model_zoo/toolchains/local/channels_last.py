@@ -63,11 +63,10 @@ def _transpose(value: ir.Value, target: str, order: list[int]) -> ir.Node:
 
 def _quantized(value: ir.Value, target: str, like: ir.Node) -> list[ir.Node]:
     """A tensor brought to the levels that a QuantizeLinear or DequantizeLinear has, and back."""
-    nodes: list[ir.Node] = []
-    for op, output in (("QuantizeLinear", f"{target}_levels"), ("DequantizeLinear", target)):
-        inputs = [nodes[-1].outputs[0] if nodes else value, *like.inputs[1:]]
-        nodes.append(new_node(op, inputs, output, f"{value.name}_to_{target}_{op}", domain=like.domain))
-    return nodes
+    levels, name, domain = like.inputs[1:], f"{value.name}_to_{target}", like.domain
+    quantize = new_node("QuantizeLinear", [value, *levels], f"{target}_levels", f"{name}_QuantizeLinear", domain=domain)
+    inputs = [quantize.outputs[0], *levels]
+    return [quantize, new_node("DequantizeLinear", inputs, target, f"{name}_DequantizeLinear", domain=domain)]
 
 
 def _reorder(value: ir.Value, like: ir.Value, order: list[int]) -> None:

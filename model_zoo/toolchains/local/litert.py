@@ -38,8 +38,9 @@ class LitertRuntime:
         (Precision.FLOAT, Precision.W8A8),
         layout="lowered",
         narrows_integers=True,
-        code={"lower": (__name__,), "host": ("model_zoo.runtimes.litert",)},
+        code={"lower": (__name__,), "compile": (__name__,), "host": ("model_zoo.runtimes.litert",)},
     )
+
     load = staticmethod(LitertModel)
 
     def versions(self) -> dict[str, str]:

@@ -24,26 +24,20 @@ Ranges = dict[str, dict[str, np.ndarray]]
 class Named(torch.nn.Module):
     """A program called by input name, giving outputs by name: the converter takes the names from there.
 
-    Args:
-        channel_last: Inputs and outputs whose axis 1 is the last one outside.
+    Axis 1 of what is `channel_last` in the job is the last one outside.
     """
 
-    def __init__(
-        self, program: torch.nn.Module, input_names: list[str], output_names: list[str], channel_last: list[str]
-    ) -> None:
+    def __init__(self, program: torch.nn.Module, job: dict[str, Any]) -> None:
         super().__init__()
-        self.program = program
-        self.input_names = input_names
-        self.output_names = output_names
-        self.channel_last = channel_last
+        self.program, self.job = program, job
         self.training = False  # an exported program is fixed in evaluation mode and refuses .eval()
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Call the program by position."""
-        last = self.channel_last
-        outputs = self.program(*(inputs[n].movedim(-1, 1) if n in last else inputs[n] for n in self.input_names))
+        last, names = self.job["channel_last"], self.job["input_names"]
+        outputs = self.program(*(inputs[n].movedim(-1, 1) if n in last else inputs[n] for n in names))
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        named = zip(self.output_names, outputs, strict=True)
+        named = zip(self.job["output_names"], outputs, strict=True)
         return {name: value.movedim(1, -1) if name in last else value for name, value in named}
 
 
@@ -82,20 +76,15 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
 
 def _convert(job: dict[str, Any], file: Path) -> None:
     exported = torch.export.load(job["program"])
-    _drop_detachments(exported)
-    names, last = job["input_names"], job["channel_last"]
-    named = Named(exported.module(), names, job["output_names"], last)
-    inputs, _ = exported.example_inputs
-    example = {n: i.movedim(1, -1) if n in last else i for n, i in zip(names, inputs, strict=True)}
-    litert_torch.convert(named, sample_kwargs=example).export(str(file))
-
-
-def _drop_detachments(exported: torch.export.ExportedProgram) -> None:
-    """Tensors made from numbers in a forward are detached in place, which torch refuses once they come from a file."""
+    # Tensors made from numbers in a forward are detached in place, which torch refuses once they come from a file.
     for node in exported.graph.find_nodes(op="call_function", target=torch.ops.aten.detach_.default):
         node.replace_all_uses_with(node.args[0])
         exported.graph.erase_node(node)
     exported.graph_module.recompile()
+    inputs, _ = exported.example_inputs
+    named, last = zip(job["input_names"], inputs, strict=True), job["channel_last"]
+    example = {name: value.movedim(1, -1) if name in last else value for name, value in named}
+    litert_torch.convert(Named(exported.module(), job), sample_kwargs=example).export(str(file))
 
 
 def _recipe(float_file: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,9 @@ from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.onnx_graph import (
     QuantizedTensor,
     add_constant,
+    channel_axis,
     dequantized,
+    load_onnx,
     new_node,
     quantize_behind,
     quantized,
@@ -54,12 +57,6 @@ class QuantizedLayer:
     bias: np.ndarray
     result: QuantizedTensor | None
 
-    @property
-    def weight_sums(self) -> np.ndarray:
-        """Of each channel's integers; of a Conv or Gemm."""
-        rows = np.moveaxis(self.weight, _channel_axis(self.node), 0)
-        return np.asarray(rows.reshape(len(rows), -1).astype(np.int64).sum(axis=1))
-
     def set_bias(self, bias: np.ndarray) -> None:
         """Replace the bias, or add one: integers, rounded here, in the scale of the sums."""
         integers = np.clip(np.rint(bias), -_LARGEST, _LARGEST).astype(np.int32)
@@ -80,14 +77,12 @@ class QuantizedLayer:
 def center_accumulators(graph: ir.Graph, generation: HexagonGeneration) -> int:
     """Choose biases by which 16-bit sums are right on average, though their low 8 bits are lost.
 
-    Only with weights of 4 or 8 bits; layers without a bias get one.
-
-    Returns:
-        How many layers changed.
+    Only with weights of 4 or 8 bits; layers without a bias get one. Returns how many layers changed, as all rewrites.
     """
     layers = [layer for layer in _quantized_layers(graph) if _loses_bits(layer)]
     for layer in layers:
-        offset = layer.weight_sums * int(layer.activation.zero)
+        rows = np.moveaxis(layer.weight, channel_axis(layer.node), 0)
+        offset = rows.reshape(len(rows), -1).astype(np.int64).sum(axis=1) * int(layer.activation.zero)
         gained = offset - _LOST * np.rint(offset / _LOST)
         kept = _LOST * np.rint((layer.bias + _LOST / 2 - gained) / _LOST)
         # Half of what is lost on top, so that no rounding on the way changes what is kept.
@@ -99,9 +94,6 @@ def raise_biases(graph: ir.Graph, generation: HexagonGeneration) -> int:
     """Add to biases what a generation's 8-bit results come out too low.
 
     Only from 8-bit activations to 8-bit results; layers without a bias get one.
-
-    Returns:
-        How many layers changed.
     """
     changed = 0
     for layer in _quantized_layers(graph):
@@ -125,9 +117,8 @@ def _quantized_layers(graph: ir.Graph) -> Iterator[QuantizedLayer]:
         activation, weight, bias = (dequantized(value) for value in (*node.inputs, None)[:3])
         if activation is None or weight is None or (integers := weight.integers) is None:
             continue
-        channels = integers.shape[_channel_axis(node)]
-        if node.op_type == "ConvTranspose":
-            channels *= node.attributes.get_int("group", 1)
+        groups = node.attributes.get_int("group", 1) if node.op_type == "ConvTranspose" else 1
+        channels = integers.shape[channel_axis(node)] * groups
         offsets = np.zeros(channels, np.int32) if bias is None else bias.integers
         shared = bias is not None and any(len(v.uses()) > 1 for v in (bias.node.outputs[0], bias.node.inputs[0]) if v)
         if offsets is None or offsets.dtype != np.int32 or shared or (bias is None and any(node.inputs[2:])):
@@ -137,17 +128,10 @@ def _quantized_layers(graph: ir.Graph) -> Iterator[QuantizedLayer]:
         yield QuantizedLayer(node, activation, integers, scales, offsets, result)
 
 
-def _channel_axis(node: ir.Node) -> int:
-    return 0 if node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB")) else 1
-
-
 def sign_second_factors(graph: ir.Graph, generation: HexagonGeneration) -> int:
     """Convert the second factor of each MatMul of 16-bit activations to int16 with zero point 0.
 
     It keeps its range, at 15 bits or more.
-
-    Returns:
-        How many products changed.
     """
     changed = 0
     signed: dict[ir.Value, ir.Value] = {}
@@ -159,10 +143,9 @@ def sign_second_factors(graph: ir.Graph, generation: HexagonGeneration) -> int:
         if source not in signed:
             name, domain = source.name, factor.node.domain
             top = np.maximum(factor.zero, np.iinfo(np.uint16).max - factor.zero).astype(np.float64)
-            scale = add_constant(
-                graph, f"{name}_signed_scale", (factor.scale * top / np.iinfo(np.int16).max).astype(np.float32)
-            )
-            parameters = [scale, add_constant(graph, f"{name}_signed_zero", np.int16(0))]
+            scale = (factor.scale * top / np.iinfo(np.int16).max).astype(np.float32)
+            signs = {"scale": scale, "zero": np.int16(0)}
+            parameters = [add_constant(graph, f"{name}_signed_{part}", value) for part, value in signs.items()]
             quantize = new_node("QuantizeLinear", [source, *parameters], f"{name}_int16", domain=domain)
             inputs = [quantize.outputs[0], *parameters]
             dequantize = new_node("DequantizeLinear", inputs, f"{name}_signed", domain=domain)
@@ -223,17 +206,23 @@ def rewrite_generation(chipset: Chipset, precision: Precision) -> int | None:
 
 
 def apply_rewrites(model: ir.Model, htp: int) -> dict[str, str]:
-    """Apply what builds for a generation need, in place.
-
-    Args:
-        htp: Version of the generation.
-
-    Returns:
-        By name, in how many places; without rewrites that changed none.
-    """
+    """Apply what builds for a generation need, in place; returns in how many places by name, if in any."""
     generation = GENERATIONS[htp]
     counts = {each.name: each.apply(model.graph, generation) for each in NPU_REWRITES if each.needed(generation)}
     return {name: str(count) for name, count in counts.items() if count}
+
+
+def rewrite_file(file: Path, htp: int | None, work_dir: Path) -> tuple[Path, dict[str, str]]:
+    """A file as builds for a generation need it, and what `apply_rewrites` changed; itself where that is nothing."""
+    import onnx_ir as ir
+
+    if htp is None:
+        return file, {}
+    model = ir.from_proto(load_onnx(file))
+    if rewrites := apply_rewrites(model, htp):
+        file = work_dir / "for_chipset.onnx"
+        ir.save(model, file)
+    return file, rewrites
 
 
 def messages(settings: Mapping[str, str]) -> list[str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -108,6 +107,11 @@ def elements(value: ir.Value | None) -> np.ndarray:
     return array
 
 
+def channel_axis(node: ir.Node) -> int:
+    """The axis of the output channels in the weight of a linear operator."""
+    return 0 if node.op_type == "Conv" or node.attributes.get_int("transB") else 1
+
+
 def add_constant(graph: ir.Graph, name: str, array: np.ndarray | np.generic) -> ir.Value:
     """Add an initializer."""
     import onnx_ir as ir
@@ -137,12 +141,7 @@ def new_node(
     domain: str = "",
     **attributes: Any,
 ) -> ir.Node:
-    """A node with one output, in no graph yet.
-
-    Args:
-        output: Name of the output, and of the node where it has no other.
-        like: Tensor whose type and shape the output has.
-    """
+    """A node with one output of this name, in no graph yet; the output's type and shape are those of `like`."""
     import onnx_ir as ir
 
     value = ir.Value(name=output)
@@ -159,8 +158,7 @@ def replace_node(node: ir.Node, nodes: Sequence[ir.Node]) -> None:
     convenience.replace_nodes_and_values(node.graph, node, [node], nodes, node.outputs, nodes[-1].outputs)
 
 
-@dataclass(frozen=True)
-class QuantizedTensor:
+class QuantizedTensor(NamedTuple):
     """A tensor of integers with a constant scale and zero point, as a QuantizeLinear or DequantizeLinear has them."""
 
     node: ir.Node
@@ -200,8 +198,8 @@ def dequantized(value: ir.Value | None) -> QuantizedTensor | None:
 
 def only_rectified(value: ir.Value) -> bool:
     """Whether a Relu or Clip alone reads a tensor, so that both have one range."""
-    nodes = [node for node, _ in value.uses()]
-    return len(nodes) == 1 and nodes[0].op_type in RECTIFIERS and not value.is_graph_output()
+    readers = value.consumers()
+    return len(value.uses()) == 1 and readers[0].op_type in RECTIFIERS and not value.is_graph_output()
 
 
 def quantize_behind(value: ir.Value) -> ir.Node | None:
@@ -228,18 +226,14 @@ def find_bounds(graph: ir.Graph) -> dict[str, Bounds]:
 
 
 def node_bounds(node: ir.Node) -> Bounds | None:
-    """What a Relu, a Clip, or a Max or Min with a constant cuts its first input off at.
-
-    Returns:
-        None for other nodes, and where a bound is computed.
-    """
+    """What a Relu, a Clip, or a Max or Min with a constant cuts its first input off at; None if it is not known."""
     if node.op_type not in ("Relu", "Clip", "Max", "Min"):
         return None
-    values = [*node.inputs[1:3], None, None][:2]
-    arrays = [constant(value) for value in values]
-    if any(v is not None and (a is None or a.shape not in ((), (1,))) for v, a in zip(values, arrays, strict=True)):
+    arrays = [constant(value) for value in node.inputs[1:3] if value is not None]
+    if any(array is None or array.shape not in ((), (1,)) for array in arrays):
         return None
-    first, second = (None if array is None else float(array.reshape(())) for array in arrays)
+    ends = (constant(value) for value in (*node.inputs, None, None)[1:3])
+    first, second = (None if array is None else float(array.reshape(())) for array in ends)
     match node.op_type:
         case "Relu":
             return 0.0, np.inf

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from model_zoo.runtimes.qnn import PROVIDER
 from model_zoo.toolchains.base import Fallback
@@ -60,8 +61,7 @@ class NotWholeError(ModelZooError):
         )
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """An operator with the Quantize and Dequantize nodes around it, as the provider takes or refuses it."""
 
     nodes: tuple[str, ...]
@@ -86,19 +86,15 @@ def explain(log: str, assignment: ProviderNodes | None) -> Placement | None:
         None if there is no assignment and the log blames no node, so that the session failed for another reason.
     """
     units = _units(log)
+    refused = [unit for unit in units if not unit.passed]
     if assignment is None:
-        refused = [unit for unit in units if not unit.passed]
-        nodes = sum(len(unit.nodes) for unit in units)
-        npu_nodes = nodes - sum(len(unit.nodes) for unit in refused)
-        return Placement(npu_nodes, nodes, tuple(unit.operator for unit in refused)) if refused else None
-    reasons = {(unit.operator.node, unit.operator.op_type): unit.operator.reason for unit in units if not unit.passed}
-    around = {name for unit in units if not unit.passed for name in unit.nodes} - {name for name, _ in reasons}
+        npu_nodes, left = (sum(len(unit.nodes) for unit in units if unit.passed is passed) for passed in (True, False))
+        return Placement(npu_nodes, npu_nodes + left, tuple(unit.operator for unit in refused)) if refused else None
+    reasons = {unit.operator[:2]: unit.operator.reason for unit in refused}
+    around = {name for unit in refused for name in unit.nodes} - {name for name, _ in reasons}
     on_cpu = [(_plain(name), op) for provider, nodes in assignment if provider != PROVIDER for name, op in nodes]
-    fallbacks = tuple(
-        Fallback(name, op, reasons.get((name, op), _ALONE)) for name, op in on_cpu if name not in around or not name
-    )
-    counts = whole_placement(assignment)
-    return Placement(counts.npu_nodes, counts.nodes, fallbacks)
+    fallbacks = [Fallback(*node, reasons.get(node, _ALONE)) for node in on_cpu if node[0] not in around or not node[0]]
+    return replace(whole_placement(assignment), fallbacks=tuple(fallbacks))
 
 
 def without_colours(log: str) -> str:
@@ -109,12 +105,9 @@ def without_colours(log: str) -> str:
 def _units(log: str) -> list[_Unit]:
     """The verdicts of the last pass over the graph that gave any."""
     for text in reversed(log.split(_PASS)):
-        units, done = [], 0
-        for match in _UNIT.finditer(text):
-            units.append(_unit(match, text[done : match.start()]))
-            done = match.end()
-        if units:
-            return units
+        if matches := list(_UNIT.finditer(text)):
+            starts = [0, *(match.end() for match in matches)]
+            return [_unit(match, text[start : match.start()]) for start, match in zip(starts, matches, strict=False)]
     return []
 
 

@@ -14,6 +14,7 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.targets.precision import Precision
 from model_zoo.toolchains.local.onnx_graph import infer_shapes, maker, static_shape, values_of
+from model_zoo.toolchains.local.quantize import QuantizeJob
 from model_zoo.toolchains.measurement import Sensitivity
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
@@ -29,20 +30,23 @@ def measure_sensitivity(captured: Path, calibration: Sequence[Arrays]) -> list[S
     Activations are rounded within their range on all samples, weights to a symmetric grid for each output channel;
     the noise is measured on the first samples.
 
-    Args:
-        captured: Float model with its weights inside.
-        calibration: One or more samples, all inputs by name.
-
     Returns:
         The most harmful first.
 
     Raises:
         ModelZooError: The model has no float output or no activation, or the child went past a limit.
     """
-    job = {"captured": str(captured.resolve()), "input_names": list(calibration[0]), "samples": len(calibration)}
+    job = QuantizeJob(
+        onnx=str(captured.resolve()),
+        precision=Precision.W8A8_MIXED_INT16,  # as a build with an assignment is prepared, so that names are the same
+        input_names=list(calibration[0]),
+        samples=len(calibration),
+    )
     with work_folder() as folder:
         write_samples(folder / "samples.npz", calibration)
-        measured = run_child(__name__, job, folder, Limits(), "measure sensitivity").value["measured"]
+        measured = run_child(__name__, job.model_dump(mode="json"), folder, Limits(), "measure sensitivity").value[
+            "measured"
+        ]
     return sorted(map(Sensitivity.model_validate, measured), key=lambda each: -each.noise)
 
 
@@ -51,19 +55,17 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     import onnx_ir as ir
     from onnx import TensorProto, helper, numpy_helper
 
-    from model_zoo.toolchains.local.quantize.calibrate import activation_names, find_ranges
-    from model_zoo.toolchains.local.quantize.mixed import COMPARED_ON, Change, candidates, output_noise
-    from model_zoo.toolchains.local.quantize.qdq import channel_axes, prepare
-    from model_zoo.toolchains.local.quantize.recipe import Samples
+    from model_zoo.toolchains.local.quantize.calibrate import observe
+    from model_zoo.toolchains.local.quantize.mixed import COMPARED_ON, Change, output_noise
+    from model_zoo.toolchains.local.quantize.qdq import channel_axes
+    from model_zoo.toolchains.local.quantize.recipe import Context
 
-    samples = Samples(work_dir / "samples.npz", job["input_names"], job["samples"])
-    # As a build with an assignment prepares it, so that the names are the same.
-    model = prepare(Path(job["captured"]), work_dir, Precision.W8A8_MIXED_INT16).model
-    groups = candidates(model, activation_names(model))
-    activations = list(groups)
+    context = Context(QuantizeJob.model_validate(job), work_dir)
+    model, samples, activations = context.prepared.model, context.samples, list(context.groups)
     if not activations:
         raise ModelZooError("the model has no float activations to quantize")
-    ranges = find_ranges(model, activations, samples)
+    observed = observe(model, activations, samples, 0)
+    ranges = {name: (float(each.lows.min()), float(each.highs.max())) for name, each in observed.items()}
     axes = channel_axes(model)
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name in axes}
     for name, value in weights.items():  # as inputs too: a run may then replace their values
@@ -74,7 +76,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
         Change((name,)) if kind == "activation" else Change(weights={name: rounded(weights[name], axes[name], bits)})
         for kind, name, bits in tensors
     )
-    compared = min(COMPARED_ON, job["samples"])
+    compared = min(COMPARED_ON, samples.count)
     noise = output_noise(model, activations, ranges, changes, islice(samples, compared))
     typed = ir.from_proto(model)
     infer_shapes(typed)
@@ -82,7 +84,7 @@ def run(job: dict[str, Any], work_dir: Path) -> dict[str, Any]:
     outputs = sum(value.dtype == ir.DataType.FLOAT for value in typed.graph.outputs)
     measured = []
     for (kind, name, bits), power in zip(tensors, noise, strict=True):
-        node = maker(values[groups[name][0]]) if kind == "activation" else values[name].consumers()[-1]
+        node = maker(values[context.groups[name][0]]) if kind == "activation" else values[name].consumers()[-1]
         each = {"layer": node.name, "op_type": node.op_type, "kind": kind, "tensor": name, "bits": bits}
         elements = math.prod(static_shape(values[name]) or ())
         measured.append({**each, "elements": elements, "noise": power / compared / outputs})

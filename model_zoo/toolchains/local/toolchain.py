@@ -9,21 +9,14 @@ from model_zoo.runtimes.qnn import HtpEmulator
 from model_zoo.targets.chipset import Chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains.base import Compiled, CompileRequest, Lowered, LoweringRequest, RuntimeSupport
-from model_zoo.toolchains.local import qnn
+from model_zoo.toolchains.local import onnx, qnn
 from model_zoo.toolchains.local.channels_last import write_channels_last
 from model_zoo.toolchains.local.layerwise import measure_layers
 from model_zoo.toolchains.local.litert import LitertRuntime
-from model_zoo.toolchains.local.onnx import OnnxRuntime
 from model_zoo.toolchains.local.sensitivity import measure_sensitivity
 from model_zoo.utils.errors import unknown_name
 
-#: Runtimes with lowered files of their own, and all.
-_LOWERED: dict[TargetRuntime, OnnxRuntime | LitertRuntime] = {
-    row.support.runtime: row for row in (OnnxRuntime(), LitertRuntime())
-}
-_ROWS: dict[TargetRuntime, qnn.QnnRuntime | OnnxRuntime | LitertRuntime] = {
-    row.support.runtime: row for row in (*qnn.RUNTIMES, *_LOWERED.values())
-}
+_ROWS = {row.support.runtime: row for row in (*qnn.RUNTIMES, onnx.RUNTIME, LitertRuntime())}
 
 
 class LocalToolchain:
@@ -44,13 +37,13 @@ class LocalToolchain:
         return _ROWS[runtime].versions()
 
     def lower(self, request: LoweringRequest, out_dir: Path) -> Lowered:
-        return _LOWERED[_ROWS[request.runtime].support.lowers_as or request.runtime].lower(request, out_dir)
+        return _ROWS[request.runtime].lower(request, out_dir)
 
     def compile(self, request: CompileRequest, out_dir: Path) -> Compiled:
         return _ROWS[request.runtime].compile(request, out_dir)
 
     def load(self, lowered: Path, runtime: TargetRuntime) -> HostModel:
-        return _LOWERED[_ROWS[runtime].support.lowers_as or runtime].load(lowered)
+        return _ROWS[runtime].load(lowered)
 
     def read_back(self, file: Path, runtime: TargetRuntime, chipset: Chipset | None) -> Compiled:
         """What a context binary says of itself, if it is for this chipset; of other files nothing is known."""

@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
-from model_zoo.targets.chipset import Chipset, find_chipset
+from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.toolchains import find_toolchain
 from model_zoo.utils.console import CommandParser, console, print_json, spinner
 from model_zoo.utils.errors import UserError, unknown_name
 from model_zoo.utils.streams import stop_without_reader
-from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name
+from model_zoo.workbench.discover.model_library import NOT_CALLED, check_name, module_name
 from model_zoo.workbench.discover.model_registry import StoredRegistry, differences, read_registry, registry_code
 from model_zoo.workbench.discover.survey import Survey, SurveyRequest, versions
 from model_zoo.workbench.discover.survey_tables import details, in_families, model_line, summary
 from model_zoo.workbench.discover.verdict import ListedModel, Listing, ModelFinding, SurveyReport, SurveyStage
+from model_zoo.workbench.libraries import SURVEYED
 
 _CHIPSET = "snapdragon-8-elite"
 
@@ -84,7 +85,7 @@ def run(argv: list[str]) -> int:
     report = SurveyReport(
         library=request.library,
         depth=request.depth,
-        chipset=request.target or None,
+        chipset=request.chipset or None,
         time_limit_s=request.limit_s,
         versions=versions(request.library),
         models=in_families(findings),
@@ -141,7 +142,7 @@ def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyR
     if args.generate_code and (args.json or args.check):
         raise UserError("--generate-code goes with neither --json nor --check", "run it once for each")
     library = args.library or (stored and stored.library) or "torchvision"
-    if not args.library and library not in ("torchvision", "timm"):
+    if not args.library and library not in SURVEYED:
         raise UserError(
             f"{args.check} is of the library {library!r}, which is imported only if you name it",
             f"if you trust it: --library {shlex.quote(library)}",
@@ -149,12 +150,13 @@ def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyR
     depth = stored.depth if stored else SurveyStage(args.depth or SurveyStage.FX)
     if stored and args.depth and args.depth != depth:
         raise UserError(f"{args.check} was made with --depth {depth}", "leave --depth out")
-    chipset: Chipset | None = None
+    chipset = ""
     if depth is SurveyStage.NPU:
-        chipset = find_chipset(args.chipset or (stored and stored.chipset) or _CHIPSET)
-        if not chipset.fp16:
-            raise UserError(f"the NPU of {chipset.name} does not compute in half precision", "run `model-zoo chipsets`")
+        target = find_chipset(args.chipset or (stored and stored.chipset) or _CHIPSET)
+        if not target.fp16:
+            raise UserError(f"the NPU of {target.name} does not compute in half precision", "run `model-zoo chipsets`")
         find_toolchain().versions(TargetRuntime.QNN_CONTEXT_BINARY)  # refuses if the compiler is absent
+        chipset = target.name
     elif args.chipset:
         raise UserError("--chipset says where nodes are placed", "add --depth npu")
     return SurveyRequest(library, depth, chipset, args.time_limit, args.workers)
@@ -162,18 +164,17 @@ def _request(args: argparse.Namespace, stored: StoredRegistry | None) -> SurveyR
 
 def _only(listing: Listing, name: str, library: str) -> ListedModel:
     """One model by its name; a function that is not called unasked is called now."""
-    for model in listing.models:
-        if model.name == name:
-            return model
+    models = {model.name: model for model in listing.models}
+    if name in models:
+        return models[name]
     problem = listing.left_out.get(name)
     if problem == NOT_CALLED:
-        module = Path(library).stem if library.endswith(".py") else library
+        module = module_name(library)
         path = f"{module}.{name}"
         return ListedModel(name=name, module=module, path=path, call=f"{path}()", family=module)
     if problem:
         raise UserError(f"{name} cannot be built: {problem}", "give its arguments defaults")
-    names = [model.name for model in listing.models]
-    raise unknown_name("model", name, names, f"model-zoo discover --library {library} --verbose")
+    raise unknown_name("model", name, list(models), f"model-zoo discover --library {library} --verbose")
 
 
 def _unskipped(models: list[ListedModel], skip: list[str]) -> list[ListedModel]:
@@ -194,7 +195,8 @@ def _survey(survey: Survey, models: list[ListedModel], args: argparse.Namespace)
     """Test the models, with a line for each where that is wanted, else a bar on a terminal."""
     from rich.progress import track
 
-    say = _say(args.json or args.generate_code)
+    # What is not the answer itself goes to standard error.
+    say = partial(print, file=sys.stderr if args.json or args.generate_code else sys.stdout, flush=True)
     if args.test_model:
         say(f"Testing {args.test_model}...")
     elif args.verbose:
@@ -215,11 +217,6 @@ def _survey(survey: Survey, models: list[ListedModel], args: argparse.Namespace)
     return findings
 
 
-def _say(aside: bool) -> Callable[[str], None]:
-    """A function that prints; to standard error what is not the answer itself."""
-    return lambda text: print(text, file=sys.stderr if aside else sys.stdout, flush=True)
-
-
 def _compare(args: argparse.Namespace, library: str, lines: list[str], tested: int) -> int:
     if args.json:
         print_json({"file": str(args.check), "library": library, "tested": tested, "differences": lines})
@@ -235,7 +232,7 @@ def _show(args: argparse.Namespace, report: SurveyReport) -> None:
     if args.json:
         print_json(report.model_dump(mode="json"))
         return
-    say = _say(args.generate_code)
+    say = partial(print, file=sys.stderr if args.generate_code else sys.stdout, flush=True)
     if args.test_model:
         passed = report.models[0].ok
         wanted = SurveyStage.FX.label if report.depth is SurveyStage.FX else f"fine up to {report.depth}"

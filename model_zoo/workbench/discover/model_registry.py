@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from pathlib import Path
 
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.files import is_plain_file
+from model_zoo.workbench.discover.model_library import module_name
 from model_zoo.workbench.discover.verdict import ModelFinding, SurveyReport, SurveyStage
+from model_zoo.workbench.libraries import SURVEYED
 
 _LARGEST_BYTES = 64 * 2**20
 _VARIABLE = "MODEL_REGISTRY"
@@ -19,28 +22,19 @@ _COMMAND = ["model-zoo", "discover"]
 
 
 def registry_code(report: SurveyReport) -> str:
-    """Python code of a dict from names to constructors: of the models that pass the last stage.
-
-    The command and the versions stand in comments at its head.
-
-    Args:
-        report: With its models sorted by family.
-    """
+    """Python code of a dict from names to constructors: of the models that pass the last stage, sorted by family."""
     library, chipset = report.library, report.chipset
-    root = {"torchvision": "torchvision.models", "timm": "timm.models"}.get(library)
-    if root:
-        imported = f"from {library} import models"
-    else:
-        root = Path(library).stem if library.endswith(".py") else library
-        imported = f"import {root} as models"
+    root = f"{library}.models" if library in SURVEYED else module_name(library)
+    imported = f"from {library} import models" if library in SURVEYED else f"import {root} as models"
     command = [*_COMMAND, "--library", library, "--depth", report.depth, *(["--chipset", chipset] if chipset else [])]
     made_with = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    lines = [f"# {shlex.join(command)}", f"# {made_with}", imported, "", f"{_VARIABLE} = {{"]
-    kept = [finding for finding in report.models if finding.deepest_ok]
-    for index, (family, members) in enumerate(groupby(kept, key=lambda finding: finding.family)):
-        lines += [""] * (index > 0) + [f"    # {family.capitalize()} family"]
-        lines += [f"    {each.name!r}: models.{each.path.removeprefix(f'{root}.')}," for each in members]
-    return "\n".join([*lines, "}", ""])
+    families = []
+    for family, members in groupby((each for each in report.models if each.deepest_ok), key=lambda each: each.family):
+        paths = {each.name: each.path.removeprefix(f"{root}.") for each in members}
+        rows = [f"    {name!r}: models.{path},\n" for name, path in paths.items()]
+        families.append("".join([f"    # {family.capitalize()} family\n", *rows]))
+    head = f"# {shlex.join(command)}\n# {made_with}\n{imported}\n\n{_VARIABLE} = {{\n"
+    return head + "\n".join(families) + "}\n"
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ def read_registry(path: Path) -> StoredRegistry:
 
 
 def _from_json(text: str) -> StoredRegistry:
-    report = SurveyReport.model_validate_json(text)
+    report = SurveyReport.model_validate(json.loads(text))  # which takes half a surrogate pair, too
     claims = {model.name: {stage: verdict.ok for stage, verdict in model.stages.items()} for model in report.models}
     return StoredRegistry(report.library, report.depth, report.chipset, claims)
 
@@ -92,16 +86,14 @@ def _from_code(text: str) -> StoredRegistry:
     words = shlex.split(text.partition("\n")[0].removeprefix("# "))
     options = dict(zip(words[2::2], words[3::2], strict=True)) if words[:2] == _COMMAND else {}
     depth = SurveyStage(options.get("--depth", SurveyStage.FX))
-    names = None
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and any(ast.unparse(target) == _VARIABLE for target in node.targets):
-            if not isinstance(node.value, ast.Dict):
-                raise ValueError(f"{_VARIABLE} is no dict")
-            keys = [key.value for key in node.value.keys if isinstance(key, ast.Constant)]
-            names = [key for key in keys if isinstance(key, str)]
-    if names is None:
+    assigned = [node for node in ast.parse(text).body if isinstance(node, ast.Assign)]
+    values = [node.value for node in assigned if any(ast.unparse(target) == _VARIABLE for target in node.targets)]
+    if not values:
         raise ValueError(f"it sets no {_VARIABLE}")
-    claims = {name: {depth: True} for name in names}
+    if not isinstance(registry := values[-1], ast.Dict):
+        raise ValueError(f"{_VARIABLE} is no dict")
+    keys = [key.value for key in registry.keys if isinstance(key, ast.Constant)]
+    claims = {key: {depth: True} for key in keys if isinstance(key, str)}
     return StoredRegistry(options.get("--library"), depth, options.get("--chipset"), claims)
 
 

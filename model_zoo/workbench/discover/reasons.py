@@ -14,12 +14,22 @@ _LONGEST = 300
 _PYTHON = Path(traceback.__file__).parent
 _OURS = Path(__file__).resolve().parents[2]
 _TRACERS = ("torch", "onnx", "onnx_ir", "onnxscript")
-_BRANCHES = ("control flow", "data-dependent", "cannot be iterated", "GuardOnDataDependent")
 _CAUSED_BY = re.compile(r"Caused by: \((?P<file>\S+):(?P<line>\d+) in (?P<function>[^)]+)\)")
 
 
 class NetworkRefusedError(BaseException):
     """Somebody asked for the network. Not an Exception, so that nobody's retries catch it."""
+
+
+#: What a model may raise that does not end the child process.
+FAILURES = (Exception, NetworkRefusedError, SystemExit)
+
+#: Reasons by the types that say them, then by what one of the texts in the message does.
+_TYPES = {NetworkRefusedError: Reason.NETWORK, ImportError: Reason.PACKAGE, MemoryError: Reason.MEMORY}
+_TEXTS = {
+    Reason.CONTROL_FLOW: ("control flow", "data-dependent", "cannot be iterated", "GuardOnDataDependent"),
+    Reason.NON_TENSOR: ("Proxy", "symbolic tracing", "symbolically traced"),
+}
 
 
 def refuse_network() -> None:
@@ -46,45 +56,35 @@ def failure(error: BaseException, containers: bool = False) -> StageVerdict:
     root = next((each for each in chain if isinstance(each, NetworkRefusedError | ImportError)), chain[-1])
     if isinstance(error, NotImplementedError | TypeError) or type(error).__module__.startswith("torch.fx"):
         root = error
-    message = _one_line(root)
-    reason = _reason(root, message, containers)
-    return StageVerdict(reason=reason, message=message, where=_where(error) or _where(root))
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    message = ": ".join([type(root).__name__, *lines[:1]])
+    message = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+    return StageVerdict(reason=_reason(root, message, containers), message=message, where=_where(error) or _where(root))
 
 
 def _reason(error: BaseException, message: str, containers: bool) -> Reason:
-    kinds = {NetworkRefusedError: Reason.NETWORK, ImportError: Reason.PACKAGE, MemoryError: Reason.MEMORY}
-    if known := next((reason for kind, reason in kinds.items() if isinstance(error, kind)), None):
+    if known := next((reason for kind, reason in _TYPES.items() if isinstance(error, kind)), None):
         return known
     if "cannot be iterated" in message and containers:
         return Reason.CONTAINERS
-    if any(text in message or text in type(error).__name__ for text in _BRANCHES):
-        return Reason.CONTROL_FLOW
-    untraced = any(text in message for text in ("Proxy", "symbolic tracing", "symbolically traced"))
-    return Reason.NON_TENSOR if untraced else Reason.OTHER
-
-
-def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    said = (reason for reason, texts in _TEXTS.items() if any(text in message for text in texts))
+    return next(said, Reason.OTHER)
 
 
 def _where(error: BaseException) -> str:
-    """The last line of code that belongs neither to torch nor to us."""
+    """The last line of code that belongs neither to Python, nor to what traces, nor to us."""
     if named := _CAUSED_BY.search(str(error)):
         frames = [(named["file"], int(named["line"]), named["function"])]
     else:
         frames = [(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(error.__traceback__)]
     for file, line, function in reversed(frames):
-        if not _is_of_the_model(file):
-            continue
-        code = linecache.getline(file, line).strip()
-        return f"{_short(file)}:{line} in {function}" + (f": {code}" if code else "")
+        if _is_of_the_model(file):
+            code = linecache.getline(file, line).strip()
+            return f"{_short(file)}:{line} in {function}" + (f": {code}" if code else "")
     return ""
 
 
 def _is_of_the_model(file: str) -> bool:
-    """Whether a file belongs neither to Python, nor to what traces, nor to us."""
     if file.startswith("<") or Path(file).is_relative_to(_OURS):
         return False
     if "site-packages" in file:

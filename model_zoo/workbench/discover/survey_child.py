@@ -11,22 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.targets.chipset import find_chipset
-from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.utils.jobs import ChildFailedError
-from model_zoo.workbench.discover.example import NO_INPUT, Example, example_for, takes_containers
-from model_zoo.workbench.discover.model_library import ModelLibrary, import_module
+from model_zoo.workbench.discover.model_library import NO_INPUT, Example, ModelLibrary, import_module, takes_containers
 from model_zoo.workbench.discover.npu_placement import check_placement
-from model_zoo.workbench.discover.reasons import NetworkRefusedError, child_failure, failure, refuse_network
+from model_zoo.workbench.discover.reasons import FAILURES, failure, refuse_network
 from model_zoo.workbench.discover.verdict import ONNX_FILE, Attempt, Listing, Reason, StageVerdict, SurveyStage
 
 if TYPE_CHECKING:
     import torch
 
 _META = "meta"
-
-#: What a model may raise that does not end this process.
-_FAILURES = (Exception, NetworkRefusedError, SystemExit)
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -44,27 +38,26 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
     import torch
 
     torch.set_num_threads(job["threads"])
-    survey = _LibrarySurvey(job["library"], job["chipset"], work_dir / ONNX_FILE)
-    for stage in job["stages"]:
-        _warm_up(survey, SurveyStage(stage))
+    library, onnx = ModelLibrary(job["library"]), work_dir / ONNX_FILE
+    for stage in map(SurveyStage, job["stages"]):  # torch imports what it needs, and the first model's time is its own
+        zeros = torch.zeros(1, 1, 4, 4, device=_META if stage is SurveyStage.FX else "cpu")
+        layer = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU()).to(zeros.device).eval()
+        _run(stage, layer, Example((zeros,), ""), onnx)
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if not request:
-            library = survey.library
             listing = Listing(models=library.models, left_out=library.left_out, sources=_local_sources())
             return listing.model_dump(mode="json")
-        return survey.attempt(request["model"], SurveyStage(request["stage"])).model_dump(mode="json")
+        stage, started = SurveyStage(request["stage"]), time.monotonic()
+        if stage is SurveyStage.NPU:
+            attempt = Attempt(verdict=check_placement(onnx, find_chipset(job["chipset"])))
+        else:
+            attempt = _attempt(library, request["model"], stage, onnx)
+        fields = attempt.model_dump(mode="json")
+        fields["verdict"]["seconds"] = time.monotonic() - started
+        return fields
 
     return answer
-
-
-def _warm_up(survey: _LibrarySurvey, stage: SurveyStage) -> None:
-    """Let torch import what a stage needs, so that the first model's time is its own."""
-    import torch
-
-    example = Example((torch.zeros(1, 1, 4, 4, device=_META if stage is SurveyStage.FX else "cpu"),), "")
-    layer = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ReLU()).to(example.arguments[0].device).eval()
-    survey.run(stage, layer, example)
 
 
 def _local_sources() -> dict[str, str]:
@@ -77,88 +70,65 @@ def _local_sources() -> dict[str, str]:
     return {str(file): sha256_file(file) for file in local}
 
 
-class _LibrarySurvey:
-    """Runs stages of a library's models.
+def _attempt(library: ModelLibrary, model: str, stage: SurveyStage, onnx: Path) -> Attempt:
+    """Build a model and run one stage of it; whatever the model does becomes a verdict."""
+    device = _META if stage in (SurveyStage.FX, SurveyStage.EXPORT) else "cpu"
+    try:
+        module = _build(library, model, device)
+    except FAILURES as error:
+        verdict = failure(error)
+        if verdict.reason not in (Reason.NETWORK, Reason.PACKAGE, Reason.MEMORY):
+            verdict = verdict.model_copy(update={"reason": Reason.BUILD})
+        return Attempt(verdict=verdict)
+    example, containers = None, False
+    try:
+        containers = takes_containers(module)
+        example = library.example(model, module, device)
+        if example is None and stage is not SurveyStage.FX:
+            verdict = StageVerdict(reason=Reason.NO_INPUT, message=NO_INPUT)
+        else:
+            containers = containers or (example is not None and example.has_containers)
+            verdict = _run(stage, module, example, onnx)
+    except FAILURES as error:
+        verdict = failure(error, containers)
+    return Attempt(input=example.text if example else "", verdict=verdict)
 
-    Args:
-        onnx: File that the stage onnx writes.
-    """
 
-    def __init__(self, name: str, chipset: str, onnx: Path) -> None:
-        self.library = ModelLibrary(name)
-        self._name, self._chipset, self._onnx = name, chipset, onnx
+def _build(library: ModelLibrary, name: str, device: str) -> torch.nn.Module:
+    """Build a model in evaluation mode. On the meta device its parameters take no memory and no time."""
+    import torch
 
-    def attempt(self, model: str, stage: SurveyStage) -> Attempt:
-        """Run one stage of one model; whatever the model does becomes a verdict."""
-        started = time.monotonic()
-        result = Attempt(verdict=self._place()) if stage is SurveyStage.NPU else self._attempt(model, stage)
-        verdict = result.verdict.model_copy(update={"seconds": time.monotonic() - started})
-        return result.model_copy(update={"verdict": verdict})
+    from model_zoo.workbench.recover.building import uninitialized
 
-    def _place(self) -> StageVerdict:
-        try:
-            return check_placement(self._onnx, find_chipset(self._chipset))
-        except ChildFailedError as error:
-            return child_failure(error.message)
-        except ModelZooError as error:
-            return StageVerdict(reason=Reason.OTHER, message=error.message)
+    build = library.build.get(name) or getattr(import_module(library.name), name)
+    built = None
+    if device == _META:
+        # A constructor may count with tensors; one that fails for another reason fails again below.
+        with contextlib.suppress(Exception), torch.device(device), uninitialized():
+            built = build()
+    built = build() if built is None else built
+    if not isinstance(built, torch.nn.Module):
+        raise TypeError(f"the constructor gave {type(built).__name__}, which is no torch.nn.Module")
+    return built.to(device).eval()
 
-    def _attempt(self, model: str, stage: SurveyStage) -> Attempt:
-        device = _META if stage in (SurveyStage.FX, SurveyStage.EXPORT) else "cpu"
-        try:
-            module = self._build(model, device)
-        except _FAILURES as error:
-            verdict = failure(error)
-            if verdict.reason not in (Reason.NETWORK, Reason.PACKAGE, Reason.MEMORY):
-                verdict = verdict.model_copy(update={"reason": Reason.BUILD})
-            return Attempt(verdict=verdict)
-        example, containers = None, False
-        try:
-            containers = takes_containers(module)
-            example = example_for(self._name, model, module, device)
-            if example is None and stage is not SurveyStage.FX:
-                verdict = StageVerdict(reason=Reason.NO_INPUT, message=NO_INPUT)
-            else:
-                containers = containers or (example is not None and example.has_containers)
-                verdict = self.run(stage, module, example)
-        except _FAILURES as error:
-            verdict = failure(error, containers)
-        return Attempt(input=example.text if example else "", verdict=verdict)
 
-    def _build(self, name: str, device: str) -> torch.nn.Module:
-        """Build a model in evaluation mode. On the meta device its parameters take no memory and no time."""
-        import torch
+def _run(stage: SurveyStage, module: torch.nn.Module, example: Example | None, onnx: Path) -> StageVerdict:
+    """Run a stage of a model that is built; without an example only FX can."""
+    import torch
 
-        from model_zoo.workbench.recover.building import uninitialized
-
-        build = self.library.build.get(name) or getattr(import_module(self._name), name)
-        built = None
-        if device == _META:
-            # A constructor may count with tensors; one that fails for another reason fails again below.
-            with contextlib.suppress(Exception), torch.device(device), uninitialized():
-                built = build()
-        built = build() if built is None else built
-        if not isinstance(built, torch.nn.Module):
-            raise TypeError(f"the constructor gave {type(built).__name__}, which is no torch.nn.Module")
-        return built.to(device).eval()
-
-    def run(self, stage: SurveyStage, module: torch.nn.Module, example: Example | None) -> StageVerdict:
-        """Run a stage of a model that is built; without an example only FX can."""
-        import torch
-
-        with torch.no_grad():
-            if stage is SurveyStage.FX:
-                return _trace(module, example)
-            assert example is not None
-            program = torch.export.export(module, example.arguments, strict=False)
-            if stage is SurveyStage.EXPORT:
-                return StageVerdict(facts={"nodes": len(program.graph.nodes)})
-            onnx_program = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False)
-        if onnx_program is None:
-            raise RuntimeError("torch gave no ONNX program")
-        onnx_program.save(str(self._onnx), external_data=False)
-        nodes = list(onnx_program.model.graph)
-        return StageVerdict(facts={"nodes": len(nodes), "operators": sorted({node.op_type for node in nodes})})
+    with torch.no_grad():
+        if stage is SurveyStage.FX:
+            return _trace(module, example)
+        assert example is not None
+        program = torch.export.export(module, example.arguments, strict=False)
+        if stage is SurveyStage.EXPORT:
+            return StageVerdict(facts={"nodes": len(program.graph.nodes)})
+        onnx_program = torch.onnx.export(program, (), dynamo=True, external_data=False, verbose=False)
+    if onnx_program is None:
+        raise RuntimeError("torch gave no ONNX program")
+    onnx_program.save(str(onnx), external_data=False)
+    nodes = list(onnx_program.model.graph)
+    return StageVerdict(facts={"nodes": len(nodes), "operators": sorted({node.op_type for node in nodes})})
 
 
 def _trace(module: torch.nn.Module, example: Example | None) -> StageVerdict:
@@ -174,16 +144,16 @@ def _trace(module: torch.nn.Module, example: Example | None) -> StageVerdict:
     except Exception as error:
         facts["not_run"] = f"on the meta device the model itself fails: {failure(error).message}"
         return StageVerdict(facts=facts)
+    message = where = ""
     try:
         outputs = _shapes(traced(*example.arguments))
     except Exception as error:
         why = failure(error)
-        message = f"it does not run: {why.message}"
-        return StageVerdict(reason=Reason.DIFFERS, message=message, where=why.where, facts=facts)
-    if outputs != expected:
-        message = f"its outputs are {outputs}, those of the model {expected}"
-        return StageVerdict(reason=Reason.DIFFERS, message=message, facts=facts)
-    return StageVerdict(facts=facts)
+        message, where = f"it does not run: {why.message}", why.where
+    else:
+        if outputs != expected:
+            message = f"its outputs are {outputs}, those of the model {expected}"
+    return StageVerdict(reason=Reason.DIFFERS if message else None, message=message, where=where, facts=facts)
 
 
 def _shapes(value: Any) -> Any:

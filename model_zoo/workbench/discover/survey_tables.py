@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -25,11 +26,10 @@ def natural(text: str) -> tuple[tuple[bool, int, str], ...]:
 
 def model_line(finding: ModelFinding) -> str:
     """One line on a model, e.g. "✓ resnet18                       - FX-traceable"."""
-    if list(finding.stages) == [SurveyStage.FX]:
-        verdict = finding.stages[SurveyStage.FX]
-        text = SurveyStage.FX.label if verdict.ok else _short(verdict)
-    else:
-        text = "; ".join(f"{s.label}: {'ok' if v.ok else _short(v)}" for s, v in finding.stages.items())
+    texts = {stage: "ok" if verdict.ok else _short(verdict) for stage, verdict in finding.stages.items()}
+    text = "; ".join(f"{stage.label}: {text}" for stage, text in texts.items())
+    if len(texts) == 1:
+        text = SurveyStage.FX.label if finding.ok else texts[SurveyStage.FX]
     return f"{'✓' if finding.ok else '✗'} {finding.name:<30} - {text}"
 
 
@@ -76,22 +76,15 @@ def summary(report: SurveyReport) -> str:
 
 
 def _failures(stage: SurveyStage, findings: Sequence[ModelFinding], target: str) -> list[str]:
-    failed = [finding for finding in findings if not finding.stages[stage].ok]
-    if not failed:
-        return []
-    lines = _heading(f"NOT {_title(stage, target).upper()}, BY REASON")
-
-    def reason(finding: ModelFinding) -> str:
-        return str(finding.stages[stage].reason)
-
-    for kind, members in groupby(sorted(failed, key=reason), key=reason):
-        grouped = list(members)
-        lines.append(f"{kind.upper()} ({len(grouped)}):")
-        for finding in grouped:
-            verdict = finding.stages[stage]
-            lines.append(f"    {finding.name}: {verdict.message}")
-            if verdict.where:
-                lines.append(f"      at {verdict.where}")
+    groups: dict[str, list[ModelFinding]] = defaultdict(list)
+    for finding in findings:
+        if reason := finding.stages[stage].reason:
+            groups[reason].append(finding)
+    lines = _heading(f"NOT {_title(stage, target).upper()}, BY REASON") if groups else []
+    for kind, members in sorted(groups.items()):
+        lines.append(f"{kind.upper()} ({len(members)}):")
+        for name, verdict in ((finding.name, finding.stages[stage]) for finding in members):
+            lines += [f"    {name}: {verdict.message}", *([f"      at {verdict.where}"] if verdict.where else [])]
         lines.append("")
     return lines
 

@@ -77,13 +77,7 @@ class StageVerdict(BaseModel, frozen=True):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def ok(self) -> bool:
-        """Whether the model passes."""
         return self.reason is None
-
-    @property
-    def is_lasting(self) -> bool:
-        """Whether trying again on the same machine would give the same, as far as one can know."""
-        return self.reason not in (Reason.PACKAGE, Reason.NETWORK)
 
 
 class Attempt(BaseModel, frozen=True):
@@ -129,11 +123,7 @@ class Listing(BaseModel, frozen=True):
 
 
 class ModelFinding(ListedModel, frozen=True):
-    """Everything found out about one model.
-
-    Args:
-        input: What it was tried with, and why that.
-    """
+    """Everything found out about one model; `input` is what it was tried with, and why that."""
 
     input: str
     stages: dict[SurveyStage, StageVerdict]

@@ -160,7 +160,7 @@ def _request(args: argparse.Namespace, file: Path, source: Path | None) -> Explo
 
 
 def _print_tables(record: ExplorationRecord, root: Path) -> None:
-    from model_zoo.workbench.explore.stakeholder import stakeholder_report
+    from model_zoo.workbench.explore.reports import stakeholder_report
 
     report = stakeholder_report(record)
     out = console()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVarTuple, cast
 
 from model_zoo.workbench.explore.records import RecordPart
 
-#: Fields that are in no table: the figures of the histogram, and what is of no interest.
-_UNTABLED = ("version", "milliseconds")
+#: Fields that are in no such table: the figures of the histogram, what has its own, and what is of no interest.
+_UNTABLED = ("version", "milliseconds", "on_cpu")
+MOST_ROWS = 60
 #: Names of fields where a reader needs another.
 _LABELS = {
     **{"judgements": "target", "inputs": "input", "outputs": "output", "layers": "layer", "checks": "chipset"},
@@ -20,9 +21,7 @@ _MARKS = {
     **dict.fromkeys(("met", "whole", "installed"), "good"),
     **dict.fromkeys(("missed", "in parts", "failed", "missing", "conflict"), "bad"),
 }
-_P = TypeVar("_P", bound=RecordPart)
-_Q = TypeVar("_Q", bound=RecordPart)
-_R = TypeVar("_R")
+_Parts = TypeVarTuple("_Parts")
 
 
 @dataclass(frozen=True)
@@ -92,74 +91,54 @@ class _FieldReader:
         return getattr(self._part, name)
 
 
-@overload
-def say(write: Callable[[_P], str], part: _P, /) -> Sentence: ...
-@overload
-def say(write: Callable[[_P, _Q], str], part: _P, other: _Q, /) -> Sentence: ...
-def say(write: Callable[..., str], *parts: RecordPart) -> Sentence:
-    """Make a sentence from parts of the record; its references are the fields that are read for it.
-
-    Args:
-        write: Function of the parts to the text. It must hold no figure of its own.
-    """
+def say(write: Callable[[*_Parts], str], *parts: *_Parts) -> Sentence:
+    """Make a sentence, without a figure of its own, from parts of the record; it names the fields read for it."""
     references: dict[str, str] = {}
-    return Sentence(write(*(_FieldReader(part, references) for part in parts)), tuple(references))
+    readers: Any = [_FieldReader(cast(RecordPart, part), references) for part in parts]
+    return Sentence(write(*readers), tuple(references))
 
 
-def say_each(write: Callable[[_R], str], read: Callable[[_P], Iterable[_R]], part: _P) -> Iterator[Sentence]:
-    """Make a sentence of each item of one field.
-
-    Args:
-        write: Function of an item to the text.
-        read: Function of the part to the items.
-    """
-    references: dict[str, str] = {}
-    for index, item in enumerate(read(cast(_P, _FieldReader(part, references)))):
-        yield Sentence(write(item), tuple(f"{reference}[{index}]" for reference in references))
+def say_each(sentence: str, part: RecordPart, field: str) -> Iterator[Sentence]:
+    """Make a sentence of each item of one field, which stands in the place of {}."""
+    for index, item in enumerate(getattr(part, field)):
+        yield Sentence(sentence.format(show(item)), (f"{part.reference(field)}[{index}]",))
 
 
 def part_tables(part: RecordPart) -> Iterator[ReportTable]:
     """Make tables of all figures in a part of the record: of its own fields, then of the parts in it."""
-    rows: list[tuple[Cell, Cell]] = []
-    tables: list[ReportTable] = []
-    for name, value in part:
-        if isinstance(value, RecordPart):
-            tables += part_tables(value)
-        elif isinstance(value, tuple) and value and isinstance(value[0], RecordPart):
-            tables.append(_row_table(name, value, part))
-        elif name not in _UNTABLED:
-            rows.append((Cell(_label(name)), to_cell(value)))
-    return iter([ReportTable(("field", "value"), tuple(rows), part.reference("").rstrip(": ."), ()), *tables])
+    fields = {name: value for name, value in part if name not in _UNTABLED}
+    inner = {name: value for name, value in fields.items() if _holds_parts(value)}
+    rows = tuple((Cell(_label(name)), to_cell(value, name)) for name, value in fields.items() if name not in inner)
+    yield ReportTable(("field", "value"), rows, part.reference("").rstrip(": ."))
+    for name, value in inner.items():
+        yield from part_tables(value) if isinstance(value, RecordPart) else row_table(part, name)
 
 
-def row_table(read: Callable[[_P], Sequence[RecordPart]], part: _P) -> Iterator[ReportTable]:
-    """Make a table with a row for each item of one field, if there are any.
+def row_table(part: RecordPart, field: str) -> Iterator[ReportTable]:
+    """Make a table with a row for each item of one field, if there are any; of layers, the slowest come first."""
+    items = sorted(getattr(part, field), key=lambda item: -(getattr(item, "ms", None) or 0.0))[:MOST_ROWS]
+    if not items:
+        return
+    names = [name for name in type(items[0]).model_fields if name not in _UNTABLED]
+    values = {name: [getattr(item, name) for item in items] for name in names}
+    labels = dict(zip(names, map(_label, (field, *names[1:])), strict=True))  # the first column tells what the rows are
+    numbers = [labels[name] for name in names if all(type(each) in (int, float, type(None)) for each in values[name])]
+    columns = [[to_cell(value, name) for value in values[name]] for name in names]
+    yield ReportTable(tuple(labels.values()), tuple(zip(*columns, strict=True)), part.reference(field), tuple(numbers))
 
-    Args:
-        read: Function of the part to the items.
-    """
-    names: dict[str, str] = {}
-    if items := read(cast(_P, _FieldReader(part, names))):
-        yield _row_table(next(iter(names.values())), items, part)
 
-
-def _row_table(name: str, items: Sequence[RecordPart], part: RecordPart) -> ReportTable:
-    fields = list(type(items[0]).model_fields)
-    columns = tuple(map(_label, (name, *fields[1:])))  # the first column tells what the rows are
-    values = [[value for _, value in item] for item in items]
-    are_numbers = [
-        all(type(value) in (int, float, type(None)) for value in column) for column in zip(*values, strict=True)
-    ]
-    numbers = tuple(column for column, is_number in zip(columns, are_numbers, strict=True) if is_number)
-    return ReportTable(columns, tuple(tuple(map(to_cell, row)) for row in values), part.reference(name), numbers)
+def _holds_parts(value: object) -> bool:
+    return isinstance(value[0] if isinstance(value, tuple) and value else value, RecordPart)
 
 
 def _label(field: str) -> str:
     return _LABELS.get(field) or field.replace("_", " ")
 
 
-def to_cell(value: object) -> Cell:
+def to_cell(value: object, field: str = "") -> Cell:
     """Make a cell of a value, with the colour of a good or a bad state."""
+    if (field == "finite" and value is False) or (field == "problem" and value):
+        return Cell(show(value), "bad")
     return Cell(show(value) or "-", _MARKS.get(value, "") if isinstance(value, StrEnum) else "")
 
 

@@ -22,12 +22,7 @@ _PACKAGES = ("torch", "torchvision", "timm", "transformers", "onnx", "onnxruntim
 
 @dataclass(frozen=True)
 class PythonEnvironment:
-    """A Python environment.
-
-    Args:
-        kind: "pixi", "uv", "venv", "conda" or "plain".
-        root: Folder that holds it, or the project that declares it.
-    """
+    """A Python environment: its kind, as --environment names them, and the folder or the project that it belongs to."""
 
     kind: str
     root: Path
@@ -58,16 +53,7 @@ def find_environments(project: Path, variables: Mapping[str, str]) -> list[Pytho
 
 
 def choose_environment(environments: list[PythonEnvironment], asked: str | None, prefix: Path) -> PythonEnvironment:
-    """Take as current the environment asked for, else the one that runs this, else the only one.
-
-    Args:
-        asked: A kind.
-        prefix: Folder that the running Python is installed in.
-
-    Raises:
-        UserError: There is none of the kind asked for, or Pixi and a virtual environment both are there, or several
-            others and this runs in none of them.
-    """
+    """Take as current the environment of the kind asked for, else the one that runs this, else the only one."""
     plain = PythonEnvironment("venv" if (prefix / "pyvenv.cfg").is_file() else "plain", prefix)
     listed = " and ".join(map(str, environments))
     if asked is not None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from model_zoo.base.spec import Arrays
 from model_zoo.checkpoints.contents import Contents
 from model_zoo.runtimes.base import read_samples
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, NpuChecks, RunFailure, RunInputs
-from model_zoo.workbench.explore.input_samples import SAMPLES, choose_samples, inputs_of_file
+from model_zoo.workbench.explore.input_samples import choose_samples, inputs_of_file
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs
 from model_zoo.workbench.explore.measure import ModelProcess, measure
 from model_zoo.workbench.explore.model_file import RUNNERS, SOURCE_RUNNER, identify
@@ -26,7 +23,7 @@ from model_zoo.workbench.explore.records import Environment, ExploreRequest, Ide
 from model_zoo.workbench.explore.recovered import RECOVERED, recover
 from model_zoo.workbench.explore.render import write_reports
 from model_zoo.workbench.explore.targets import Targets, compare, read_targets
-from model_zoo.workbench.explore.workspace import Workspace
+from model_zoo.workbench.explore.workspace import SAMPLES, Workspace
 
 _S = TypeVar("_S", bound=StepRecord)
 
@@ -41,14 +38,7 @@ class ModelFailedError(ModelZooError):
 
 @dataclass
 class Exploration:
-    """One exploration in its workspace.
-
-    Args:
-        file: The model file.
-        source: Folder of the code that builds the model; None for a file that runs by itself.
-        environment: Where it runs.
-        tell: Callback for what is under way.
-    """
+    """One exploration in its workspace. The source builds the model; it is None for a file that runs by itself."""
 
     workspace: Workspace
     request: ExploreRequest
@@ -59,12 +49,7 @@ class Exploration:
     tell: Callable[[str], None]
 
     def run(self) -> None:
-        """Do all steps, write the reports of whatever is known then, and write how it ended.
-
-        Raises:
-            MissingPackagesError: Packages are absent; nothing was run.
-            ModelFailedError: The model does not load or run; everything else is recorded.
-        """
+        """Do all steps, and write the reports of whatever is known then, and how it ended."""
         try:
             self._run_steps()
         except KeyboardInterrupt:
@@ -96,7 +81,7 @@ class Exploration:
             self.workspace.write(compare(targets, self.request.targets, identity, run, layers, npus))
         if run.failure is not None:
             problem = f"the model does not run: {run.failure.step}: {run.failure.message}"
-            raise ModelFailedError(problem, f"see {self.workspace.folder('logs')}")
+            raise ModelFailedError(problem, f"see {self.workspace.root / 'logs'}")
 
     def _step(self, kind: type[_S], make: Callable[[], _S]) -> _S:
         record = self.workspace.read(kind)
@@ -120,9 +105,7 @@ class Exploration:
                 f"--without {' '.join(needs.missing)}; then --resume {self.workspace.root}",
             )
 
-    @contextmanager
-    def _process(self, log: str, place: str) -> Iterator[ModelProcess]:
-        """Start the child process that runs the model; what it printed is kept in a log."""
+    def _process(self, log: str, place: str) -> ModelProcess:
         # A recovery has renamed the tensors to those of its module.
         recovered = self.workspace.root / RECOVERED
         weights = recovered / "weights.safetensors" if self.source == recovered else self.file
@@ -133,17 +116,7 @@ class Exploration:
             "device": self.request.device,
             "trust": self.request.trust,
         }
-        scratch = self.workspace.folder("logs") / "child"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        limits = Limits(seconds=self.request.timeout_s)
-        process = ModelProcess(job, scratch, self.workspace.root / SAMPLES, place, limits)
-        try:
-            yield process
-        finally:
-            process.close()
-            self.workspace.log(log, process.log)
-            shutil.rmtree(scratch, ignore_errors=True)
+        return ModelProcess(self.workspace, job, log, place, Limits(seconds=self.request.timeout_s))
 
     def _measure(self) -> ModelRun:
         with self._process("run", self.environment.cpu) as process:
@@ -157,8 +130,10 @@ class Exploration:
                 failure = RunFailure(step="inputs" if process.facts.runtime else "load", message=error.message)
                 run, layers = process.new_run(self.request.runs, failure=failure), LayerCosts(problem=error.message)
             else:
-                chosen = self._choose_samples(declared)
-                run, layers = measure(process, chosen, self.request.runs, self.tell)
+                folders = dict.fromkeys([self.file.parent, self.source or self.file.parent])
+                chosen = choose_samples([Path(path) for path in self.request.inputs], list(folders), declared)
+                self.workspace.write(chosen.record)
+                run, layers = measure(process, chosen.samples, self.request.runs, self.tell)
         self.workspace.write(layers)
         self.workspace.write(run)
         return run
@@ -166,14 +141,8 @@ class Exploration:
     def _undeclared(self, process: ModelProcess) -> DeclaredInputs:
         """Find the inputs of a model that declares none: those of the user's file, or some that run."""
         if not self.request.inputs:
-            return process.guess_inputs()
+            return DeclaredInputs.model_validate(process.ask("guess"))
         return inputs_of_file(Path(self.request.inputs[0]), process.facts.argument_names)
-
-    def _choose_samples(self, declared: DeclaredInputs) -> list[Arrays]:
-        folders = dict.fromkeys([self.file.parent, self.source or self.file.parent])
-        chosen = choose_samples([Path(path) for path in self.request.inputs], list(folders), declared)
-        self.workspace.write(chosen.record)
-        return chosen.samples
 
     def _check_npus(self, run: ModelRun, targets: Targets) -> NpuChecks:
         chips = [find_chipset(name) for name in self.request.chipsets] or representatives()

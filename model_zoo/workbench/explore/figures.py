@@ -5,9 +5,7 @@ Figures are kept in the unit and the rounding in which they are shown. MB are 10
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
-from typing import ClassVar
 
 import numpy as np
 
@@ -41,7 +39,7 @@ def tensor_stats(name: str, value: np.ndarray) -> TensorStats:
     return TensorStats(name=name, shape=value.shape, dtype=value.dtype.name, low=low, high=high, finite=finite)
 
 
-class RunInputs(StepRecord):
+class RunInputs(StepRecord, file="inputs.json"):
     """What the model was run on.
 
     Args:
@@ -52,7 +50,6 @@ class RunInputs(StepRecord):
         passed_over: Files that do not fit, with the reason.
     """
 
-    file: ClassVar[str] = "inputs.json"
     kept: str
     origin: str
     real: bool
@@ -114,7 +111,7 @@ class RunFailure(RecordPart):
     message: str
 
 
-class ModelRun(StepRecord):
+class ModelRun(StepRecord, file="run.json"):
     """Measurements of the running model. Everything after a failure is None.
 
     Args:
@@ -124,7 +121,6 @@ class ModelRun(StepRecord):
         estimate_s: Seconds that all runs were estimated to take.
     """
 
-    file: ClassVar[str] = "run.json"
     runtime: str
     device: str
     place: str
@@ -151,14 +147,14 @@ class LayerCost(RecordPart):
 
     name: str
     kind: str
-    ms: float | None
-    share: float | None
-    macs: int | None
-    mmacs: float | None
+    ms: float | None = None
+    share: float | None = None
+    macs: int | None = None
+    mmacs: float | None = None
     parameters: int
 
 
-class LayerCosts(StepRecord):
+class LayerCosts(StepRecord, file="layers.json"):
     """Time and work layer by layer, and multiply-accumulates of the whole model.
 
     Args:
@@ -166,7 +162,6 @@ class LayerCosts(StepRecord):
         counted: Operators that multiply-accumulates are counted of.
     """
 
-    file: ClassVar[str] = "layers.json"
     how: str = ""
     runs: int = 0
     layers: tuple[LayerCost, ...] = ()
@@ -196,10 +191,9 @@ class TargetOutcome(RecordPart):
     reason: str | None = None
 
 
-class TargetOutcomes(StepRecord):
+class TargetOutcomes(StepRecord, file="targets.json"):
     """The targets of the user's file with their figures."""
 
-    file: ClassVar[str] = "targets.json"
     source: str
     judgements: tuple[TargetOutcome, ...]
     met: int
@@ -244,10 +238,9 @@ class NpuGroup(RecordPart):
     chipsets: tuple[str, ...]
 
 
-class NpuChecks(StepRecord):
+class NpuChecks(StepRecord, file="npu.json"):
     """NPUs that take the whole graph, as the QNN compiler says on this machine."""
 
-    file: ClassVar[str] = "npu.json"
     compiler: str
     calibration: str
     checks: tuple[NpuCheck, ...] = ()
@@ -275,9 +268,9 @@ class ExplorationRecord(RecordPart):
         for step in self.steps():
             step.set_references(f"{step.file}: ")
 
-    def steps(self) -> Iterator[StepRecord]:
+    def steps(self) -> list[StepRecord]:
         """The steps that are done, in their order."""
-        return (step for _, step in self if isinstance(step, StepRecord))
+        return [step for _, step in self if isinstance(step, StepRecord)]
 
 
 STEPS: tuple[type[StepRecord], ...] = (

@@ -17,6 +17,7 @@ from model_zoo.utils.errors import UserError
 from model_zoo.utils.text import listed
 from model_zoo.workbench.explore.figures import RunInputs, tensor_stats
 from model_zoo.workbench.explore.loaded_model import DeclaredInputs, ModelInput
+from model_zoo.workbench.explore.workspace import SAMPLES
 
 _SUFFIXES = (*sorted(IMAGE_SUFFIXES), ".npz", ".npy", ".wav")
 _EXAMPLE_FOLDERS = ("example", "examples", "sample", "samples", "input", "inputs", "demo", "assets", "images", "data")
@@ -25,8 +26,6 @@ _MAX_BYTES = 2**30
 _PICTURE_SIDE, _LENGTH = 224, 16
 _NOISE_SAMPLES = 4
 _NOISE = "synthetic: uniform noise, floats from 0 to 1, integers over their whole range"
-#: File of the samples in a workspace.
-SAMPLES = "inputs/samples.npz"
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,7 @@ class _MisfitError(UserError):
 
 
 def choose_samples(files: Sequence[Path], folders: Sequence[Path], declared: DeclaredInputs) -> ChosenSamples:
-    """Take the user's files; without any, files of the folders that fit; without any, noise.
-
-    Args:
-        files: Pictures, .npz, .npy or .wav.
-        folders: Folders to search for such files.
-
-    Raises:
-        UserError: A file of the user is missing, cannot be read, or does not fit.
-    """
+    """Take the user's files; without any, files of the folders that fit; without any, noise."""
     inputs = declared.inputs
     samples: list[Arrays] = []
     used: list[str] = []
@@ -62,8 +53,11 @@ def choose_samples(files: Sequence[Path], folders: Sequence[Path], declared: Dec
             if samples and _shapes(more[0]) != _shapes(samples[0]):
                 raise _MisfitError(f"has the shapes {_shapes(more[0])}, {used[0]} has {_shapes(samples[0])}")
         except UserError as error:
+            if files and isinstance(error, _MisfitError):
+                takes = f"the model takes {', '.join(map(str, inputs))}"
+                raise UserError(f"--input {path}: {error.message}", takes) from error
             if files:
-                raise _explained(error, path, inputs) from error
+                raise
             passed_over.append(f"{path.name}: {error.message}")
             continue
         samples += more
@@ -88,21 +82,8 @@ def choose_samples(files: Sequence[Path], folders: Sequence[Path], declared: Dec
     return ChosenSamples(samples or noise, record)
 
 
-def _explained(error: UserError, path: Path, inputs: Sequence[ModelInput]) -> UserError:
-    if not isinstance(error, _MisfitError):
-        return error
-    return UserError(f"--input {path}: {error.message}", f"the model takes {', '.join(map(str, inputs))}")
-
-
 def inputs_of_file(path: Path, names: Sequence[str]) -> DeclaredInputs:
-    """Read the inputs off an .npz or .npy given by the user, for a model that declares none.
-
-    Args:
-        names: Arguments of the forward pass; arrays are taken in this order if their names fit, else in the file's.
-
-    Raises:
-        UserError: It is something else, or cannot be read.
-    """
+    """Read the inputs off an .npz or .npy of the user, for a model that names only the arguments it takes."""
     if path.suffix.lower() not in (".npz", ".npy"):
         raise UserError(
             f"--input {path}: the model does not declare its inputs, so their shapes must come from the file",
@@ -128,19 +109,13 @@ def find_files(folders: Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-def _default_sizes(inputs: Sequence[ModelInput]) -> dict[str, int]:
-    """Choose a size for every open dimension: 1 for a batch, 224 for sides of pictures, 16 for lengths."""
-    sizes: dict[str, int] = {}
+def _noise(inputs: Sequence[ModelInput], seed: int) -> Arrays:
+    sizes: dict[str, int] = {}  # of open dimensions: 1 for a batch, 224 for sides of pictures, 16 for lengths
     for each in inputs:
         inner = _PICTURE_SIDE if len(each.shape) == 4 else _LENGTH
         for axis, size in enumerate(each.shape):
             if isinstance(size, str):
                 sizes.setdefault(size, inner if axis else 1)
-    return sizes
-
-
-def _noise(inputs: Sequence[ModelInput], seed: int) -> Arrays:
-    sizes = _default_sizes(inputs)
     generator = np.random.default_rng(seed)
     arrays: Arrays = {}
     for each in inputs:
@@ -158,11 +133,7 @@ def _noise(inputs: Sequence[ModelInput], seed: int) -> Arrays:
 
 
 def _read(path: Path, inputs: Sequence[ModelInput]) -> tuple[list[Arrays], str]:
-    """Read the samples of one file.
-
-    Returns:
-        The samples, and what was done to the file.
-    """
+    """Read the samples of one file, and say what was done to it."""
     if not path.is_file():
         raise UserError(f"--input {path}: there is no such file")
     suffix = path.suffix.lower()
@@ -194,11 +165,7 @@ def _read(path: Path, inputs: Sequence[ModelInput]) -> tuple[list[Arrays], str]:
 
 
 def _open(path: Path, name: str) -> dict[str, StoredArray]:
-    """Read the headers of the arrays of a file.
-
-    Args:
-        name: Name for the array of an .npy.
-    """
+    """Read the headers of the arrays of a file; that of an .npy gets a name."""
     if path.stat().st_size > _MAX_BYTES:
         raise _MisfitError("is larger than 1 GiB")
     try:

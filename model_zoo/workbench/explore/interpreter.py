@@ -14,8 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from model_zoo.checkpoints.reader import open_checkpoint
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.text import printable
-from model_zoo.workbench.explore.kernel_checks import Check, check_for
-from model_zoo.workbench.explore.operators import NUMBERS
+from model_zoo.workbench.explore.operators import NUMBERS, Check, check_for
 from model_zoo.workbench.explore.program import Description, ProgramNode, ProgramValue, TorchConstant
 
 #: Python types of the arguments of an operator, by the type that its schema names.
@@ -64,7 +63,6 @@ class ProgramStep:
     check: Check | None
 
     def call(self, values: Mapping[int, Any], observe: StepObserver) -> Any:
-        """Make the call, shown to an observer."""
         arguments = {name: _filled(each, values) for name, each in self.arguments.items()}
         if self.check and not self.check(arguments):
             raise ModelZooError(f"{self.label.name}: the tensors given to {self.label.kind} do not fit together")
@@ -78,15 +76,7 @@ StepObserver = Callable[[StepLabel, Callable[[], Any]], Any]
 
 
 class Program(torch.nn.Module):
-    """An exported program. Its tensors have names that are made here, and no text of it becomes code.
-
-    Args:
-        description: As `read_program` gives it.
-        tensors: Those of the file, by name.
-
-    Raises:
-        ModelZooError: A tensor is missing, or an operator is not called as its schema says.
-    """
+    """An exported program, with the tensors of its file. Their names are made here, and no text of it becomes code."""
 
     def __init__(self, description: Description, tensors: Mapping[str, torch.Tensor]) -> None:
         super().__init__()
@@ -112,11 +102,6 @@ class Program(torch.nn.Module):
                 self.register_buffer(name, tensor)
 
     def forward(self, *tensors: torch.Tensor) -> Any:
-        """Run all steps.
-
-        Raises:
-            ModelZooError: An input has another shape or type than the program declares.
-        """
         return self.run(tensors, lambda label, call: call())
 
     def run(self, tensors: Sequence[torch.Tensor], observe: StepObserver) -> Any:
@@ -136,11 +121,7 @@ class Program(torch.nn.Module):
 
 
 def check_inputs(description: Description, tensors: Sequence[torch.Tensor]) -> None:
-    """Refuse inputs that a program was not made for: an operator may take them all the same, and give nonsense.
-
-    Raises:
-        ModelZooError: Names the input.
-    """
+    """Refuse inputs that a program was not made for: an operator may take them all the same, and give nonsense."""
     if len(tensors) != len(description.inputs):
         raise ModelZooError(f"the program takes {len(description.inputs)} inputs, not {len(tensors)}")
     sizes: dict[str, int] = {}
@@ -157,11 +138,7 @@ def check_inputs(description: Description, tensors: Sequence[torch.Tensor]) -> N
 
 
 def load_program(file: Path, description: Description) -> Program:
-    """The program of a file with its tensors, which are read as data.
-
-    Raises:
-        ModelZooError: It cannot be built.
-    """
+    """Return the program of a file with its tensors, which are read as data."""
     checkpoint = open_checkpoint(file)
     tensors: dict[str, torch.Tensor] = {}
     for name in checkpoint.contents.state_dicts:
@@ -224,12 +201,7 @@ def _keep_results(results: list[Any], outputs: Any, values: dict[int, Any]) -> N
 
 
 def _overload(name: str, arguments: dict[str, Any]) -> torch._ops.OpOverload:
-    """Find an operator by a name that `operators` allows, and check the arguments that it is called with.
-
-    Raises:
-        ModelZooError: torch has it not, it gives something else than tensors, it writes into an argument, or the
-            arguments are not those of its schema.
-    """
+    """Find an operator by a name that `operators` allows, and check the arguments that it is called with."""
     _, base, form = name.split(".")
     packet = getattr(torch.ops.aten, base, None)
     if packet is None or form not in packet.overloads() or form.startswith("prim_"):  # of TorchScript alone

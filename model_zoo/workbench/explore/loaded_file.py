@@ -16,8 +16,8 @@ from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.litert import LitertFile
 from model_zoo.runtimes.onnx import open_session, plain_message
 from model_zoo.utils.errors import ModelZooError, first_line
-from model_zoo.workbench.explore.figures import LayerCosts
-from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel, ModelInput, layer_cost, layer_costs
+from model_zoo.workbench.explore.figures import LayerCost, LayerCosts
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedFacts, LoadedModel, ModelInput, layer_costs
 
 if TYPE_CHECKING:
     import onnx
@@ -29,11 +29,7 @@ _CUDA = "CUDAExecutionProvider"
 
 
 class LoadedLitert(LoadedModel):
-    """A .tflite file on the CPU.
-
-    Raises:
-        ModelZooError: It is damaged, or has not exactly one signature.
-    """
+    """A .tflite file on the CPU."""
 
     def __init__(self, file: Path) -> None:
         from importlib.metadata import version
@@ -42,11 +38,13 @@ class LoadedLitert(LoadedModel):
             self._file = LitertFile(file)
         except (ValueError, RuntimeError) as error:
             raise ModelZooError(f"LiteRT cannot load it: {first_line(error)}") from error
-        self.runtime, self.device = f"LiteRT {version('ai-edge-litert')}", "cpu"
-        self.threads, self.parameters = os.cpu_count(), None
-        spec = self._file.input_spec
-        inputs = tuple(ModelInput(name, each.shape, each.dtype) for name, each in spec.items())
-        self.declared = DeclaredInputs(inputs=inputs, source="the LiteRT file")
+        inputs = tuple(ModelInput(name, each.shape, each.dtype) for name, each in self._file.input_spec.items())
+        self.facts = LoadedFacts(
+            runtime=f"LiteRT {version('ai-edge-litert')}",
+            device="cpu",
+            threads=os.cpu_count(),
+            declared=DeclaredInputs(inputs=inputs, source="the LiteRT file"),
+        )
 
     def run(self, sample: Arrays) -> Arrays:
         return self._file(sample)
@@ -55,20 +53,13 @@ class LoadedLitert(LoadedModel):
         return LayerCosts(problem="the Python interface of LiteRT has no profiler")
 
     def write_onnx(self, sample: Arrays, file: Path) -> None:
-        reason = "a LiteRT file is placed by the delegate on the device: nothing here can tell its placement"
-        raise ModelZooError(reason)
+        raise ModelZooError(
+            "a LiteRT file is placed by the delegate on the device: nothing here can tell its placement"
+        )
 
 
 class LoadedOnnx(LoadedModel):
-    """An ONNX file, on the accelerator if ONNX Runtime has a provider for one.
-
-    Args:
-        device: "auto" or "cpu".
-        work_dir: Folder for the files of the profiler.
-
-    Raises:
-        ModelZooError: The file is damaged, or uses an operator that ONNX Runtime has not.
-    """
+    """An ONNX file, on the accelerator if ONNX Runtime has a provider for one; the profiler writes into a folder."""
 
     def __init__(self, file: Path, device: str, work_dir: Path) -> None:
         import onnx
@@ -78,14 +69,16 @@ class LoadedOnnx(LoadedModel):
         cuda = [_CUDA] if device == "auto" and _CUDA in ort.get_available_providers() else []
         self._providers = [*cuda, "CPUExecutionProvider"]
         self._session = self._open()
-        self.runtime = f"ONNX Runtime {ort.__version__}"
-        self.device = "cuda" if _CUDA in self._session.get_providers() else "cpu"
-        self.threads = os.cpu_count()  # what it takes if nothing is set
         inputs = tuple(_model_input(value) for value in self._session.get_inputs())
-        self.declared = DeclaredInputs(inputs=inputs, source="the ONNX file")
         self._outputs = [value.name for value in self._session.get_outputs()]
         self._graph = onnx.load(file, load_external_data=False).graph
-        self.parameters = sum(_weight_sizes(self._graph).values())
+        self.facts = LoadedFacts(
+            runtime=f"ONNX Runtime {ort.__version__}",
+            device="cuda" if _CUDA in self._session.get_providers() else "cpu",
+            threads=os.cpu_count(),  # what it takes if nothing is set
+            parameters=sum(_weight_sizes(self._graph).values()),
+            declared=DeclaredInputs(inputs=inputs, source="the ONNX file"),
+        )
 
     def _open(self, prepare: Callable[[onnxruntime.SessionOptions], None] = lambda _: None) -> Any:
         try:
@@ -122,9 +115,10 @@ class LoadedOnnx(LoadedModel):
         for name, events in kernels.items():
             warm = events[len(events) // (runs + 1) :]  # the first run warms up
             ms = sum(event["dur"] / 1000 for event in warm) / runs
-            arguments = events[-1]["args"]
-            costs.append(layer_cost(name, arguments["op_name"], ms, _macs(arguments), parameters.get(name, 0)))
-        how = f"{self.runtime}'s profiler, with fusions switched off so that each node of the file shows"
+            args = events[-1]["args"]
+            figures = {"ms": ms, "macs": _macs(args), "parameters": parameters.get(name, 0)}
+            costs.append(LayerCost(name=name, kind=args["op_name"], **figures))
+        how = f"{self.facts.runtime}'s profiler, with fusions switched off so that each node of the file shows"
         counted = "convolutions and matrix products, from the shapes that ran"
         return layer_costs(how, runs, costs, sum(cost.macs or 0 for cost in costs), counted)
 

@@ -34,18 +34,14 @@ class ModelInput:
 
 
 class DeclaredInputs(pydantic.BaseModel):
-    """The inputs of a model in call order.
-
-    Args:
-        source: Where they are declared.
-    """
+    """The inputs of a model in call order, and where they are declared."""
 
     inputs: tuple[ModelInput, ...]
     source: str
 
 
-class LoadedModel(Protocol):
-    """A loaded model.
+class LoadedFacts(pydantic.BaseModel):
+    """What is known of a model once it is loaded.
 
     Args:
         runtime: What runs it, with its version.
@@ -53,13 +49,21 @@ class LoadedModel(Protocol):
         threads: Threads of one operator, if the runtime tells.
         parameters: Elements of all weights, if the file tells.
         declared: Its inputs, if anything declares them.
+        argument_names: Names of the inputs, also where their shapes are not declared.
     """
 
-    runtime: str
-    device: str
-    threads: int | None
-    parameters: int | None
-    declared: DeclaredInputs | None
+    runtime: str = ""
+    device: str = ""
+    threads: int | None = None
+    parameters: int | None = None
+    declared: DeclaredInputs | None = None
+    argument_names: tuple[str, ...] = ()
+
+
+class LoadedModel(Protocol):
+    """A loaded model."""
+
+    facts: LoadedFacts
 
     @abstractmethod
     def run(self, sample: Arrays) -> Arrays:
@@ -71,15 +75,7 @@ class LoadedModel(Protocol):
 
     @abstractmethod
     def write_onnx(self, sample: Arrays, file: Path) -> None:
-        """Write it as ONNX of static shapes, for the NPU compiler.
-
-        Raises:
-            ModelZooError: It has no such form.
-        """
-
-    def argument_names(self) -> list[str]:
-        """Return the names of the inputs."""
-        return [each.name for each in self.declared.inputs] if self.declared else []
+        """Write it as ONNX of static shapes, for the NPU compiler; raises ModelZooError if it has no such form."""
 
     def guess_inputs(self) -> DeclaredInputs:
         """Find inputs that a forward pass takes, where nothing declares them."""
@@ -90,27 +86,18 @@ class LoadedModel(Protocol):
         return None
 
 
-def layer_cost(name: str, kind: str, ms: float | None, macs: int | None, parameters: int) -> LayerCost:
-    """Describe one layer; its share of the time is not known yet."""
-    return LayerCost(
-        name=name,
-        kind=kind,
-        ms=None if ms is None else round(ms, 4),
-        share=None,
-        macs=macs,
-        mmacs=None if macs is None else round(macs / 1e6, 3),
-        parameters=parameters,
-    )
-
-
 def layer_costs(how: str, runs: int, layers: Sequence[LayerCost], macs: int, counted: str) -> LayerCosts:
-    """Describe all layers, each with its share of the time.
-
-    Args:
-        macs: Multiply-accumulates of the whole model.
-    """
+    """Describe all layers, each with its rounded share of the time; the multiply-accumulates are of the whole model."""
     total = sum(layer.ms or 0.0 for layer in layers)
-    shares = [round(100 * layer.ms / total, 1) if layer.ms is not None and total else None for layer in layers]
-    with_shares = (layer.model_copy(update={"share": share}) for layer, share in zip(layers, shares, strict=True))
+    described = []
+    for layer in layers:
+        figures: dict[str, float] = {}
+        if layer.ms is not None:
+            figures["ms"] = round(layer.ms, 4)
+        if layer.ms is not None and total:
+            figures["share"] = round(100 * layer.ms / total, 1)
+        if layer.macs is not None:
+            figures["mmacs"] = round(layer.macs / 1e6, 3)
+        described.append(layer.model_copy(update=figures))
     gmacs = round(macs / 1e9, 4)
-    return LayerCosts(how=how, runs=runs, layers=tuple(with_shares), macs=macs, gmacs=gmacs, counted=counted)
+    return LayerCosts(how=how, runs=runs, layers=tuple(described), macs=macs, gmacs=gmacs, counted=counted)

@@ -2,49 +2,54 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
+import operator
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from model_zoo.base.spec import Arrays, TensorSpec, random_arrays
 from model_zoo.checkpoints.state_dict import read_state_dict, versioned
 from model_zoo.utils.errors import ModelZooError, first_line
-from model_zoo.workbench.explore.figures import LayerCosts
-from model_zoo.workbench.explore.interpreter import Program, load_program
-from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel, ModelInput
+from model_zoo.workbench.explore.figures import LayerCost, LayerCosts
+from model_zoo.workbench.explore.interpreter import Program, StepLabel, StepObserver, load_program
+from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedFacts, LoadedModel, ModelInput, layer_costs
 from model_zoo.workbench.explore.model_file import ENTRY, RECOVERY, read_recovery
 from model_zoo.workbench.explore.program import read_program
-from model_zoo.workbench.explore.torch_layers import measure_graph, measure_modules
 
 _LONGEST_REASON = 600
 #: Sizes that are tried for inputs that nothing declares.
 _SIDES = (224, 32, 28, 64, 128, 256, 299, 384, 512, 640)
 _LENGTHS = (16000, 1024, 128)
 _TOKENS = 16
+_COUNTED = "matrix products, convolutions and attention, half of the operations that torch counts"
+_WARM_UP = 2
 
 
 class LoadedTorch(LoadedModel):
-    """A torch module in evaluation mode.
-
-    Args:
-        module: The module on the CPU.
-        declared: Its inputs; if None, `guess_inputs` tries some.
-        device: "auto" or "cpu".
-    """
+    """A torch module in evaluation mode; if its inputs are not declared, `guess_inputs` tries some."""
 
     def __init__(self, module: nn.Module, declared: DeclaredInputs | None, device: str) -> None:
-        self.runtime = f"torch {torch.__version__}"
-        self.device = _find_device(device)
-        self.threads = torch.get_num_threads()
-        self.module = module.to(self.device)
-        self.parameters = sum(parameter.numel() for parameter in module.parameters())
-        self.declared = declared
+        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        self._device = "cpu" if device == "cpu" else accelerator
+        self.module = module.to(self._device)
+        self.facts = LoadedFacts(
+            runtime=f"torch {torch.__version__}",
+            device=self._device,
+            threads=torch.get_num_threads(),
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+            declared=declared,
+            argument_names=() if declared else _argument_names(module),
+        )
 
     def run(self, sample: Arrays) -> Arrays:
         with torch.inference_mode():
@@ -55,13 +60,13 @@ class LoadedTorch(LoadedModel):
         return {name: tensor.detach().cpu().numpy() for name, tensor in flat.items()}
 
     def _tensors(self, sample: Arrays) -> list[torch.Tensor]:
-        return [torch.from_numpy(value).to(self.device) for value in sample.values()]
+        return [torch.from_numpy(value).to(self._device) for value in sample.values()]
 
     def layers(self, sample: Arrays, runs: int) -> LayerCosts:
         tensors = self._tensors(sample)
         if isinstance(self.module, torch.fx.GraphModule | Program):
-            return measure_graph(self.module, tensors, runs, self.device)
-        return measure_modules(self.module, tensors, runs, self.device)
+            return _measure_graph(self.module, tensors, runs, self._device)
+        return _measure_modules(self.module, tensors, runs, self._device)
 
     def write_onnx(self, sample: Arrays, file: Path) -> None:
         from model_zoo.sources.capture import export_program, write_onnx
@@ -71,24 +76,9 @@ class LoadedTorch(LoadedModel):
         names = list(self.run(sample))
         write_onnx(export_program(_FlatOutputs(self.module.cpu()), sample), list(sample), names, file)
 
-    def argument_names(self) -> list[str]:
-        """Return the names of the arguments that a forward pass needs."""
-        if self.declared:
-            return super().argument_names()
-        if isinstance(self.module, torch.jit.ScriptModule):
-            schema: Any = self.module.forward.schema  # type: ignore[attr-defined]
-            return [argument.name for argument in schema.arguments[1:]]
-        arguments = inspect.signature(self.module.forward).parameters.values()
-        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return [each.name for each in arguments if each.kind in by_position and each.default is inspect.Parameter.empty]
-
     def guess_inputs(self) -> DeclaredInputs:
-        """Find the first shape that the first layer could take and a forward pass does.
-
-        Raises:
-            ModelZooError: The model takes several inputs, or none of the shapes runs.
-        """
-        names = self.argument_names()
+        """Find the first shape that the first layer could take and a forward pass does."""
+        names = self.facts.argument_names
         hint = "give --input FILE.npz with one array for each of " + (", ".join(names) or "its inputs")
         if len(names) != 1:
             raise ModelZooError(f"the model takes {len(names)} inputs, whose shapes nothing declares", hint)
@@ -114,7 +104,17 @@ class LoadedTorch(LoadedModel):
         raise ModelZooError(f"none of {len(candidates)} shapes for the first layer, {name}, runs: {reason}", hint)
 
     def accelerator_peak_mb(self) -> float | None:
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1) if self.device == "cuda" else None
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1) if self._device == "cuda" else None
+
+
+def _argument_names(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the arguments that a forward pass needs."""
+    if isinstance(module, torch.jit.ScriptModule):
+        schema: Any = module.forward.schema  # type: ignore[attr-defined]
+        return tuple(argument.name for argument in schema.arguments[1:])
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = (each for each in inspect.signature(module.forward).parameters.values() if each.default is each.empty)
+    return tuple(each.name for each in needed if each.kind in by_position)
 
 
 def _candidates(layer: nn.Module, name: str) -> Iterator[ModelInput]:
@@ -161,18 +161,14 @@ def flatten(outputs: Any, name: str = "") -> dict[str, torch.Tensor]:
 
 
 def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
-    """Build the model with the code of a folder, which is run, and load a checkpoint strictly.
-
-    Args:
-        source: Folder with model.py, which has `build_model() -> torch.nn.Module`, and perhaps recovery.json.
-        weights: The checkpoint, which is read as data.
-
-    Raises:
-        ModelZooError: The code fails, or the checkpoint does not fit.
-    """
+    """Build the model with the code of a folder, which is run, and load a checkpoint strictly."""
     entry = source / ENTRY
     sys.path.insert(0, str(source))  # the user's own code imports its neighbours from there too
-    build = getattr(importlib.import_module(entry.stem), "build_model", None)
+    spec = importlib.util.spec_from_file_location(entry.stem, entry)  # by its path: a folder may have the same name
+    assert spec and spec.loader
+    sys.modules[entry.stem] = code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    build = getattr(code, "build_model", None)
     if not callable(build):
         raise ModelZooError(f"{entry} has no function build_model")
     module = build()
@@ -187,11 +183,7 @@ def from_source(source: Path, weights: Path, device: str) -> LoadedTorch:
 
 
 def from_program(file: Path, device: str, trust: bool) -> LoadedTorch:
-    """Read an exported program.
-
-    Args:
-        trust: Whether torch loads it, which may run code of the file, instead of our own reader.
-    """
+    """Read an exported program: as data, or by torch, which may run code of the file."""
     if not trust:
         description = read_program(file)
         module, inputs = load_program(file, description), description.model_inputs
@@ -228,9 +220,118 @@ def _declared_inputs(module: nn.Module, source: Path) -> DeclaredInputs | None:
     return DeclaredInputs(inputs=inputs, source="get_input_spec")
 
 
-def _find_device(asked: str) -> str:
-    if asked == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _measure_modules(module: torch.nn.Module, inputs: list[torch.Tensor], runs: int, device: str) -> LayerCosts:
+    """Time each innermost module by hooks around its forward, and count its work in a run of its own."""
+    leaves = {name: each for name, each in module.named_modules() if not any(each.children())}
+    times: dict[str, float] = {}  # in the order of the first calls
+    started: dict[str, float] = {}
+
+    def before(name: str, *_: Any) -> None:
+        _synchronize(device)
+        started[name] = time.perf_counter()
+
+    def after(name: str, *_: Any) -> None:
+        _synchronize(device)
+        times[name] = times.get(name, 0.0) + time.perf_counter() - started[name]
+
+    with torch.inference_mode():
+        for _ in range(_WARM_UP):
+            module(*inputs)
+        handles: list[Any] = []
+        for name, leaf in leaves.items():
+            handles.append(leaf.register_forward_pre_hook(partial(before, name)))
+            handles.append(leaf.register_forward_hook(partial(after, name)))
+        for _ in range(runs):
+            module(*inputs)
+        for handle in handles:
+            handle.remove()
+    macs = _macs_by_module(module, inputs)
+    root = type(module).__name__
+    costs = []
+    for name in {**times, **leaves}:
+        leaf = leaves[name]
+        parameters = sum(parameter.numel() for parameter in leaf.parameters())
+        if name in times or parameters:
+            ms = times[name] / runs * 1000 if name in times else None
+            figures = {"ms": ms, "macs": macs.get(f"{root}.{name}", 0), "parameters": parameters}
+            costs.append(LayerCost(name=name or root, kind=type(leaf).__name__, **figures))
+    rest = sum(parameter.numel() for parameter in module.parameters()) - sum(cost.parameters for cost in costs)
+    if rest > 0:
+        costs.append(LayerCost(name="(outside of these)", kind=root, parameters=rest))
+    return layer_costs("hooks around each innermost module", runs, costs, macs.get("Global", 0), _COUNTED)
+
+
+def _measure_graph(
+    module: torch.fx.GraphModule | Program, inputs: list[torch.Tensor], runs: int, device: str
+) -> LayerCosts:
+    """Time each operator of a traced graph by running it node by node."""
+    run: Any = module.run if isinstance(module, Program) else partial(_run_graph, module)
+    seconds: dict[StepLabel, float] = defaultdict(float)
+    macs: dict[StepLabel, int] = {}
+
+    def measure_time(label: StepLabel, call: Callable[[], Any]) -> Any:
+        _synchronize(device)
+        started = time.perf_counter()
+        value = call()
+        _synchronize(device)
+        seconds[label] += time.perf_counter() - started
+        return value
+
+    def count_macs(label: StepLabel, call: Callable[[], Any]) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            value = call()
+        macs[label] = counter.get_total_flops() // 2
+        return value
+
+    with torch.inference_mode():
+        for _ in range(_WARM_UP):
+            module(*inputs)
+        for _ in range(runs):
+            run(inputs, measure_time)
+        run(inputs, count_macs)
+    left = {name: parameter.numel() for name, parameter in module.named_parameters()}  # each counts at its first use
+    costs = [
+        LayerCost(
+            name=label.name,
+            kind=label.kind,
+            ms=seconds[label] / runs * 1000,
+            macs=macs[label],
+            parameters=sum(left.pop(name, 0) for name in label.tensors),
+        )
+        for label in macs
+    ]
+    return layer_costs("an interpreter that runs the graph node by node", runs, costs, sum(macs.values()), _COUNTED)
+
+
+def _macs_by_module(module: torch.nn.Module, inputs: list[torch.Tensor]) -> dict[str, int]:
+    """Count by the path that starts with the class of the module; all of them are under "Global"."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(*inputs)
+    counts = counter.get_flop_counts()
+    return {name: sum(by_operator.values()) // 2 for name, by_operator in counts.items()}
+
+
+def _run_graph(module: torch.fx.GraphModule, tensors: list[torch.Tensor], observe: StepObserver) -> None:
+    _Interpreter(module, observe).run(*tensors)
+
+
+class _Interpreter(torch.fx.Interpreter):
+    """Runs a graph of torch's own and shows each call to an observer."""
+
+    def __init__(self, module: torch.fx.GraphModule, observe: StepObserver) -> None:
+        super().__init__(module)
+        self._observe = observe
+        self._indices = {node: index for index, node in enumerate(module.graph.nodes)}
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        if not n.op.startswith("call_") or n.target is operator.getitem:
+            return super().run_node(n)
+        kind = str(n.target).removeprefix("aten.").removesuffix(".default")
+        tensors = tuple(str(source.target) for source in n.all_input_nodes if source.op == "get_attr")
+        return self._observe(StepLabel(self._indices[n], n.name, kind, tensors), partial(super().run_node, n))
+
+
+def _synchronize(device: str) -> None:
+    """Wait until the accelerator has done all that it was given."""
+    if device != "cpu":
+        torch.accelerator.synchronize()

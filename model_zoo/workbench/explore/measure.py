@@ -3,87 +3,67 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import write_samples
 from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
 from model_zoo.workbench.explore.figures import LayerCosts, ModelRun, RunFailure, tensor_stats
-from model_zoo.workbench.explore.loaded_model import DeclaredInputs
-from model_zoo.workbench.explore.measure_worker import LoadedFacts
+from model_zoo.workbench.explore.loaded_model import LoadedFacts
+from model_zoo.workbench.explore.workspace import SAMPLES, Workspace
 
 _WORKER = "model_zoo.workbench.explore.measure_worker"
 #: Seconds that all warm runs together may take; a slow model is run less often, and the record says so.
 _WARM_BUDGET_S = 60.0
 
 
-@dataclass
 class ModelProcess:
-    """A model in a child process, which the first request starts.
+    """A model in a child process, which the first request starts and leaving the context ends."""
 
-    Args:
-        job: What the child loads; see `measure_worker.serve`.
-        samples: File of the samples for the child.
-        place: Processor that is measured: the CPU, or the name of the accelerator.
-        limits: Limits of each request.
-    """
+    def __init__(self, workspace: Workspace, job: dict[str, Any], log: str, place: str, limits: Limits) -> None:
+        self.facts, self.place, self.limits = LoadedFacts(), place, limits
+        self.samples = workspace.root / SAMPLES
+        self._workspace, self._job, self._log = workspace, job, log
+        self._scratch = workspace.root / "logs" / "child"
+        self._worker: Worker | None = None
 
-    job: dict[str, Any]
-    work_dir: Path
-    samples: Path
-    place: str
-    limits: Limits
-    facts: LoadedFacts = field(default_factory=LoadedFacts)
-    _worker: Worker | None = None
+    def __enter__(self) -> Self:
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
+        return self
 
-    def close(self) -> None:
-        """End the child."""
+    def __exit__(self, *exception: object) -> None:
         if self._worker:
             self._worker.close()
+        log = self._scratch / "log.txt"
+        self._workspace.log(self._log, log.read_text(encoding="utf-8", errors="replace") if log.is_file() else "")
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def ask(self, step: str, **request: Any) -> dict[str, Any]:
-        """Send one request.
-
-        Raises:
-            ChildFailedError: The child failed, crashed or ran past its limit.
-        """
+        """Send one request."""
         if self._worker is None:
-            self.job["started"] = time.time()
-            self._worker = Worker(_WORKER, self.job, self.work_dir, self.limits, Path(self.job["file"]).name)
+            job = {**self._job, "started": time.time()}
+            self._worker = Worker(_WORKER, job, self._scratch, self.limits, Path(job["file"]).name)
         return self._worker.ask({"step": step, **request})
 
     def load(self) -> None:
         """Load the model."""
         self.facts = LoadedFacts.model_validate(self.ask("load"))
 
-    def guess_inputs(self) -> DeclaredInputs:
-        """Find inputs that the forward pass takes, where nothing declares them."""
-        return DeclaredInputs.model_validate(self.ask("guess"))
-
-    @property
-    def log(self) -> str:
-        """What the child printed so far."""
-        file = self.work_dir / "log.txt"
-        return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-
     def new_run(self, runs: int, **figures: Any) -> ModelRun:
         """Describe a run with the figures that are known."""
-        described = {name: getattr(self.facts, name) for name in ("runtime", "device", "threads", "parameters")}
-        return ModelRun(**described, place=self.place, runs_asked=runs, **figures)
+        facts = self.facts.model_dump(exclude={"declared", "argument_names"})
+        return ModelRun(**facts, place=self.place, runs_asked=runs, **figures)
 
 
 def measure(
     process: ModelProcess, samples: Sequence[Arrays], runs: int, tell: Callable[[str], None]
 ) -> tuple[ModelRun, LayerCosts]:
-    """Measure everything. A failure ends it and is part of the record.
-
-    Args:
-        tell: Callback for what is estimated before it is started.
-    """
+    """Measure everything, after saying how long it takes. A failure ends it and is part of the record."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # before anything of this runs
     figures: dict[str, Any] = {
         "inputs": tuple(tensor_stats(name, value) for name, value in samples[0].items()),

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic
 
 from model_zoo.base.spec import Arrays
 from model_zoo.runtimes.base import read_samples, write_samples
 from model_zoo.utils.errors import first_line
 from model_zoo.utils.jobs import peak_memory_bytes
 from model_zoo.workbench.explore.figures import BatchFigures, ColdStart, LatencyFigures, MemoryFigures, tensor_stats
-from model_zoo.workbench.explore.loaded_model import DeclaredInputs, LoadedModel
+from model_zoo.workbench.explore.loaded_model import LoadedModel
 
 _WARM_UP_RUNS = 3
 _LAYER_RUNS = 10
@@ -24,17 +23,6 @@ _BATCHES = (2, 4, 8)
 _BATCH_RUNS, _BATCH_BUDGET_S = 10, 10.0
 #: Forward passes beside the warm ones: warm-up, batches (15 samples in each round), layers.
 _OTHER_RUNS = 60
-
-
-class LoadedFacts(pydantic.BaseModel):
-    """What is known of a model once it is loaded."""
-
-    runtime: str = ""
-    device: str = ""
-    threads: int | None = None
-    parameters: int | None = None
-    declared: DeclaredInputs | None = None
-    argument_names: tuple[str, ...] = ()
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -55,19 +43,14 @@ class _Measurer:
         self._process_ms = (time.time() - job["started"]) * 1000
 
     def load(self) -> dict[str, Any]:
-        """Load the model."""
         started = time.perf_counter()
         load = _loader(self._job, self._work_dir)
         imported, self._imported_mb = time.perf_counter(), _peak_mb()
         self._model = load()
         self._import_ms, self._load_ms = (imported - started) * 1000, (time.perf_counter() - imported) * 1000
-        described = {name: getattr(self._model, name) for name in ("runtime", "device", "threads", "parameters")}
-        names = tuple(self._model.argument_names())
-        facts = LoadedFacts(**described, declared=self._model.declared, argument_names=names)
-        return facts.model_dump(mode="json")
+        return self._model.facts.model_dump(mode="json")
 
     def guess(self) -> dict[str, Any]:
-        """Find inputs that a forward pass takes, where nothing declares them."""
         return self._model.guess_inputs().model_dump(mode="json")
 
     def first(self, samples: str, runs: int, seconds: float) -> dict[str, Any]:
@@ -111,7 +94,6 @@ class _Measurer:
         return {"batches": batches, "best_batch": best.batch, "best_samples_per_s": best.samples_per_s}
 
     def layers(self, runs: int) -> dict[str, Any]:
-        """Measure layer by layer."""
         return self._model.layers(self._samples[0], min(_LAYER_RUNS, runs)).model_dump()
 
     def onnx(self, samples: str, onnx: str, outputs: str) -> dict[str, Any]:

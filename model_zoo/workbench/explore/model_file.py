@@ -67,11 +67,7 @@ class RecoveryFacts(pydantic.BaseModel):
 
 
 def find_weights(path: Path) -> Path:
-    """Return the model file: the path itself, or the only one in a folder.
-
-    Raises:
-        UserError: There is none, or several.
-    """
+    """Return the model file: the path itself, or the only one in a folder; raises UserError if it is not one."""
     path = path.expanduser()
     if not path.exists():
         raise UserError(f"no file at {path}", "give the path of a checkpoint on this machine; nothing is downloaded")
@@ -89,11 +85,7 @@ def find_weights(path: Path) -> Path:
 
 
 def find_source(asked: Path | None) -> Path | None:
-    """Return the folder with the code of the model, which is run: never one that the user did not name.
-
-    Raises:
-        UserError: The folder is missing, or has no model.py.
-    """
+    """Return the folder with the code of the model, which is run: never one that the user did not name."""
     if asked is None:
         return None
     source = asked.expanduser()
@@ -121,11 +113,7 @@ def code_beside(file: Path) -> str | None:
 
 
 def read_contents(file: Path) -> Contents:
-    """Look into a model file; nothing of it is run.
-
-    Raises:
-        UserError: It holds no model.
-    """
+    """Look into a model file, of which nothing is run; raises UserError if it holds no model."""
     contents = open_checkpoint(file).contents
     if not contents.tensors and contents.format not in RUNNERS:
         raise UserError("; ".join([f"{file} holds no tensors", *contents.problems]), f"run `model-zoo inspect {file}`")
@@ -133,14 +121,7 @@ def read_contents(file: Path) -> Contents:
 
 
 def check_runnable(file: Path, format_: Format, source: Path | None, trust: bool) -> None:
-    """Refuse a file that may not be run as it is. One of weights alone may: its model is recovered first.
-
-    Args:
-        trust: Whether the user says that the code in the file may be run.
-
-    Raises:
-        UserError: It holds code of its own and there is no trust, or it needs no code and gets some.
-    """
+    """Refuse a file with code of its own without trust. One of weights alone is let through: it is recovered first."""
     if source is not None:
         if format_ in (Format.ONNX, Format.TFLITE):
             raise UserError(f"{file} is {format_}, which runs by itself", "leave --source out")
@@ -152,11 +133,7 @@ def check_runnable(file: Path, format_: Format, source: Path | None, trust: bool
 
 
 def read_recovery(folder: Path, problems: list[str]) -> RecoveryFacts:
-    """Read the recovery.json of a folder, if there is one.
-
-    Args:
-        problems: List for the reason why it cannot be read.
-    """
+    """Read the recovery.json of a folder, if there is one; why it cannot be read is added to the problems."""
     try:
         return RecoveryFacts.model_validate(_read_object(folder / RECOVERY, problems))
     except pydantic.ValidationError as error:
@@ -165,11 +142,7 @@ def read_recovery(folder: Path, problems: list[str]) -> RecoveryFacts:
 
 
 def identify(file: Path, contents: Contents, source: Path | None, origin: str | None) -> Identity:
-    """Collect everything that file, names, config and README say.
-
-    Args:
-        origin: Source as the user claims it.
-    """
+    """Collect everything that file, names, config and README say, and the origin that the user claims."""
     folders = [file.parent] if source is None or source == file.parent else [file.parent, source]
     problems = [*contents.problems, *contents.notes, *(f"refused to run {call}" for call in contents.calls)]
     config = _read_object(file.parent / "config.json", problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -27,7 +28,7 @@ from model_zoo.toolchains.local.placement import NotWholeError
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.hashing import sha256_file
-from model_zoo.workbench.explore.figures import CpuNode, Fit, NpuCheck, NpuChecks, NpuGroup
+from model_zoo.workbench.explore.figures import Fit, NpuCheck, NpuChecks, NpuGroup
 
 RUNTIME = TargetRuntime.QNN_CONTEXT_BINARY
 PRECISIONS = (Precision.FLOAT, Precision.W8A8)
@@ -146,9 +147,9 @@ def check_npus(
 
 
 def _grouped(checks: Iterable[NpuCheck]) -> tuple[NpuGroup, ...]:
-    chips: dict[str, list[str]] = {}
+    chips: dict[str, list[str]] = defaultdict(list)
     for check in checks:
-        chips.setdefault(check.precision, []).append(f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})")
+        chips[check.precision].append(f"{check.chipset.removeprefix('qualcomm-')} ({check.generation})")
     return tuple(NpuGroup(precision=precision, chipsets=tuple(names)) for precision, names in chips.items())
 
 
@@ -171,22 +172,20 @@ def check_chipsets(
 def _check(
     chip: Chipset, precision: Precision, unsupported: str | None, result: TargetResult | None, failure: str
 ) -> NpuCheck:
-    check = NpuCheck(chipset=chip.name, generation=chip.npu, precision=str(precision), fit=Fit.FAILED, reason=failure)
+    figures: dict[str, Any] = {"fit": Fit.FAILED, "reason": failure}
     if unsupported:
-        return check.model_copy(update={"fit": Fit.NO, "reason": unsupported})
-    if result is None:
-        return check
-    if isinstance(result.error, NotWholeError):
+        figures = {"fit": Fit.NO, "reason": unsupported}
+    elif result and isinstance(result.error, NotWholeError):
         placed = result.error.placement
-        nodes = tuple(
-            CpuNode(node=each.node or "unnamed", operator=each.op_type, reason=each.reason)
+        nodes = [
+            {"node": each.node or "unnamed", "operator": each.op_type, "reason": each.reason}
             for each in placed.fallbacks[:_MOST_LISTED]
-        )
-        counts = {"npu_nodes": placed.npu_nodes, "nodes": placed.nodes}
-        return check.model_copy(update={"fit": Fit.PARTS, "reason": None, "on_cpu": nodes, **counts})
-    if result.error:
-        return check.model_copy(update={"reason": result.error.message})
-    figures: dict[str, Any] = {"fit": Fit.WHOLE, "reason": None}
-    if compiled := result.components[0].compiled:
-        figures |= {"npu_nodes": compiled.npu_nodes, "nodes": compiled.nodes}
-    return check.model_copy(update=figures)
+        ]
+        figures = {"fit": Fit.PARTS, "npu_nodes": placed.npu_nodes, "nodes": placed.nodes, "on_cpu": nodes}
+    elif result and result.error:
+        figures["reason"] = result.error.message
+    elif result:
+        compiled = result.components[0].compiled
+        counts = {"npu_nodes": compiled.npu_nodes, "nodes": compiled.nodes} if compiled else {}
+        figures = {"fit": Fit.WHOLE, **counts}
+    return NpuCheck(chipset=chip.name, generation=chip.npu, precision=str(precision), **figures)

@@ -8,13 +8,15 @@ import re
 import shlex
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement
 from packaging.requirements import Requirement as ParsedRequirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from model_zoo.utils.errors import first_line
@@ -57,21 +59,23 @@ _COMMANDS = {
 
 
 @dataclass(frozen=True)
-class _Demand:
-    """Somebody asks for a package, and perhaps the run waits for it."""
-
-    package: str
-    specifier: str
-    needed: bool
-    where: str
-
-
-def _declared(source: Path, skipped: list[str]) -> Iterator[_Demand]:
-    """Read what the project files of a folder ask for.
+class PackageDemand:
+    """A format, a project file or an import that asks for a package.
 
     Args:
-        skipped: List for lines and files that cannot be read.
+        package: Distribution; of an import, the top-level name.
+        where: "file:line", the file within its folder.
+        needed: Whether the run waits for it: not if the code catches that it is absent.
     """
+
+    package: str
+    where: str
+    needed: bool = True
+    specifier: str = ""
+
+
+def _declared(source: Path, skipped: list[str]) -> Iterator[PackageDemand]:
+    """Read what the project files of a folder ask for; what cannot be read is added to a list."""
     for file in sorted({*source.glob("requirements*.txt"), *source.glob("requirements/*.txt")}):
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()[:_MAX_LINES]
         for number, line in enumerate(lines, 1):
@@ -90,14 +94,14 @@ def _declared(source: Path, skipped: list[str]) -> Iterator[_Demand]:
             yield from _parsed(text, True, name, skipped)
 
 
-def _parsed(text: str, needed: bool, where: str, skipped: list[str]) -> Iterator[_Demand]:
+def _parsed(text: str, needed: bool, where: str, skipped: list[str]) -> Iterator[PackageDemand]:
     try:
         parsed = ParsedRequirement(text.split(" --hash")[0])
     except InvalidRequirement:
         skipped.append(f"{where}: '{text[:80]}' names no package with a version")
         return
     if parsed.marker is None or parsed.marker.evaluate({"extra": ""}):
-        yield _Demand(parsed.name, str(parsed.specifier), needed, where)
+        yield PackageDemand(parsed.name, where, needed, str(parsed.specifier))
 
 
 def _read_pyproject(text: str) -> list[str]:
@@ -108,32 +112,24 @@ def _read_pyproject(text: str) -> list[str]:
 def _read_setup_cfg(text: str) -> list[str]:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(text)
-    lines = parser.get("options", "install_requires", fallback="").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
+    lines = map(str.strip, parser.get("options", "install_requires", fallback="").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def check_requirements(
     runtimes: Sequence[str], format_name: str, source: Path | None, environment: Environment, without: Sequence[str]
 ) -> Requirements:
-    """Collect the packages that format, project files and code ask for, and check which of them are installed.
-
-    Args:
-        runtimes: Distributions that the format of the file needs.
-        source: Folder with the code of the model.
-        without: Packages to go without.
-    """
+    """Collect the packages that format, project files and code ask for, and check which of them are installed."""
     skipped: list[str] = []
-    demands = [_Demand(package, "", True, f"the format {format_name}") for package in runtimes]
+    demands = [PackageDemand(package, f"the format {format_name}") for package in runtimes]
     if source is not None:
         demands += _declared(source, skipped)
-        imports, unread = imports_of(source / ENTRY, source)
-        demands += [_Demand(distribution(each.package), "", not each.optional, each.where) for each in imports]
-        skipped += unread
+        imports = imports_of(source / ENTRY, source, skipped)
+        demands += [replace(each, package=_distribution(each.package)) for each in imports]
     requirements = tuple(_merge(demands, {canonicalize_name(name) for name in without}))
-    missing = tuple(
-        each.package + each.specifier for each in requirements if each.status is PackageStatus.MISSING and each.needed
-    )
-    conflicts = (each for each in requirements if each.status is PackageStatus.CONFLICT)
+    absent = [each for each in requirements if each.status is PackageStatus.MISSING and each.needed]
+    conflicts = [each for each in requirements if each.status is PackageStatus.CONFLICT]
+    missing = tuple(f"{each.package}{each.specifier}" for each in absent)
     return Requirements(
         requirements=requirements,
         missing=missing,
@@ -154,16 +150,16 @@ def install_options(packages: Sequence[str], environment: Environment) -> Iterat
         yield InstallCommand(environment=environment.kind, what=what, command=command.format(**values))
 
 
-def _merge(demands: Iterable[_Demand], without: set[str]) -> Iterator[Requirement]:
+def _merge(demands: Iterable[PackageDemand], without: set[str]) -> Iterator[Requirement]:
     """Join the demands of each package: all constraints together, needed if anybody needs it."""
-    by_name: dict[str, list[_Demand]] = {}
+    by_name: dict[str, list[PackageDemand]] = defaultdict(list)
     for demand in demands:
-        by_name.setdefault(canonicalize_name(demand.package), []).append(demand)
+        by_name[canonicalize_name(demand.package)].append(demand)
     for name, same in sorted(by_name.items()):
         specifier = ",".join(sorted({part for demand in same for part in demand.specifier.split(",") if part}))
         try:
             installed = metadata.version(name)
-            fits = ParsedRequirement(f"{name}{specifier}").specifier.contains(installed, True)
+            fits = SpecifierSet(specifier).contains(installed, True)
             status = PackageStatus.INSTALLED if fits else PackageStatus.CONFLICT
         except metadata.PackageNotFoundError:
             installed, status = None, PackageStatus.MISSING
@@ -177,29 +173,8 @@ def _merge(demands: Iterable[_Demand], without: set[str]) -> Iterator[Requiremen
         )
 
 
-@dataclass(frozen=True)
-class PackageImport:
-    """An import of a package.
-
-    Args:
-        package: Top-level name.
-        where: "file:line", the file within the folder.
-        optional: Whether the code catches that it is absent.
-    """
-
-    package: str
-    where: str
-    optional: bool
-
-
-def imports_of(entry: Path, root: Path) -> tuple[list[PackageImport], list[str]]:
-    """Collect the imports of a file, and of the files of its folder that it imports.
-
-    Returns:
-        The imports outside the standard library, and files that could not be read.
-    """
-    imports: list[PackageImport] = []
-    problems: list[str] = []
+def imports_of(entry: Path, root: Path, skipped: list[str]) -> Iterator[PackageDemand]:
+    """Yield the imports outside the standard library of a file, and of the files of its folder that it imports."""
     root = root.resolve()
     waiting, seen = [entry.resolve()], set[Path]()
     while waiting and len(seen) < _MAX_FILES:
@@ -213,36 +188,35 @@ def imports_of(entry: Path, root: Path) -> tuple[list[PackageImport], list[str]]
                 raise ValueError("is larger than 2 MiB")
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError, RecursionError, OSError) as error:
-            problems.append(f"{where}: {first_line(error)}")
+            skipped.append(f"{where}: {first_line(error)}")
             continue
-        for node, optional in _import_nodes(tree, False):
+        for node, needed in _import_nodes(tree, True):
             level = node.level if isinstance(node, ast.ImportFrom) else 0
             for name in _module_names(node):
                 if local := _local_files(name, level, path, root):
                     waiting += local
                 elif level == 0 and (top := name.split(".")[0]) not in sys.stdlib_module_names:
-                    imports.append(PackageImport(top, f"{where}:{node.lineno}", optional))
-    return imports, problems
+                    yield PackageDemand(top, f"{where}:{node.lineno}", needed)
 
 
-def distribution(package: str) -> str:
+def _distribution(package: str) -> str:
     """Return the distribution that brings a package: of those installed, else as far as it is known."""
     installed = metadata.packages_distributions().get(package)
     return installed[0] if installed else _DISTRIBUTIONS.get(package, package)
 
 
-def _import_nodes(node: ast.AST, optional: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Yield each import, and whether its failure is caught."""
+def _import_nodes(node: ast.AST, needed: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """Yield each import, and whether it is needed: no handler catches its failure."""
     if isinstance(node, ast.Import | ast.ImportFrom):
-        yield node, optional
+        yield node, needed
         return
     children = list(ast.iter_child_nodes(node))
     if isinstance(node, ast.If) and ast.unparse(node.test) in _TYPES_ONLY:
         children = list(node.orelse)
     elif isinstance(node, ast.Try):
-        optional = optional or any(_catches_import(handler) for handler in node.handlers)
+        needed = needed and not any(_catches_import(handler) for handler in node.handlers)
     for child in children:
-        yield from _import_nodes(child, optional)
+        yield from _import_nodes(child, needed)
 
 
 def _module_names(node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -255,9 +229,9 @@ def _module_names(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 def _catches_import(handler: ast.ExceptHandler) -> bool:
     names = (
-        {node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)} if handler.type else _IMPORT_ERRORS
+        (node.id for node in ast.walk(handler.type) if isinstance(node, ast.Name)) if handler.type else ["Exception"]
     )
-    return bool(names & _IMPORT_ERRORS)
+    return not _IMPORT_ERRORS.isdisjoint(names)
 
 
 def _local_files(name: str, level: int, importer: Path, root: Path) -> list[Path]:

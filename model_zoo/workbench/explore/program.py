@@ -116,11 +116,7 @@ class Description:
 
 
 def read_program(file: Path) -> Description:
-    """Read the graph of an exported program. Nothing of it is evaluated, imported or looked up.
-
-    Raises:
-        UserError: The file is damaged, or holds something else than operators on tensors; says what.
-    """
+    """Read the graph of an exported program. Nothing is evaluated; what is no operator on tensors is refused."""
     try:
         return ProgramReader(read_description(file)).read()
     except UnreadableError as error:
@@ -140,22 +136,21 @@ class ProgramReader:
         self._module = _as_dict(self._program.get("graph_module"))
         self._graph = _as_dict(self._module.get("graph"))
         self._values: dict[str, ProgramValue] = {}
+        self._inputs: list[tuple[ModelInput, ProgramValue]] = []
+        self._stored: list[ProgramTensor] = []
 
     def read(self) -> Description:
         version = _as_dict(self._program.get("schema_version")).get("major")
         if version != _SCHEMA:
             raise _RefusedError(f"version {printable(str(version))} of the format")
         signature = _as_dict(self._module.get("signature"))
-        inputs: list[tuple[ModelInput, ProgramValue]] = []
-        stored: list[ProgramTensor] = []
         for spec in _as_list(signature.get("input_specs")):
-            self._input(spec, inputs, stored)
-        names = [each.name for each, _ in inputs]
-        if len(set(names)) < len(names):
+            self._input(spec)
+        if len({each.name for each, _ in self._inputs}) < len(self._inputs):
             raise UnreadableError("two inputs have one name")
         nodes = [node for each in _as_list(self._graph.get("nodes")) if (node := self._node(_as_dict(each)))]
-        flat, changed = self._outputs(_as_list(signature.get("output_specs")), stored)
-        return Description(inputs, self._ranges(), stored, nodes, self._nested(flat), changed)
+        flat, changed = self._outputs(_as_list(signature.get("output_specs")))
+        return Description(self._inputs, self._ranges(), self._stored, nodes, self._nested(flat), changed)
 
     def _new(self, name: Any) -> ProgramValue:
         if not isinstance(name, str) or name in self._values:
@@ -167,28 +162,28 @@ class ProgramReader:
             raise UnreadableError(f"a value of the graph is not there when it is used: {printable(str(name))}")
         return self._values[name]
 
-    def _input(self, spec: Any, inputs: list[tuple[ModelInput, ProgramValue]], stored: list[ProgramTensor]) -> None:
+    def _input(self, spec: Any) -> None:
         kind, content = _only(spec)
         argument = _as_dict(_as_dict(content).get("arg"))
         if kind == "user_input":
             form, value = _only(argument)
             if form == "as_tensor":
                 name = str(_as_dict(value).get("name"))
-                inputs.append((self._model_input(name, len(inputs)), self._new(name)))
+                self._inputs.append((self._model_input(name), self._new(name)))
             elif form not in ("as_none", "as_int", "as_float", "as_bool", "as_string"):
                 raise _RefusedError("an input that is no tensor")
         elif kind in _STORED:
             name = str(_as_dict(content).get(f"{kind}_name"))
-            stored.append(ProgramTensor(self._new(argument.get("name")), name, kind == "parameter"))
+            self._stored.append(ProgramTensor(self._new(argument.get("name")), name, kind == "parameter"))
         elif kind != "constant_input":  # whose value stands wherever it is used
             raise _RefusedError(f"an input of the kind {printable(kind)}")
 
-    def _model_input(self, name: str, index: int) -> ModelInput:
+    def _model_input(self, name: str) -> ModelInput:
         meta = _as_dict(_as_dict(self._graph.get("tensor_values")).get(name))
         number = meta.get("dtype")
         dtype = DTYPES.get(number, "unknown") if isinstance(number, int) else "unknown"
         sizes = tuple(_size_of(size) for size in _as_list(meta.get("sizes")))
-        return ModelInput(name if _is_identifier(name) else f"input_{index}", sizes, dtype)
+        return ModelInput(name if _is_identifier(name) else f"input_{len(self._inputs)}", sizes, dtype)
 
     def _ranges(self) -> dict[str, tuple[int, int | None]]:
         ranges: dict[str, tuple[int, int | None]] = {}
@@ -250,13 +245,11 @@ class ProgramReader:
             return self._new(_as_dict(value).get("name" if kind == "as_tensor" else "as_name"))
         raise _RefusedError(f"a result of the kind {printable(kind)}")
 
-    def _outputs(
-        self, specs: list[Any], stored: list[ProgramTensor]
-    ) -> tuple[list[Any], list[tuple[ProgramValue, ProgramValue]]]:
+    def _outputs(self, specs: list[Any]) -> tuple[list[Any], list[tuple[ProgramValue, ProgramValue]]]:
         """What the model gives, and what it keeps for its next run."""
         flat: list[Any] = []
         changed: list[tuple[ProgramValue, ProgramValue]] = []
-        by_name = {each.name: each.value for each in stored}
+        by_name = {each.name: each.value for each in self._stored}
         for spec in specs:
             kind, content = _only(spec)
             argument = _as_dict(content).get("arg")

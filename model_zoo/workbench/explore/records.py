@@ -15,7 +15,7 @@ class RecordPart(pydantic.BaseModel):
     _prefix: str = pydantic.PrivateAttr("")
 
     def reference(self, field: str) -> str:
-        """The name of a field in a report, e.g. "run.json: latency.p50_ms"."""
+        """Return the name of a field in a report, e.g. "run.json: latency.p50_ms"."""
         return f"{self._prefix}{field}"
 
     def set_references(self, prefix: str) -> None:
@@ -35,11 +35,13 @@ class StepRecord(RecordPart):
     file: ClassVar[str]
     version: Literal[1] = 1
 
+    def __init_subclass__(cls, file: str) -> None:
+        cls.file = file
 
-class ExploreRequest(StepRecord):
+
+class ExploreRequest(StepRecord, file="request.json"):
     """What the user asked for. Paths are absolute."""
 
-    file: ClassVar[str] = "request.json"
     model: str
     name: str
     source: str | None
@@ -64,10 +66,9 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class ExploreState(StepRecord):
+class ExploreState(StepRecord, file="state.json"):
     """How far an exploration came, and the command that goes on; the time is in UTC."""
 
-    file: ClassVar[str] = "state.json"
     outcome: Outcome
     done: tuple[str, ...]
     reason: str | None
@@ -82,7 +83,7 @@ class Claim(RecordPart):
     where: str
 
 
-class Identity(StepRecord):
+class Identity(StepRecord, file="identity.json"):
     """What the model file is.
 
     Args:
@@ -93,7 +94,6 @@ class Identity(StepRecord):
         problems: What is damaged, missing or was refused.
     """
 
-    file: ClassVar[str] = "identity.json"
     path: str
     format: str
     size_mb: float
@@ -109,7 +109,7 @@ class Identity(StepRecord):
     problems: tuple[str, ...]
 
 
-class Environment(StepRecord):
+class Environment(StepRecord, file="environment.json"):
     """Where the model runs.
 
     Args:
@@ -117,7 +117,6 @@ class Environment(StepRecord):
         is_running: Whether this program runs in the one taken as current.
     """
 
-    file: ClassVar[str] = "environment.json"
     kind: str
     root: str
     candidates: tuple[str, ...]
@@ -165,10 +164,9 @@ class InstallCommand(RecordPart):
     command: str
 
 
-class Requirements(StepRecord):
+class Requirements(StepRecord, file="requirements.json"):
     """Packages that the run needs."""
 
-    file: ClassVar[str] = "requirements.json"
     requirements: tuple[Requirement, ...]
     missing: tuple[str, ...]
     conflicts: tuple[str, ...]

@@ -18,16 +18,11 @@ RECOVERED = "scripts/recovered"
 
 
 def recover(file: Path, workspace: Workspace, limits: Limits) -> Path:
-    """Write the module that loads the file, and return its folder.
-
-    It is made anew each time: of a workspace that is resumed, nobody knows who wrote the code in it.
-
-    Raises:
-        UserError: No model fits the file.
-    """
+    """Write the module that loads the file into a folder, and return it."""
     folder = workspace.root / RECOVERED
+    # It is made anew each time: of a workspace that is resumed, nobody knows who wrote the code in it.
     shutil.rmtree(folder, ignore_errors=True)
-    scratch = workspace.folder("logs") / "recover"
+    scratch = workspace.root / "logs" / "recover"
     scratch.mkdir(exist_ok=True)
     try:
         child = run_child(__name__, {"file": str(file.resolve()), "folder": str(folder)}, scratch, limits, "recovery")

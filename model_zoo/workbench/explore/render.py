@@ -7,8 +7,7 @@ from pathlib import Path
 
 from model_zoo.utils.files import atomic_write
 from model_zoo.workbench.explore.document import Document, ReportTable, Sentence
-from model_zoo.workbench.explore.experiment import experiment_report
-from model_zoo.workbench.explore.stakeholder import stakeholder_report
+from model_zoo.workbench.explore.reports import experiment_report, stakeholder_report
 from model_zoo.workbench.explore.workspace import Workspace
 
 #: What may begin a link; a shape such as [1, 3] does not.
@@ -16,11 +15,7 @@ _BRACKET = re.compile(r"\[(?![\d, ]*\](?![(:\[]))")
 
 
 def write_reports(root: Path) -> list[Path]:
-    """Write the reports of a workspace into its folder reports/.
-
-    Returns:
-        The files.
-    """
+    """Write the reports of a workspace into its folder reports/; returns their files."""
     written = []
     for name, text in render_reports(Workspace(root)).items():
         with atomic_write(root / "reports" / name) as temporary:

@@ -33,11 +33,7 @@ Positive = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 
 
 class LatencyTarget(Schema):
-    """At most this many milliseconds for one forward pass.
-
-    Args:
-        device: Chipset or device that is meant; None: this machine.
-    """
+    """At most this many milliseconds for one forward pass, on a device or, without one, on this machine."""
 
     p50: Positive | None = None
     p90: Positive | None = None
@@ -80,11 +76,7 @@ class Targets(Schema):
 
 
 def read_targets(file: Path) -> Targets:
-    """Read a targets file.
-
-    Raises:
-        UserError: With file and line: it is missing, no YAML, or says something that is no target.
-    """
+    """Read a targets file; a UserError names the file and the line of what is no target."""
     example = f"a file such as: {_EXAMPLE}"
     try:
         if file.exists() and not is_plain_file(file):
@@ -150,7 +142,7 @@ def compare(
         *_limits(targets, identity, run, layers),
         *(_npu(target, npus) for target in targets.npu),
         *(
-            _unmeasured(f"quality {name}", f"at least {value:g}", "", "a score needs labelled data")
+            _outcome(f"quality {name}", f"at least {value:g}", "", None, "a score needs labelled data")
             for name, value in targets.quality.items()
         ),
     )
@@ -172,12 +164,12 @@ def _latencies(targets: Targets, run: ModelRun | None) -> Iterator[TargetOutcome
             title, wanted = f"latency {name}", f"at most {limit:,.15g} ms"
             if target.device is not None:
                 reason = f"not measured here: {target.device} is another machine"
-                yield _unmeasured(f"{title} on {target.device}", wanted, "ms", reason)
+                yield _outcome(f"{title} on {target.device}", wanted, "ms", None, reason)
             elif run is None or run.latency is None:
-                yield _unmeasured(title, wanted, "ms", "the model did not run")
+                yield _outcome(title, wanted, "ms", None, "the model did not run")
             else:
                 ms: float = getattr(run.latency, f"{name}_ms")
-                yield _measured(title, wanted, "ms", ms, ms <= limit, run.place)
+                yield _outcome(title, wanted, "ms", ms, run.place, ms <= limit)
 
 
 def _limits(
@@ -196,30 +188,30 @@ def _limits(
     ):
         if limit is None:
             continue
-        is_least = name == "throughput"
-        wanted = f"{'at least' if is_least else 'at most'} {limit:,.15g} {unit}".strip()
+        least = name == "throughput"
+        wanted = f"at {'least' if least else 'most'} {limit:,.15g} {unit}".strip()
         if figure is None or not math.isfinite(figure):
-            yield _unmeasured(name, wanted, unit, "there is no figure")
+            yield _outcome(name, wanted, unit, None, "there is no figure")
         else:
-            yield _measured(name, wanted, unit, figure, figure >= limit if is_least else figure <= limit, where)
+            yield _outcome(name, wanted, unit, figure, where, figure >= limit if least else figure <= limit)
 
 
 def _npu(target: NpuTarget, npus: NpuChecks | None) -> TargetOutcome:
-    title, unchecked = f"npu {target.chipset} {target.precision}", "it was not checked"
-    pairs = {(check.chipset, check.precision): check for check in (npus.checks if npus else ())}
-    check = pairs.get((target.chipset, target.precision))
-    if npus is None or check is None:
-        return _unmeasured(title, "whole graph", "", (npus.problem if npus else None) or unchecked)
-    if check.fit is Fit.FAILED:
-        return _unmeasured(title, "whole graph", "", check.reason or unchecked)
+    pair, title = (target.chipset, target.precision), f"npu {target.chipset} {target.precision}"
+    check = next((each for each in npus.checks if (each.chipset, each.precision) == pair), None) if npus else None
+    if npus is None or check is None or check.fit is Fit.FAILED:
+        reason = check.reason if check else npus.problem if npus else None
+        return _outcome(title, "whole graph", "", None, reason or "it was not checked")
     place = f"{npus.compiler}, on this machine"
-    return _measured(title, "whole graph", "", str(check.fit), check.fit is Fit.WHOLE, place)
+    return _outcome(title, "whole graph", "", str(check.fit), place, check.fit is Fit.WHOLE)
 
 
-def _measured(target: str, wanted: str, unit: str, figure: float | str, met: bool, place: str) -> TargetOutcome:
+def _outcome(
+    target: str, wanted: str, unit: str, figure: float | str | None, where: str, met: bool = False
+) -> TargetOutcome:
+    """Describe a target, with the place where its figure is from, or the reason why there is none."""
+    described: dict[str, Any] = {"target": target, "wanted": wanted, "unit": unit}
+    if figure is None:
+        return TargetOutcome(**described, verdict=TargetVerdict.NOT_MEASURED, reason=where)
     verdict = TargetVerdict.MET if met else TargetVerdict.MISSED
-    return TargetOutcome(target=target, wanted=wanted, found=figure, unit=unit, verdict=verdict, place=place)
-
-
-def _unmeasured(target: str, wanted: str, unit: str, reason: str) -> TargetOutcome:
-    return TargetOutcome(target=target, wanted=wanted, unit=unit, verdict=TargetVerdict.NOT_MEASURED, reason=reason)
+    return TargetOutcome(**described, found=figure, verdict=verdict, place=where)

@@ -19,6 +19,7 @@ from model_zoo.workbench.explore.figures import STEPS, ExplorationRecord
 from model_zoo.workbench.explore.records import ExploreRequest, ExploreState, Outcome, StepRecord
 
 FOLDERS = ("inputs", "outputs", "logs", "reports", "scripts")
+SAMPLES = "inputs/samples.npz"
 
 _RERUN_SH = """#!/bin/sh
 # Runs the whole experiment again, into a new workspace beside this one.
@@ -61,30 +62,18 @@ _MAY_CHANGE = {"timeout_s", "without", "environment"}
 
 @dataclass(frozen=True)
 class Workspace:
-    """An experiment's folder.
-
-    Args:
-        root: Absolute path.
-    """
+    """The folder of an experiment, by its absolute path."""
 
     root: Path
 
-    def folder(self, name: str) -> Path:
-        """Return one of `FOLDERS`."""
-        return self.root / name
-
     def write(self, step: StepRecord) -> None:
         """Write what a step leaves, in place of an older one."""
-        with atomic_write(self.folder("outputs") / step.file) as temporary:
+        with atomic_write(self.root / "outputs" / step.file) as temporary:
             temporary.write_text(step.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def read(self, kind: type[_S]) -> _S | None:
-        """Read what a step left; None if it was not done.
-
-        Raises:
-            ModelZooError: The file is damaged or of another version.
-        """
-        file = self.folder("outputs") / kind.file
+        """Read what a step left; None if it was not done. Raises ModelZooError if the file is damaged."""
+        file = self.root / "outputs" / kind.file
         if not file.is_file():
             return None
         try:
@@ -95,22 +84,14 @@ class Workspace:
             raise ModelZooError(f"{file}: {where}: {first['msg']}", "delete the file to have it made again") from error
 
     def need(self, kind: type[_S]) -> _S:
-        """Read what a step must have left.
-
-        Raises:
-            ModelZooError: It did not, or the file is damaged.
-        """
+        """Read what a step must have left; raises ModelZooError if it did not."""
         step = self.read(kind)
         if step is None:
-            raise ModelZooError(f"{self.folder('outputs') / kind.file} is missing", "run with --resume again")
+            raise ModelZooError(f"{self.root / 'outputs' / kind.file} is missing", "run with --resume again")
         return step
 
     def record(self) -> ExplorationRecord:
-        """Read what all steps left.
-
-        Raises:
-            ModelZooError: A file is damaged, or the request or the state is missing.
-        """
+        """Read what all steps left; raises ModelZooError if the request or the state is missing."""
         steps = {kind.file.removesuffix(".json"): self.read(kind) for kind in STEPS}
         steps |= {"request": self.need(ExploreRequest), "state": self.need(ExploreState)}
         return ExplorationRecord.model_validate(steps)
@@ -118,22 +99,18 @@ class Workspace:
     def log(self, name: str, text: str) -> None:
         """Keep what a child process printed."""
         if text.strip():
-            (self.folder("logs") / f"{name}.txt").write_text(text, encoding="utf-8")
+            (self.root / "logs" / f"{name}.txt").write_text(text, encoding="utf-8")
 
     def mark(self, outcome: Outcome, reason: str | None = None) -> None:
         """Write how far the exploration came."""
         kinds = STEPS[2:]  # beside the request and the state
-        done = tuple(kind.file for kind in kinds if (self.folder("outputs") / kind.file).is_file())
+        done = tuple(kind.file for kind in kinds if (self.root / "outputs" / kind.file).is_file())
         state = self.need(ExploreState)
         self.write(state.model_copy(update={"outcome": outcome, "done": done, "reason": reason}))
 
 
 def new_workspace(parent: Path, request: ExploreRequest) -> Workspace:
-    """Make an empty workspace, whole or not at all.
-
-    Raises:
-        UserError: The folder cannot be written to.
-    """
+    """Make an empty workspace, whole or not at all."""
     make_folder(parent, _ELSEWHERE)
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", request.name).strip("-.")[:60] or "model"
     first = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -156,11 +133,7 @@ def _new_workspace(root: Path, request: ExploreRequest) -> Workspace:
 
 
 def open_workspace(root: Path, request: ExploreRequest) -> Workspace:
-    """Open an unfinished workspace to go on with it.
-
-    Raises:
-        UserError: It is no workspace, holds links, or was made for another request.
-    """
+    """Open an unfinished workspace to go on with it, unless it holds links or was made for another request."""
     workspace = Workspace(root.resolve())
     link = next((path for path in workspace.root.rglob("*") if path.is_symlink()), None)
     if link is not None:  # what is written there would change a file elsewhere
@@ -196,6 +169,6 @@ def write_scripts(workspace: Workspace) -> None:
     """Write rerun.sh, rerun.py and report.py."""
     rerun_sh = _RERUN_SH.format(python=shlex.quote(sys.executable))
     for name, text in (("rerun.sh", rerun_sh), ("rerun.py", _RERUN_PY), ("report.py", _REPORT_PY)):
-        with atomic_write(workspace.folder("scripts") / name) as file:
+        with atomic_write(workspace.root / "scripts" / name) as file:
             file.write_text(text, encoding="utf-8")
             file.chmod(0o755 if name.endswith(".sh") else 0o644)

@@ -25,11 +25,7 @@ _MOST_DTYPES = 20
 
 @dataclass(frozen=True)
 class TextTable:
-    """A titled table.
-
-    Args:
-        right: Columns of numbers.
-    """
+    """A titled table, with the columns of numbers that are aligned to the right."""
 
     title: str
     columns: list[str]
@@ -37,7 +33,6 @@ class TextTable:
     right: tuple[str, ...] = ()
 
     def rich(self) -> RenderableType:
-        """Return the table as rich draws it."""
         drawn = table(self.title, self.columns, self.rows, self.right)
         drawn.show_header = any(self.columns)
         return drawn
@@ -93,15 +88,12 @@ class CheckpointReport:
         }
 
     def _tensor_json(self, path: str, name: str, info: TensorInfo) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        if self.figures is not None:
-            figures = self.figures[path].get(name)
-            values["values"] = None if figures is None else asdict(figures)
+        figures = self.figures[path].get(name) if self.figures is not None else None
         return {
             **{"shape": list(info.shape), "dtype": info.dtype, "parameters": info.numel, "bytes": info.nbytes},
             "problem": info.problem,
             "quantization": None if info.quantization is None else dict(info.quantization),
-            **values,
+            **({} if self.figures is None else {"values": None if figures is None else asdict(figures)}),
         }
 
     def tables(self) -> Iterator[RenderableType | Iterator[str]]:
@@ -181,10 +173,10 @@ def _count(tensors: Mapping[str, TensorInfo]) -> int:
 
 def _dtypes(tensors: Mapping[str, TensorInfo]) -> dict[str, int]:
     """Count the values of each type."""
-    counts: Counter[str] = Counter()
+    dtypes = Counter({info.dtype: 0 for info in tensors.values()})
     for info in tensors.values():
-        counts[info.dtype] += info.numel
-    return dict(counts.most_common())
+        dtypes[info.dtype] += info.numel
+    return dict(dtypes.most_common())
 
 
 def _title(path: str) -> str:

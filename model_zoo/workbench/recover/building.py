@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -23,12 +22,9 @@ def stay_offline() -> None:
 
 def build_function(path: Path) -> Callable[..., torch.nn.Module]:
     """`build_model` of a model.py that we wrote."""
-    spec = importlib.util.spec_from_file_location("recovered_model", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot import {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    build: Callable[..., torch.nn.Module] = module.build_model
+    module: dict[str, Any] = {"__name__": "recovered_model"}
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module)
+    build: Callable[..., torch.nn.Module] = module["build_model"]
     return build
 
 
@@ -43,10 +39,9 @@ def uninitialized(on_meta: bool = False) -> Iterator[None]:
     def leave(tensor: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
         return tensor
 
-    initializers = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
-    with ExitStack() as stack:
-        for name in initializers:
-            stack.enter_context(patch.object(torch.nn.init, name, leave))
-        for name in _INITIALIZING if on_meta else ():
-            stack.enter_context(patch.object(torch.Tensor, name, leave))
+    names = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
+    functions: dict[str, Any] = dict.fromkeys(names, leave)
+    methods: dict[str, Any] = dict.fromkeys(_INITIALIZING, leave)
+    on_tensors = patch.multiple(torch.Tensor, **methods) if on_meta else nullcontext()
+    with patch.multiple(torch.nn.init, **functions), on_tensors:
         yield

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from model_zoo.checkpoints.contents import Contents, StateDictInfo
 from model_zoo.checkpoints.reader import open_checkpoint
-from model_zoo.utils.console import CommandParser, console, json_value, print_json, spinner
+from model_zoo.utils.console import CommandParser, console, json_value, print_json, spinner, table
 from model_zoo.utils.errors import ModelZooError, UserError, unknown_name
-from model_zoo.utils.files import atomic_folder
+from model_zoo.utils.files import atomic_folder, work_folder
 from model_zoo.utils.hashing import sha256_file
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.io_pair import IOPair, fit_draft, pair_from_onnx, read_pair
-from model_zoo.workbench.recover.names.architecture import LIBRARIES
 from model_zoo.workbench.recover.names.architecture_index import Progress
 from model_zoo.workbench.recover.names.named_search import search_by_name
 from model_zoo.workbench.recover.recovery import (
@@ -29,11 +29,12 @@ from model_zoo.workbench.recover.recovery import (
     RankedDraft,
     RankedDrafts,
     Recovery,
+    SettledBy,
     Tried,
+    host,
 )
-from model_zoo.workbench.recover.recovery_tables import show_candidates, show_estimate, show_recovery
 from model_zoo.workbench.recover.structure import NoDraftError, draft_by_structure
-from model_zoo.workbench.recover.trial import Trial
+from model_zoo.workbench.recover.trial import start_trial, verify
 
 _EXAMPLES = """examples:
   model-zoo recover checkpoint.pt -o recovered
@@ -46,6 +47,8 @@ exit status: 0 everything was recovered and verified, 1 only a part, 2 wrong req
 
 #: Candidates that are tried until one passes.
 _ATTEMPTS = 3
+#: Names that a table shows of a long list; recovery.json holds all.
+_SHOWN = 12
 
 
 def run(argv: list[str]) -> int:
@@ -72,7 +75,7 @@ def run(argv: list[str]) -> int:
         digest = sha256_file(contents.path) if contents.path.is_file() else None
     candidates = find_candidates(contents, args.by, args.library)
     if not args.json:
-        show_candidates(candidates)
+        _show_candidates(candidates)
     if not candidates.drafts:
         reasons = "; ".join(candidates.notes) or "no known architecture has its names and shapes"
         raise ModelZooError(f"no model was found for {args.file}: {reasons}", f"run `model-zoo inspect {args.file}`")
@@ -83,7 +86,7 @@ def run(argv: list[str]) -> int:
     if args.json:
         print_json(recovery.to_json())
     else:
-        show_recovery(recovery)
+        _show_recovery(recovery)
         console().print(f"written to {output}/: model.py, weights.safetensors, recovery.json")
         console().print(f"next: model-zoo new my_model --from-recovery {shlex.quote(str(output))}")
     return 0 if recovery.is_whole else 1
@@ -191,14 +194,10 @@ def _try(
 ) -> Tried:
     draft = _readable(candidate.draft, contents.tensors)
     statement, reproduced = None, None
-
-    def show(estimate: Estimate) -> None:
-        if not args.json:
-            show_estimate(estimate)
-
-    with Trial(draft, contents.path, contents.main, folder, args.num_threads) as trial:
+    weights = folder / "weights.safetensors"
+    with work_folder() as work_dir, start_trial(draft, contents, folder, work_dir, args.num_threads) as worker:
         with spinner("writing weights.safetensors"):
-            weights = trial.write_weights()
+            worker.ask({"step": "write_weights"})
         if pair or args.twin:
             with spinner("comparing with the outputs that were given"):
                 renamed = replace(draft, tensors={name: name for name in draft.tensors})  # as they were just written
@@ -208,7 +207,7 @@ def _try(
             constructor = candidate.constructors.get(title, draft.constructor)
             draft = replace(fitted.draft, tensors=draft.tensors, title=title, constructor=constructor)
         with spinner(f"verifying {draft.title}"):
-            verification = trial.verify(draft.source, show)
+            verification = verify(worker, folder, draft.source, (lambda _: None) if args.json else _show_estimate)
     return Tried(replace(candidate, draft=draft), verification, sha256_file(weights), statement, reproduced)
 
 
@@ -217,3 +216,76 @@ def _readable(draft: Draft, tensors: StateDictInfo) -> Draft:
     lost = [own for own, name in draft.tensors.items() if tensors[name].problem]
     kept = {own: name for own, name in draft.tensors.items() if own not in lost}
     return replace(draft, tensors=kept, missing=(*draft.missing, *lost))
+
+
+def _show_candidates(candidates: RankedDrafts) -> None:
+    out, searched = console(), candidates.searched
+    rows = [[s.library, s.version or "-", f"{s.architectures:,}" if s.architectures else "-", s.note] for s in searched]
+    if rows:
+        out.print(table("searched", ["library", "version", "architectures", ""], rows, right=("architectures",)))
+    rows = []
+    for candidate in candidates.drafts[:5]:
+        draft = candidate.draft
+        others = [title for title in candidate.constructors if title != draft.title]
+        same = f"\nthe same tensors: {', '.join(others)}" if others else ""
+        fit = "exact" if draft.is_exact else f"{len(draft.missing)} missing, {len(draft.unused)} unused"
+        how = f"{draft.constructor or 'a module of its own'}{same}"
+        rows.append([draft.title, str(candidate.found_by), f"{candidate.score:.1%}", fit, how])
+    if rows:
+        out.print(table("what it is", ["model", "found by", "shared values", "tensors", "constructor"], rows))
+    for note in candidates.notes:
+        out.print(f"note: {note}")
+
+
+def _show_estimate(estimate: Estimate) -> None:
+    text = f"{estimate.parameters / 1e6:,.2f} M parameters"
+    if estimate.multiply_adds is not None and estimate.at_least_seconds is not None:
+        text += f", {estimate.multiply_adds / 1e9:,.2f} G multiply-adds: at least {estimate.at_least_seconds:.2g} s a "
+        text += "sample at the speed of a matrix product"
+    console(stderr=True).print(f"verifying on the {host()}: {text}")
+
+
+def _show_recovery(recovery: Recovery) -> None:
+    out, chosen, draft = console(), recovery.chosen, recovery.chosen.ranked.draft
+    rows = []
+    for choice in draft.choices:
+        others = [str(value) for value in choice.alternatives if value != choice.value]
+        settled = "ASSUMED" if choice.settled_by is SettledBy.ASSUMED else str(choice.settled_by)
+        rows.append([choice.name, str(choice.value), settled, _shortened(others) or "-", choice.meaning])
+    if rows:
+        out.print(table("choices", ["choice", "taken", "settled by", "alternatives", "meaning"], rows))
+    if chosen.settled:
+        out.print(f"settled: {chosen.settled}")
+    for what, names in (("missing: the module's own, set at random", draft.missing), ("unused", draft.unused)):
+        if names:
+            out.print(f"not recovered, {len(names)} {what}: {_shortened(names)}")
+    for title, problem in recovery.attempts.items():
+        out.print(f"tried before, and failed: {title}: {problem}")
+    out.print(table(f"verification on the {host()}", ["", ""], _verification_rows(recovery)))
+
+
+def _verification_rows(recovery: Recovery) -> list[list[str]]:
+    checked = recovery.chosen.verification
+    loads = "in part" if recovery.chosen.ranked.draft.missing else "strictly"
+    rows = [["loads", loads if checked.loads else "NO"]]
+    if checked.problem:
+        rows.append(["problem", checked.problem])
+    if checked.outputs is not None:
+        sample = f"{checked.seconds:.3g} s (median of {checked.runs}; first {checked.first_seconds:.3g} s)"
+        memory = f"{(checked.peak_memory_bytes or 0) / 2**20:,.0f} MiB, torch included"
+        rows += [[f"output {o.name}", f"{list(o.shape)} {o.dtype}"] for o in checked.outputs[:_SHOWN]]
+        rows += [
+            ["all values finite", "yes" if checked.finite else "NO"],
+            ["equal outputs once saved and loaded", "yes" if checked.reload_equal else "NO"],
+            ["one sample", sample],
+            ["threads of torch", str(checked.threads)],
+            ["peak memory of the process", memory],
+        ]
+    return rows
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """The first names of a list, printable, and how many more there are."""
+    text = ", ".join(name if name.isprintable() else repr(name) for name in names[:_SHOWN])
+    more = len(names) - _SHOWN
+    return text + (f" and {more:,} more in recovery.json" if more > 0 else "")

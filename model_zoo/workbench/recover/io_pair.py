@@ -100,14 +100,12 @@ class FittedDraft:
             outputs; else as it was.
         error: Of the best variant: the largest difference, as a share of the output's largest value; inf where no
             variant gave outputs of these shapes.
-        tried: Variants that ran or were refused by torch.
-        statement: The result in a sentence or two.
     """
 
     draft: Draft
     error: float
-    tried: int
-    statement: str
+    tried: int  # variants that ran or were refused by torch
+    statement: str  # the result in a sentence or two
 
     @property
     def reproduced(self) -> bool:
@@ -168,12 +166,11 @@ def _statement(answer: _SearchAnswer, draft: Draft) -> str:
     if answer.error > TOLERANCE:
         return f"none of {count} reproduces the output; the nearest is off by {answer.error:.2g} of its largest value"
     text = f"one of {count} gives the output within {answer.error:.2g} of its largest value (limit {TOLERANCE:g})"
-    undecided = {draft.choices[number].name: positions for number, positions in answer.undecided.items()}
-    alternatives = {choice.name: len(choice.alternatives) for choice in draft.choices}
-    same = [name for name, positions in undecided.items() if len(positions) == alternatives[name]]
-    some = [name for name in undecided if name not in same]
-    text += f"; no difference here: {', '.join(same)}" if same else ""
-    return text + (f"; only narrowed down: {', '.join(some)}" if some else "")
+    undecided = [(draft.choices[number], len(positions)) for number, positions in answer.undecided.items()]
+    same = ", ".join(choice.name for choice, values in undecided if values == len(choice.alternatives))
+    some = ", ".join(choice.name for choice, values in undecided if values < len(choice.alternatives))
+    text += f"; no difference here: {same}" if same else ""
+    return text + (f"; only narrowed down: {some}" if some else "")
 
 
 def match_inputs(draft: Draft, pair: IOPair) -> list[np.ndarray]:

@@ -99,32 +99,34 @@ class FoundBy(StrEnum):
 
 @dataclass(frozen=True)
 class RankedDraft:
-    """A draft, and how well it fits.
-
-    Args:
-        score: Values that checkpoint and module share, as a share of the values that either has.
-        constructors: The constructor call, by alternative of the choice `architecture`.
-    """
+    """A draft, and how well it fits."""
 
     draft: Draft
     found_by: FoundBy
-    score: float
-    constructors: Mapping[str, str]
+    score: float  # values that checkpoint and module share, as a share of the values that either has
+    constructors: Mapping[str, str]  # the constructor call, by alternative of the choice `architecture`
+
+    def to_json(self) -> dict[str, Any]:
+        draft = self.draft
+        return {
+            "title": draft.title,
+            "found_by": self.found_by,
+            "score": self.score,
+            "exact": draft.is_exact,
+            "missing": len(draft.missing),
+            "unused": len(draft.unused),
+            "constructors": dict(self.constructors) or {draft.title: draft.constructor},
+        }
 
 
 @dataclass(frozen=True)
 class SearchedLibrary:
-    """What was asked of one library.
-
-    Args:
-        architectures: Compared; 0 if it was not searched.
-        note: Why not, or what could not be compared.
-    """
+    """What was asked of one library."""
 
     library: str
     version: str | None
-    architectures: int
-    note: str = ""
+    architectures: int  # that were compared; 0 if it was not searched
+    note: str = ""  # why not, or what could not be compared
 
 
 @dataclass(frozen=True)
@@ -137,19 +139,12 @@ class RankedDrafts:
 
 
 class Estimate(BaseModel, frozen=True):
-    """What is known before the first forward pass.
-
-    Args:
-        parameters: Of the module.
-        multiply_adds: Of one sample; None if the module does not run without memory.
-        at_least_seconds: One sample at the speed of a matrix product on this host CPU; None likewise.
-        weights_bytes: Size of weights.safetensors.
-    """
+    """What is known before the first forward pass."""
 
     parameters: int
-    multiply_adds: int | None
-    at_least_seconds: float | None
-    weights_bytes: int
+    multiply_adds: int | None  # of one sample; None if the module does not run without memory
+    at_least_seconds: float | None  # one sample at the speed of a matrix product on this host CPU; None likewise
+    weights_bytes: int  # size of weights.safetensors
 
 
 class OutputTensor(BaseModel, frozen=True):
@@ -161,31 +156,19 @@ class OutputTensor(BaseModel, frozen=True):
 
 
 class Verification(BaseModel, frozen=True):
-    """What was tried, on the host CPU. A step that was not reached is None.
+    """What was tried, on the host CPU. A step that was not reached is None."""
 
-    Args:
-        loads: Whether `load_state_dict` took the weights: strictly for an exact draft, else all that were recovered.
-        problem: What failed, in one line; None if nothing did.
-        estimate: Made before the forward pass.
-        finite: Whether every value of every output is.
-        reload_equal: Whether a second module with the saved weights gives the same outputs, bit for bit.
-        seconds: Median of one sample after the first.
-        first_seconds: The first one.
-        peak_memory_bytes: Of the whole child process, torch and two modules included.
-        threads: Of torch.
-    """
-
-    loads: bool
-    problem: str | None = None
+    loads: bool  # whether `load_state_dict` took the weights: strictly for an exact draft, else all that were recovered
+    problem: str | None = None  # what failed, in one line; None if nothing did
     estimate: Estimate | None = None
     outputs: tuple[OutputTensor, ...] | None = None
-    finite: bool | None = None
-    reload_equal: bool | None = None
-    seconds: float | None = None
+    finite: bool | None = None  # whether every value of every output is
+    reload_equal: bool | None = None  # whether a second module with the saved weights gives the same bits
+    seconds: float | None = None  # median of one sample after the first
     first_seconds: float | None = None
     runs: int | None = None
-    peak_memory_bytes: int | None = None
-    threads: int | None = None
+    peak_memory_bytes: int | None = None  # of the whole child process, torch and two modules included
+    threads: int | None = None  # of torch
 
     @property
     def passed(self) -> bool:
@@ -195,19 +178,13 @@ class Verification(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class Tried:
-    """A draft that was written to a folder, loaded and run.
+    """A draft that was written to a folder, loaded and run."""
 
-    Args:
-        ranked: With its choices settled.
-        settled: What an input and its output said of the choices.
-        reproduced: Whether the module gives that output; None if there is none.
-    """
-
-    ranked: RankedDraft
+    ranked: RankedDraft  # with its choices settled
     verification: Verification
     weights_sha256: str
-    settled: str | None
-    reproduced: bool | None
+    settled: str | None  # what an input and its output said of the choices
+    reproduced: bool | None  # whether the module gives that output; None if there is none
 
     @property
     def passed(self) -> bool:
@@ -217,17 +194,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Recovery:
-    """Everything that is known in the end.
-
-    Args:
-        attempts: What verification said of the drafts that were tried before, by title.
-    """
+    """Everything that is known in the end."""
 
     contents: Contents
     sha256: str | None
     candidates: RankedDrafts
     chosen: Tried
-    attempts: Mapping[str, str]
+    attempts: Mapping[str, str]  # what verification said of the drafts that were tried before, by title
 
     @property
     def is_whole(self) -> bool:
@@ -242,21 +215,21 @@ class Recovery:
                 "path": str(contents.path),
                 "sha256": self.sha256,
                 "nbytes": contents.nbytes,
-                "format": str(contents.format),
+                "format": contents.format,
                 "state_dict": contents.main,
-                "problems": list(contents.problems),
+                "problems": contents.problems,
             },
             "model": {
                 "title": draft.title,
                 "constructor": draft.constructor,
-                "found_by": str(chosen.ranked.found_by),
+                "found_by": chosen.ranked.found_by,
                 "exact": draft.is_exact,
                 "whole": self.is_whole,
                 "score": chosen.ranked.score,
             },
-            "choices": [{**asdict(choice), "settled_by": str(choice.settled_by)} for choice in draft.choices],
+            "choices": [asdict(choice) for choice in draft.choices],
             "settled": chosen.settled,
-            "not_recovered": {"missing": list(draft.missing), "unused": list(draft.unused)},
+            "not_recovered": {"missing": draft.missing, "unused": draft.unused},
             "inputs": [asdict(example) for example in draft.inputs],
             "tensors": dict(draft.tensors),
             "weights": {"file": "weights.safetensors", "sha256": chosen.weights_sha256},
@@ -266,23 +239,10 @@ class Recovery:
                 **chosen.verification.model_dump(),
             },
             "failed_attempts": dict(self.attempts),
-            "candidates": [_candidate_json(each) for each in self.candidates.drafts],
+            "candidates": [each.to_json() for each in self.candidates.drafts],
             "searched": [asdict(each) for each in self.candidates.searched],
             "notes": list(self.candidates.notes),
         }
-
-
-def _candidate_json(candidate: RankedDraft) -> dict[str, Any]:
-    draft = candidate.draft
-    return {
-        "title": draft.title,
-        "found_by": str(candidate.found_by),
-        "score": candidate.score,
-        "exact": draft.is_exact,
-        "missing": len(draft.missing),
-        "unused": len(draft.unused),
-        "constructors": dict(candidate.constructors) or {draft.title: draft.constructor},
-    }
 
 
 def host() -> str:

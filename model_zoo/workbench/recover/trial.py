@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from model_zoo.checkpoints.contents import Contents
 from model_zoo.utils.errors import ModelZooError
-from model_zoo.utils.files import work_folder
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, Worker
+from model_zoo.utils.jobs import ChildFailedError, Limits, Worker
 from model_zoo.workbench.recover.recovery import Draft, Estimate, Verification
 
 #: One step: to load everything, and to run it.
@@ -51,57 +50,41 @@ def check_source(source: str) -> None:
             raise ModelZooError(f"the recovered module uses {names[0]!r} in line {line}; it is not run")
 
 
-class Trial:
-    """A draft under trial in a child process of its own.
+def start_trial(draft: Draft, contents: Contents, folder: Path, work_dir: Path, threads: int | None) -> Worker:
+    """Start the child that tries a draft; asked for `write_weights` it writes them under the names of the module.
 
     Args:
-        which: The state dict of the checkpoint that the draft is of.
-        folder: Existing; model.py and weights.safetensors are written to it. The weights have the module's names.
+        contents: The checkpoint that the draft is of.
+        folder: Existing; weights.safetensors is written to it, and model.py by `verify`.
         threads: Of torch; None for its own choice.
     """
+    job: dict[str, Any] = {
+        "folder": str(folder.resolve()),
+        "checkpoint": str(contents.path.resolve()),
+        "which": contents.main,
+        "tensors": dict(draft.tensors),
+        "complete": not draft.missing,
+        "inputs": [asdict(example) for example in draft.inputs],
+        "threads": threads,
+    }
+    return Worker(_CHILD, job, work_dir, _LIMITS, "verification")
 
-    def __init__(self, draft: Draft, checkpoint: Path, which: str | None, folder: Path, threads: int | None) -> None:
-        self._folder, self._stack = folder, ExitStack()
-        job: dict[str, Any] = {
-            "folder": str(folder.resolve()),
-            "checkpoint": str(checkpoint.resolve()),
-            "which": which,
-            "tensors": dict(draft.tensors),
-            "complete": not draft.missing,
-            "inputs": [asdict(example) for example in draft.inputs],
-            "threads": threads,
-        }
-        work_dir = self._stack.enter_context(work_folder())
-        self._worker = self._stack.enter_context(Worker(_CHILD, job, work_dir, _LIMITS, "verification"))
 
-    def __enter__(self) -> Self:
-        return self
+def verify(worker: Worker, folder: Path, source: str, estimated: Callable[[Estimate], None]) -> Verification:
+    """Write model.py and try it with the weights that were written; a failure of the module is a `problem`.
 
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
+    Args:
+        estimated: Called with what is known before the forward pass.
 
-    def write_weights(self) -> Path:
-        """Write the tensors under the names that they have in the module."""
-        self._worker.ask({"step": "write_weights"})
-        return self._folder / "weights.safetensors"
-
-    def verify(self, source: str, estimated: Callable[[Estimate], None]) -> Verification:
-        """Write model.py and try it with the weights that were written; a failure of the module is a `problem`.
-
-        Args:
-            estimated: Called with what is known before the forward pass.
-
-        Raises:
-            ModelZooError: The text does what it may not.
-        """
-        check_source(source)
-        (self._folder / "model.py").write_text(source, encoding="utf-8", newline="\n")
-        estimate = None
-        try:
-            estimate = Estimate.model_validate(self._worker.ask({"step": "load"}))
-            estimated(estimate)
-            return Verification.model_validate(self._worker.ask({"step": "run"}) | {"estimate": estimate})
-        except ChildStoppedError:
-            raise
-        except ChildFailedError as error:
-            return Verification(loads=estimate is not None, estimate=estimate, problem=error.message)
+    Raises:
+        ModelZooError: The text does what it may not.
+    """
+    check_source(source)
+    (folder / "model.py").write_text(source, encoding="utf-8", newline="\n")
+    estimate = None
+    try:
+        estimate = Estimate.model_validate(worker.ask({"step": "load"}))
+        estimated(estimate)
+        return Verification.model_validate(worker.ask({"step": "run"}) | {"estimate": estimate})
+    except ChildFailedError as error:
+        return Verification(loads=estimate is not None, estimate=estimate, problem=error.message)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import math
 import statistics
 import time
+import timeit
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model_zoo.checkpoints.reader import open_checkpoint
@@ -24,11 +25,9 @@ from model_zoo.workbench.recover.recovery import Estimate, OutputTensor, Verific
 #: Samples are timed until one of these is reached.
 _MOST_RUNS, _MOST_SECONDS = 10, 10.0
 
-Tensors = dict[str, torch.Tensor]
-
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return the function that answers the steps one after the other: write_weights, load, run. See `Trial`."""
+    """Return the function that answers the steps one after the other: write_weights, load, run."""
     stay_offline()
     if job["threads"]:
         torch.set_num_threads(job["threads"])
@@ -47,8 +46,6 @@ class _TriedModule:
 
     def write_weights(self) -> dict[str, Any]:
         """Rename the tensors and keep them."""
-        from safetensors.torch import save_file
-
         stored = open_checkpoint(Path(self._job["checkpoint"])).load(self._job["which"], partial=True)
         renamed = {own: stored[name] for own, name in self._job["tensors"].items() if name in stored}
         # A copy of each: safetensors refuses tensors that share memory.
@@ -96,8 +93,6 @@ class _TriedModule:
 
     def _loaded_module(self) -> nn.Module:
         """A new module with the weights that were kept; what they lack is random, the same each time."""
-        from safetensors.torch import load_file
-
         torch.manual_seed(0)
         module = self._build_model()
         kept, own = load_file(self._weights), module.state_dict()
@@ -112,8 +107,6 @@ class _TriedModule:
 
     def _keep_counters(self) -> None:
         """Keep the counters of batch normalisation that the checkpoint lacks: then anything loads it strictly."""
-        from safetensors.torch import load_file, save_file
-
         kept = load_file(self._weights)
         lacking = {n: t for n, t in self._module.state_dict().items() if is_counter(n) and n not in kept}
         if lacking:
@@ -143,7 +136,7 @@ def random_input(example: Mapping[str, Any], device: str = "cpu") -> torch.Tenso
     return torch.randint(0, example["high"] or 2, example["shape"], generator=generator, device=device, dtype=dtype)
 
 
-def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> Tensors:
+def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Run a module on its inputs, by name where it knows the names; returns every output tensor by its path."""
     known = inspect.signature(module.forward).parameters
     with torch.inference_mode():
@@ -154,10 +147,4 @@ def forward(module: nn.Module, samples: Mapping[str, torch.Tensor]) -> Tensors:
 def _operations_per_second() -> float:
     """Of a matrix product on this host with the threads that are set."""
     matrix = torch.ones(512, 512)
-    matrix @ matrix
-    best = math.inf
-    for _ in range(5):
-        started = time.perf_counter()
-        matrix @ matrix
-        best = min(best, time.perf_counter() - started)
-    return 2 * 512**3 / best
+    return 2 * 512**3 / min(timeit.repeat(lambda: matrix @ matrix, number=1, repeat=6))

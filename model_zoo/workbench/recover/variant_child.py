@@ -6,7 +6,6 @@ Where nobody knows any outputs, it makes some by an ONNX file of the same model.
 from __future__ import annotations
 
 import ast
-import heapq
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from model_zoo.checkpoints.state_dict import versioned
 from model_zoo.models._shared.named_outputs import named_tensors
@@ -93,15 +93,16 @@ class _Variants:
     """Builds and runs variants of the module in `work_dir`, and compares them with its out.npz."""
 
     def __init__(self, job: dict[str, Any], work_dir: Path) -> None:
-        from safetensors.torch import load_file
-
         self._build = build_function(work_dir / "model.py")
         stored = load_file(job["weights"])
         known = {name: stored[source] for name, source in job["tensors"].items() if source in stored}
         self._weights = {n: t.float() if t.is_floating_point() else t for n, t in known.items()}
         self._strict = job["complete"]
         self.values = {name: [ast.literal_eval(text) for text in texts] for name, texts in job["choices"].items()}
-        self._inputs = [_tensor(array) for array in _arrays(work_dir / "in.npz")]
+        inputs = [
+            (array, np.int64 if array.dtype.kind in "iu" else np.float32) for array in _arrays(work_dir / "in.npz")
+        ]
+        self._inputs = [torch.from_numpy(np.ascontiguousarray(array, dtype)) for array, dtype in inputs]
         self._outputs = [np.asarray(array, np.float64) for array in _arrays(work_dir / "out.npz")]
         self.reason: str | None = None
 
@@ -162,11 +163,6 @@ def _arrays(path: Path) -> list[np.ndarray]:
         return [archive[name] for name in archive.files]
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    whole = array.dtype.kind in "iu"
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64 if whole else np.float32))
-
-
 class VariantSearch:
     """Looks for the variant with the least error, in so many seconds and variants at most.
 
@@ -196,10 +192,9 @@ class VariantSearch:
             size = min(size * 4, _CHUNK)
             for variant in chunk:
                 self._try(variant)
-            fresh = [v for v in sorted(self.errors, key=self.errors.__getitem__) if v not in improved][:1]
-            for variant in fresh:
-                end = self._improve(variant)
-                improved |= {variant, end}
+            fresh = min((v for v in self.errors if v not in improved), key=self.errors.__getitem__, default=None)
+            if fresh is not None:
+                improved |= {fresh, self._improve(fresh)}
             best = min(self.errors, key=self.errors.__getitem__)
             self.exhausted = not chunk
             if self.errors[best] <= self._tolerance or self._over() or not chunk:
@@ -220,26 +215,22 @@ class VariantSearch:
         while True:
             before = self._try(variant)
             for number in range(len(self._sizes)):
-                variant = min(self._others(variant, number), key=self._try)
+                variant = min([variant, *self._others(variant, number)], key=self._try)
             if self._try(variant) < before * 0.999:
                 continue
             if self._try(variant) <= self._tolerance or self._over():
                 return variant
             numbers = itertools.combinations(range(len(self._sizes)), 2)
-            pairs = (pair for first, second in numbers for pair in self._both(variant, first, second))
-            best = min(pairs, key=self._try, default=variant)
+            best = min((v for pair in numbers for v in self._others(variant, *pair)), key=self._try, default=variant)
             if self._try(best) >= self._try(variant) * 0.999:
                 return variant
             variant = best
 
-    def _others(self, variant: Variant, number: int) -> list[Variant]:
-        """The variant itself, and those with another value of one choice."""
-        others = [(*variant[:number], n, *variant[number + 1 :]) for n in range(self._sizes[number])]
-        return [variant, *(other for other in others if other != variant)]
-
-    def _both(self, variant: Variant, first: int, second: int) -> Iterator[Variant]:
-        for other in self._others(variant, first)[1:]:
-            yield from self._others(other, second)[1:]
+    def _others(self, variant: Variant, *numbers: int) -> Iterator[Variant]:
+        """The variants with another value of each of these choices, and of no other."""
+        values = [[n for n in range(size) if n != own] for size, own in zip(self._sizes, variant, strict=True)]
+        fixed = [values[n] if n in numbers else [own] for n, own in enumerate(variant)]
+        return itertools.product(*fixed)
 
     def allowed(self, best: Variant) -> float:
         """Up to which error a variant is as good as the best one."""
@@ -249,23 +240,24 @@ class VariantSearch:
         """By choice: the values that do as well as the best one, where there are others."""
         self._limit, self._end = self._limit + sum(self._sizes), self._end + 30.0
         undecided = {}
-        for number in range(len(self._sizes)):
+        for number, own in enumerate(best):
             good = [other[number] for other in self._others(best, number) if self._try(other) <= self.allowed(best)]
-            if len(good) > 1:
-                undecided[number] = sorted(good)
+            if good:
+                undecided[number] = sorted([own, *good])
         return undecided
 
 
 def by_likelihood(sizes: Sequence[int]) -> Iterator[Variant]:
     """All variants, those first whose values stand first in their choices."""
-    start: Variant = (0,) * len(sizes)
-    queue, seen = [(0, start)], {start}
-    while queue:
-        rank, variant = heapq.heappop(queue)
-        yield variant
-        for number, position in enumerate(variant):
-            if position + 1 < sizes[number]:
-                following = (*variant[:number], position + 1, *variant[number + 1 :])
-                if following not in seen:
-                    seen.add(following)
-                    heapq.heappush(queue, (rank + 1, following))
+    for rank in range(sum(sizes) - len(sizes) + 1):
+        yield from _of_rank(sizes, rank)
+
+
+def _of_rank(sizes: Sequence[int], rank: int) -> Iterator[Variant]:
+    """The variants whose positions add up to a number, in their order."""
+    if not sizes:
+        yield ()
+        return
+    after = sum(sizes[1:]) - len(sizes[1:])
+    for position in range(max(0, rank - after), min(rank, sizes[0] - 1) + 1):
+        yield from ((position, *rest) for rest in _of_rank(sizes[1:], rank - position))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,8 +93,6 @@ def test_an_unfinished_workspace_goes_on_where_it_was(explored: Path, tmp_path: 
 def test_scripts_make_the_reports_and_the_experiment_again(explored: Path) -> None:
     report = explored / "reports/stakeholder.md"
     before = report.read_text()
-    import sys
-
     subprocess.run([sys.executable, explored / "scripts/report.py"], check=True, capture_output=True)
     assert report.read_text() == before
     again = subprocess.run(["sh", explored / "scripts/rerun.sh"], capture_output=True, text=True, check=False)
@@ -128,6 +127,22 @@ def test_code_of_a_folder_builds_what_a_checkpoint_fills(tmp_path: Path, explore
     (workspace,) = (tmp_path / "hung").iterdir()
     assert _read(workspace, "state.json")["outcome"] == "failed"
     assert "ran longer" in (workspace / "reports/experiment.md").read_text()
+
+
+def test_a_folder_of_the_same_name_does_not_hide_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from model_zoo.workbench.explore.loaded_torch import from_source
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/__init__.py").touch()
+    (tmp_path / "model.py").write_text("import torch\n\ndef build_model():\n    return torch.nn.Linear(2, 1)\n")
+    save_file(torch.nn.Linear(2, 1).state_dict(), tmp_path / "m.safetensors")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "model", raising=False)
+    assert from_source(tmp_path, tmp_path / "m.safetensors", "cpu").facts.parameters == 3
+    monkeypatch.delitem(sys.modules, "model")
 
 
 def test_code_beside_a_model_is_not_run_unasked(tmp_path: Path, tiny_models, explore: Explore) -> None:

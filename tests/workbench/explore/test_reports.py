@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from model_zoo.workbench.explore.document import Document, Sentence, say, show
-from model_zoo.workbench.explore.experiment import experiment_report
 from model_zoo.workbench.explore.figures import ExplorationRecord
 from model_zoo.workbench.explore.render import render_reports, to_html, to_markdown
-from model_zoo.workbench.explore.stakeholder import stakeholder_report
+from model_zoo.workbench.explore.reports import experiment_report, stakeholder_report
 from model_zoo.workbench.explore.workspace import Workspace
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
@@ -126,3 +125,24 @@ def test_names_from_a_file_are_no_markup(explored: Path, tmp_path: Path) -> None
     assert "<script" not in text and "\\|\\*x\\*" in text
     assert "\\[y](javascript:z) \\[1](x)" in text
     assert "src=" not in page and "href=" not in page  # nothing is fetched
+
+
+def test_long_lists_are_cut_and_what_is_broken_stands_out(explored: Path) -> None:
+    record = Workspace(explored).record()
+    assert record.layers and record.run and record.npu
+    layers = [record.layers.layers[0].model_copy(update={"name": f"layer {ms}", "ms": float(ms)}) for ms in range(100)]
+    broken = record.run.outputs[0].model_copy(update={"finite": False})
+    update = {
+        "layers": record.layers.model_copy(update={"layers": tuple(layers)}),
+        "run": record.run.model_copy(update={"outputs": (broken,)}),
+    }
+    report = experiment_report(record.model_copy(update=update))
+    tables = {table.reference: table for section in report.sections for table in section.tables}
+    rows = tables["layers.json: layers"].rows
+    assert len(rows) == 60 and rows[0][0].text == "layer 99"
+    assert any("the record holds all" in sentence.text for sentence in _sentences(report))
+    assert "bad" in {cell.mark for cell in tables["run.json: outputs"].rows[0]}
+    nodes = [table for section in report.sections for table in section.tables if "node on the CPU" in table.columns]
+    assert nodes[0].rows[0][1].text == "the_erf"
+    text = to_markdown(stakeholder_report(record.model_copy(update=update)))
+    assert "so its weights or its input are broken (all finite: no)" in text

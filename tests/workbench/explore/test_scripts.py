@@ -39,7 +39,7 @@ def test_a_script_runs_nothing_that_a_path_says(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(sys, "executable", str(folder / "python"))
     workspace, _ = _workspace(folder)
     write_scripts(workspace)
-    scripts = workspace.folder("scripts")
+    scripts = workspace.root / "scripts"
     (scripts / "rerun.py").write_text("import json, sys; print(json.dumps([sys.argv[1:], sys.path]))")
     done = subprocess.run(["sh", scripts / "rerun.sh", "$(touch ran)"], cwd=tmp_path, capture_output=True, text=True)
     arguments, path = json.loads(done.stdout)

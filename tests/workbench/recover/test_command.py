@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from model_zoo.utils.errors import ModelZooError, UserError
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover import command
 from model_zoo.workbench.recover.names import architecture_index
 from model_zoo.workbench.recover.names.describe import describe
-from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.trial import check_source
 
 NAME = "squeezenet1_1"
@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("MODEL_ZOO_CACHE", str(folder))
         path = architecture_index.index_path("torchvision")
         path.parent.mkdir()
-        architecture_index.arrange("torchvision", [describe(find_library("torchvision"), NAME)]).save(path)
+        architecture_index.arrange("torchvision", [describe(LIBRARIES["torchvision"](), NAME)]).save(path)
     return folder
 
 

@@ -14,11 +14,11 @@ from model_zoo.checkpoints.contents import TensorInfo
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.jobs import ChildFailedError
 from model_zoo.workbench import warm_children
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.names import architecture_index, named_search
 from model_zoo.workbench.recover.names.architecture import Architecture, FailedArchitecture, SizeArgument, SizedBy
 from model_zoo.workbench.recover.names.architecture_index import arrange
 from model_zoo.workbench.recover.names.describe import describe
-from model_zoo.workbench.recover.names.libraries import find_library
 from model_zoo.workbench.recover.names.matching import ArchitectureMatch, find_matches
 from model_zoo.workbench.recover.names.named_search import draft
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
@@ -205,7 +205,7 @@ def test_a_stopped_build_goes_on_and_a_model_that_kills_its_process_is_a_failure
 
 def test_torchvision_is_described_and_written_back() -> None:
     with torch.device("meta"):
-        made = describe(find_library("torchvision"), "shufflenet_v2_x0_5")
+        made = describe(LIBRARIES["torchvision"](), "shufflenet_v2_x0_5")
     assert Architecture.model_validate_json(made.model_dump_json()) == made
     assert [(option.name, option.default) for option in made.options] == [("num_classes", 1000)]
     given = {**made.tensors, "fc.weight": (4, 1024), "fc.bias": (4,)}

@@ -118,14 +118,7 @@ PASSES = (
 
 
 def apply_passes(model: ir.Model, precision: Precision, without: Collection[str] = ()) -> list[str]:
-    """Apply every pass that a build of this precision needs, in place.
-
-    Args:
-        without: Names of passes to leave out.
-
-    Returns:
-        Names of the passes that changed something.
-    """
+    """Apply every pass that a build of this precision needs, in place; returns the names of those that changed it."""
     from onnx_ir.passes.common import RemoveUnusedNodesPass
 
     changed = []

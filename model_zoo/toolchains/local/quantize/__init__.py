@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic
 
@@ -35,17 +34,13 @@ class QuantizeJob(pydantic.BaseModel, frozen=True):
     outputs_16bit: list[str] = []
 
 
-@dataclass(frozen=True)
-class LoweredOnnx:
+class LoweredOnnx(NamedTuple):
     """An ONNX model that the NPU compiler can take.
 
     Args:
         file: Quantized: QuantizeLinear and DequantizeLinear around every operator that QNN quantizes; float inputs and
             outputs; weights inside the file.
-        settings: What took effect: passes that changed the graph, and of a quantized model types, sample counts, opset,
-            domains of operators that are not ONNX's own, the assignment of a mixed precision, how each range was found,
-            whether channels were equalized, how weights were rounded ("nearest" or "fitted"), and the SQNR in dB on the
-            host CPU that decided each.
+        settings: What took effect: passes that changed the graph, and of a quantized model what `recipe.run` returns.
         peak_memory_bytes: Largest resident memory of the child process; 0 where none was needed.
     """
 
@@ -55,11 +50,7 @@ class LoweredOnnx:
 
 
 def prepare_onnx(onnx: Path, *, out_dir: Path, stem: str) -> LoweredOnnx:
-    """Apply the graph passes that a float build needs.
-
-    Args:
-        onnx: File with its weights inside; stays as it is.
-        out_dir: Existing folder; gets `<stem>.onnx`, or nothing.
+    """Apply the graph passes that a float build needs, into `<stem>.onnx`.
 
     Raises:
         ModelZooError: The file is not a whole ONNX model, or the result cannot be written.
@@ -71,12 +62,13 @@ def prepare_onnx(onnx: Path, *, out_dir: Path, stem: str) -> LoweredOnnx:
 
     model = ir.from_proto(load_onnx(onnx))
     passes = apply_passes(model, Precision.FLOAT)
-    with atomic_write(out_dir / f"{stem}.onnx") as temporary:
+    file = out_dir / f"{stem}.onnx"
+    with atomic_write(file) as temporary:
         if passes:
             temporary.write_bytes(ir.to_proto(model).SerializeToString())
         else:
             shutil.copyfile(onnx, temporary)
-    return LoweredOnnx(out_dir / f"{stem}.onnx", {"passes": passes})
+    return LoweredOnnx(file, {"passes": passes})
 
 
 def quantize_onnx(
@@ -157,4 +149,4 @@ def lower_onnx(request: LoweringRequest, out_dir: Path) -> Lowered:
             assignment=request.assignment,
             outputs_16bit=request.outputs_16bit,
         )
-    return Lowered(file=built.file.name, settings=built.settings, peak_memory_bytes=built.peak_memory_bytes)
+    return Lowered(**{**built._asdict(), "file": built.file.name})

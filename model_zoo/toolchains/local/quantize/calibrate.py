@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 Ranges = dict[str, tuple[float, float]]
 Values = npt.NDArray[np.float32]
 
+#: Outputs by which a tensor is measured.
+_PROBES = 5
 _SAME_VALUES = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
@@ -60,12 +62,12 @@ class ProbedModel:
     def __init__(self, model: onnx.ModelProto) -> None:
         import onnx_ir as ir
 
-        self._model = ir.from_proto(model)
+        self.model = ir.from_proto(model)
         self._names = (f"probe.{index}" for index in count())
-        self.graph = self._model.graph
+        self.graph = self.model.graph
         self.tensors = values_of(self.graph)
 
-    def add(self, op_type: str, *inputs: ir.Value, after: ir.Value | None = None, **attributes: Any) -> ir.Value:
+    def add(self, op_type: str, *inputs: ir.Value | None, after: ir.Value | None = None, **attributes: Any) -> ir.Value:
         """Add a node behind the one that makes a tensor, or at the end; returns its output."""
         node = new_node(op_type, inputs, next(self._names), **attributes)
         producer = after.producer() if after is not None else None
@@ -82,15 +84,11 @@ class ProbedModel:
     def session(self, outputs: Iterable[ir.Value]) -> onnxruntime.InferenceSession:
         """Load the model with more outputs for the host CPU."""
         self.graph.outputs.extend(value for value in outputs if not value.is_graph_output())
-        return cpu_session(self._model)
+        return cpu_session(self.model)
 
 
 def activation_names(model: onnx.ModelProto) -> list[str]:
-    """Every float32 tensor that depends on the inputs, in graph order.
-
-    Raises:
-        ModelZooError: The type of a tensor is not known even after shape inference.
-    """
+    """Every float32 tensor that depends on the inputs, in graph order."""
     import onnx_ir as ir
 
     typed = ir.from_proto(model)
@@ -143,45 +141,32 @@ def observe(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arra
     bounds = find_bounds(probed.graph)
     measured = [name for name in names if name not in shared]
     probes = _add_probes(probed, measured, kept)
-    session = probed.session(value for values in probes for value in values)
-    measurements: list[list[list[np.ndarray]]] = [[] for _ in measured]
+    session, wanted = probed.session(probes), [value.name for value in probes]
+    runs: list[list[tuple[np.ndarray, ...]]] = []
     for number, sample in enumerate(samples):
-        results = iter(session.run([value.name for values in probes for value in values], sample))
-        for name, rows in zip(measured, measurements, strict=True):
-            rows.append([next(results) for _ in probes[0]])
-            if not np.isfinite(rows[-1][:3]).all():
+        runs.append(list(zip(*[iter(session.run(wanted, sample))] * _PROBES, strict=True)))
+        for name, row in zip(measured, runs[-1], strict=True):
+            if not np.isfinite(row[:3]).all():
                 raise ModelZooError(f"tensor '{name}' holds NaN or infinite values on calibration sample {number}")
     observed = {}
-    for name, rows in zip(measured, measurements, strict=True):
-        lows, highs, _, values, steps = zip(*rows, strict=True)
-        limits = bounds.get(name, UNBOUNDED)
-        observed[name] = Observed(np.stack(lows), np.stack(highs), np.stack(values), int(steps[-1][0]), limits)
+    for name, rows in zip(measured, zip(*runs, strict=True), strict=True):
+        lows, highs, _, values, steps = map(np.stack, zip(*rows, strict=True))
+        observed[name] = Observed(lows, highs, values, int(steps[-1][0]), bounds.get(name, UNBOUNDED))
     return {name: observed[shared.get(name, name)] for name in names}
 
 
-def find_ranges(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Arrays]) -> Ranges:
-    """Smallest and largest value of each tensor over all samples.
-
-    Raises:
-        ModelZooError: A tensor holds NaN or infinite values on a sample; names both.
-    """
-    observed = observe(model, names, samples, 0)
-    return {name: (float(each.lows.min()), float(each.highs.max())) for name, each in observed.items()}
-
-
-def _add_probes(probed: ProbedModel, names: Sequence[str], kept: int) -> list[list[ir.Value]]:
-    """Outputs for each tensor: its least and largest value, its sum, elements, and how far these are apart."""
+def _add_probes(probed: ProbedModel, names: Sequence[str], kept: int) -> list[ir.Value]:
+    """`_PROBES` outputs for each tensor: its least and largest value, its sum, elements, and their distance."""
     every, first, last = (probed.constant(np.array([number])) for number in (-1, 0, 2**62))
     one, two, share = (probed.constant(np.array([number])) for number in (1, 2, max(kept, 1) * 2))
-    probes = []
+    probes: list[ir.Value] = []
     for value in map(probed.tensors.__getitem__, names):
         # ReduceMin and ReduceMax step over NaN on some code paths; a sum never does.
-        numbers = [probed.add(f"Reduce{name}", value, keepdims=0) for name in ("Min", "Max", "Sum")]
+        probes += [probed.add(f"Reduce{name}", value, keepdims=0) for name in ("Min", "Max", "Sum")]
         # An odd step meets every column of a picture whose width is even.
         pairs = probed.add("Div", probed.add("Size", value), share)
         step = probed.add("Add", probed.add("Mul", pairs, two), one)
-        part = probed.add("Slice", probed.add("Reshape", value, every), first, last, first, step)
-        probes.append([*numbers, part, step])
+        probes += [probed.add("Slice", probed.add("Reshape", value, every), first, last, first, step), step]
     return probes
 
 

@@ -37,11 +37,7 @@ _FACTORS = pydantic.TypeAdapter(dict[str, list[float]])
 
 @dataclass(frozen=True)
 class ConvPair:
-    """Two convolutions with nothing between them that minds a factor.
-
-    Args:
-        between: The tensors from the first to the second, in order.
-    """
+    """Two convolutions, and the tensors between them in order, of which none minds a factor."""
 
     first: ir.Node
     second: ir.Node
@@ -72,11 +68,9 @@ def find_pairs(graph: ir.Graph) -> list[ConvPair]:
 def find_factors(
     model: onnx.ModelProto, pairs: Sequence[ConvPair], samples: Iterable[Arrays], for_weights: bool
 ) -> list[Values]:
-    """What to multiply each channel between each pair by.
+    """What to multiply each channel between each pair by, so that its range is that of the weights that read it.
 
-    Args:
-        for_weights: Make a channel's range equal to that of the weights that read it; or else go half of the way to
-            equal ranges of all channels.
+    Without `for_weights`, half of the way to equal ranges of all channels.
     """
     factors = []
     for pair, peak in zip(pairs, _peaks(model, [pair.between[-1] for pair in pairs], samples), strict=True):
@@ -117,6 +111,5 @@ def _peaks(model: onnx.ModelProto, names: Sequence[str], samples: Iterable[Array
     probed = ProbedModel(model)
     peaks = [probed.add("GlobalMaxPool", probed.add("Abs", probed.tensors[name])) for name in names]
     session = probed.session(peaks)
-    peaks_of = (session.run([peak.name for peak in peaks], sample) for sample in samples)
-    largest = [[value.max(axis=0).reshape(-1) for value in values] for values in peaks_of]
-    return [np.max(values, axis=0) for values in zip(*largest, strict=True)]
+    runs = [session.run([peak.name for peak in peaks], sample) for sample in samples]
+    return [np.concatenate(values).max(axis=0).reshape(-1) for values in zip(*runs, strict=True)]

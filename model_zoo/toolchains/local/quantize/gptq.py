@@ -27,14 +27,9 @@ _LEVELS = {4: (-8, 7), 8: (-127, 127)}
 
 
 def find_scales(weight: Values, importance: Values, bits: int) -> Values:
-    """The scale of each output channel with the smallest square error, each input weighed by its mean square.
+    """The positive scale of each output channel, [G, M, 1], with the smallest square error.
 
-    Args:
-        importance: [G, K].
-        bits: 4 or 8.
-
-    Returns:
-        [G, M, 1], positive.
+    Each input is weighed by its mean square, its importance [G, K]. There are 4 or 8 bits.
     """
     low, high = _LEVELS[bits]
     largest = np.maximum(weight.max(axis=2) / high, weight.min(axis=2) / low)
@@ -53,11 +48,8 @@ def find_scales(weight: Values, importance: Values, bits: int) -> Values:
 def exact_factors(scales: Values, activation: Values, result: Values) -> Values:
     """The nearest scales with which every NPU multiplies exactly.
 
-    A product is brought into the steps of the result by a factor, which v68 and v69 round to 11 significant bits.
-
-    Args:
-        scales: Of a weight.
-        activation, result: Scales of what it is multiplied by, and of the product.
+    A product is brought from the scales of weight and activation into the steps of the result by a factor, which v68
+    and v69 round to 11 significant bits.
     """
     mantissa, exponent = np.frexp(scales.astype(np.float64) * activation / result)
     factor = np.ldexp(np.rint(mantissa * 2**_FACTOR_BITS), exponent - _FACTOR_BITS)
@@ -66,17 +58,12 @@ def exact_factors(scales: Values, activation: Values, result: Values) -> Values:
 
 
 def fit(weight: Values, inputs: Values, residual: Values, scales: Values, bits: int) -> Values:
-    """Integers whose product with the inputs is near the wanted output.
+    """Whole numbers of that many bits, [G, M, K], whose product with the inputs is near the wanted output.
 
     Args:
-        weight: The float weight.
-        inputs: What the rounded layer gets.
         residual: [G, M, P], what is wanted on top of the float weight's output on these inputs; changed in place to
             what is still missing.
         scales: [G, M, 1].
-
-    Returns:
-        [G, M, K] whole numbers of that many bits.
     """
     result = np.empty_like(weight)
     count = inputs.shape[2]

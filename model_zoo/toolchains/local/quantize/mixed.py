@@ -32,14 +32,9 @@ _LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def candidates(model: onnx.ModelProto, activations: list[str]) -> dict[str, list[str]]:
-    """The activations that can be chosen: outputs of nodes that compute.
+    """Those activations that can be chosen, outputs of nodes that compute, with the tensors that change with each.
 
-    Args:
-        activations: Names of all float tensors, in graph order.
-
-    Returns:
-        By the tensor to measure: the tensors that change with it. They are two where a Relu or Clip follows its only
-        producer, for both belong to one operation.
+    They are two where a Relu or Clip follows its only producer, for both belong to one operation.
     """
     import onnx_ir as ir
 
@@ -58,12 +53,9 @@ def candidates(model: onnx.ModelProto, activations: list[str]) -> dict[str, list
 
 
 def decoding(model: onnx.ModelProto, outputs: Sequence[str], known: Container[str]) -> set[str]:
-    """The activations on the way to these outputs, from the last linear operators on, their own outputs included.
+    """The known activations on the way to these outputs, from the last linear operators on, their own outputs included.
 
     It is e.g. how a detector turns its logits into boxes.
-
-    Args:
-        known: The activations whose bits can be chosen; others are left out.
     """
     import onnx_ir as ir
 
@@ -88,13 +80,9 @@ def blocks(names: Sequence[str]) -> list[list[str]]:
 
 
 def choose(parts: Sequence[Sequence[str]], noise: Sequence[float], percentage: float) -> list[str]:
-    """Take blocks in the order of the noise that each of their members makes, the most first, then in graph order.
+    """Take a percentage of all members, in the order of the noise that a block makes for each of its members.
 
-    Args:
-        percentage: Of all members, rounded to the nearest whole number of them.
-
-    Returns:
-        The chosen, in graph order.
+    The most comes first, then graph order, which the result is in; the count is rounded to the nearest.
     """
     count = math.floor(sum(map(len, parts)) * percentage / 100 + 0.5)
     order = sorted(range(len(parts)), key=lambda index: -noise[index] / len(parts[index]))
@@ -118,16 +106,9 @@ class Change:
 def output_noise(
     model: onnx.ModelProto, names: Sequence[str], ranges: Ranges, changes: Iterable[Change], samples: Iterable[Arrays]
 ) -> list[float]:
-    """What each change alone costs at the float outputs of the model, all measured in one session.
+    """What each change alone costs: noise power over signal power, summed over float outputs and samples.
 
-    Args:
-        names: The activations that changes may round.
-
-    Returns:
-        For each change, noise power over signal power, summed over outputs and samples.
-
-    Raises:
-        ModelZooError: The model has no float output.
+    All are measured in one session, in which the activations with these names can be rounded.
     """
     import onnx_ir as ir
 
@@ -155,11 +136,7 @@ def output_noise(
 
 
 def _add_switches(probed: ProbedModel, names: Sequence[str], ranges: Ranges) -> dict[str, ir.Value]:
-    """Let all readers of a tensor see it rounded to 8 bits where its element of the input "probe.on" is true.
-
-    Returns:
-        By tensor, what they read.
-    """
+    """Let readers of a tensor see another one: rounded to 8 bits where its element of the input "probe.on" is true."""
     import onnx_ir as ir
 
     on = ir.Value(name="probe.on", type=ir.TensorType(ir.DataType.BOOL), shape=ir.Shape([len(names)]))
@@ -170,10 +147,8 @@ def _add_switches(probed: ProbedModel, names: Sequence[str], ranges: Ranges) -> 
         uses = value.uses()
         low, high = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
         step = np.float32(max(high - low, MINIMUM_RANGE) / LEVELS_8BIT)
-        scale, zero = (
-            probed.constant(step),
-            probed.constant(np.round(-low / step).clip(0, LEVELS_8BIT).astype(np.uint8)),
-        )
+        scale = probed.constant(step)
+        zero = probed.constant(np.round(-low / step).clip(0, LEVELS_8BIT).astype(np.uint8))
         integers = probed.add("QuantizeLinear", value, scale, zero, after=value)
         rounded = probed.add("DequantizeLinear", integers, scale, zero, after=integers)
         chosen = probed.add("Gather", on, probed.constant(np.int64(index)), after=rounded)

@@ -62,12 +62,7 @@ Overrides = dict[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A float model as onnxruntime's quantizer takes it.
-
-    Args:
-        file: Holds the model too; the quantizer writes beside it.
-        passes: Names of what changed the graph.
-    """
+    """A float model as onnxruntime's quantizer takes it, in a file too, which it writes beside."""
 
     file: Path
     model: onnx.ModelProto
@@ -140,12 +135,7 @@ def _fuse_gelu(model: onnx.ModelProto) -> bool:
 def round_to_nearest(
     prepared: PreparedModel, scheme: Scheme, ranges: Ranges, overrides: Overrides, work_dir: Path
 ) -> onnx.ModelProto:
-    """Quantize a model with every weight rounded to the nearest.
-
-    Args:
-        ranges: Of each activation.
-        overrides: Number types of single tensors.
-    """
+    """Quantize a model with every weight rounded to the nearest."""
     model, activation_type = prepared.model, QuantType[f"QUInt{scheme.activations}"]
     config = get_qnn_qdq_config(
         model,
@@ -192,10 +182,7 @@ def _override_tensors(
 
 
 def assigned_types(model: onnx.ModelProto, groups: dict[str, list[str]], assignment: Assignment) -> Overrides:
-    """The overrides that give tensors their bits.
-
-    Args:
-        groups: By activation that can be chosen, the tensors that change with it.
+    """The overrides that give tensors their bits, and with an activation those that change with it.
 
     Raises:
         ModelZooError: No such activation can be chosen, or no such weight.

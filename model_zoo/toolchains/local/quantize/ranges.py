@@ -66,12 +66,7 @@ class _Values:
 
 @cache
 def choose_method(seen: Observed, levels: int, clipping: float = CLIPPING) -> str:
-    """The method whose error on samples it did not see is smallest; of those with a negligible error the widest.
-
-    Args:
-        levels: Steps of the integer type, e.g. 255.
-        clipping: What a clipped value's square error weighs.
-    """
+    """The method whose error on samples it did not see is smallest; of those with a negligible error the widest."""
     count = len(seen.lows)
     folds = min(_FOLDS, count)
     errors = dict.fromkeys(_METHODS, 0.0)

@@ -20,8 +20,7 @@ from onnx import TensorProto
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.base import Assignment
 from model_zoo.toolchains.local.quantize import QuantizeJob, equalize, mixed, qdq
-from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, observe
-from model_zoo.toolchains.local.quantize.holdout import Holdout
+from model_zoo.toolchains.local.quantize.calibrate import Observed, Ranges, activation_names, cpu_session, observe
 from model_zoo.toolchains.local.quantize.ranges import (
     CLIPPING,
     LEVELS_8BIT,
@@ -53,6 +52,33 @@ class Samples:
         with np.load(self.path, allow_pickle=False) as file:
             for index in range(self.count):
                 yield {name: file[f"{index}.{name}"] for name in self.names}
+
+
+class Holdout:
+    """How near the float outputs of models are to the float model's, on samples that nothing is chosen on."""
+
+    def __init__(self, model: onnx.ModelProto, samples: Sequence[Arrays]) -> None:
+        self.samples = samples
+        outputs = enumerate(model.graph.output)
+        self._floats = [index for index, each in outputs if each.type.tensor_type.elem_type == TensorProto.FLOAT]
+        self._expected = list(self._run(model))
+
+    def sqnr_db(self, model: onnx.ModelProto) -> float:
+        """SQNR in dB, all samples of an output together, the mean over the float outputs; 0 without such an output."""
+        noise, power = np.zeros((2, len(self._floats)))
+        for values, expected in zip(self._run(model), self._expected, strict=True):
+            pairs = list(zip(expected, values, strict=True))
+            noise += [np.sum(np.square(wanted - value), dtype=np.float64) for wanted, value in pairs]
+            power += [np.sum(np.square(wanted), dtype=np.float64) for wanted in expected]
+        # Equal outputs have no finite ratio.
+        ratios = 10 * np.log10(np.maximum(power, 1e-20) / np.maximum(noise, power * 1e-20 + 1e-40))
+        return float(ratios.mean()) if len(ratios) else 0.0
+
+    def _run(self, model: onnx.ModelProto) -> Iterator[list[np.ndarray]]:
+        session = cpu_session(model)
+        for sample in self.samples:
+            results = session.run(None, sample)
+            yield [results[index] for index in self._floats]
 
 
 class Context:
@@ -95,7 +121,7 @@ class QuantizationState:
 
     Args:
         floats: The float model, maybe with equalized channels.
-        observed, methods, ranges: By activation, its values on the samples, and how its range is found from them.
+        observed, methods: By activation, its values on the samples, and how its range is found from them.
         wide: Activations that get 16 bits in an 8-bit build.
         quantized: In QDQ form; empty before it is rounded.
         sqnr_db: Of `quantized` on the holdout; None before it is measured.
@@ -105,7 +131,6 @@ class QuantizationState:
     floats: qdq.PreparedModel
     observed: Mapping[str, Observed] = field(default_factory=dict)
     methods: Mapping[str, str] = field(default_factory=dict)
-    ranges: Ranges = field(default_factory=dict)
     wide: frozenset[str] = frozenset()
     quantized: onnx.ModelProto = field(default_factory=onnx.ModelProto)
     sqnr_db: float | None = None
@@ -158,18 +183,14 @@ def run_steps(context: Context, steps: Sequence[RecipeStep], state: Quantization
         if criterion is None:
             (state,) = proposals.values()
             continue
+        choices = {criterion.before: state, **proposals}
         figures = {criterion.before: state.sqnr_db if state.sqnr_db is not None else criterion.measure(context, state)}
         figures |= {name: criterion.measure(context, proposal) for name, proposal in proposals.items()}
-        best = max(figures, key=lambda name: figures[name])
-        gain = figures[best] - figures[criterion.before]
-        if best != criterion.before and gain < criterion.least_gain_db:
+        best = max(figures, key=figures.__getitem__)
+        if figures[best] - figures[criterion.before] < criterion.least_gain_db:
             best = criterion.before
-        state = {criterion.before: state, **proposals}[best]
-        state = replace(
-            state,
-            sqnr_db=figures[best] if state.quantized.graph.node else None,
-            figures={**state.figures, criterion.setting: figures},
-        )
+        state, known = choices[best], {**choices[best].figures, criterion.setting: figures}
+        state = replace(state, sqnr_db=figures[best] if state.quantized.graph.node else None, figures=known)
     return state
 
 
@@ -177,7 +198,7 @@ def _observe(context: Context, state: QuantizationState) -> dict[str, Quantizati
     kept = _OBSERVED // context.samples.count
     observed = observe(state.floats.model, context.activations, context.samples, kept)
     methods = dict.fromkeys(observed, MIN_MAX) if _is_coarse(context, state) else _methods(context, observed, CLIPPING)
-    return {"observed": replace(state, observed=observed, methods=methods, ranges=_ranges(context, methods, observed))}
+    return {"observed": replace(state, observed=observed, methods=methods)}
 
 
 def _is_coarse(context: Context, state: QuantizationState) -> bool:
@@ -186,11 +207,8 @@ def _is_coarse(context: Context, state: QuantizationState) -> bool:
 
 
 def _clip(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
-    proposals = {}
-    for name, weight in (("chosen", CLIPPING), ("chosen closely", PLAIN)):
-        methods = _methods(context, state.observed, weight)
-        proposals[name] = replace(state, methods=methods, ranges=_ranges(context, methods, state.observed))
-    return proposals
+    weights = {"chosen": CLIPPING, "chosen closely": PLAIN}
+    return {name: replace(state, methods=_methods(context, state.observed, w)) for name, w in weights.items()}
 
 
 def _methods(context: Context, observed: Mapping[str, Observed], clipping: float) -> dict[str, str]:
@@ -198,22 +216,24 @@ def _methods(context: Context, observed: Mapping[str, Observed], clipping: float
     return {name: choose_method(each.first(context.first), context.levels, clipping) for name, each in observed.items()}
 
 
-def _ranges(context: Context, methods: Mapping[str, str], observed: Mapping[str, Observed]) -> Ranges:
-    return {name: apply_method(method, observed[name], context.levels) for name, method in methods.items()}
+def _ranges(context: Context, state: QuantizationState) -> Ranges:
+    wide = {tensor for name in state.wide for tensor in context.groups[name]}
+    levels = {name: LEVELS_16BIT if name in wide else context.levels for name in state.methods}
+    return {name: apply_method(method, state.observed[name], levels[name]) for name, method in state.methods.items()}
 
 
 def _activations_sqnr_db(context: Context, state: QuantizationState) -> float:
     """Of the float outputs with every activation in 8 bits and float weights, on the holdout."""
-    observed = {name: each.first(context.first) for name, each in state.observed.items()}
-    ranges, samples = _ranges(context, state.methods, observed), context.holdout.samples
-    (noise,) = mixed.output_noise(state.floats.model, context.narrow, ranges, [mixed.Change(context.narrow)], samples)
+    first = replace(state, observed={name: each.first(context.first) for name, each in state.observed.items()})
+    ranges, samples, narrow = _ranges(context, first), context.holdout.samples, context.narrow
+    (noise,) = mixed.output_noise(state.floats.model, narrow, ranges, [mixed.Change(narrow)], samples)
     return float(-10 * np.log10(max(noise / len(samples), 1e-20)))
 
 
 def _widen(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
     parts = mixed.blocks(context.narrow)
     samples, changes = islice(context.samples, mixed.COMPARED_ON), [mixed.Change(part) for part in parts]
-    noise = mixed.output_noise(state.floats.model, context.narrow, state.ranges, changes, samples)
+    noise = mixed.output_noise(state.floats.model, context.narrow, _ranges(context, state), changes, samples)
     chosen = mixed.choose(parts, noise, context.job.mixed_percentage or 0)
     return {"wide": replace(state, wide=state.wide.union(chosen))}
 
@@ -221,14 +241,13 @@ def _widen(context: Context, state: QuantizationState) -> dict[str, Quantization
 def _wide_ranges(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
     tensors = [tensor for name in state.wide for tensor in context.groups[name]]
     methods = {name: choose_method(state.observed[name], LEVELS_16BIT, CLIPPING) for name in tensors}
-    ranges = {name: apply_method(method, state.observed[name], LEVELS_16BIT) for name, method in methods.items()}
-    return {"wide": replace(state, methods={**state.methods, **methods}, ranges={**state.ranges, **ranges})}
+    return {"wide": replace(state, methods={**state.methods, **methods})}
 
 
 def _round(context: Context, state: QuantizationState) -> dict[str, QuantizationState]:
     assignment = replace(context.assigned, activations_16bit=tuple(sorted(state.wide)))
     overrides = qdq.assigned_types(state.floats.model, context.groups, assignment)
-    quantized = qdq.round_to_nearest(state.floats, context.scheme, state.ranges, overrides, context.work_dir)
+    quantized = qdq.round_to_nearest(state.floats, context.scheme, _ranges(context, state), overrides, context.work_dir)
     return {"nearest": replace(state, quantized=quantized, sqnr_db=None)}
 
 
@@ -246,7 +265,6 @@ def _equalize(context: Context, state: QuantizationState) -> dict[str, Quantizat
 
 
 def _fit_on(context: Context, state: QuantizationState) -> int:
-    """How many samples weights are fitted on."""
     largest = 4 * max(each.values.shape[1] * each.stride for each in state.observed.values())
     return int(min(context.first, _FITTED, max(1, _FITTED_BYTES // largest)))
 
@@ -258,7 +276,7 @@ def _fit(context: Context, state: QuantizationState) -> dict[str, QuantizationSt
 
 
 def holdout_sqnr_db(context: Context, state: QuantizationState) -> float:
-    """SQNR in dB of a state's quantized model on the holdout; a criterion's measure."""
+    """SQNR in dB of a state's quantized model on the holdout."""
     return context.holdout.sqnr_db(state.quantized)
 
 
@@ -321,7 +339,9 @@ def run(job: dict[str, Any], work_dir: Path, steps: Sequence[RecipeStep] = STEPS
         job: Fields of `QuantizeJob`.
 
     Returns:
-        Settings that took effect.
+        What took effect: types, sample counts, passes that changed the graph, opset, domains of operators that are not
+        ONNX's own, the assignment of a mixed precision, how each range was found, whether channels were equalized, how
+        weights were rounded ("nearest" or "fitted"), and the SQNR in dB on the host CPU that decided each.
     """
     context = Context(QuantizeJob.model_validate(job), work_dir)
     state = run_steps(context, steps, QuantizationState(context.prepared, wide=context.wide))
@@ -339,7 +359,7 @@ def run(job: dict[str, Any], work_dir: Path, steps: Sequence[RecipeStep] = STEPS
         "range_sqnr_db": state.figures.get("range_sqnr_db", {}),
         "equalized": bool(equalize.recorded(state.quantized)),
         "equalization_sqnr_db": state.figures.get("equalization_sqnr_db", {}),
-        "weight_rounding": max(weights, key=lambda name: weights[name]),
+        "weight_rounding": max(weights, key=weights.__getitem__),
         "weight_sqnr_db": weights,
         "judged_on": len(context.holdout.samples),
         "held_back": context.job.samples - context.first,

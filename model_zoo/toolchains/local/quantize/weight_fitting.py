@@ -18,6 +18,8 @@ import numpy as np
 
 from model_zoo.base.spec import Arrays
 from model_zoo.toolchains.local.onnx_graph import (
+    channel_axis,
+    constant,
     dequantized,
     elements,
     own_constants,
@@ -25,9 +27,8 @@ from model_zoo.toolchains.local.onnx_graph import (
     quantized,
     set_constant,
 )
-from model_zoo.toolchains.local.quantize.calibrate import Values
+from model_zoo.toolchains.local.quantize.calibrate import Values, cpu_session
 from model_zoo.toolchains.local.quantize.gptq import exact_factors, find_scales, fit
-from model_zoo.toolchains.local.quantize.stream import Stream
 
 if TYPE_CHECKING:
     import onnx
@@ -43,7 +44,6 @@ class LinearLayer:
 
     Args:
         axis: Axis of the weight's output channels.
-        groups: Groups of channels that see each other only.
     """
 
     node: ir.Node
@@ -61,32 +61,22 @@ class LinearLayer:
         return np.ascontiguousarray(np.moveaxis(matrix.reshape(moved), 0, self.axis))
 
     def columns(self, x: Values, shape: tuple[int, ...], keep: int) -> Values:
-        """What the weight is multiplied by at `keep` output positions spread evenly, as [G, K, P].
-
-        Args:
-            x: The activation.
-            shape: Of the weight.
-            keep: Largest P.
-        """
+        """What a weight of this shape is multiplied by at `keep` output positions at most, as [G, K, P]."""
         if self.node.op_type != "Conv":
             rows = np.asarray(x, np.float32).reshape(-1, x.shape[-1])
             return np.ascontiguousarray(rows[_spread(len(rows), keep)].T)[None]
         rank, ints = len(shape) - 2, self.node.attributes.get_ints
         strides, dilations = (ints(name, [1] * rank) for name in ("strides", "dilations"))
         pads = ints("pads", [0] * 2 * rank)
-        padded = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)]).swapaxes(0, 1)
-        kernel = shape[2:]
-        sizes = [
-            (padded.shape[axis + 2] - dilations[axis] * (kernel[axis] - 1) - 1) // strides[axis] + 1
-            for axis in range(rank)
-        ]
-        images = x.shape[0]
-        image, *at = np.unravel_index(_spread(images * int(np.prod(sizes)), keep), (images, *sizes))
-        taps = np.empty((x.shape[1], int(np.prod(kernel)), len(image)), np.float32)
-        for index, offset in enumerate(np.ndindex(*kernel)):
-            where = tuple(at[d] * strides[d] + offset[d] * dilations[d] for d in range(rank))
-            taps[:, index] = padded[(slice(None), image, *where)]
-        return taps.reshape(self.groups, -1, len(image))
+        padded = np.pad(x, [(0, 0), (0, 0), *zip(pads[:rank], pads[rank:], strict=True)])
+        spans = [dilation * (size - 1) + 1 for dilation, size in zip(dilations, shape[2:], strict=True)]
+        windows = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(2, rank + 2)))
+        every = (slice(None), slice(None), *(slice(None, None, step) for step in (*strides, *dilations)))
+        windows = np.moveaxis(windows[every], 1, rank + 1)
+        positions = windows.shape[: rank + 1]
+        taps = windows[np.unravel_index(_spread(math.prod(positions), keep), positions)]
+        columns = np.ascontiguousarray(taps.reshape(len(taps), -1).T, np.float32)
+        return columns.reshape(self.groups, -1, len(taps))
 
 
 def find_linears(graph: ir.Graph) -> list[LinearLayer]:
@@ -103,25 +93,17 @@ def find_linears(graph: ir.Graph) -> list[LinearLayer]:
             continue
         if node.op_type == "MatMul" and len(weight.shape or ()) != 2:
             continue
-        axis = 0 if node.op_type == "Conv" or attributes.get_int("transB") else 1
-        layers.append(LinearLayer(node, axis, attributes.get_int("group", 1)))
+        layers.append(LinearLayer(node, channel_axis(node), attributes.get_int("group", 1)))
     return layers
 
 
 def fit_weights(
     model: onnx.ModelProto, quantized: onnx.ModelProto, samples: Sequence[Arrays]
 ) -> onnx.ModelProto | None:
-    """Choose other integers, scales and biases for a quantized model's 4-bit and 8-bit weights.
+    """Choose other integers, scales and biases for a QDQ model's 4-bit and 8-bit weights; None if it has none.
 
     The largest live arrays are the samples' tensors between two layers, in both models, and one layer's inputs at
     `_POSITIONS` positions.
-
-    Args:
-        model: The float model.
-        quantized: The same in QDQ form, its nodes of the same names.
-
-    Returns:
-        A copy of the quantized model, or None if it has no such weight.
     """
     import onnx_ir as ir
 
@@ -165,7 +147,12 @@ def _fit(linear: LinearLayer, node: ir.Node, x: Values, residual: Values) -> Non
         residual -= shift
     if activation.bits == 8:
         residual[:] = 0
-    scales = _scales(weight, np.square(x).mean(axis=2), bits, per_channel=scale.ndim > 0)
+    importance = np.square(x).mean(axis=2)
+    if scale.ndim:
+        scales = find_scales(weight, importance, bits)
+    else:  # one for the whole weight
+        spread = np.broadcast_to(importance[:, None], weight.shape).reshape(1, -1)
+        scales = np.broadcast_to(find_scales(weight.reshape(1, 1, -1), spread, bits), (*weight.shape[:2], 1))
     result = quantized(quantize_behind(node.outputs[0]))
     if result is not None and activation.bits == 16:
         scales = exact_factors(scales, activation.scale, result.scale)
@@ -180,16 +167,78 @@ def _fit(linear: LinearLayer, node: ir.Node, x: Values, residual: Values) -> Non
         bias.replace(integers, bias_scale)
 
 
-def _scales(weight: Values, importance: Values, bits: int, *, per_channel: bool) -> Values:
-    if per_channel:
-        return find_scales(weight, importance, bits)
-    spread = np.broadcast_to(importance[:, None], weight.shape)
-    one = find_scales(weight.reshape(1, 1, -1), spread.reshape(1, -1), bits)
-    return np.broadcast_to(one, (*weight.shape[:2], 1))
-
-
 def _spread(count: int, keep: int) -> np.ndarray:
     """At most `keep` indices below `count`, the same ones each time."""
     if count <= keep:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, keep, replace=False))
+
+
+class Stream:
+    """A model that runs from stop to stop on several samples, so that what comes later is chosen by what came before.
+
+    Each node runs once. A constant may be changed as long as no node that reads it has run. All samples are held in
+    memory, and so is every tensor between two stops.
+    """
+
+    def __init__(self, model: ir.Model, samples: Sequence[Arrays]) -> None:
+        self._model = model
+        self._constants: set[ir.Value] = set()
+        self._waiting: list[ir.Node] = []
+        for node in model.graph:
+            if all(self.is_constant(value) for value in _inputs_of(node)):
+                self._constants.update(node.outputs)
+            else:
+                self._waiting.append(node)
+        self.values: list[Arrays] = [dict(sample) for sample in samples]
+
+    def is_constant(self, value: ir.Value) -> bool:
+        """Whether a tensor does not depend on the sample; `values` never holds it."""
+        return value in self._constants or constant(value) is not None
+
+    def values_of(self, value: ir.Value | None) -> list[np.ndarray]:
+        """A tensor on each sample."""
+        return [sample[str(value.name)] for sample in self.values] if value is not None else []
+
+    def advance(self, node: ir.Node | None = None) -> None:
+        """Run what this node waits for, or all the rest; then `values` holds its inputs, or the model's outputs."""
+        import onnx_ir as ir
+
+        segment = self._waiting if node is None else self._before(node)
+        if not segment:
+            return
+        done = set(segment)
+        self._waiting = [each for each in self._waiting if each not in done]
+        wanted = {str(value.name) for each in self._waiting for value in _inputs_of(each)}
+        wanted.update(str(value.name) for value in self._model.graph.outputs)
+        needed = {str(value.name) for each in segment for value in _inputs_of(each)}
+        produced = [str(value.name) for each in segment for value in each.outputs if value.name in wanted]
+        known = [name for name in self.values[0] if name in needed]
+        graph = ir.convenience.extract(self._model.graph, known, produced)
+        for value in graph.inputs:  # types and shapes as they are
+            array = self.values[0][str(value.name)]
+            value.type, value.shape = ir.TensorType(ir.DataType.from_numpy(array.dtype)), ir.Shape(array.shape)
+        session = cpu_session(ir.Model(graph, ir_version=self._model.ir_version))
+        for sample in self.values:
+            results = session.run(produced, {name: sample[name] for name in known})
+            for name in [name for name in sample if name not in wanted]:
+                del sample[name]
+            sample |= dict(zip(produced, results, strict=True))
+
+    def _before(self, node: ir.Node) -> list[ir.Node]:
+        """What has not run yet of the nodes that this one depends on, in graph order."""
+        wanted: set[ir.Value] = set()
+        nodes = []
+        for each in reversed(self._waiting):
+            if each is node or wanted.intersection(each.outputs):
+                wanted |= _inputs_of(each)
+                nodes.append(each)
+        return nodes[:0:-1]
+
+
+def _inputs_of(node: ir.Node) -> set[ir.Value]:
+    """Every tensor a node reads, those of the graphs inside it included."""
+    import onnx_ir as ir
+
+    nodes = ir.traversal.RecursiveGraphIterator(ir.GraphView([], [], nodes=[node]))
+    return {value for each in nodes for value in each.inputs if value is not None}

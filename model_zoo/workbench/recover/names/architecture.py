@@ -10,17 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from model_zoo.workbench.libraries import ConstructorCall
 from model_zoo.workbench.recover.recovery import ExampleInput
 
 #: Hashes of names, or of names and shapes.
 Hashes = npt.NDArray[np.uint64]
-
-#: In the order of the search, from the quickest index to the slowest; it is also the order of preference where several
-#: constructors give the same tensors.
-LIBRARIES = ("torchvision", "zoo", "transformers", "timm")
-
-#: Batch normalisation counts its batches. Old files and frozen layers lack the counter, and inference never reads it.
-COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -47,14 +41,11 @@ class SizeArgument:
     sizes: tuple[SizedBy, ...]
 
 
-class Architecture(BaseModel, frozen=True):
+class Architecture(ConstructorCall, frozen=True):
     """What one constructor gives.
 
     Args:
         name: As the library lists it.
-        function: Dotted name of the constructor.
-        arguments: Positional ones as they are written in Python: literals that we made ourselves.
-        keywords: Keyword arguments, the same way.
         root: What stands before every tensor's name in the module, and was left out of `tensors`.
         tensors: Shapes by name, in the order of the state dict.
         inputs: What to try it with.
@@ -62,9 +53,6 @@ class Architecture(BaseModel, frozen=True):
 
     library: str
     name: str
-    function: str
-    arguments: tuple[str, ...] = ()
-    keywords: dict[str, str] = {}
     root: str = ""
     tensors: dict[str, tuple[int, ...]]
     options: tuple[SizeArgument, ...] = ()
@@ -79,8 +67,8 @@ class FailedArchitecture(BaseModel, frozen=True):
 
 
 def is_counter(name: str) -> bool:
-    """Whether a tensor only counts batches, and so is no part of a signature."""
-    return name.rpartition(".")[2] == COUNTER
+    """Whether a tensor only counts the batches of a normalisation: old files lack it, and inference never reads it."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
 
 
 def tensor_hashes(shapes: Mapping[str, Sequence[int]]) -> Hashes:

@@ -26,7 +26,7 @@ from model_zoo.utils.code_digest import code_digest
 from model_zoo.utils.errors import ModelZooError
 from model_zoo.utils.files import atomic_write, cache_root, make_folder
 from model_zoo.utils.hashing import digest, sha256_file
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits
+from model_zoo.utils.jobs import ChildFailedError, Limits
 from model_zoo.workbench.json_lines import JsonLines
 from model_zoo.workbench.recover.names.architecture import (
     Architecture,
@@ -107,8 +107,7 @@ def version(library: str) -> str | None:
 
 def index_path(library: str) -> Path:
     """Where the index is kept: its name holds the versions and the code that it depends on."""
-    installed = version(library)
-    if installed is None:
+    if (installed := version(library)) is None:
         raise ModelZooError(f"{library} is not installed", "pip install 'model_zoo[recover]'")
     code = [code_digest(_CHILD, without=("model_zoo.base", "model_zoo.checkpoints", "model_zoo.utils"))]
     if library == "zoo":
@@ -183,8 +182,6 @@ def _describe_all(library: str, part: Path, progress: Progress) -> list[Describe
     def describe(child: WarmChild, name: str) -> None:
         try:
             done[name] = record.validate_python(child.ask({"name": name}))
-        except ChildStoppedError:
-            raise
         except ChildFailedError as error:  # the architecture that ended its process is a failure
             done[name] = FailedArchitecture(name=name, failure=error.message)
         file.append(done[name])

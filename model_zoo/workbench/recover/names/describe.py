@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from model_zoo.workbench.libraries import LIBRARIES, KnownLibrary, example_inputs, model_class
 from model_zoo.workbench.recover.building import stay_offline, uninitialized
 from model_zoo.workbench.recover.names.architecture import (
     Architecture,
@@ -21,7 +22,6 @@ from model_zoo.workbench.recover.names.architecture import (
     SizedBy,
     common_root,
 )
-from model_zoo.workbench.recover.names.libraries import KnownLibrary, example_inputs, find_library, model_class
 
 #: Settings that name code or files elsewhere, or how numbers are kept; none of them changes which tensors there are.
 _DROPPED = frozenset(
@@ -40,11 +40,11 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
     """Return the function that lists a library, or describes one architecture of it.
 
     Args:
-        job: `library`, one of `architecture.LIBRARIES`.
+        job: `library`, one of `LIBRARIES`.
     """
     stay_offline()
     torch.set_num_threads(1)
-    library = find_library(job["library"])
+    library = LIBRARIES[job["library"]]()
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if not request:
@@ -93,7 +93,7 @@ def _describe(library: KnownLibrary, name: str, device: str) -> Architecture:
     return Architecture(
         library=library.name,
         name=name,
-        **library.call(name, model),
+        **dict(library.call(name)),
         root=root,
         tensors={key.removeprefix(root): shape for key, shape in shapes.items()},
         options=tuple(option for option in probed if option),

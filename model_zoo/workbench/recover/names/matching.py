@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from model_zoo.checkpoints.contents import StateDictInfo
+from model_zoo.workbench.libraries import LIBRARIES
 from model_zoo.workbench.recover.names.architecture import (
-    LIBRARIES,
     Architecture,
     SizeArgument,
     common_root,
@@ -67,12 +67,10 @@ class ArchitectureMatch:
         """Whether module and checkpoint hold the same tensors."""
         return not self.missing and not self.unused
 
-    def same_tensors(self, other: ArchitectureMatch) -> bool:
-        """Whether the two constructors cannot be told apart by names and shapes."""
-        first, second = (
-            (match.prefix, match.architecture.root, dict(match.tensors), match.missing) for match in (self, other)
-        )
-        return first == second
+    @property
+    def tensor_key(self) -> Hashable:
+        """Equal for constructors that names and shapes cannot tell apart."""
+        return self.prefix, self.architecture.root, frozenset(self.tensors.items()), self.missing
 
 
 def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -> list[ArchitectureMatch]:
@@ -98,7 +96,7 @@ def find_matches(tensors: StateDictInfo, indexes: Sequence[ArchitectureIndex]) -
 
 def _order(match: ArchitectureMatch) -> tuple[float | int | str, ...]:
     architecture = match.architecture
-    preference = (LIBRARIES.index(architecture.library), len(architecture.name), architecture.name)
+    preference = (list(LIBRARIES).index(architecture.library), len(architecture.name), architecture.name)
     return -match.score, len(match.headless), len(match.prefix), *preference
 
 

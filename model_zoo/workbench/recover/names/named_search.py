@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,9 @@ from pydantic import TypeAdapter
 
 from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.utils.files import work_folder
-from model_zoo.utils.jobs import ChildFailedError, ChildStoppedError, Limits, run_child
-from model_zoo.workbench.recover.names.architecture import LIBRARIES, FailedArchitecture
+from model_zoo.utils.jobs import ChildFailedError, Limits, run_child
+from model_zoo.workbench.libraries import LIBRARIES
+from model_zoo.workbench.recover.names.architecture import FailedArchitecture
 from model_zoo.workbench.recover.names.architecture_index import (
     ArchitectureIndex,
     Described,
@@ -41,7 +43,7 @@ _CONFIG_LIMITS = Limits(seconds=180.0, memory_bytes=8 * 2**30)
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 
 #: Text of model.py, in which only our own words and literals stand.
-_HEAD = '''"""{title}: recovered from a checkpoint by the names and shapes of its tensors.
+_MODULE = '''"""{title}: recovered from a checkpoint by the names and shapes of its tensors.
 
 With its weights:
 
@@ -54,27 +56,22 @@ With its weights:
 from __future__ import annotations
 
 import torch
+
+
+def build_model({parameter}) -> torch.nn.Module:
+    """Build the model in evaluation mode; its weights are not set yet.{arguments}"""
+{body}    return model.eval()
 '''
 
-_ONE = '''
-
-def build_model() -> torch.nn.Module:
-    """Build the model in evaluation mode; its weights are not set yet."""
-    import {package}
-
-    model = {call}
-{after}    return model.eval()
-'''
-
-_SEVERAL = '''
-
-def build_model(architecture: str = {default}) -> torch.nn.Module:
-    """Build the model in evaluation mode; its weights are not set yet.
+_ARGUMENTS = """
 
     Args:
         architecture: One of the constructors below. All give tensors of the same names and shapes.
     """
-'''
+
+_UNKNOWN = """    else:
+        raise ValueError(f"unknown architecture {architecture!r}")
+"""
 
 
 def search_by_name(
@@ -120,13 +117,12 @@ def search_by_name(
 
 def _drafts(matches: Sequence[ArchitectureMatch]) -> Iterator[RankedDraft]:
     """One draft for each set of matches that names and shapes cannot tell apart."""
-    waiting = list(matches)
-    while waiting:
-        best = waiting[0]
-        same = [match for match in waiting if match.same_tensors(best)]
-        waiting = [match for match in waiting if match not in same]
+    groups: dict[Hashable, list[ArchitectureMatch]] = defaultdict(list)
+    for match in matches:
+        groups[match.tensor_key].append(match)
+    for same in groups.values():
         constructors = {title_of(match): constructor(match) for match in same}
-        yield RankedDraft(draft(best, same[1:]), FoundBy.NAME, best.score, constructors)
+        yield RankedDraft(draft(*same), FoundBy.NAME, same[0].score, constructors)
 
 
 def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
@@ -141,35 +137,27 @@ def _by_config(config: Mapping[str, Any]) -> ArchitectureIndex | None:
             what = "build what the configuration says"
             child = run_child(module, {"config": dict(config)}, folder, _CONFIG_LIMITS, what)
         described = TypeAdapter(list[Described]).validate_python(child.value["architectures"])
-    except ChildStoppedError:
-        raise
     except ChildFailedError as error:
         described = [FailedArchitecture(name="config", failure=error.message)]
     return arrange("transformers", described)
 
 
-def draft(match: ArchitectureMatch, others: Sequence[ArchitectureMatch] = ()) -> Draft:
+def draft(match: ArchitectureMatch, *others: ArchitectureMatch) -> Draft:
     """The draft of a match; where `others` have the same tensors, the constructor is a choice."""
-    named = {title_of(each): each for each in (match, *others)}
     title = title_of(match)
-    text = _HEAD.format(title=title, loosely=", strict=False" if match.missing else "")
+    named = {title_of(each): each for each in (match, *others)}
+    parameter, arguments, body = "", "", _body(match, " " * 4)
     choices: tuple[Choice, ...] = ()
-    if len(named) == 1:
-        after = "".join(f"    {line}\n" for line in _after(match))
-        text += _ONE.format(package=_package(match), call=written_call(match), after=after)
-    else:
-        text += _SEVERAL.format(default=json.dumps(title))
-        for number, (name, each) in enumerate(named.items()):
-            text += f"    {'elif' if number else 'if'} architecture == {json.dumps(name)}:\n"
-            text += f"        import {_package(each)}\n\n"
-            text += "".join(f"        {line}\n" for line in (f"model = {written_call(each)}", *_after(each)))
-        text += "    else:\n"
-        text += '        raise ValueError(f"unknown architecture {architecture!r}")\n    return model.eval()\n'
+    if len(named) > 1:
+        parameter, arguments = f"architecture: str = {json.dumps(title)}", _ARGUMENTS
+        cases = [f"if architecture == {json.dumps(name)}:\n{_body(each, ' ' * 8)}" for name, each in named.items()]
+        body = f"    {'    el'.join(cases)}{_UNKNOWN}"
         meaning = "which of the constructors that give tensors of the same names and shapes"
         choices = (Choice("architecture", title, tuple(named), SettledBy.ASSUMED, meaning),)
+    loosely = ", strict=False" if match.missing else ""
     return Draft(
         title=title,
-        source=text,
+        source=_MODULE.format(title=title, loosely=loosely, parameter=parameter, arguments=arguments, body=body),
         constructor=constructor(match),
         tensors=match.tensors,
         missing=match.missing,
@@ -177,6 +165,11 @@ def draft(match: ArchitectureMatch, others: Sequence[ArchitectureMatch] = ()) ->
         choices=choices,
         inputs=tuple(_input(example, match) for example in match.architecture.inputs),
     )
+
+
+def _body(match: ArchitectureMatch, indent: str) -> str:
+    lines = (f"model = {written_call(match)}", *_after(match))
+    return f"{indent}import {_package(match)}\n\n" + "".join(f"{indent}{line}\n" for line in lines)
 
 
 def constructor(match: ArchitectureMatch) -> str:
@@ -191,17 +184,13 @@ def written_call(match: ArchitectureMatch) -> str:
     changed = {name: repr(value) for name, value in match.options.items() if defaults[name] != value}
     if match.headless and architecture.library == "timm":
         changed["num_classes"] = "0"
-    keywords = {**architecture.keywords, **changed}
+    call = architecture.model_copy(update={"keywords": architecture.keywords | changed})
     if architecture.library != "transformers":
-        return _written(architecture.function, architecture.arguments, keywords)
+        return call.text
     (config,) = architecture.arguments  # the only argument of a model is its configuration
     if not config.endswith(")"):
-        config = _written(config, (), keywords)
+        config = call.model_copy(update={"function": config, "arguments": ()}).text
     return f"{architecture.function}({config})"
-
-
-def _written(function: str, arguments: Sequence[str], keywords: Mapping[str, str]) -> str:
-    return f"{function}({', '.join([*arguments, *(f'{name}={value}' for name, value in keywords.items())])})"
 
 
 def _after(match: ArchitectureMatch) -> list[str]:

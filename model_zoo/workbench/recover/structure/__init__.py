@@ -8,7 +8,7 @@ from model_zoo.checkpoints.contents import StateDictInfo
 from model_zoo.workbench.recover.recovery import Draft
 from model_zoo.workbench.recover.structure.chain_writer import ChainWriter
 from model_zoo.workbench.recover.structure.checkpoint_layers import NoDraftError, TreeNode, read_tree
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter
 from model_zoo.workbench.recover.structure.recurrent_writer import RecurrentWriter
 from model_zoo.workbench.recover.structure.transformer_writer import TransformerWriter
 from model_zoo.workbench.recover.structure.unet_writer import UNetWriter
@@ -25,18 +25,13 @@ _FAMILIES: dict[str, Callable[[TreeNode], FamilyWriter]] = {
 
 
 def draft_by_structure(tensors: StateDictInfo) -> list[Draft]:
-    """Write a module of its own for a checkpoint that no known architecture fits; torch is not needed for it.
+    """Write modules for a checkpoint that no known architecture fits, the best first; torch is not needed for it.
 
-    Nothing of a draft has run: load the checkpoint into it and call it, in a child process, before it is believed.
-
-    Args:
-        tensors: By name. Names are untrusted: one that cannot be an attribute in Python ends it.
-
-    Returns:
-        The best first; all of them take every tensor.
+    All of them take every tensor. Nothing of a draft has run: load the checkpoint into it and call it, in a child
+    process, before it is believed.
 
     Raises:
-        NoDraftError: No template fits; the message says what each one stumbled over.
+        NoDraftError: A name cannot be an attribute in Python, or no template fits: what each one stumbled over.
     """
     root, prefix = read_tree(tensors)
     drafts, reasons = [], []

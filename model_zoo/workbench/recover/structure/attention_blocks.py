@@ -20,17 +20,11 @@ _ACTIVATIONS = ("gelu", "relu", "gelu_tanh", "silu", "quick_gelu", "tanh", "leak
 
 @dataclass
 class Attention:
-    """One attention of a block.
+    """One attention of a block."""
 
-    Args:
-        kind: "module" for nn.MultiheadAttention, "fused" for one projection to query, key and value, "separate".
-        entry: The layers before attention: one, or three.
-        out: The projection behind it; None inside nn.MultiheadAttention.
-    """
-
-    kind: str
-    entry: tuple[CheckpointLayer, ...]
-    out: CheckpointLayer | None = None
+    kind: str  # "module": nn.MultiheadAttention; "fused": one projection to query, key and value; or "separate"
+    entry: tuple[CheckpointLayer, ...]  # the layers before attention: one, or three
+    out: CheckpointLayer | None = None  # the projection behind it; None inside nn.MultiheadAttention
 
     @property
     def inner(self) -> tuple[int, int]:
@@ -54,22 +48,18 @@ class AttentionBlock:
     masked: bool = False
 
 
-def find_stacks(root: TreeNode, layers: dict[str, CheckpointLayer]) -> dict[str, list[AttentionBlock]]:
+def find_stacks(node: TreeNode) -> dict[str, list[AttentionBlock]]:
     """Lists of transformer blocks, by the path of the list."""
-    stacks: dict[str, list[AttentionBlock]] = {}
-    for node in root.walk():
-        if node.indexed and not any(node.path.startswith(f"{path}.") for path in stacks):
-            entries = [*node.children.values()]
-            inside = [[layers[p.path] for p in entry.walk() if p.path in layers] for entry in entries]
-            if all(map(_attends, inside)):
-                stacks[node.path] = [_read_block(*pair) for pair in zip(entries, inside, strict=True)]
-    return stacks
+    entries = node.children.values()
+    if node.indexed and all(map(_attends, entries)):
+        return {node.path: [*map(_read_block, entries)]}
+    return {path: stack for entry in entries for path, stack in find_stacks(entry).items()}
 
 
-def _attends(layers: Sequence[CheckpointLayer]) -> bool:
-    linear = [layer for layer in layers if layer.kind is LayerKind.LINEAR]
+def _attends(node: TreeNode) -> bool:
+    linear = [layer for layer in node.layers if layer.kind is LayerKind.LINEAR]
     fused = any(a.ends[1] == 3 * b.ends[0] for a, b in itertools.pairwise(linear))
-    return any(layer.kind is LayerKind.ATTENTION for layer in layers) or fused or any(map(_is_query, linear))
+    return any(layer.kind is LayerKind.ATTENTION for layer in node.layers) or fused or any(map(_is_query, linear))
 
 
 def _is_query(layer: CheckpointLayer) -> bool:
@@ -77,8 +67,8 @@ def _is_query(layer: CheckpointLayer) -> bool:
     return bool({*words, "".join(words)} & _QUERY)
 
 
-def _read_block(node: TreeNode, layers: Sequence[CheckpointLayer]) -> AttentionBlock:
-    block = AttentionBlock(node)
+def _read_block(node: TreeNode) -> AttentionBlock:
+    block, layers = AttentionBlock(node), node.layers
     linear = [layer for layer in layers if layer.kind is LayerKind.LINEAR]
     block.norms = [layer for layer in layers if layer.kind in (LayerKind.NORM, LayerKind.SCALE)]
     block.attentions = [Attention("module", (x,)) for x in layers if x.kind is LayerKind.ATTENTION]
@@ -92,7 +82,11 @@ def _read_block(node: TreeNode, layers: Sequence[CheckpointLayer]) -> AttentionB
         if after and first.ends[1] == 3 * after[0].ends[0] and after[0].ends[1] == block.width:
             block.attentions.append(Attention("fused", (first,), after[0]))
             linear = linear[2:]
-        elif len(after) == 3 and any(map(_is_query, linear[:3])) and _separate(linear[:3], after[2]):
+        elif (
+            len(after) == 3
+            and any(map(_is_query, linear[:3]))
+            and {x.ends[0] for x in linear[:3]} == {after[2].ends[1]}
+        ):
             block.attentions.append(Attention("separate", _by_name(linear[:3]), after[2]))
             linear = linear[4:]
         else:
@@ -100,7 +94,7 @@ def _read_block(node: TreeNode, layers: Sequence[CheckpointLayer]) -> AttentionB
             linear = linear[1:]
     if not block.attentions:
         raise NoDraftError(f"'{node.path}' has a query, but no key, value and output that go with it")
-    _own_tensors(block, {layer.path for layer in layers})
+    _own_tensors(block)
     if len(block.norms) != len(block.attentions) + 1:
         raise NoDraftError(f"'{node.path}' has {len(block.norms)} normalisations, {len(block.attentions)} attentions")
     _order_feed(block)
@@ -116,21 +110,15 @@ def _by_name(layers: Sequence[CheckpointLayer]) -> tuple[CheckpointLayer, ...]:
     return query, key, next(x for x in layers if x is not query and x is not key)
 
 
-def _separate(entry: Sequence[CheckpointLayer], out: CheckpointLayer) -> bool:
-    return {layer.ends[0] for layer in entry} == {out.ends[1]}
-
-
-def _own_tensors(block: AttentionBlock, layer_paths: set[str]) -> None:
-    for node in block.node.walk():
-        if node.path in layer_paths or any(node.path.startswith(f"{path}.") for path in layer_paths):
-            continue
-        for name, info in node.tensors.items():
-            if name in _MASKS:
-                block.masked = True
-            elif info.shape == (block.width,) and _SCALES.search(f"{node.name}.{name}"):
-                block.scales.append(f"{node.path}.{name}")
-            else:
-                raise NoDraftError(f"no template knows what '{node.path}.{name}' is for")
+def _own_tensors(block: AttentionBlock) -> None:
+    for name, info in block.node.own():
+        parts = name.split(".")
+        if parts[-1] in _MASKS:
+            block.masked = True
+        elif info.shape == (block.width,) and _SCALES.search(".".join(parts[-2:])):
+            block.scales.append(name)
+        else:
+            raise NoDraftError(f"no template knows what '{name}' is for")
     if len(block.scales) not in (0, len(block.attentions) + 1):
         raise NoDraftError(f"'{block.node.path}' has {len(block.scales)} scales")
 
@@ -142,8 +130,7 @@ def _order_feed(block: AttentionBlock) -> None:
     up = [x for x in feed if x not in down]
     if len(feed) == 2 and not down:
         up, down = feed[:1], feed[1:]
-    fits = len(down) == 1 and len(up) in (1, 2) and all(x.ends == (width, down[0].ends[0]) for x in up)
-    if not fits:
+    if len(down) != 1 or len(up) not in (1, 2) or any(x.ends != (width, down[0].ends[0]) for x in up):
         raise NoDraftError(f"the {len(feed)} layers of '{block.node.path}' are no feed-forward part")
     block.feed = [*sorted(up, key=lambda x: not _GATE.search(x.name)), *down]
 
@@ -251,11 +238,8 @@ def _head_counts(blocks: Iterable[AttentionBlock]) -> list[int]:
     """Numbers of heads that divide all widths, with at least 4 and at most 256 numbers each; the likeliest first."""
     widths = [attention.inner for block in blocks for attention in block.attentions]
     query = widths[0][0]
-    fits = [
-        heads
-        for heads in range(1, query + 1)
-        if all(q % heads == 0 and k % (q // heads) == 0 for q, k in widths) and 4 <= query // heads <= 256
-    ]
+    plausible = [heads for heads in range(1, query + 1) if 4 <= query // heads <= 256]
+    fits = [h for h in plausible if all(q % h == 0 and k % (q // h) == 0 for q, k in widths)]
     usual = [query // 64] if query >= 384 else []
     order = [h for h in (*usual, 8, 4, 2, 6, 12, 3, 16, 1) if h in fits]
     return list(dict.fromkeys([*order, *fits])) or [1]

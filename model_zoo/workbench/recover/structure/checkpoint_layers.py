@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -42,19 +42,21 @@ class NoDraftError(ModelZooError):
     """Why no module was written."""
 
 
-@dataclass
-class TreeNode:
-    """What one prefix of the names stands for.
+class LayerKind(StrEnum):
+    """What a layer does, as far as its own tensors tell."""
 
-    Args:
-        path: The prefix without its last dot; "" for the whole model.
-        children: What comes after the prefix, in the order of the file.
-        tensors: Those that lie directly under it.
-    """
+    CONV = "convolution"
+    LINEAR = "linear"
+    BATCH_NORM = "batch normalisation"
+    NORM = "normalisation"  # of layers or groups: weight and bias alone do not tell
+    SCALE = "scale"  # a weight alone: RMSNorm, LayerNorm without bias, PReLU
+    EMBEDDING = "embedding"
+    RECURRENT = "recurrent"
+    ATTENTION = "attention"  # nn.MultiheadAttention
 
+
+class _Named:
     path: str
-    children: dict[str, TreeNode] = field(default_factory=dict)
-    tensors: dict[str, TensorInfo] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,6 +65,60 @@ class TreeNode:
     @property
     def parent(self) -> str:
         return self.path.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class CheckpointLayer(_Named):
+    """One layer of the checkpoint.
+
+    Args:
+        weight: Shape of its weight: [out, in, …] of linear layers and convolutions as they are stored, [rows, width] of
+            embeddings, [hidden, in] of recurrent layers, [width] of normalisation, [3 × width, width] of attention.
+    """
+
+    path: str
+    kind: LayerKind
+    weight: tuple[int, ...]
+    bias: int = 0  # length; 0 if there is none
+
+    def within(self, paths: Iterable[str]) -> bool:
+        """Whether it is one of these nodes, or below one."""
+        return any(f"{self.path}.".startswith(f"{path}.") for path in paths)
+
+    def require_width(self, width: int, before: int | None) -> None:
+        """Refuse another width than what comes before it, where that is known."""
+        if before not in (None, width):
+            does = "normalises" if self.is_norm else "takes"
+            raise NoDraftError(f"'{self.path}' {does} {width} features, but there are {before} before it")
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return self.weight[2:]
+
+    @property
+    def is_norm(self) -> bool:
+        return self.kind in (LayerKind.BATCH_NORM, LayerKind.NORM, LayerKind.SCALE)
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the weight of a linear layer is stored as [in, out]; of a square one it cannot be told."""
+        return bool(self.bias) and self.bias != self.weight[0] and self.bias == self.weight[1]
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Width before and behind a linear layer."""
+        first, second = self.weight
+        return (first, second) if self.is_transposed else (second, first)
+
+
+@dataclass
+class TreeNode(_Named):
+    """What one prefix of the names stands for; children and tensors are those directly under it, in file order."""
+
+    path: str  # the prefix without its last dot; "" for the whole model
+    children: dict[str, TreeNode] = field(default_factory=dict)
+    tensors: dict[str, TensorInfo] = field(default_factory=dict)
+    layer: CheckpointLayer | None = None  # that the tensors are; None for a group of layers
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -77,6 +133,18 @@ class TreeNode:
         yield self
         for child in self.children.values():
             yield from child.walk()
+
+    @property
+    def layers(self) -> list[CheckpointLayer]:
+        """The layers of the node and of all below it, in the order of the file."""
+        return [node.layer for node in self.walk() if node.layer]
+
+    def own(self) -> Iterator[tuple[str, TensorInfo]]:
+        """The tensors that lie in no layer, with their whole names."""
+        if not self.layer:
+            yield from ((f"{self.path}.{name}".removeprefix("."), info) for name, info in self.tensors.items())
+            for child in self.children.values():
+                yield from child.own()
 
     def at(self, path: str) -> TreeNode:
         """The node at a path below this one, which exists; itself for ""."""
@@ -133,66 +201,11 @@ def _check_node(node: TreeNode) -> None:
         raise NoDraftError(f"the indices of '{node.path}' have gaps of more than {_MAX_GAP}")
 
 
-class LayerKind(StrEnum):
-    """What a layer does, as far as its own tensors tell."""
-
-    CONV = "convolution"
-    LINEAR = "linear"
-    BATCH_NORM = "batch normalisation"
-    NORM = "normalisation"  # of layers or groups: weight and bias alone do not tell
-    SCALE = "scale"  # a weight alone: RMSNorm, LayerNorm without bias, PReLU
-    EMBEDDING = "embedding"
-    RECURRENT = "recurrent"
-    ATTENTION = "attention"  # nn.MultiheadAttention
-
-
-@dataclass(frozen=True)
-class CheckpointLayer:
-    """One layer of the checkpoint.
-
-    Args:
-        weight: Shape of its weight: [out, in, …] of linear layers and convolutions as they are stored, [rows, width] of
-            embeddings, [hidden, in] of recurrent layers, [width] of normalisation, [3 × width, width] of attention.
-        bias: Length of its bias; 0 if there is none.
-    """
-
-    path: str
-    kind: LayerKind
-    weight: tuple[int, ...]
-    bias: int = 0
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition(".")[2]
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        return self.weight[2:]
-
-    @property
-    def is_norm(self) -> bool:
-        return self.kind in (LayerKind.BATCH_NORM, LayerKind.NORM, LayerKind.SCALE)
-
-    @property
-    def is_transposed(self) -> bool:
-        """Whether the weight of a linear layer is stored as [in, out]; of a square one it cannot be told."""
-        return bool(self.bias) and self.bias != self.weight[0] and self.bias == self.weight[1]
-
-    @property
-    def ends(self) -> tuple[int, int]:
-        """Width before and behind a linear layer."""
-        first, second = self.weight
-        return (first, second) if self.is_transposed else (second, first)
-
-
-def find_layers(root: TreeNode) -> dict[str, CheckpointLayer]:
-    """All layers by path, in the order of the file; nodes with other tensors of their own are left out."""
-    layers: dict[str, CheckpointLayer] = {}
-    for node in root.walk():
-        # Only nn.MultiheadAttention holds a layer itself.
-        if node.path and node.parent not in layers and (layer := _layer_of(node)):
-            layers[node.path] = layer
-    return layers
+def find_layers(node: TreeNode) -> None:
+    """Set the layers of all nodes; those with other tensors of their own have none."""
+    node.layer = _layer_of(node) if node.path else None
+    for child in node.children.values() if not node.layer else ():  # only nn.MultiheadAttention holds a layer itself
+        find_layers(child)
 
 
 def _layer_of(node: TreeNode) -> CheckpointLayer | None:
@@ -208,15 +221,15 @@ def _layer_of(node: TreeNode) -> CheckpointLayer | None:
     weight, bias = shapes.get("weight", ()), shapes.get("bias", ())
     if not 1 <= len(weight) <= 5 or not shapes.keys() <= {"weight", "bias"} or len(bias) > 1:
         return None
+    if len(weight) == 1 and bias not in ((), weight):
+        return None
     kind = LayerKind.CONV
     if len(weight) == 1:
-        if bias and bias != weight:
-            return None
         kind = LayerKind.NORM if bias else LayerKind.SCALE
     elif len(weight) == 2:
         table = not bias and any(part in node.path.lower() for part in _EMBEDDING_NAMES)
         kind = LayerKind.EMBEDDING if table else LayerKind.LINEAR
-    return CheckpointLayer(node.path, kind, weight, bias[0] if bias else 0)
+    return CheckpointLayer(node.path, kind, weight, sum(bias))
 
 
 def _attention(node: TreeNode) -> CheckpointLayer:

@@ -1,16 +1,26 @@
-"""The text of a model.py: classes from a tree of layers and from the forward passes that were found for it."""
+"""The text of a model.py: classes from a tree of layers, and what the writers of all families share."""
 
 from __future__ import annotations
 
+import ast
+import itertools
+import math
 import re
 import textwrap
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from model_zoo.workbench.recover.recovery import Choice, SettledBy, literal
-from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.written_helpers import HELPERS, activation_table
+from model_zoo.workbench.recover.recovery import Choice, Draft, ExampleInput, SettledBy, literal
+from model_zoo.workbench.recover.structure.checkpoint_layers import (
+    CheckpointLayer,
+    LayerKind,
+    NoDraftError,
+    TreeNode,
+    find_layers,
+)
+from model_zoo.workbench.recover.structure.written_helpers import ACTIVATIONS, HELPERS
 
 _WIDTH = 120
 
@@ -128,12 +138,13 @@ class ModuleWriter:
         body = "\n\n\n".join([*map(self._class_text, self._written.values()), self._builder()])
         if "ACTIVATIONS[" in body:
             names = {value for choice in self.choices.values() for value in choice.alternatives}
-            body = f"{activation_table(names)}\n\n\n{body}"
+            lines = [f'    "{name}": {text},' for name, text in ACTIVATIONS.items() if name in names]
+            body = "\n".join(["#: Activations by name.", "ACTIVATIONS = {", *lines, "}", "", "", body])
         for name, text in reversed(HELPERS.items()):
             if re.search(rf"\b{name}\b", body):
                 body = f"{text.strip()}\n\n\n{body}"
         groups = [[line for text, line in known.items() if text in body] for known in (_STANDARD, _TORCH)]
-        imports = "\n\n".join("\n".join(lines) for lines in groups if lines)
+        imports = "\n\n".join("\n".join(group) for group in groups if group)
         doc = f'"""{title}, written from the names and shapes of a checkpoint.\n\n{_NOTE}\n"""'
         return f"{doc}\n\n{imports}\n\n\n{body}\n"
 
@@ -156,18 +167,16 @@ class ModuleWriter:
         lines += [f"self.{name} = {text}" for name, text in plan.attributes.items()]
         slots, values = [], []
         for line in lines:
+            owner = line.split(" = ")[0].removeprefix("self.")
             for match in _SLOT.finditer(line):
-                owner = re.search(r"(\w+)=[^=]*$", line[: match.start()])
-                layer = owner[1] if owner and "NamedLayers(" in line else line.split(" = ")[0].removeprefix("self.")
-                slots.append(f"{layer}.{match[1]}")
+                inner = re.search(r"(\w+)=[^=]*$", line[: match.start()]) if "NamedLayers(" in line else None
+                slots.append(f"{inner[1] if inner else owner}.{match[1]}")
                 values.append(match[2])
         bare = tuple(_SLOT.sub("⟦⟧", line) for line in lines)
         key = (plan.name, bare, tuple(plan.forward), plan.arguments)
-        if key not in self._written:
-            used = {written.name for written in self._written.values()}
-            name = next(n for n in (plan.name, *(f"{plan.name}{i}" for i in range(2, 9999))) if n not in used)
-            self._written[key] = _WrittenClass(name, plan, lines, slots)
-        written = self._written[key]
+        namesakes = sum(written.plan.name == plan.name for written in self._written.values())
+        name = f"{plan.name}{namesakes + 1}" if namesakes else plan.name
+        written = self._written.setdefault(key, _WrittenClass(name, plan, lines, slots))
         written.rows.append(tuple(values))
         self._calls[path] = (written, len(written.rows) - 1)
 
@@ -208,7 +217,7 @@ class ModuleWriter:
     def _class_text(self, written: _WrittenClass) -> str:
         parameters, plan = written.parameters(), written.plan
         lines = written.filled({column: name for name, column in parameters.items()})
-        typed = [f"{name}: {_type_of(column[0], self.choices)}" for name, column in parameters.items()]
+        typed = [f"{name}: {self._type_of(column[0])}" for name, column in parameters.items()]
         uses = [f"{name}: {_annotation(self.choices[name].value)}" for name in self._uses(written)]
         signature = ", ".join(["self", *typed, *(["*", *uses] if uses else [])])
         base = "nn.ModuleList" if written.lines[0].startswith("super().__init__([") else "nn.Module"
@@ -217,6 +226,13 @@ class ModuleWriter:
         text += ["", f"    def forward(self, {plan.arguments}) -> {plan.returns}:"]
         text += [f"        {line}" for line in plan.forward]
         return "\n".join(part for line in text for part in _fold(line))
+
+    def _type_of(self, text: str) -> str:
+        """The type of an argument, from the text of one of its values."""
+        if match := _CHOICE.search(text):
+            value = self.choices[match[1]].value
+            return _annotation(value[0] if "[" in text and value else value)
+        return _annotation(ast.literal_eval(text))
 
     def _builder(self) -> str:
         choices = self.choices.values()
@@ -244,36 +260,23 @@ def _fold(line: str) -> list[str]:
     """Break a line that is too long at the commas of its outermost brackets."""
     if len(line) <= _WIDTH:
         return [line]
-    indent = line[: len(line) - len(line.lstrip())]
-    cuts: list[int] = []
-    depth = closed = 0
-    for index, character in enumerate(line):
-        depth += (character in "([{") - (character in ")]}")
-        if (character in "([{" and depth == 1 and not cuts) or (character == "," and depth == 1):
-            cuts.append(index)
-        if character in ")]}" and depth == 0:
-            closed = index
-            break
-    if not closed:
+    depths = [*itertools.accumulate((character in "([{") - (character in ")]}") for character in line)]
+    if 1 not in depths or 0 not in depths[depths.index(1) :]:
         return [line]
-    pieces = [line[a + 1 : b].strip() for a, b in zip(cuts, [*cuts[1:], closed], strict=True)]
+    start = depths.index(1)
+    end = depths.index(0, start)
+    cuts = [start, *(index for index in range(start, end) if depths[index] == 1 and line[index] == ","), end]
+    pieces = [line[a + 1 : b].strip() for a, b in itertools.pairwise(cuts)]
+    indent = line[: len(line) - len(line.lstrip())]
     comma = "" if " for _ in range" in pieces[-1] and len(pieces) == 1 else ","
     folded = [part for piece in pieces if piece for part in _fold(f"{indent}    {piece}{comma}")]
-    return [line[: cuts[0] + 1], *folded, indent + line[closed:]]
+    return [line[: start + 1], *folded, indent + line[end:]]
 
 
 def _annotation(value: object) -> str:
     if isinstance(value, tuple):
         return f"tuple[{_annotation(value[0])}, ...]" if value else "tuple[int, ...]"
     return "str | None" if value is None else type(value).__name__
-
-
-def _type_of(text: str, choices: dict[str, Choice]) -> str:
-    """The type of an argument, from the text of one of its values."""
-    if match := _CHOICE.search(text):
-        value = choices[match[1]].value
-        return _annotation(value[0] if "[" in text and value else value)
-    return "bool" if text in ("True", "False") else "str" if text[:1] in "'\"" else "int"
 
 
 def linear_code(layer: CheckpointLayer, transposed: bool = False) -> str:
@@ -301,5 +304,94 @@ def conv_code(layer: CheckpointLayer, width: int, extra: str = "", transposed: b
     return text + ("" if layer.bias else ", bias=False") + ")"
 
 
-def embedding_code(layer: CheckpointLayer) -> str:
-    return f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"
+class FamilyWriter(ABC):
+    """Writes a whole model of one family. Everything in it raises NoDraftError where the tensors do not fit."""
+
+    #: What the class of the whole model is said to be.
+    doc: ClassVar[str] = ""
+    #: Alternatives of choices that several families have, the likeliest first.
+    activations: ClassVar[Sequence[str]] = ()
+    outputs: ClassVar[Sequence[str]] = ()
+    group_counts: ClassVar[Sequence[int]] = (32, 16, 8, 4, 2, 1)
+
+    def __init__(self, root: TreeNode) -> None:
+        self.module = ModuleWriter(root)
+        self.choose = self.module.choose
+        self.root = root
+        find_layers(root)
+        self.order = root.layers
+        self.plan = ClassPlan("Model", self.doc)
+        self.lines = self.plan.forward
+
+    @abstractmethod
+    def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
+        """Write everything; returns a title and the inputs."""
+
+    def draft(self, prefix: str) -> Draft:
+        """The draft of the model; `prefix` is what a wrapper wrote before all names of the checkpoint."""
+        title, inputs = self.write()
+        names = [f"{node.path}.{name}".removeprefix(".") for node in self.root.walk() for name in node.tensors]
+        return Draft(
+            title=title,
+            source=self.module.write(title),
+            constructor=None,
+            tensors={name: prefix + name for name in names},
+            missing=(),
+            unused=(),
+            choices=tuple(self.module.choices.values()),
+            inputs=inputs,
+        )
+
+    def refuse_own_tensors(self) -> None:
+        """Tensors that belong to no layer are not understood."""
+        if own := [node.path for node in self.root.walk() if node.tensors and not node.layer]:
+            raise NoDraftError(f"no template knows what the tensors of '{own[0]}' are for")
+
+    def option(self, name: str, alternatives: Sequence[object], meaning: str) -> str:
+        """Make a choice, and keep it as an attribute of the model of the same name."""
+        chosen = self.plan.attributes[name] = self.choose(name, alternatives, meaning)
+        return chosen
+
+    def activation(self) -> str:
+        return f"ACTIVATIONS[{self.choose('activation', self.activations, 'The activation between layers.')}]()"
+
+    def output_activation(self) -> str:
+        return f"ACTIVATIONS[{self.choose('output_activation', self.outputs, 'What comes after the last layer.')}]()"
+
+    def norm(self, layer: CheckpointLayer, dimensions: int) -> str:
+        """How a normalisation of vectors (0 dimensions) or pictures is built."""
+        width, batch = layer.weight[0], layer.kind is LayerKind.BATCH_NORM
+        usual = (1e-5, 1e-3, 1e-6) if batch else (1e-5, 1e-6, 1e-3)
+        eps = self.choose("norm_eps", usual, "What normalisation adds to the variance.")
+        if batch:
+            affine = "" if layer.bias else ", affine=False"
+            return f"nn.BatchNorm{max(dimensions, 1)}d({slot('features', width)}, eps={eps}{affine})"
+        if dimensions == 0 or layer.kind is LayerKind.SCALE:
+            return f"nn.{'LayerNorm' if layer.kind is LayerKind.NORM else 'RMSNorm'}({width}, eps={eps})"
+        widths = [other.weight[0] for other in self.order if other.kind is LayerKind.NORM]
+        groups = [count for count in self.group_counts if math.gcd(*widths) % count == 0]
+        meaning = "Groups of GroupNorm; 0: every channel by itself, as InstanceNorm."
+        return f"nn.GroupNorm({self.choose('groups', (*groups, 0), meaning)} or {width}, {width}, eps={eps})"
+
+    def batch_first(self, second: str) -> str:
+        """Choose the order of the first two dimensions; where samples come second, `second` comes first."""
+        meaning = f"Whether samples come first and {second} second, or the other way round."
+        return self.option("batch_first", (True, False), meaning)
+
+    def embed(self, layer: CheckpointLayer) -> str:
+        """Define a table of embeddings; returns how it is called."""
+        self.module.layers[layer.path] = f"nn.Embedding({layer.weight[0]}, {layer.weight[1]})"
+        return f"self{dotted(layer.path)}"
+
+    def apply(self, name: str, code: str) -> None:
+        """Apply an attribute of the model to x."""
+        self.plan.attributes[name] = code
+        self.lines.append(f"x = self.{name}(x)")
+
+    def call(self, layer: CheckpointLayer, code: str) -> None:
+        self.module.layers[layer.path] = code
+        self.lines.append(f"x = self{dotted(layer.path)}(x)")
+
+    def head_activation(self, alternatives: Sequence[str]) -> None:
+        chosen = self.choose("head_activation", alternatives, "The activation between the layers of the head.")
+        self.apply("head_activation", f"ACTIVATIONS[{chosen}]()")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from model_zoo.workbench.recover.recovery import ExampleInput
@@ -19,104 +19,72 @@ _USUAL_SIZE = {1: 128, 2: 64, 3: 32}
 
 @dataclass(frozen=True)
 class ResidualBlock:
-    """A residual block.
-
-    Args:
-        shortcut: Path of what the input goes through before it is added; None if nothing.
-        stage: Number of the stage whose stride it takes; None if it keeps the size.
-        preactivated: Normalisation and activation come before each convolution.
-        narrow_ends: It is wider inside than at its ends, with a depthwise convolution.
-    """
+    """Convolutions whose result is added to their input."""
 
     node: TreeNode
-    shortcut: str | None
-    stage: int | None
-    preactivated: bool
-    narrow_ends: bool
+    shortcut: TreeNode | None  # what the input goes through before it is added
+    stage: int | None  # number of the stage whose stride it takes; None if it keeps the size
+    preactivated: bool  # normalisation and activation come before each convolution
+    narrow_ends: bool  # it is wider inside than at its ends, with a depthwise convolution
 
 
-def find_blocks(root: TreeNode, layers: Mapping[str, CheckpointLayer]) -> dict[str, ResidualBlock]:
+def find_blocks(root: TreeNode) -> dict[str, ResidualBlock]:
     """All residual blocks by path."""
     blocks: dict[str, ResidualBlock] = {}
     stages: list[str] = []
     for node in root.walk():
         inside = any(node.path.startswith(f"{path}.") for path in blocks)
-        if not node.path or node.path in layers or node.indexed or node.tensors or inside:
-            continue
-        if not (split := _split(node, layers)):
+        if not node.path or node.layer or node.indexed or node.tensors or inside or not (split := _split(node)):
             continue
         shortcut, main = split
+        stage, numbered = None, node.name.isdigit()
+        if not numbered or node.name == "0" or node.parent not in stages:
+            stage = len(stages)
+            stages.append(node.parent if numbered else node.path)
         convs = [layer for layer in main if layer.kind is LayerKind.CONV]
-        parent, _, name = node.path.rpartition(".")
-        stage = None
-        if not name.isdigit() or name == "0" or parent not in stages:
-            stages.append(parent if name.isdigit() else node.path)
-            stage = len(stages) - 1
-        widest = max(layer.weight[0] for layer in convs)
-        narrow = any(layer.weight[1] == 1 for layer in convs) and widest > max(convs[-1].weight[0], 1)
+        depthwise = any(layer.weight[1] == 1 for layer in convs)
+        narrow = depthwise and max(layer.weight[0] for layer in convs) > convs[-1].weight[0]
         blocks[node.path] = ResidualBlock(node, shortcut, stage, main[0].is_norm, narrow)
     return blocks
 
 
-def _split(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> tuple[str | None, list[CheckpointLayer]] | None:
+def _split(node: TreeNode) -> tuple[TreeNode | None, list[CheckpointLayer]] | None:
     """Part a node in shortcut and main path; None if it is no residual block."""
-    per_child = {
-        child.path: [layer for path, layer in layers.items() if path == child.path or path.startswith(f"{child.path}.")]
-        for child in node.children.values()
-    }
-    if sum(map(len, per_child.values())) < 2 or not _plain(node, layers):
+    deepest = node.path.count(".") + 3  # with more levels of groups, it holds blocks rather than being one
+    if len(node.layers) < 2 or any(layer.path.count(".") > deepest for layer in node.layers):
         return None
-    candidates: list[str | None] = [path for path in per_child if _SHORTCUT.search(path.rpartition(".")[2])]
-    candidates += [path for path in reversed(per_child) if path not in candidates]
-    for shortcut in (*candidates, None):
-        main = [layer for path, part in per_child.items() if path != shortcut for layer in part]
+    named, others = ([c for c in node.children.values() if bool(_SHORTCUT.search(c.name)) is n] for n in (True, False))
+    for shortcut in (*named, *reversed(others), None):
+        main = [layer for child in node.children.values() if child is not shortcut for layer in child.layers]
         convs = [layer for layer in main if layer.kind is LayerKind.CONV]
+        pairs = itertools.pairwise(convs)
         if len(convs) < 2 or any(layer.kind is LayerKind.LINEAR for layer in main):
             continue
-        if (ends := _ends(convs)) is None:
+        if any(before.weight[0] % layer.weight[1] for before, layer in pairs):
             continue
+        out, width = convs[0].weight[:2]
+        ends = (out if width == 1 and out > 1 else width, convs[-1].weight[0])
         if shortcut is None:
             return (None, main) if ends[0] == ends[1] else None
-        side = [layer for layer in per_child[shortcut] if layer.kind is LayerKind.CONV]
-        kernels = {1, 2, 3} if _SHORTCUT.search(shortcut.rpartition(".")[2]) else {1}
+        side = [layer for layer in shortcut.layers if layer.kind is LayerKind.CONV]
+        kernels = {1, 2, 3} if shortcut in named else {1}
         if len(side) == 1 and set(side[0].kernel) <= kernels and side[0].weight[1::-1] == ends:
             return shortcut, main
     return None
 
 
-def _plain(node: TreeNode, layers: Mapping[str, CheckpointLayer]) -> bool:
-    """Whether it holds layers, and one level of groups of them at most: else it holds blocks rather than being one."""
-    groups = [child for child in node.children.values() if child.path not in layers]
-    inner = [each for group in groups for each in group.children.values() if each.path not in layers]
-    return all(child.path in layers for each in inner for child in each.children.values())
-
-
-def _ends(convs: list[CheckpointLayer]) -> tuple[int, int] | None:
-    """Width before and behind convolutions that follow one another; None if they do not."""
-    out, width = convs[0].weight[:2]
-    if any(before.weight[0] % layer.weight[1] for before, layer in itertools.pairwise(convs)):
-        return None
-    return out if width == 1 and out > 1 else width, convs[-1].weight[0]
-
-
 class PictureGeometry:
     """Strides, padding and pooling of the convolutions of one model."""
 
-    def __init__(
-        self, module: ModuleWriter, order: Sequence[CheckpointLayer], blocks: Mapping[str, ResidualBlock]
-    ) -> None:
-        self._module, self._order, self._blocks = module, order, blocks
-        self._convs = [layer for layer in order if layer.kind is LayerKind.CONV]
+    def __init__(self, module: ModuleWriter, blocks: Mapping[str, ResidualBlock]) -> None:
+        self._module, self._order, self._blocks = module, module.root.layers, blocks
+        self._convs = [layer for layer in self._order if layer.kind is LayerKind.CONV]
         self.dimensions = len(self._convs[0].kernel) if self._convs else 0
-        self._shortcuts = [block.shortcut for block in blocks.values() if block.shortcut]
+        self._shortcuts = [block.shortcut.path for block in blocks.values() if block.shortcut]
         #: Paths of the normalisations that preactivated blocks begin with.
-        self.leading_norms = {
-            next(layer.path for layer in order if layer.path.startswith(f"{path}."))
-            for path, block in blocks.items()
-            if block.preactivated
-        }
+        self.leading_norms = {block.node.layers[0].path for block in blocks.values() if block.preactivated}
         self._transposed = self._find_transposed()
-        self._plain = [n for n, layer in enumerate(self._convs) if not self._block_of(layer)]
+        self._plain = [n for n, layer in enumerate(self._convs) if not layer.within(blocks)]
         self._strides = self._stride_alternatives()
         self._pools = self._pool_alternatives()
         self._grid: tuple[int, ...] = ()
@@ -126,8 +94,8 @@ class PictureGeometry:
 
     def place(self, layer: CheckpointLayer, number: int) -> str:
         """Arguments for stride and padding of a convolution that `number` others come before."""
-        if block := self._block_of(layer):
-            return self._place_in_block(layer, block)
+        if layer.within(self._blocks):
+            return self._place_in_block(layer)
         kernel, side, stride = layer.kernel, layer.kernel[0], self._stride(number)
         strided = f", stride={stride}" if stride != "1" else ""
         if self.is_transposed(layer):
@@ -151,17 +119,19 @@ class PictureGeometry:
             return f"{strided}, padding={_same(kernel)} * {power} if {padded} else 0, dilation={power}"
         return f"{strided}, padding={_same(kernel)} if {padded} else 0"
 
-    def _place_in_block(self, layer: CheckpointLayer, block: ResidualBlock) -> str:
-        main = [c for c in self._convs if self._block_of(c) is block and not self._in_shortcut(c)]
-        carrier = max(main, key=lambda c: (math.prod(c.kernel), -main.index(c)))
+    def _place_in_block(self, layer: CheckpointLayer) -> str:
+        block = next(block for path, block in self._blocks.items() if layer.within([path]))
+        main = [c for c in self._convs if c.within([block.node.path]) and not c.within(self._shortcuts)]
+        carrier = max(main, key=lambda c: math.prod(c.kernel))
         stride = "1"
-        if block.stage is not None and (layer is carrier or self._in_shortcut(layer)):
-            stages = sum(b.stage is not None for b in self._blocks.values())
+        if block.stage is not None and (layer is carrier or layer.within(self._shortcuts)):
+            staged = [path for path, block in self._blocks.items() if block.stage is not None]
+            stages = len(staged)
             every = (2,) * stages
             stopping = [(1, *[2] * n, *[1] * (stages - 1 - n)) for n in range(1, stages - 1)]
             usual = [(1, *every[1:]), (1,) * stages, every, *stopping]
             first = self._convs[0]
-            entry = [c for c in self._convs if (b := self._block_of(c)) and b.stage == 0]
+            entry = [c for c in self._convs if c.within(staged[:1])]
             grows = self._plain and entry[-1].weight[0] > 2 * first.weight[0] and set(first.kernel) == {3}
             bottleneck = len(main) == 3 and set(main[0].kernel) == {1}
             alternatives = [every, *usual] if grows and not bottleneck else usual
@@ -234,40 +204,28 @@ class PictureGeometry:
         steps: list[int] = [*chosen.get("strides", self._strides[0]), *chosen.get("stage_strides", ())]
         return math.prod(steps) * int(2 ** len(chosen.get("pool_after", self._pools[0])))
 
-    def _block_of(self, layer: CheckpointLayer) -> ResidualBlock | None:
-        return next((b for path, b in self._blocks.items() if layer.path.startswith(f"{path}.")), None)
-
-    def _in_shortcut(self, layer: CheckpointLayer) -> bool:
-        return any(layer.path == path or layer.path.startswith(f"{path}.") for path in self._shortcuts)
-
     def _find_transposed(self) -> dict[str, bool]:
         transposed: dict[str, bool] = {}
         width: int | None = None
-        for layer, after in zip(self._order, [*self._order[1:], None], strict=False):
+        for layer, after in itertools.zip_longest(self._order, self._order[1:]):
             if layer.kind is LayerKind.LINEAR:
                 width = None
-            if layer.kind is not LayerKind.CONV or self._in_shortcut(layer):
+            if layer.kind is not LayerKind.CONV or layer.within(self._shortcuts):
                 continue
-            behind: set[int] = set()
-            if after and after.is_norm:
-                behind = {after.weight[0]}
-            elif after and after.kind is LayerKind.CONV and not self._in_shortcut(after):
-                behind = set(after.weight[:2])
-            transposed[layer.path] = _upwards(layer, width, behind)
+            joined = after and (after.is_norm or after.kind is LayerKind.CONV) and not after.within(self._shortcuts)
+            transposed[layer.path] = _upwards(layer, width, set(after.weight[:2]) if after and joined else set())
             width = layer.weight[1 if transposed[layer.path] else 0]
         return transposed
 
     def _free_after(self, layer: CheckpointLayer) -> int | None:
         """How many indices are free behind a convolution and its normalisation; None if nothing tells."""
-        parent, _, name = layer.path.rpartition(".")
-        node = self._module.root.at(parent)
+        node = self._module.root.at(layer.parent)
         if not node.indexed:
             return None
-        free, last = 0, int(name)
-        for index in sorted(int(n) for n in node.children if int(n) > int(name)):
+        free, own = 0, int(layer.name)
+        for last, index in itertools.pairwise([own, *sorted(int(n) for n in node.children if int(n) > own)]):
             free += index - last - 1
-            last = index
-            after = next((x for x in self._order if x.path == f"{parent}.{index}"), None)
+            after = node.children[str(index)].layer
             if after is None or not after.is_norm:
                 return free
         return None
@@ -275,29 +233,28 @@ class PictureGeometry:
     def _stride_alternatives(self) -> list[tuple[int, ...]]:
         """Strides of the convolutions outside of blocks, the likeliest first."""
         layers = [self._convs[n] for n in self._plain]
-        numbers = range(len(layers))
+        if not layers:
+            return [()]
         usual, grows, every = [], [], []
         for n, layer in enumerate(layers):
             side, up = layer.kernel[0], self.is_transposed(layer)
             large = 4 if side == 11 else 2 if side >= 7 and n == 0 and self._blocks else 1
-            fixed = 2 if up or side in (2, 4) else large
-            rises = n > 0 and side > 1 and not up and layer.weight[0] > layers[n - 1].weight[0]
-            depthwise = layer.weight[1] == 1 and layer.weight[0] > 1 and n > 0
-            behind = layers[n + 1] if n + 1 < len(layers) else None
-            rises = rises or bool(depthwise and behind and behind.weight[0] > behind.weight[1])
-            usual.append(fixed)
-            grows.append(2 if rises else fixed)
+            usual.append(2 if up or side in (2, 4) else large)
+            rises = side > 1 and not up and layer.weight[0] > layers[n - 1].weight[0]
+            behind = layers[n + 1].weight if n + 1 < len(layers) else (0, 0)
+            rises = rises or (layer.weight[1] == 1 and layer.weight[0] > 1 and behind[0] > behind[1])
+            grows.append(2 if n > 0 and rises else usual[n])
             every.append(2 if side > 1 and (up or layer.weight[1] > 1 or n == 0) else 1)
         wide = [layer.kernel[0] > 1 for layer in layers]
-        first = [2 if n == 0 and usual[n] == 1 and wide[0] else usual[n] for n in numbers]
-        both = [2 if n == 0 and wide[0] else grows[n] for n in numbers]
-        second = [2 if n % 2 and wide[n] else 1 for n in numbers]
-        ends = [1 if n == len(layers) - 1 else usual[n] for n in numbers]
-        starts = [1 if n == 0 else usual[n] for n in numbers]
-        risen = next((n for n in numbers if grows[n] != usual[n]), -1)
-        later = [usual[n] if n == risen else grows[n] for n in numbers]
-        mixed = [[1] * len(layers), [*first[:1], *later[1:]], later]
-        order = [usual, grows, both, every, first, ends, starts, second, *mixed]
+        first = [max(usual[0], 1 + wide[0]), *usual[1:]]
+        both = [2 if wide[0] else usual[0], *grows[1:]]
+        second = [2 if n % 2 and each else 1 for n, each in enumerate(wide)]
+        later = grows.copy()
+        if grows != usual:
+            risen = next(n for n, strides in enumerate(zip(usual, grows, strict=True)) if len({*strides}) > 1)
+            later[risen] = usual[risen]
+        mixed = [[1] * len(layers), [first[0], *later[1:]], later]
+        order = [usual, grows, both, every, first, [*usual[:-1], 1], [1, *usual[1:]], second, *mixed]
         free = [self._free_after(layer) for layer in layers]
         if any(self.is_transposed(layer) for layer in layers):
             order = [every, *order]

@@ -5,15 +5,8 @@ from __future__ import annotations
 import re
 
 from model_zoo.workbench.recover.recovery import ExampleInput
-from model_zoo.workbench.recover.structure.checkpoint_layers import (
-    CELLS,
-    CheckpointLayer,
-    LayerKind,
-    NoDraftError,
-    TreeNode,
-)
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter, require_width
-from model_zoo.workbench.recover.structure.module_writer import dotted, embedding_code, linear_code
+from model_zoo.workbench.recover.structure.checkpoint_layers import CELLS, CheckpointLayer, LayerKind, NoDraftError
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter, dotted, linear_code
 
 _HEAD_ACTIVATIONS = ("relu", "tanh", "gelu", "leaky_relu", "elu", "silu", "sigmoid", "none")
 _SUMMARIES = ("last", "all", "hidden", "mean", "max", "first", "sum")
@@ -22,8 +15,7 @@ _SUMMARIES = ("last", "all", "hidden", "mean", "max", "first", "sum")
 class RecurrentLayer:
     """What the tensors of nn.LSTM, nn.GRU or nn.RNN tell."""
 
-    def __init__(self, node: TreeNode) -> None:
-        shapes = node.shapes
+    def __init__(self, path: str, shapes: dict[str, tuple[int, ...]]) -> None:
         rows, self.hidden = shapes["weight_hh_l0"]
         self.cell, self.width = CELLS[rows // self.hidden], shapes["weight_ih_l0"][1]
         self.bias = "bias_ih_l0" in shapes
@@ -36,13 +28,7 @@ class RecurrentLayer:
                 expected |= {f"weight_ih_{end}": (rows, width), f"weight_hh_{end}": (rows, self.hidden)}
                 expected |= {f"bias_ih_{end}": (rows,), f"bias_hh_{end}": (rows,)} if self.bias else {}
         if expected != shapes:
-            raise NoDraftError(f"the tensors of '{node.path}' are not all those of nn.{self.cell}")
-
-    def code(self, extra: str) -> str:
-        more = f", {self.layers}" if self.layers > 1 else ""
-        more += "" if self.bias else ", bias=False"
-        more += ", bidirectional=True" if self.directions == 2 else ""
-        return f"nn.{self.cell}({self.width}, {self.hidden}{more}{extra})"
+            raise NoDraftError(f"the tensors of '{path}' are not all those of nn.{self.cell}")
 
 
 class RecurrentWriter(FamilyWriter):
@@ -69,8 +55,7 @@ class RecurrentWriter(FamilyWriter):
         self.lines.append(f"{argument} = {argument} if self.batch_first else {transposed}")
         if tables:
             width = tables[0].weight[1]
-            self.module.layers[tables[0].path] = embedding_code(tables[0])
-            self.lines.append(f"x = self{dotted(tables[0].path)}(tokens)")
+            self.lines.append(f"x = {self.embed(tables[0])}(tokens)")
             example = ExampleInput("tokens", (2, 16), "int64", tables[0].weight[0])
         else:
             linear = next((x for x in entry if x.kind is LayerKind.LINEAR), cells[0])
@@ -86,19 +71,20 @@ class RecurrentWriter(FamilyWriter):
         if head:
             self._summary(bool(cells), directions, head)
             self._layers(head, width, activated=False)
-            self.plan.attributes["output_activation"] = self.output_activation()
-            self.lines.append("x = self.output_activation(x)")
+            self.apply("output_activation", self.output_activation())
         self.lines.append("return x if self.batch_first or x.ndim == 2 else x.transpose(0, 1)")
         return title, (example,)
 
     def _cell(self, layer: CheckpointLayer, width: int) -> RecurrentLayer:
-        cell = RecurrentLayer(self.root.at(layer.path))
-        require_width(layer, cell.width, width)
-        extra = ", batch_first=True"
+        cell = RecurrentLayer(layer.path, self.root.at(layer.path).shapes)
+        layer.require_width(cell.width, width)
+        extra = f", {cell.layers}" if cell.layers > 1 else ""
+        extra += "" if cell.bias else ", bias=False"
+        extra += f"{', bidirectional=True' if cell.directions == 2 else ''}, batch_first=True"
         if cell.cell == "RNN":
             meaning = "The activation inside recurrent layers."
             extra += f", nonlinearity={self.choose('nonlinearity', ('tanh', 'relu'), meaning)}"
-        self.module.layers[layer.path] = cell.code(extra)
+        self.module.layers[layer.path] = f"nn.{cell.cell}({cell.width}, {cell.hidden}{extra})"
         self.lines.append(f"x, state = self{dotted(layer.path)}(x)")
         return cell
 
@@ -119,17 +105,13 @@ class RecurrentWriter(FamilyWriter):
         self.lines.append(f"x = summarize(x, self.summary{more})")
 
     def _layers(self, layers: list[CheckpointLayer], width: int, activated: bool) -> int:
-        """Write linear layers and normalisation one after the other; returns the width behind them.
-
-        Args:
-            activated: Whether an activation comes before the first linear layer, too.
-        """
+        """Write linear layers and normalisation, if activated with an activation first; returns the width behind."""
         for layer in layers:
             if layer.kind is LayerKind.LINEAR:
                 if activated:
                     self.head_activation(_HEAD_ACTIVATIONS)
                 activated = True
-                require_width(layer, layer.weight[1], width)
+                layer.require_width(layer.weight[1], width)
                 self.call(layer, linear_code(layer))
                 width = layer.weight[0]
             elif layer.weight[0] != width or layer.kind is LayerKind.SCALE:

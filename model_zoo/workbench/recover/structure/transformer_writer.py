@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
 from model_zoo.workbench.recover.recovery import ExampleInput, SettledBy
 from model_zoo.workbench.recover.structure.attention_blocks import BlockWriter, find_stacks
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-from model_zoo.workbench.recover.structure.module_writer import conv_code, dotted, embedding_code, linear_code
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter, conv_code, dotted, linear_code
 
 _POSITION = re.compile(r"pos|wpe|(^|\.)pe$", re.IGNORECASE)
+#: Of sequences that a module is tried with, where its positions reach as far.
+_LENGTH = 16
 _TYPE = re.compile(r"type|segment", re.IGNORECASE)
 _CLASS_TOKEN = re.compile(r"cls|class|dist_token", re.IGNORECASE)
 _HEAD_ACTIVATIONS = ("gelu", "relu", "tanh", "silu", "gelu_tanh", "leaky_relu", "none")
@@ -24,7 +26,7 @@ class TransformerWriter(FamilyWriter):
 
     def __init__(self, root: TreeNode) -> None:
         super().__init__(root)
-        self.stacks = find_stacks(root, self.layers)
+        self.stacks = find_stacks(root)
         if not self.stacks:
             raise NoDraftError("no list of blocks with attention")
         self.blocks = [block for stack in self.stacks.values() for block in stack]
@@ -33,11 +35,8 @@ class TransformerWriter(FamilyWriter):
 
     def _sort(self) -> None:
         """Tell what stands before the stacks from what stands behind them."""
-        inside = tuple(f"{path}." for path in self.stacks)
-        outside = [layer for layer in self.order if not layer.path.startswith(inside)]
-        start = next(number for number, layer in enumerate(self.order) if layer.path.startswith(inside))
-        earlier = set(self.order[:start])
-        before = [layer for layer in outside if layer in earlier]
+        outside = [layer for layer in self.order if not layer.within(self.stacks)]
+        before = [*itertools.takewhile(lambda layer: not layer.within(self.stacks), self.order)]
         self.tables = [layer for layer in outside if layer.kind is LayerKind.EMBEDDING]
         if not self.tables and not any(layer.kind is LayerKind.CONV for layer in before):
             # An embedding of another name: the only table that a sequence of tokens can enter by.
@@ -45,21 +44,15 @@ class TransformerWriter(FamilyWriter):
             self.tables = linear[:1]
         rest = [layer for layer in outside if layer not in self.tables]
         self.convs = [layer for layer in rest if layer.kind is LayerKind.CONV]
-        entry = [layer for layer in rest if layer in earlier and layer.kind is LayerKind.LINEAR][:1]
+        entry = [layer for layer in before if layer in rest and layer.kind is LayerKind.LINEAR][:1]
         fits = entry and not self.tables and not self.convs and entry[0].ends[1] == self.width
         self.entry = entry[0] if fits else None
-        self.early_norms = [layer for layer in rest if layer in earlier and layer.is_norm]
+        self.early_norms = [layer for layer in before if layer.is_norm]
         self.behind = [x for x in rest if x not in (*self.convs, self.entry, *self.early_norms)]
-        known = (*self.layers, *self.stacks)
+        inside, counting = tuple(f"{path}." for path in self.stacks), ("position_ids", "token_type_ids")
+        own = {name: info.shape for name, info in self.root.own() if not name.endswith(counting)}
         #: Shapes of tensors that lie in no layer and no block; each is removed once it is used.
-        self.own = {
-            f"{node.path}.{name}".removeprefix("."): info.shape
-            for node in self.root.walk()
-            if not any(node.path == path or node.path.startswith(f"{path}.") for path in known)
-            for name, info in node.tensors.items()
-        }
-        for name in [name for name in self.own if name.endswith(("position_ids", "token_type_ids"))]:
-            del self.own[name]  # whole numbers that only count
+        self.own = {name: shape for name, shape in own.items() if not name.startswith(inside)}
 
     def write(self) -> tuple[str, tuple[ExampleInput, ...]]:
         decoders = [path for path, stack in self.stacks.items() if len(stack[0].attentions) == 2]
@@ -75,15 +68,13 @@ class TransformerWriter(FamilyWriter):
         inputs = self._seq2seq(decoders[0], causal) if decoders else self._single(causal)
         if self.own:
             raise NoDraftError(f"no template knows what '{next(iter(self.own))}' is for")
-        size = f"of width {self.width}"
-        if decoders:
-            return f"transformer with encoder and decoder {size}", inputs
         kind = "vision transformer" if self.convs else "transformer of tokens" if self.tables else "transformer"
-        return f"{kind}, {len(self.blocks)} blocks {size}", inputs
+        title = "transformer with encoder and decoder" if decoders else f"{kind}, {len(self.blocks)} blocks"
+        return f"{title} of width {self.width}", inputs
 
     def _causal(self, decoder: bool) -> str:
         masked = any(block.masked for block in self.blocks)
-        likely = masked or bool(_CAUSAL.search(" ".join(self.layers))) or decoder
+        likely = masked or bool(_CAUSAL.search(" ".join(layer.path for layer in self.order))) or decoder
         meaning = f"Whether no position {'in the decoder ' if decoder else ''}sees a later one."
         return self.choose("causal", (likely, not likely), meaning, SettledBy.NAMES if masked else SettledBy.ASSUMED)
 
@@ -118,61 +109,51 @@ class TransformerWriter(FamilyWriter):
         words = [layer for layer in tables if layer not in (*types, *positions)]
         if len(words) != 1 or any(layer.weight[1] != self.width for layer in tables):
             raise NoDraftError(f"{len(words)} tables of tokens of width {self.width}, not one")
-        self.module.layers |= {layer.path: embedding_code(layer) for layer in tables}
-        self.word = words[0]
+        self.word, calls = words[0], {layer.path: self.embed(layer) for layer in tables}
         if self.samples_first != "True":
             self.lines.append(f"{argument} = {argument} if self.batch_first else {argument}.T")
-        text = f"self{dotted(self.word.path)}({argument})"
+        text = f"{calls[self.word.path]}({argument})"
         if not types:
             scaled = self.choose("scale_embedding", (False, True), "Whether embeddings are multiplied by √width.")
             self.plan.attributes["scale"] = f"{math.sqrt(self.width)!r} if {scaled} else 1.0"
             text += " * self.scale"
         self.lines.append(f"x = {text}")
-        length = 16
         if positions:
-            rows = positions[0].weight[0]
-            length = min(length, rows)
-            offset = self.choose(
-                "position_offset", (2, 0) if rows % 8 == 2 else (0,), "Number of the first position in its table."
-            )
-            if offset != "0":
-                self.plan.attributes["position_offset"] = offset
-            start = "self.position_offset + " if offset != "0" else ""
+            length, start = positions[0].weight[0], ""
+            if length % 8 == 2:
+                self.option("position_offset", (2, 0), "Number of the first position in its table.")
+                start = "self.position_offset + "
             self.lines.append(f"positions = {start}torch.arange(x.shape[1], device=x.device)")
-            self.lines.append(f"x = x + self{dotted(positions[0].path)}(positions)")
-        elif position:
-            length = min(length, self._add_position(position))
+            self.lines.append(f"x = x + {calls[positions[0].path]}(positions)")
         else:
-            self._fixed_positions(True)
+            length = self._add_position(position, True)
         for layer in types:
-            self.lines.append(f"x = x + self{dotted(layer.path)}.weight[0]  # every token is of the first type")
+            self.lines.append(f"x = x + {calls[layer.path]}.weight[0]  # every token is of the first type")
         before = [] if self.plan.arguments == "x: Tensor" else [self.plan.arguments]
         self.plan.arguments = ", ".join([*before, f"{argument}: Tensor"])
-        return ExampleInput(argument, (2, length), "int64", self.word.weight[0])
+        return ExampleInput(argument, (2, min(length, _LENGTH)), "int64", self.word.weight[0])
 
     def _position(self) -> str | None:
         return next((name for name in self.own if _POSITION.search(name)), None)
 
-    def _add_position(self, name: str) -> int:
-        """Add a tensor of positions to x; returns for how many it is."""
+    def _add_position(self, name: str | None, likely: bool = True) -> int:
+        """Add a tensor of positions to x, or offer computed ones; returns for how many it is."""
+        if not name:
+            kinds = ("sinusoid", "none") if likely else ("none", "sinusoid")
+            self.option("positions", kinds, "Positions that need no tensor: sines and cosines, or none.")
+            self.lines += ['if self.positions == "sinusoid":', "    x = x + sinusoid(x.shape[1], x.shape[2])"]
+            return _LENGTH
         shape = self.own.pop(name)
         if shape[-1] != self.width or len(shape) > 3:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions of width {self.width}")
-        if len(shape) == 3 and shape[0] == 1:
-            length, part = shape[1], "[0, : x.shape[1]]"
-        elif len(shape) == 3 and shape[1] == 1:
-            length, part = shape[0], "[: x.shape[1], 0]"
-        elif len(shape) == 2:
-            length, part = shape[0], "[: x.shape[1]]"
+        if len(shape) == 2:
+            part = "[: x.shape[1]]"
+        elif 1 in shape[:-1]:
+            part = "[0, : x.shape[1]]" if shape[0] == 1 else "[: x.shape[1], 0]"
         else:
             raise NoDraftError(f"'{name}' of shape {list(shape)} holds no positions")
         self.lines.append(f"x = x + self{dotted(name)}{part}")
-        return length
-
-    def _fixed_positions(self, likely: bool) -> None:
-        kinds = ("sinusoid", "none") if likely else ("none", "sinusoid")
-        self.option("positions", kinds, "Positions that need no tensor: sines and cosines, or none.")
-        self.lines += ['if self.positions == "sinusoid":', "    x = x + sinusoid(x.shape[1], x.shape[2])"]
+        return math.prod(shape[:-1])
 
     def _vectors(self) -> ExampleInput:
         if self.samples_first != "True":
@@ -181,12 +162,9 @@ class TransformerWriter(FamilyWriter):
         if self.entry:
             self.call(self.entry, linear_code(self.entry))
             width = self.entry.ends[0]
-        length, position = 16, self._position()
+        position = self._position()
         tokens = self._class_tokens()
-        if position:
-            length = min(length, self._add_position(position))
-        else:
-            self._fixed_positions(bool(self.entry))
+        length = min(_LENGTH, self._add_position(position, bool(self.entry)))
         return ExampleInput("x", (2, max(length - tokens, 1), width))
 
     def _class_tokens(self) -> int:
@@ -226,30 +204,29 @@ class TransformerWriter(FamilyWriter):
         position = self._position()
         if table:
             self.tables.remove(table)
-            self.module.layers[table.path] = embedding_code(table)
             tokens = self._class_tokens()
-            self.lines.append(f"x = x + self{dotted(table.path)}.weight")
+            self.lines.append(f"x = x + {self.embed(table)}.weight")
             return table.weight[0] - tokens
         if not position:
             self._class_tokens()
-            self._fixed_positions(False)
+            self._add_position(None, likely=False)
             return 0
         shape, tokens = self.own[position], len(self._token_names())
         rows = shape[-2] - tokens if len(shape) > 1 else 0
-        if tokens == 0 or (rows >= 0 and math.isqrt(rows) ** 2 == rows):  # positions of the class tokens, too
+        first = tokens == 0 or (rows >= 0 and math.isqrt(rows) ** 2 == rows)  # positions of the class tokens, too
+        count = -self._class_tokens() if first else 0
+        count += self._add_position(position)
+        if not first:
             self._class_tokens()
-            return self._add_position(position) - tokens
-        count = self._add_position(position)
-        self._class_tokens()
         return count
 
     def _head(self) -> None:
         heads = [layer for layer in self.behind if layer.kind is LayerKind.LINEAR]
-        parents = {layer.path.rpartition(".")[0] for layer in heads} - {""}
+        parents = {layer.parent for layer in heads} - {""}
         norms = [x for x in self.behind if x.is_norm]
         if len(heads) + len(norms) != len(self.behind):
             raise NoDraftError("layers behind the blocks that no template has")
-        final = [x for x in norms if x.path.rpartition(".")[0] not in parents and "fc_norm" not in x.path]
+        final = [x for x in norms if x.parent not in parents and "fc_norm" not in x.path]
         self._norms(final)
         bias = self._output_bias(heads)
         pooler = any("pooler" in layer.path for layer in self.behind)
@@ -261,9 +238,9 @@ class TransformerWriter(FamilyWriter):
             self.option("pooling", (usual, *_POOLS), meaning)
             self.lines += ["sequence = x"] if pooled else []
             self.lines.append("x = summarize(x, self.pooling)")
-        chain = [x for x in self.behind if x not in final]
-        for number, layer in enumerate(chain):
-            self._head_layer(layer, any(other in heads for other in chain[number + 1 :]))
+        for layer in self.behind:
+            if layer not in final:
+                self._head_layer(layer, inner=layer not in heads[-1:])
         if bias:
             self.lines.append(f"x = x + self{dotted(bias)}")
         self._return(bool(heads), pooled)
@@ -314,7 +291,7 @@ class TransformerWriter(FamilyWriter):
             inputs.append(self._tokens(argument, tables, position))
             memory = ", memory" if path == decoder else ""
             self._stack(path, "DecoderBlock" if memory else "EncoderBlock", causal if memory else "False", memory)
-            final = [x for x in norms if x.path.rpartition(".")[0] == path.rpartition(".")[0]][:1]
+            final = [x for x in norms if x.parent == self.root.at(path).parent][:1]
             norms = [x for x in norms if x not in final]
             self._norms(final)
             if not memory:

@@ -6,12 +6,11 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from typing import Literal
 
 from model_zoo.workbench.recover.recovery import ExampleInput
 from model_zoo.workbench.recover.structure.checkpoint_layers import CheckpointLayer, LayerKind, NoDraftError, TreeNode
-from model_zoo.workbench.recover.structure.family_writer import FamilyWriter
-from model_zoo.workbench.recover.structure.module_writer import conv_code, dotted
+from model_zoo.workbench.recover.structure.module_writer import FamilyWriter, conv_code, dotted
 
 #: Wirings that are tried.
 _MAX_STEPS = 20_000
@@ -21,19 +20,13 @@ _UPWARDS = re.compile(r"up|trans|deconv", re.IGNORECASE)
 
 @dataclass
 class UNetStage:
-    """Convolutions under one name, called together.
-
-    Args:
-        up: Whether it doubles the size by itself: a transposed convolution.
-        upsampled: It is a convolution behind an upsampling layer of its own nn.Sequential.
-        halves: Whether it halves the size by itself.
-    """
+    """Convolutions under one name, called together."""
 
     node: TreeNode | None
     layers: list[CheckpointLayer]
-    up: bool = False
-    upsampled: bool = False
-    halves: bool = False
+    up: bool = False  # whether it doubles the size by itself: a transposed convolution
+    upsampled: bool = False  # whether it is a convolution behind an upsampling layer of its own nn.Sequential
+    halves: bool = False  # whether it halves the size by itself
 
     @property
     def convs(self) -> list[CheckpointLayer]:
@@ -46,31 +39,19 @@ class UNetStage:
         return (first.weight[0], first.weight[1]) if self.up else (first.weight[1], last.weight[0])
 
 
-class StageEntry(StrEnum):
-    """How a stage is reached from the one before it."""
-
-    DOWN = "at half the size"
-    UP = "at twice the size"
-    JOIN = "with what came down"
-    ENLARGE_AND_JOIN = "with what came down, after upsampling"
-    SAME = "at the same size"
+#: How a stage is reached: at half, twice or the same size, or with what came down, before or after upsampling.
+StageEntry = Literal["down", "up", "same", "join", "enlarge and join"]
 
 
 @dataclass(frozen=True)
 class _Wiring:
-    """A wiring up to some stage.
-
-    Args:
-        skips: Channels of what waits to be joined.
-        enlarged: The size was doubled, and what came down has to be joined now.
-        halved: The stage before halved the size by itself.
-    """
+    """A wiring up to some stage."""
 
     width: int
-    skips: tuple[int, ...] = ()
+    skips: tuple[int, ...] = ()  # channels of what waits to be joined
     rising: bool = False
-    enlarged: bool = False
-    halved: bool = False
+    enlarged: bool = False  # the size was doubled, and what came down has to be joined now
+    halved: bool = False  # the stage before halved the size by itself
 
 
 def find_order(stages: Sequence[UNetStage]) -> list[tuple[UNetStage, StageEntry]]:
@@ -95,32 +76,26 @@ def find_order(stages: Sequence[UNetStage]) -> list[tuple[UNetStage, StageEntry]
         if not first.up:
             rest = search(_Wiring(first.width[1]), [stage for stage in stages if stage is not first])
             if rest:
-                return [(first, StageEntry.SAME), *rest]
+                return [(first, "same"), *rest]
     raise NoDraftError("its stages do not join what comes down with what goes up")
 
 
 def _moves(state: _Wiring, stage: UNetStage, learned: bool) -> Iterator[tuple[StageEntry, _Wiring]]:
     """What a stage can be next, the likeliest first."""
     before, behind = stage.width
-    skips, top = state.skips, state.skips[-1] if state.skips else 0
-    fits = before == state.width
-    if state.enlarged:
-        if before == state.width + top:
-            yield StageEntry.JOIN, _Wiring(behind, skips[:-1], True)
+    skips, own = state.skips, stage.up or stage.upsampled
+    fits, joins = before == state.width, bool(skips) and before == state.width + skips[-1]
+    if joins and (state.enlarged or not (own or learned)):
+        yield "join" if state.enlarged else "enlarge and join", _Wiring(behind, skips[:-1], True)
+    if not fits or state.enlarged:
         return
-    if (stage.up or stage.upsampled) and fits and skips:
-        yield StageEntry.UP, _Wiring(behind, skips, True, enlarged=True)
-    if stage.up or stage.upsampled:
-        return
-    if top and before == state.width + top and not learned:
-        yield StageEntry.ENLARGE_AND_JOIN, _Wiring(behind, skips[:-1], True)
-    if fits and not state.rising:
+    if not own and not state.rising:
         down = skips if state.halved else (*skips, state.width)
-        yield StageEntry.DOWN, _Wiring(behind, down, halved=stage.halves)
-    if fits and skips and not learned:
-        yield StageEntry.UP, _Wiring(behind, skips, True, enlarged=True)
-    if fits and state.rising and not skips:
-        yield StageEntry.SAME, _Wiring(behind, skips, True)
+        yield "down", _Wiring(behind, down, halved=stage.halves)
+    if skips and (own or not learned):
+        yield "up", _Wiring(behind, skips, True, enlarged=True)
+    if not own and state.rising and not skips:
+        yield "same", _Wiring(behind, skips, True)
 
 
 class UNetWriter(FamilyWriter):
@@ -151,12 +126,10 @@ class UNetWriter(FamilyWriter):
         for layer in self.order:
             group = self._group(layer)
             up = layer.kind is LayerKind.CONV and self._transposed(layer)
-            last = stages[-1] if stages else None
-            same = last and last.node is group and group is not None and not up
-            if last is not None and (layer.is_norm or (same and not last.up)):
-                last.layers.append(layer)
-            elif layer.is_norm:
+            if layer.is_norm and not stages:
                 raise NoDraftError(f"'{layer.path}' comes before any convolution")
+            if layer.is_norm or (stages and group and stages[-1].node is group and not (up or stages[-1].up)):
+                stages[-1].layers.append(layer)
             else:
                 stages.append(UNetStage(group, [layer], up))
         for stage in stages:
@@ -170,22 +143,15 @@ class UNetWriter(FamilyWriter):
 
     def _group(self, layer: CheckpointLayer) -> TreeNode | None:
         """The node whose layers are called together with this one; None if it is called by itself."""
-        path = layer.path.rpartition(".")[0]
-        if not path:
-            return None
-        parent = self.root.at(path)
-        if parent.indexed:
-            if any(child.path not in self.layers for child in parent.children.values()):
-                return None  # a list of stages
-            above = self.root.at(parent.parent)
-            if parent.parent and above.indexed and len(above.children) > 1:
-                convs = [self._convs(child) for child in above.children.values()]
-                if all(child.indexed for child in above.children.values()) and convs == [1] * len(convs):
-                    return above
-        return parent
-
-    def _convs(self, node: TreeNode) -> int:
-        return sum(p.path in self.layers and self.layers[p.path].kind is LayerKind.CONV for p in node.walk())
+        parent = self.root.at(layer.parent)
+        if not layer.parent or (parent.indexed and not all(child.layer for child in parent.children.values())):
+            return None  # the model itself, or a list of stages
+        above = self.root.at(parent.parent)
+        lists = [child for child in above.children.values() if child.indexed]
+        if not (parent.parent and above.indexed and 1 < len(lists) == len(above.children)):
+            return parent
+        convs = {sum(layer.kind is LayerKind.CONV for layer in child.layers) for child in lists}
+        return above if parent.indexed and convs == {1} else parent
 
     def _transposed(self, layer: CheckpointLayer) -> bool:
         first, second = layer.weight[:2]
@@ -198,29 +164,25 @@ class UNetWriter(FamilyWriter):
         self._call(steps[0][0], bare_end=False, upwards=False)
         levels, halved, skips = 0, False, [0]
         for stage, entry in steps[1:]:
-            if entry is StageEntry.DOWN:
+            if entry == "down":
                 if not halved:
                     levels += 1
                     skips.append(levels)
                     self.lines.append(f"skip{levels} = x")
                     if not stage.halves:
                         kind = self.choose("pooling", ("max", "avg"), "How pictures are halved on the way down.")
-                        self._apply("pool", f"make_pool({kind}, {self.dimensions})")
+                        self.apply("pool", f"make_pool({kind}, {self.dimensions})")
                 halved = stage.halves
             own = stage.up or stage.upsampled
-            if (entry is StageEntry.UP and not own) or entry is StageEntry.ENLARGE_AND_JOIN:
-                self._apply("upsample", self._upsampling())
-            if entry in (StageEntry.JOIN, StageEntry.ENLARGE_AND_JOIN):
+            if (entry == "up" and not own) or entry == "enlarge and join":
+                self.apply("upsample", self._upsampling())
+            if entry in ("join", "enlarge and join"):
                 skip = f"skip{skips.pop()}"
                 self.option("skip_first", (True, False), "Whether what came down is first in a concatenation.")
                 self.lines.append(f"x = torch.cat([{skip}, x] if self.skip_first else [x, {skip}], 1)")
-            upwards = entry is StageEntry.UP
+            upwards = entry == "up"
             self._call(stage, bare_end=upwards or stage is steps[-1][0], upwards=upwards)
         return levels
-
-    def _apply(self, name: str, code: str) -> None:
-        self.plan.attributes[name] = code
-        self.lines.append(f"x = self.{name}(x)")
 
     def _upsampling(self) -> str:
         modes = ("bilinear_aligned", "bilinear", "nearest")
@@ -252,18 +214,15 @@ class UNetWriter(FamilyWriter):
 
     def _fill(self, node: TreeNode, stage: UNetStage, bare_end: bool) -> None:
         """Activations at the indices that hold no tensors."""
-        fillers: dict[int, str] = {}
+        fillers: dict[int, str] = {0: self._upsampling()} if stage.upsampled else {}
         before, due = -1, False
-        for name, child in sorted(node.children.items(), key=lambda item: int(item[0])):
-            index, layer = int(name), self.layers.get(child.path)
-            if stage.upsampled and before < 0:
-                fillers[0] = self._upsampling()
+        for index, child in sorted((int(name), child) for name, child in node.children.items()):
             if due and index > before + 1:
                 fillers[before + 1] = self.activation()
                 due = False
-            if layer is None:
+            if child.layer is None:
                 self._fill(child, stage, bare_end and index == max(map(int, node.children)))
-            elif layer.kind is LayerKind.CONV:
+            elif child.layer.kind is LayerKind.CONV:
                 due = True
             before = index
         if due and not bare_end:

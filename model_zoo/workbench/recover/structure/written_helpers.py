@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 #: How an activation is made, by its name.
 ACTIVATIONS = {
     "relu": "nn.ReLU",
@@ -28,12 +26,6 @@ ACTIVATIONS = {
     "log_softmax_last": "partial(nn.LogSoftmax, dim=-1)",
     "none": "nn.Identity",
 }
-
-
-def activation_table(names: Iterable[str]) -> str:
-    """Text of the table ACTIVATIONS with those that a module can choose from."""
-    lines = [f'    "{name}": {text},' for name, text in ACTIVATIONS.items() if name in names]
-    return "\n".join(["#: Activations by name.", "ACTIVATIONS = {", *lines, "}"])
 
 
 #: Text by the name that calls for it. What a piece uses itself stands before it.

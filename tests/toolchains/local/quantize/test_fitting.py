@@ -12,8 +12,7 @@ from model_zoo.toolchains.local.onnx_graph import set_constant
 from model_zoo.toolchains.local.quantize.calibrate import Observed
 from model_zoo.toolchains.local.quantize.gptq import find_scales, fit
 from model_zoo.toolchains.local.quantize.ranges import CLIPPING, PLAIN, apply_method, choose_method
-from model_zoo.toolchains.local.quantize.stream import Stream
-from model_zoo.toolchains.local.quantize.weight_fitting import LinearLayer, find_linears
+from model_zoo.toolchains.local.quantize.weight_fitting import LinearLayer, Stream, find_linears
 from model_zoo.utils.numerics import sqnr_db
 
 

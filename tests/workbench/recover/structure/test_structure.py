@@ -117,6 +117,14 @@ def test_heads_are_all_divisors_that_give_a_plausible_size() -> None:
     assert set(heads.alternatives) == {1, 2, 3, 4, 6, 8, 12}
 
 
+def test_pooling_is_offered_where_indices_are_free_behind_a_normalisation() -> None:
+    first = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)]
+    last = [nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5)]
+    for model in (nn.Sequential(*first, *last), named(net=nn.Sequential(*first, *last))):
+        pools = next(c for c in draft_by_structure(info(model.state_dict()))[0].choices if c.name == "pool_after")
+        assert pools.alternatives == ((0, 1), (), (0,))
+
+
 HOSTILE = [
     "a b.weight", "x;import os.weight", "__class__.weight", "0)+exit(.weight", "def.weight", "forward.weight",
     "é.weight",

@@ -1,60 +1,144 @@
-"""The stakeholder report: what the model is, how fast it is, where it fits, its risks, and what to do next."""
+"""The reports: of every figure, and for those who decide."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from model_zoo.utils.svg import bar_chart, histogram
+from model_zoo.workbench.explore import figures
 from model_zoo.workbench.explore.document import (
+    MOST_ROWS,
     Card,
     Document,
     ReportTable,
     Section,
     Sentence,
+    part_tables,
     row_table,
     say,
     say_each,
     show,
     to_cell,
 )
-from model_zoo.workbench.explore.experiment import figure_cards, latency_chart, layer_charts, lead
-from model_zoo.workbench.explore.figures import (
-    CpuNode,
-    ExplorationRecord,
-    LayerCosts,
-    ModelRun,
-    NpuCheck,
-    NpuChecks,
-    RunInputs,
-    TargetOutcomes,
-    TargetVerdict,
-)
-from model_zoo.workbench.explore.records import Environment
+from model_zoo.workbench.explore.figures import ExplorationRecord, LayerCost, LayerCosts, ModelRun, NpuChecks
+from model_zoo.workbench.explore.records import Environment, StepRecord
 
+_HEADINGS = {
+    "identity.json": "The file",
+    "environment.json": "The environment",
+    "requirements.json": "Packages",
+    "inputs.json": "Inputs",
+    "run.json": "Inputs and outputs, times, throughput and memory",
+    "layers.json": "Layers",
+    "npu.json": "NPU",
+    "targets.json": "Targets",
+}
+_MOST_BARS = 20
 #: p99 over p50 from which times are called uneven.
 _UNEVEN = 2.0
 _MOST_NODES = 8
 
 
+def experiment_report(record: ExplorationRecord) -> Document:
+    """Make the report of all figures; a step that was not done is left out."""
+    return Document(
+        title=f"{record.request.name}: experiment report",
+        kind="Every figure that was recorded. Times are of this machine and say nothing about a device.",
+        lead=_lead(record),
+        cards=list(_figure_cards(record)),
+        sections=[
+            Section(_HEADINGS[step.file], list(_notes(step)), list(_tables(step)), list(_charts(step)))
+            for step in record.steps()
+            if step.file in _HEADINGS
+        ],
+    )
+
+
+def _lead(record: ExplorationRecord) -> Sentence:
+    if record.state.reason:
+        return say(lambda state: f"The exploration is {state.outcome}: {show(state.reason)}.", record.state)
+    return say(lambda state: f"The exploration is {state.outcome}; it was started at {state.started}.", record.state)
+
+
+def _figure_cards(record: ExplorationRecord) -> Iterator[Card]:
+    run, layers = record.run, record.layers
+    if run and run.latency:
+        yield Card("one forward pass here, median", say(lambda times: f"{times.p50_ms:,} ms", run.latency))
+    if run and run.best_samples_per_s:
+        yield Card("best throughput here", say(lambda run: f"{run.best_samples_per_s:,} samples/s", run))
+    if run and run.parameters:
+        yield Card("parameters", say(lambda run: f"{run.parameters:,}", run))
+    if layers and layers.gmacs:
+        yield Card("multiply-accumulates", say(lambda layers: f"{layers.gmacs:,} billion", layers))
+    if record.identity:
+        yield Card("size of the file", say(lambda file: f"{file.size_mb:,} MB", record.identity))
+    if run and run.memory:
+        yield Card("memory beside the runtime", say(lambda memory: f"{memory.model_mb:,} MB", run.memory))
+
+
+def _notes(step: StepRecord) -> Iterator[Sentence]:
+    if isinstance(step, LayerCosts) and len(step.layers) > MOST_ROWS:
+        yield Sentence("The slowest layers are listed; the record holds all.", (step.reference("layers"),))
+
+
+def _tables(step: StepRecord) -> Iterator[ReportTable]:
+    yield from part_tables(step)
+    if isinstance(step, NpuChecks):
+        nodes = ((f"{check.chipset}, {check.precision}", node) for check in step.checks for node in check.on_cpu)
+        rows = [tuple(map(to_cell, (target, *(value for _, value in node)))) for target, node in nodes]
+        if rows:
+            columns = ("target", "node on the CPU", "operator", "reason")
+            yield ReportTable(columns, tuple(rows[:MOST_ROWS]), step.reference("checks"))
+
+
+def _charts(step: StepRecord) -> Iterator[str]:
+    if isinstance(step, LayerCosts):
+        yield from _layer_charts(step.layers)
+    if isinstance(step, ModelRun):
+        yield from _latency_chart(step)
+        rates = {f"batch {each.batch}": each.samples_per_s for each in step.batches if each.samples_per_s is not None}
+        if len(rates) > 1:
+            yield bar_chart(list(rates), list(rates.values()), "samples/s", "Throughput on this machine")
+
+
+def _latency_chart(run: ModelRun) -> Iterator[str]:
+    if latency := run.latency:
+        marks = {"p50": latency.p50_ms, "p90": latency.p90_ms, "p99": latency.p99_ms}
+        yield histogram(latency.milliseconds, "ms", f"{latency.runs} single runs on this machine", marks)
+
+
+def _layer_charts(layers: Sequence[LayerCost]) -> Iterator[str]:
+    """Draw the layers with the most time, and with the most work."""
+    times = {f"{each.name} ({each.kind})": each.ms for each in layers if each.ms}
+    work = {f"{each.name} ({each.kind})": each.mmacs for each in layers if each.mmacs}
+    for unit, title, costs in (("ms", "Time by layer", times), ("M", "Multiply-accumulates by layer", work)):
+        if most := sorted(costs, key=costs.__getitem__, reverse=True)[:_MOST_BARS]:
+            yield bar_chart(most, [costs[label] for label in most], unit, f"{title}, the largest first")
+
+
 def stakeholder_report(record: ExplorationRecord) -> Document:
     """Make the report for those who decide."""
-    run, npu, targets = record.run, record.npu, record.targets
-    outcomes = row_table(lambda t: t.judgements, targets) if targets else ()
+    run, layers, npu, targets = record.run, record.layers, record.npu, record.targets
+    tensors = [*row_table(run, "inputs"), *row_table(run, "outputs")] if run else []
+    charts = [*(_latency_chart(run) if run else ()), *(islice(_layer_charts(layers.layers), 1) if layers else ())]
+    outcomes = list(row_table(targets, "judgements")) if targets else []
+    met = [say(_targets_met, targets)] if targets else []
     sections = [
         Section("What it is", list(_what(record))),
-        Section("What it takes and gives", list(_interface(record)), list(_tensor_tables(run))),
-        Section("How fast it is on this machine", list(_speed(record)), (), list(_speed_charts(run, record.layers))),
-        Section("Where it fits on the NPU", list(_npu(npu)), list(_npu_table(npu))),
-        Section("Targets", list(_targets(targets)), list(outcomes)),
+        Section("What it takes and gives", list(_interface(record.inputs)) if record.inputs else [], tensors),
+        Section("How fast it is on this machine", list(_speed(record)), (), charts),
+        Section("Where it fits on the NPU", list(_npu(npu)), list(_npu_table(npu))) if npu else None,
+        Section("Targets", met, outcomes),
         Section("Risks", list(_risks(record))),
         Section("Recommendation", list(_recommendation(record))),
     ]
     return Document(
         title=f"{record.request.name}: what was found",
         kind="Made from the records of the exploration; each sentence names the fields that it rests on.",
-        lead=lead(record),
-        cards=[*figure_cards(record), *_npu_cards(npu)],
-        sections=[each for each in sections if each.sentences or each.tables or each.charts],
+        lead=_lead(record),
+        cards=[*_figure_cards(record), *(_npu_cards(npu) if npu else ())],
+        sections=[each for each in sections if each and (each.sentences or each.tables or each.charts)],
     )
 
 
@@ -70,15 +154,12 @@ def _what(record: ExplorationRecord) -> Iterator[Sentence]:
     elif identity.parameters:
         yield say(lambda i: f"It has {i.parameters:,} parameters.", identity)
     for origin in identity.origin:
-        yield say(lambda o: f"It is claimed to be from {show(o.text)} ({o.where}), which was not checked.", origin)
+        yield say(lambda o: f"Claimed source: {show(o.text)} ({o.where}); nothing was fetched to check that.", origin)
     if identity.code:
         yield say(lambda i: f"Its code is {i.code}.", identity)
 
 
-def _interface(record: ExplorationRecord) -> Iterator[Sentence]:
-    inputs = record.inputs
-    if inputs is None:
-        return
+def _interface(inputs: figures.RunInputs) -> Iterator[Sentence]:
     yield say(lambda i: f"What it takes is known from {show(i.shapes_from)}.", inputs)
     if inputs.real:
         yield say(lambda i: f"It was run on real inputs, {show(i.origin)}.", inputs)
@@ -89,12 +170,6 @@ def _interface(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda i: f"Sizes that it leaves open were taken as {show(i.chosen)}.", inputs)
 
 
-def _tensor_tables(run: ModelRun | None) -> Iterator[ReportTable]:
-    if run:
-        yield from row_table(lambda run: run.inputs, run)
-        yield from row_table(lambda run: run.outputs, run)
-
-
 def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
     run, layers = record.run, record.layers
     if run and run.latency:
@@ -102,9 +177,8 @@ def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda t: f"The ninetieth percentile of {t.runs:,} runs is {t.p90_ms:,} ms.", run.latency)
         yield say(lambda r: f"It ran in {r.runtime} on the device {r.device}, {r.threads} threads an operator.", run)
     if run and run.cold:
-        yield say(
-            lambda c: f"From process start to first output: {c.total_ms:,} ms, loading {c.load_ms:,} ms.", run.cold
-        )
+        cold = "From process start to first output"
+        yield say(lambda c: f"{cold}: {c.total_ms:,} ms, of these loading {c.load_ms:,} ms.", run.cold)
     if run and run.best_samples_per_s:
         yield say(lambda r: f"The best throughput is {r.best_samples_per_s:,} samples/s, at batch {r.best_batch}.", run)
     if run and run.memory:
@@ -116,16 +190,7 @@ def _speed(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda s: f"The slowest layer, {s.name} ({s.kind}), takes {s.share} percent of the time.", slowest)
 
 
-def _speed_charts(run: ModelRun | None, layers: LayerCosts | None) -> Iterator[str]:
-    if run and run.latency:
-        yield latency_chart(run.latency)
-    if layers:
-        yield from islice(layer_charts(layers.layers), 1)
-
-
-def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
-    if npu is None:
-        return
+def _npu(npu: NpuChecks) -> Iterator[Sentence]:
     if npu.problem:
         yield say(lambda n: f"Whether it fits on an NPU was not checked: {show(n.problem)}.", npu)
     for group in npu.whole:
@@ -142,14 +207,14 @@ def _npu(npu: NpuChecks | None) -> Iterator[Sentence]:
             yield say(_cpu_node, check, node)
 
 
-def _cpu_node(check: NpuCheck, node: CpuNode) -> str:
+def _cpu_node(check: figures.NpuCheck, node: figures.CpuNode) -> str:
     where = f"{check.chipset} would run the node {node.node} ({node.operator}) on the CPU in {check.precision}"
     return f"{where}: {show(node.reason)}."
 
 
-def _npu_table(npu: NpuChecks | None) -> Iterator[ReportTable]:
+def _npu_table(npu: NpuChecks) -> Iterator[ReportTable]:
     """Chipsets down, precisions across."""
-    if npu and npu.checks:
+    if npu.checks:
         precisions = list(dict.fromkeys(check.precision for check in npu.checks))
         fits = {(check.chipset, check.precision): check.fit for check in npu.checks}
         rows = {}
@@ -159,18 +224,15 @@ def _npu_table(npu: NpuChecks | None) -> Iterator[ReportTable]:
         yield ReportTable(("chipset", "NPU", *precisions), tuple(rows.values()), npu.reference("checks"))
 
 
-def _npu_cards(npu: NpuChecks | None) -> Iterator[Card]:
-    for group in npu.whole if npu else ():
-        yield Card(f"whole on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), "good")
-    for group in npu.not_whole if npu else ():
-        yield Card(f"in parts on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), "bad")
+def _npu_cards(npu: NpuChecks) -> Iterator[Card]:
+    for groups, label, mark in ((npu.whole, "whole", "good"), (npu.not_whole, "in parts", "bad")):
+        for group in groups:
+            yield Card(f"{label} on the NPU, {group.precision}", say(lambda g: show(g.chipsets), group), mark)
 
 
-def _targets(targets: TargetOutcomes | None) -> Iterator[Sentence]:
-    if targets:
-        yield say(
-            lambda t: f"Targets of {t.source}: {t.met} met, {t.missed} missed, {t.not_measured} not measured.", targets
-        )
+def _targets_met(targets: figures.TargetOutcomes) -> str:
+    counts = f"{targets.met} met, {targets.missed} missed, {targets.not_measured} not measured"
+    return f"Targets of {targets.source}: {counts}."
 
 
 def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
@@ -183,29 +245,30 @@ def _risks(record: ExplorationRecord) -> Iterator[Sentence]:
         yield say(lambda n: f"Other versions are installed than its code asks for: {show(n.conflicts)}.", needs)
     for output in run.outputs if run else ():
         if not output.finite:
-            yield say(lambda o: f"Output {o.name} has NaN or infinite values (all finite: {show(o.finite)}).", output)
+            yield say(_not_finite, output)
     if run and run.outputs_repeat is False:
         yield say(lambda r: f"The same input gave other outputs again (repeated: {show(r.outputs_repeat)}).", run)
-    yield from _input_risks(record.inputs)
+    yield from _input_risks(record.inputs) if record.inputs else ()
     if identity:
-        yield from say_each(lambda choice: f"Assumed in its recovery: {show(choice)}.", lambda i: i.choices, identity)
-        yield from say_each(lambda problem: f"About the file: {show(problem)}.", lambda i: i.problems, identity)
+        yield from say_each("Assumed in its recovery: {}.", identity, "choices")
+        yield from say_each("About the file: {}.", identity, "problems")
     yield from _time_risks(run, record.environment)
     if identity and not identity.origin:
         yield say(lambda i: f"Nothing says where the file comes from; its sha256 is {i.sha256}.", identity)
 
 
-def _input_risks(inputs: RunInputs | None) -> Iterator[Sentence]:
-    if inputs and not inputs.real:
-        yield say(
-            lambda i: f"Its outputs mean nothing: its inputs are {show(i.origin)} (real: {show(i.real)}).", inputs
-        )
-    if inputs and inputs.shapes_from.startswith("a trial"):
-        yield say(lambda i: f"Nothing declares its inputs; what runs was found by {show(i.shapes_from)}.", inputs)
-    if inputs and inputs.preparation.startswith("pictures"):
-        yield say(
-            lambda i: f"How it wants its pictures prepared is not known; done was: {show(i.preparation)}.", inputs
-        )
+def _not_finite(output: figures.TensorStats) -> str:
+    broken = f"so its weights or its input are broken (all finite: {show(output.finite)})"
+    return f"Output {output.name} has NaN or infinite values, {broken}."
+
+
+def _input_risks(taken: figures.RunInputs) -> Iterator[Sentence]:
+    if not taken.real:
+        yield say(lambda i: f"Its outputs mean nothing: its inputs are {show(i.origin)} (real: {show(i.real)}).", taken)
+    if taken.shapes_from.startswith("a trial"):
+        yield say(lambda i: f"Nothing declares its inputs; what runs was found by {show(i.shapes_from)}.", taken)
+    if taken.preparation.startswith("pictures"):
+        yield say(lambda i: f"How it wants its pictures prepared is not known; done was: {show(i.preparation)}.", taken)
 
 
 def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterator[Sentence]:
@@ -219,7 +282,7 @@ def _time_risks(run: ModelRun | None, environment: Environment | None) -> Iterat
             lambda e: f"{e.python} ran it, which is not of the current environment, {e.kind} in {e.root}.", environment
         )
     if run and run.latency:
-        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone or another computer.", run)
+        yield say(lambda r: f"All times are of {r.place}: they say nothing about a phone, a car or another PC.", run)
 
 
 def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
@@ -236,9 +299,12 @@ def _recommendation(record: ExplorationRecord) -> Iterator[Sentence]:
         return
     yield from _next_on_npu(record.npu)
     if inputs and not inputs.real:
-        yield say(lambda i: f"Run it again with real inputs by --input (real: {show(i.real)}).", inputs)
+        yield say(
+            lambda i: f"Run it again with real inputs by --input before you trust its outputs (real: {show(i.real)}).",
+            inputs,
+        )
     outcomes = record.targets.judgements if record.targets else ()
-    for outcome in [each for each in outcomes if each.verdict is TargetVerdict.MISSED][:1]:
+    for outcome in [each for each in outcomes if each.verdict is figures.TargetVerdict.MISSED][:1]:
         yield say(lambda o: f"Missed first: {o.target}, wanted {o.wanted}, found {show(o.found)} {o.unit}.", outcome)
 
 
