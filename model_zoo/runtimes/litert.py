@@ -81,8 +81,8 @@ def _spec(tensors: dict[str, dict[str, object]]) -> InputSpec:
 class LitertFile:
     """A LiteRT file in this process. A bad file may end the process: open it in a child.
 
-    The signature, of which there has to be one, lists its tensors by name; the graph's own inputs and outputs still have
-    the order of the model. A damaged file is a `ValueError`.
+    Its one signature lists its tensors by name; the graph's own inputs and outputs still have the order of the model. A
+    file that is damaged, or has not one signature, is a `ValueError`.
     """
 
     def __init__(self, file: Path) -> None:

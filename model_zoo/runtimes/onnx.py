@@ -72,8 +72,8 @@ def open_session(
 
     Left to itself ONNX Runtime adds up 8-bit products in 16 bits where there is AVX2 but no VNNI, and cuts them off:
     that cost ResNet-18 14 dB. A setting forbids that, but then a file in which two nodes share a weight does not load;
-    such a file is computed in float between its quantizers. `prepare` may set more options. Errors are onnxruntime's own,
-    which has one class per status code and no common base.
+    such a file is computed in float between its quantizers. `prepare` may set more options. Errors are those of
+    onnxruntime, which has one class per status code and no common base.
     """
     import onnxruntime
 

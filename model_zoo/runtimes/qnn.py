@@ -76,7 +76,7 @@ def open_session(
 ) -> Any:
     """Open an InferenceSession on the HTP backend, which compiles the model if it is not compiled yet.
 
-    For child processes only, as all that follows. A failure is a `ModelZooError` with ONNX Runtime's message in one line.
+    For child processes only, as all that follows. A failure is a `ModelZooError` with ONNX Runtime's message.
 
     Args:
         log_severity: 0 logs why each node was taken or refused, 2 only warnings.

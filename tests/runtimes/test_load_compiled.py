@@ -82,7 +82,10 @@ def test_metadata_sets_the_order_of_the_outputs(tiny_models, tmp_path):
     [
         ("{", "Expecting property name"),
         ("[]", "list indices must be integers"),
-        ('{"files": {"plain.onnx": {}}, "components": {"plain": {"inputs": []}}}', "inputs Input should be a valid dict"),
+        (
+            '{"files": {"plain.onnx": {}}, "components": {"plain": {"inputs": []}}}',
+            "inputs Input should be a valid dict",
+        ),
     ],
 )
 def test_damaged_metadata_is_one_clear_line(tiny_models, tmp_path, text, reason):
