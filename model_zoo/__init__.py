@@ -11,13 +11,18 @@ if sys.argv[:1] == ["-m"] and not sys.flags.safe_path and sys.path[0] != os.path
 
 from typing import TYPE_CHECKING
 
-from model_zoo.utils.telemetry import disable_telemetry
-
 __version__ = "0.1.0"
 
 __all__ = ["evaluate", "export", "list_models", "load_model"]
 
-disable_telemetry()
+# What each package reads, in this process and in its children, to leave its telemetry off. onnxruntime looks at it when
+# it is imported and at no time later: it writes an id of the device into the user's cache, and then sends events.
+os.environ.update(
+    ORT_DISABLE_TELEMETRY="1",  # onnxruntime 1.31
+    HF_HUB_DISABLE_TELEMETRY="1",  # huggingface_hub, as transformers and timm use it
+    DO_NOT_TRACK="1",  # the same and others, https://consoledonottrack.com
+    RAY_USAGE_STATS_ENABLED="0",  # ray, https://docs.ray.io/en/latest/cluster/usage-stats.html
+)
 
 if TYPE_CHECKING:
     from model_zoo.pipeline.api import export, list_models, load_model

@@ -6,7 +6,7 @@ import argparse
 import inspect
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -40,17 +40,9 @@ class Flag:
         """As written on the command line, e.g. `--batch-size`."""
         return "--" + self.name.replace("_", "-")
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dict(_JSON_FLAG.dump_python(self, mode="json"))
 
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Flag:
-        """Build a flag from what `to_json` returned."""
-        return _JSON_FLAG.validate_python(fields)
-
-
-_JSON_FLAG = pydantic.TypeAdapter(Flag)
+#: Flags as plain JSON values, with `dump_python(flags, mode="json")`, and back.
+JSON_FLAGS = pydantic.TypeAdapter(list[Flag])
 
 
 def signature_flags(function: Callable[..., object], owner: type | None = None) -> list[Flag]:
@@ -113,31 +105,18 @@ def _flag(function: Callable[..., object], parameter: inspect.Parameter, text: s
 def _argument_helps(function: Callable[..., object], owner: type | None) -> dict[str, str]:
     """Help by argument: what the nearest class in the method resolution order says."""
     bound_to = getattr(function, "__self__", None)
-    owner = owner or (bound_to if isinstance(bound_to, type) else None)
+    classes = (owner or (bound_to if isinstance(bound_to, type) else object)).__mro__
     name = getattr(function, "__name__", "")
-    documents = [function.__doc__]
-    documents += [getattr(base.__dict__.get(name), "__doc__", None) for base in (owner.__mro__ if owner else ())]
-    helps: dict[str, str] = {}
-    for document in documents:
-        helps = {**docstring_arguments(document or ""), **helps}
-    return helps
+    documents = [function.__doc__, *(getattr(base.__dict__.get(name), "__doc__", None) for base in classes)]
+    return {key: text for document in reversed(documents) for key, text in _documented(document or "").items()}
 
 
-def docstring_arguments(docstring: str) -> dict[str, str]:
+def _documented(docstring: str) -> dict[str, str]:
     """The `Args:` section of a Google style docstring: text by name, each on one line."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", inspect.cleandoc(docstring) + "\n", re.MULTILINE)
-    if section is None:
-        return {}
-    helps: dict[str, str] = {}
-    name = ""
-    for line in inspect.cleandoc("\n" + section[1]).splitlines():
-        entry = re.match(r"\*{0,2}(\w+)(?: \(.*?\))?:\s*(.*)", line)
-        if entry:
-            name = entry[1]
-            helps[name] = entry[2]
-        elif name:
-            helps[name] = f"{helps[name]} {line.strip()}".strip()
-    return helps
+    lines = inspect.cleandoc("\n" + section[1]) if section else ""
+    entries = re.findall(r"^\*{0,2}(\w+)(?: \(.*?\))?:(.*(?:\n(?: .*)?$)*)", lines, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _where(function: Callable[..., object]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -12,7 +11,7 @@ from model_zoo.base.yaml_file import read_fields
 from model_zoo.targets.chipset import Chipset, chipsets, find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
-from model_zoo.utils.errors import UserError, unknown_name
+from model_zoo.utils.errors import UserError, nearest, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,11 +159,7 @@ SchemaT = TypeVar("SchemaT", bound=Schema)
 
 
 def read_yaml(path: Path, schema: type[SchemaT]) -> SchemaT:
-    """Read and check a file.
-
-    Raises:
-        UserError: It is missing, not YAML, or does not fit the schema; names the file and the keys.
-    """
+    """Read and check a file; a `UserError` names the file, and the keys that do not fit the schema."""
     try:
         return schema.model_validate(read_fields(path))
     except pydantic.ValidationError as error:
@@ -179,7 +174,7 @@ def _problem(schema: type[Schema], detail: ErrorDetails) -> str:
         return f"key '{key}' is missing"
     if detail["type"] == "extra_forbidden":
         valid = (schema if len(detail["loc"]) == 1 else Unsupported).model_fields
-        near = difflib.get_close_matches(str(detail["loc"][-1]), valid, n=1, cutoff=0.5)
+        near = nearest(str(detail["loc"][-1]), valid, most=1)
         return f"unknown key '{key}' ({f'did you mean {near[0]}?' if near else 'valid: ' + ', '.join(valid)})"
     if detail["type"] == "value_error":
         return f"'{key}': {detail['ctx']['error']}"

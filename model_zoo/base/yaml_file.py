@@ -14,11 +14,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_fields(path: Path) -> dict[Any, Any]:
-    """Keys and values of a file; none if it is empty.
-
-    Raises:
-        UserError: It is missing, not YAML, or holds something else.
-    """
+    """Keys and values of a file; none if it is empty. A file that holds something else, or no YAML, is refused."""
     try:
         fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)
     except (OSError, UnicodeDecodeError) as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
-from model_zoo.base.flags import Flag, add_flags, signature_flags
+from model_zoo.base.flags import JSON_FLAGS, Flag, add_flags, signature_flags
 from model_zoo.base.registry import load_model_class, model_folder
 from model_zoo.pipeline.cache import open_cache
 from model_zoo.pipeline.options import BuildOptions, EvaluateOptions, ExportOptions, Option, described
@@ -130,17 +130,18 @@ def model_flags_of(model_id: str, use_cache: bool = True) -> tuple[list[Flag], l
     def make(folder: Path) -> dict[str, Any]:
         model_class = load_model_class(model_id)
         inputs = getattr(model_class, "get_input_spec", None)
-        return {
-            "model": [flag.to_json() for flag in signature_flags(model_class.from_pretrained)],
-            "input": [flag.to_json() for flag in signature_flags(inputs, model_class)] if inputs else [],
+        flags = {
+            "model": signature_flags(model_class.from_pretrained),
+            "input": signature_flags(inputs, model_class) if inputs else [],
         }
+        return {name: JSON_FLAGS.dump_python(each, mode="json") for name, each in flags.items()}
 
     model_folder(model_id)
     code = code_digest("model_zoo.base.flags"), model_code_digest(model_id)
     key = [model_id, *code, installed_versions("torch", "torchvision")]
     with open_cache(use_cache) as cache:
         flags = cache.get_or_make("flags", key, make).value
-    return [Flag.from_json(flag) for flag in flags["model"]], [Flag.from_json(flag) for flag in flags["input"]]
+    return JSON_FLAGS.validate_python(flags["model"]), JSON_FLAGS.validate_python(flags["input"])
 
 
 def _add_options(parser: argparse.ArgumentParser, options: type[BuildOptions]) -> None:

@@ -111,6 +111,13 @@ class HostModel(CompiledModel):
         """
 
 
+def run_each(run: Callable[[Arrays], Arrays], samples: Sequence[Arrays]) -> TimedOutputs:
+    """Run one sample after the other, and time them together."""
+    started = time.perf_counter()
+    outputs = [run(sample) for sample in samples]
+    return TimedOutputs(outputs, time.perf_counter() - started)
+
+
 def time_calls(call: Callable[[], object], most: int, seconds: float) -> list[float]:
     """Milliseconds of each call: at most so many, at least one, none started after `seconds`."""
     times: list[float] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from threading import RLock
@@ -11,7 +11,7 @@ from typing import Any
 from weakref import finalize
 
 from model_zoo.base.spec import Arrays
-from model_zoo.runtimes.base import CompiledModel, TimedOutputs, read_samples, write_samples
+from model_zoo.runtimes.base import CompiledModel, TimedOutputs, read_samples, run_each, write_samples
 from model_zoo.utils.files import work_folder
 from model_zoo.utils.jobs import Limits, Worker
 
@@ -72,3 +72,10 @@ class ChildModel(CompiledModel):
         module, job, what = self._start
         folder = self._open.enter_context(work_folder())
         return self._open.enter_context(Worker(module, job, folder, self.limits, what)), folder
+
+
+def run_in_child(run: Callable[[Arrays], Arrays], folder: Path) -> float:
+    """Run the samples that a `ChildModel` put into a folder, and write their outputs there; returns the seconds."""
+    timed = run_each(run, read_samples(folder / INPUTS))
+    write_samples(folder / OUTPUTS, timed.outputs)
+    return timed.seconds

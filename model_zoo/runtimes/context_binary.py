@@ -68,11 +68,7 @@ class Readback(BaseModel, frozen=True):
     graphs: tuple[BinaryGraph, ...]
 
     def require_target(self, soc_model: int, htp: int) -> None:
-        """Refuse a binary that was compiled for another chipset.
-
-        Raises:
-            ModelZooError: It was.
-        """
+        """Refuse a binary that was compiled for another chipset, with a `ModelZooError`."""
         if (self.soc_model, self.htp) != (soc_model, htp):
             raise ModelZooError(
                 f"the binary says it is for soc_model {self.soc_model} (Hexagon v{self.htp}), "
@@ -93,18 +89,13 @@ def read_context_binary(path: Path) -> Readback:
     blob = _pointer(body + 120)
     if _u32(body) != _HTP_BACKEND or not 0 < _u64(body + 64) <= len(content) or _u32(blob) not in _BLOB_VERSIONS:
         raise ModelZooError(f"{path.name} is no context binary for a Hexagon NPU, or its format is new")
-    count, first = _count(body + 88, _MOST_GRAPHS), _pointer(body + 96)
-    graphs, vtcm_bytes = [], 0
-    for index in range(count):
-        graph, used = _graph(first + index * _GRAPH_BYTES)
-        graphs.append(graph)
-        vtcm_bytes = max(vtcm_bytes, used)
+    graphs = [_graph(address) for address in _items(body + 88, _MOST_GRAPHS, _GRAPH_BYTES)]
     return Readback(
         soc_model=_u32(body + 128),
         htp=_u32(blob + 4),
-        vtcm_mb=vtcm_bytes >> 20,
+        vtcm_mb=max((vtcm_bytes for _, vtcm_bytes in graphs), default=0) >> 20,
         build_id=_text(body + 8),
-        graphs=tuple(graphs),
+        graphs=tuple(graph for graph, _ in graphs),
     )
 
 
@@ -132,17 +123,13 @@ def _binary_info(content: bytes, path: Path) -> int:
 
 
 def _graph(address: int) -> tuple[BinaryGraph, int]:
+    """A graph, and the bytes of VTCM that it uses."""
     _check_version(address, _GRAPH_VERSIONS, "graph info in the context binary")
     body = address + 8
-    inputs, outputs = (_tensors(body + 8, body + 16), _tensors(body + 24, body + 32))
+    inputs, outputs = (tuple(map(_tensor, _items(at, _MOST_TENSORS, _TENSOR_BYTES))) for at in (body + 8, body + 24))
     blob = _pointer(body + 64)
     _check_version(blob, _BLOB_VERSIONS, "HTP graph info in the context binary")
     return BinaryGraph(name=_text(body), inputs=inputs, outputs=outputs), _u32(blob + 16)
-
-
-def _tensors(count_address: int, pointer_address: int) -> tuple[BinaryTensor, ...]:
-    count = _count(count_address, _MOST_TENSORS)
-    return tuple(_tensor(_pointer(pointer_address) + index * _TENSOR_BYTES) for index in range(count))
 
 
 def _tensor(address: int) -> BinaryTensor:
@@ -151,11 +138,10 @@ def _tensor(address: int) -> BinaryTensor:
     name, dtype = _text(body + 8), _u32(body + 24)
     if dtype not in _DTYPES:
         raise ModelZooError(f"tensor '{name}' in the context binary has the unknown QNN dtype {dtype:#x}")
-    rank = _count(body + 72, _MOST_DIMENSIONS)
-    shape = struct.unpack(f"={rank}I", ctypes.string_at(_pointer(body + 80), 4 * rank)) if rank else ()
+    shape = tuple(map(_u32, _items(body + 72, _MOST_DIMENSIONS, 4)))
     defined, encoding, scale, offset = struct.unpack("=IIfi", ctypes.string_at(body + 32, 16))
     if (defined, encoding) != (1, 0):  # not one scale and offset for the whole tensor
-        return BinaryTensor(name=name, dtype=_DTYPES[dtype], shape=shape)
+        scale = offset = None
     return BinaryTensor(name=name, dtype=_DTYPES[dtype], shape=shape, scale=scale, offset=offset)
 
 
@@ -179,11 +165,13 @@ def _pointer(address: int) -> int:
     return value
 
 
-def _count(address: int, most: int) -> int:
-    value = _u32(address)
-    if value > most:
-        raise ModelZooError(f"the context binary info holds an impossible count ({value}): its format is new")
-    return value
+def _items(address: int, most: int, size: int) -> list[int]:
+    """Addresses of the items of an array: its count is there, and then a pointer to it."""
+    count = _u32(address)
+    if count > most:
+        raise ModelZooError(f"the context binary info holds an impossible count ({count}): its format is new")
+    first = _pointer(address + 8) if count else 0
+    return [first + index * size for index in range(count)]
 
 
 def _text(address: int) -> str:

@@ -18,14 +18,7 @@ _DOMAIN, _BINARY = "com.microsoft", "ep_cache_context"
 
 
 class EpContext:
-    """An EPContext model that names the binary beside it.
-
-    Args:
-        path: The ONNX file.
-
-    Raises:
-        UserError: It is no ONNX, names no binary, one outside its own folder, or one that is not there.
-    """
+    """An EPContext model that names the binary beside it; one that names none, or one elsewhere, is a `UserError`."""
 
     def __init__(self, path: Path) -> None:
         self.path, (self._model, self._node) = path, _load(path)
@@ -57,21 +50,12 @@ class EpContext:
 
 
 def is_epcontext(path: Path) -> bool:
-    """Whether an ONNX file wraps a context binary.
-
-    Raises:
-        UserError: The file is no ONNX.
-    """
+    """Whether an ONNX file wraps a context binary; a file that seems to, and is no ONNX, is refused."""
     return b"EPContext" in path.read_bytes() and _load(path)[1] is not None  # most models need no parsing
 
 
 def write_wrapper(readback: Readback, binary_name: str, path: Path) -> None:
-    """Write the EPContext model for a context binary of one graph.
-
-    Args:
-        binary_name: The binary, which lies beside the wrapper.
-        path: The wrapper to write.
-    """
+    """Write the EPContext model for a context binary of one graph, which lies beside it."""
     import onnx_ir
 
     graph = readback.graphs[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from model_zoo.base.spec import Arrays, InputSpec, TensorSpec, check_arrays
-from model_zoo.runtimes.base import HostModel, read_samples, time_calls, write_samples
-from model_zoo.runtimes.child import INPUTS, OUTPUTS, ChildModel
+from model_zoo.runtimes.base import HostModel, read_samples, time_calls
+from model_zoo.runtimes.child import INPUTS, ChildModel, run_in_child
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.jobs import ChildFailedError, Limits
 
@@ -22,11 +21,7 @@ _WARM_UP_RUNS = 3
 
 
 def require_packages(*packages: str) -> None:
-    """Refuse if a package of the extra `tflite` is absent.
-
-    Raises:
-        UserError: With the pip line.
-    """
+    """Refuse, with the pip line, if a package of the extra `tflite` is absent."""
     absent = [package for package in packages if find_spec(package) is None]
     if absent:
         raise UserError(
@@ -86,13 +81,8 @@ def _spec(tensors: dict[str, dict[str, object]]) -> InputSpec:
 class LitertFile:
     """A LiteRT file in this process. A bad file may end the process: open it in a child.
 
-    The signature lists its tensors by name; the graph's own inputs and outputs still have the order of the model.
-
-    Args:
-        file: A .tflite with one signature.
-
-    Raises:
-        ValueError: It is damaged, or has no signature or several.
+    Its one signature lists its tensors by name; the graph's own inputs and outputs still have the order of the model. A
+    file that is damaged, or has not one signature, is a `ValueError`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -126,38 +116,28 @@ def _specs(named: dict[str, dict[str, Any]], graph: list[dict[str, Any]]) -> Inp
 
 
 def narrow_integers(sample: Arrays, spec: InputSpec) -> Arrays:
-    """Give 64-bit integers as 32-bit where the file has 32 bits: the converter keeps no others.
-
-    Raises:
-        ValueError: A value does not fit.
-    """
-    narrowed = {}
-    for name, value in sample.items():
-        narrowed[name] = value
-        if value.dtype == np.int64 and name in spec and spec[name].dtype == "int32":
-            narrowed[name] = value.astype(np.int32)
-            if not np.array_equal(narrowed[name], value):
-                raise ValueError(f"'{name}' holds integers beyond 32 bits, the file takes int32")
-    return narrowed
+    """Make 64-bit integers 32-bit where the file has 32 bits; a `ValueError` names those that do not fit."""
+    wide = {n: v for n, v in sample.items() if v.dtype == np.int64 and n in spec and spec[n].dtype == "int32"}
+    narrow = {name: value.astype(np.int32) for name, value in wide.items()}
+    for name, value in narrow.items():
+        if not np.array_equal(value, wide[name]):
+            raise ValueError(f"'{name}' holds integers beyond 32 bits, the file takes int32")
+    return {**sample, **narrow}
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Load `file`; each request's task is "describe", "run" (all samples) or "time" (the first sample)."""
+    """Load `file`; each request's task is "describe", "run" (all samples) or "time" (one sample)."""
     model = LitertFile(Path(job["file"]))
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if request["task"] == "describe":
             sides = {"inputs": model.input_spec, "outputs": model.output_spec}
             return {side: {name: t.to_json() for name, t in spec.items()} for side, spec in sides.items()}
-        samples = read_samples(work_dir / INPUTS)
-        if request["task"] == "time":
-            for _ in range(_WARM_UP_RUNS):
-                model(samples[0])
-            return {"milliseconds": time_calls(lambda: model(samples[0]), request["runs"], request["seconds"])}
-        started = time.perf_counter()
-        outputs = [model(sample) for sample in samples]
-        seconds = time.perf_counter() - started
-        write_samples(work_dir / OUTPUTS, outputs)
-        return {"seconds": seconds}
+        if request["task"] == "run":
+            return {"seconds": run_in_child(model, work_dir)}
+        (sample,) = read_samples(work_dir / INPUTS)
+        for _ in range(_WARM_UP_RUNS):
+            model(sample)
+        return {"milliseconds": time_calls(lambda: model(sample), request["runs"], request["seconds"])}
 
     return answer

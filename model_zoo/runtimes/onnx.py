@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_zoo.base.spec import Arrays, TensorSpec
-from model_zoo.runtimes.base import HostModel, TimedOutputs, time_calls
+from model_zoo.runtimes.base import HostModel, TimedOutputs, run_each, time_calls
 from model_zoo.utils.errors import ModelZooError, UserError
 
 if TYPE_CHECKING:
@@ -54,13 +53,10 @@ class OnnxModel(HostModel):
         return TensorSpec(tuple(value.shape), _DTYPES[value.type])
 
     def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
-        started = time.perf_counter()
         try:
-            values = [self._session.run(self.output_names, sample) for sample in samples]
-        except Exception as error:  # see __init__
-            raise ModelZooError(f"{self.path} failed on the host CPU: {plain_message(error)}") from error
-        seconds = time.perf_counter() - started
-        return TimedOutputs([dict(zip(self.output_names, each, strict=True)) for each in values], seconds)
+            return run_each(lambda sample: run_session(self._session, self.output_names, sample), samples)
+        except ModelZooError as error:
+            raise ModelZooError(f"{self.path} failed on the host CPU: {error.message}") from error
 
     def latencies(self, sample: Arrays, runs: int = 50, seconds: float = 10.0) -> list[float]:
         self.run([sample])
@@ -76,13 +72,8 @@ def open_session(
 
     Left to itself ONNX Runtime adds up 8-bit products in 16 bits where there is AVX2 but no VNNI, and cuts them off:
     that cost ResNet-18 14 dB. A setting forbids that, but then a file in which two nodes share a weight does not load;
-    such a file is computed in float between its quantizers.
-
-    Args:
-        prepare: Sets more options.
-
-    Raises:
-        Exception: Of onnxruntime, which has one class per status code and no common base.
+    such a file is computed in float between its quantizers. `prepare` may set more options. Errors are those of
+    onnxruntime, which has one class per status code and no common base.
     """
     import onnxruntime
 
@@ -97,6 +88,14 @@ def open_session(
         return opened("session.x64quantprecision", _FATAL)
     except Exception:
         return opened("session.disable_quant_qdq", _ERROR)
+
+
+def run_session(session: onnxruntime.InferenceSession, names: Sequence[str], sample: Arrays) -> Arrays:
+    """Run one sample; returns the outputs of these names. A failure is ONNX Runtime's message in one line."""
+    try:
+        return dict(zip(names, session.run(names, sample), strict=True))
+    except Exception as error:  # see open_session
+        raise ModelZooError(plain_message(error)) from error
 
 
 def plain_message(error: Exception) -> str:

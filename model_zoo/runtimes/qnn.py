@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import platform
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from model_zoo.base.spec import TensorSpec
-from model_zoo.runtimes.base import read_samples, write_samples
-from model_zoo.runtimes.child import INPUTS, OUTPUTS, ChildModel
+from model_zoo.runtimes.child import ChildModel, run_in_child
 from model_zoo.runtimes.context_binary import Readback, read_context_binary
 from model_zoo.runtimes.epcontext import EpContext, write_wrapper
-from model_zoo.runtimes.onnx import plain_message
+from model_zoo.runtimes.onnx import plain_message, run_session
 from model_zoo.utils.errors import ModelZooError, UserError
 from model_zoo.utils.jobs import Limits
 
@@ -31,11 +29,7 @@ def available() -> bool:
 
 
 def require_qnn() -> None:
-    """Refuse if the QNN package is absent.
-
-    Raises:
-        UserError: With the pip line, or saying that there is none for this machine.
-    """
+    """Refuse, with the pip line, if the QNN package is absent, or say that there is none for this machine."""
     if available():
         return
     machine = (platform.system(), platform.machine())
@@ -82,16 +76,10 @@ def open_session(
 ) -> Any:
     """Open an InferenceSession on the HTP backend, which compiles the model if it is not compiled yet.
 
-    For child processes only, as all that follows.
+    For child processes only, as all that follows. A failure is a `ModelZooError` with ONNX Runtime's message.
 
     Args:
-        model: ONNX, or the EPContext wrapper of a context binary that lies beside it.
-        provider_options: Of the QNN provider, without the backend path.
-        config: Session configuration entries.
         log_severity: 0 logs why each node was taken or refused, 2 only warnings.
-
-    Raises:
-        ModelZooError: ONNX Runtime's message in one line.
     """
     import onnxruntime as ort
     import onnxruntime_qnn
@@ -113,27 +101,14 @@ def open_session(
 
 
 def open_context(wrapper: Path, soc_model: int) -> Any:
-    """Open a session that runs a compiled context binary on the emulator, and nothing anywhere else.
-
-    Args:
-        wrapper: EPContext model beside its binary.
-        soc_model: The chipset the binary names.
-    """
+    """Open a session that runs a binary, compiled for a chipset, on the emulator, and nothing anywhere else."""
     return open_session(wrapper, {"soc_model": str(soc_model)}, {"session.disable_cpu_ep_fallback": "1"})
 
 
 def run_samples(session: Any, folder: Path) -> float:
-    """Run the samples that a `ChildModel` put into a folder, write their outputs there, and return the seconds."""
+    """Run the samples in a child's folder with ONNX Runtime, as `run_in_child` does."""
     names = [value.name for value in session.get_outputs()]
-    samples = read_samples(folder / INPUTS)
-    started = time.perf_counter()
-    try:
-        values = [session.run(names, sample) for sample in samples]
-    except Exception as error:  # see open_session
-        raise ModelZooError(plain_message(error)) from error
-    seconds = time.perf_counter() - started
-    write_samples(folder / OUTPUTS, [dict(zip(names, each, strict=True)) for each in values])
-    return seconds
+    return run_in_child(lambda sample: run_session(session, names, sample), folder)
 
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
@@ -146,15 +121,11 @@ def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dic
         if request["task"] == "describe":
             return readback.model_dump(mode="json")
         if session is None:
-            wrapper = Path(job["wrapper"]) if job["wrapper"] else _wrap(Path(job["binary"]), readback, work_dir)
+            wrapper = Path(job["wrapper"] or work_dir / "context.onnx")
+            if not job["wrapper"]:  # ONNX Runtime takes a binary only through a wrapper, and only from its own folder
+                shutil.copyfile(job["binary"], work_dir / "context.bin")
+                write_wrapper(readback, "context.bin", wrapper)
             session = open_context(wrapper, readback.soc_model)
         return {"seconds": run_samples(session, work_dir)}
 
     return answer
-
-
-def _wrap(binary: Path, readback: Readback, folder: Path) -> Path:
-    # ONNX Runtime takes a binary only through a wrapper, and only from the wrapper's own folder.
-    shutil.copyfile(binary, folder / "context.bin")
-    write_wrapper(readback, "context.bin", folder / "context.onnx")
-    return folder / "context.onnx"

@@ -13,6 +13,7 @@ from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.utils.errors import UserError
 from model_zoo.utils.layout import channels_first, channels_last
+from model_zoo.utils.text import shortened
 
 _MOST_BYTES = 64 * 2**20
 
@@ -32,11 +33,7 @@ class DeclaredInterface(BaseModel, frozen=True):
 
 
 def read_interface(file: Path) -> DeclaredInterface | None:
-    """The interface in the metadata.json beside a file, or None if there is none for it.
-
-    Raises:
-        UserError: The metadata.json is damaged.
-    """
+    """The interface in the metadata.json beside a file, or None if there is none for it; a damaged one is refused."""
     path = file.parent / "metadata.json"
     if not path.is_file():
         return None
@@ -48,19 +45,14 @@ def read_interface(file: Path) -> DeclaredInterface | None:
             return None
         return DeclaredInterface.model_validate(metadata["components"][file.stem])
     except (ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = shortened(" ".join(str(error).split()))
         raise UserError(
             f"{path} is damaged: {reason}", "export the model again, or move the file away from it"
         ) from error
 
 
 class TorchLayout(CompiledModel):
-    """A compiled model in the layout and the order of the torch model.
-
-    Args:
-        model: The file as it is.
-        interface: Of the file.
-    """
+    """A compiled model in the layout and the order of the torch model that its interface is from."""
 
     def __init__(self, model: CompiledModel, interface: DeclaredInterface) -> None:
         self.model = model

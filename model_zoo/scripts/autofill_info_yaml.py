@@ -55,11 +55,7 @@ def short(number: int, unit: str = "") -> str:
 
 
 def autofill(model_id: str) -> bool:
-    """Bring info.yaml up to date; returns whether anything had to change.
-
-    Raises:
-        UserError: There is no such model, or its info.yaml is wrong.
-    """
+    """Bring info.yaml up to date; returns whether anything had to change."""
     details = dict(model_info(model_id).technical_details)
     counts = count(model_id)
     if details | counts == details:

@@ -33,9 +33,6 @@ def code_digest(*modules: str, data: tuple[Path, ...] = (), without: tuple[str, 
         modules: Dotted names.
         data: Files that the modules read.
         without: Packages that are not looked into.
-
-    Example:
-        code_digest("model_zoo.sources.capture")
     """
     seen: dict[str, str] = {}
     skipped = (*without, *_PRINTING)
@@ -61,11 +58,7 @@ def own_file(function: Callable[..., object]) -> tuple[Path, ...]:
 
 
 def data_files(folder: Path, without: Iterable[str] = ()) -> tuple[Path, ...]:
-    """The files in a folder that are neither code nor text for people, sorted.
-
-    Raises:
-        ValueError: There is no such folder.
-    """
+    """The files in a folder, which has to be there, that are neither code nor text for people, sorted."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
     skipped = {".py", ".pyc", ".md", ".j2"}
@@ -105,18 +98,11 @@ def _source(name: str, file: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _names(text: str) -> Iterator[str]:
-    for module, names in _FROM.findall(text):
+    imports = _FROM.findall(text)
+    imports += [(module, "") for names in _IMPORT.findall(text) for module in re.findall(r"(?:^|,)\s*([\w.]+)", names)]
+    for module, names in imports:
         yield module
         yield from (f"{module}.{name}" for name in re.findall(r"\w+", names))
-        yield from _packages(module)
-    for names in _IMPORT.findall(text):
-        for module in re.findall(r"(?:^|,)\s*([\w.]+)", names):
-            yield module
-            yield from _packages(module)
+        parts = module.split(".")  # the packages that it lies in
+        yield from (".".join([*parts[:count], "__init__"]) for count in range(2, len(parts)))
     yield from _NAMED.findall(text)
-
-
-def _packages(module: str) -> Iterator[str]:
-    """The packages that a module lies in."""
-    parts = module.split(".")
-    yield from (".".join([*parts[:count], "__init__"]) for count in range(2, len(parts)))

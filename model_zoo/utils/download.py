@@ -16,7 +16,6 @@ from model_zoo.utils.hashing import sha256_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
 
 #: Nothing the zoo needs is larger.
 MAX_BYTES = 8 * 2**30
@@ -83,18 +82,14 @@ def _receive(url: str, part: Path, max_bytes: int, hint: str) -> None:
             total = start + int(length) if length.isdigit() else None
             if total is not None and total > max_bytes:
                 raise ModelZooError(f"{url} is {total} bytes, more than the {max_bytes} that are allowed", hint)
-            _write(response, part, start, total, max_bytes, hint)
-
-
-def _write(response: httpx.Response, part: Path, start: int, total: int | None, max_bytes: int, hint: str) -> None:
-    size = start
-    with part.open("ab" if start else "wb") as file, _progress(part.stem, total) as show:
-        for chunk in response.iter_bytes():
-            size += len(chunk)
-            if size > max_bytes:
-                raise ModelZooError(f"{response.url} sends more than the {max_bytes} bytes that are allowed", hint)
-            file.write(chunk)
-            show(size)
+            with part.open("ab" if start else "wb") as file, _progress(part.stem, total) as show:
+                for chunk in response.iter_bytes():
+                    if file.tell() + len(chunk) > max_bytes:
+                        raise ModelZooError(
+                            f"{response.url} sends more than the {max_bytes} bytes that are allowed", hint
+                        )
+                    file.write(chunk)
+                    show(file.tell())
 
 
 @contextmanager

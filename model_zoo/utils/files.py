@@ -89,11 +89,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path` that takes its place only if the block ends well.
 
-    Args:
-        replace: Whether it may replace another.
-
-    Raises:
-        FileExistsError: It may not, and there is one with something in it.
+    Another with something in it is a `FileExistsError` unless it may `replace` that.
     """
     make_folder(path.parent)
     try:

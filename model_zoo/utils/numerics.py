@@ -109,8 +109,7 @@ def _resampled(rows: np.ndarray, contents: Sequence[Hashable]) -> np.ndarray | N
 def holdout_size(count: int) -> int:
     """How many of the last samples nothing is chosen on: a quarter, 8 at most.
 
-    Returns:
-        0 below 8 samples: ranges suffer more from fewer samples than the figure gains.
+    None of less than 8 samples: ranges suffer more from fewer samples than the figure gains.
     """
     return min(count // 4, 8) if count >= 8 else 0
 

@@ -30,15 +30,11 @@ def bar_chart(labels: Sequence[str], values: Sequence[float], unit: str, title: 
     x, top = _scale(low, high, _LABEL, _WIDTH - 90), 34.0
     parts = []
     for row, (label, value) in enumerate(zip(labels, values, strict=True)):
-        y = top + row * _ROW
+        y, text = top + row * _ROW, f"{_number(value)} {unit}"
         start, end = sorted((x(0.0), x(value if not math.isnan(value) else 0.0)))
-        parts += [
-            f"<g>{_tooltip(f'{label}: {_number(value)} {unit}')}",
-            _text(_LABEL - 8, y + 11, _short(label), anchor="end"),
-            f'{_rect(start, y, max(end - start, 1), f"{_ROW - 5:.0f}")} fill="{_COLOURS[0]}"/>',
-            _text(end + 6, y + 11, f"{_number(value)} {unit}"),
-            "</g>",
-        ]
+        bar = _tag("rect", x=start, y=y, width=max(end - start, 1.0), height=_ROW - 5, fill=_COLOURS[0])
+        texts = _text(_LABEL - 8, y + 11, _short(label), anchor="end") + bar + _text(end + 6, y + 11, text)
+        parts.append(_tag("g", _tooltip(f"{label}: {text}") + texts))
     return _svg(top + len(labels) * _ROW + 10, title, parts)
 
 
@@ -55,24 +51,21 @@ def line_chart(
     low, high, step = _axis([value for values in series.values() for value in values])
     top, bottom = 62.0, 300.0
     x, y = _scale(-0.5, max(len(labels), 1) - 0.5, _LEFT, _RIGHT), _scale(low, high, bottom, top)
-    levels = [low + index * step for index in range(round((high - low) / step) + 1)]
-    parts = [_grid_line(y(level), f"{level:g}") for level in levels]
-    parts.append(_text(_LEFT - 6, top - 12, unit, anchor="end"))
+    parts = _grid(unit, top, y, [low + index * step for index in range(round((high - low) / step) + 1)])
     for number, (name, values) in enumerate(series.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        parts.append(f'<rect x="{_LEFT + 180 * number:.0f}" y="32" width="12" height="12" fill="{colour}"/>')
-        parts.append(_text(_LEFT + 18 + 180 * number, 42, _short(name, 24)))
+        colour, left = _COLOURS[number % len(_COLOURS)], _LEFT + 180 * number
+        parts.append(_tag("rect", x=left, y=32.0, width=12.0, height=12.0, fill=colour))
+        parts.append(_text(left + 18, 42, _short(name, 24)))
         for run in _finite_runs(values):
             points = " ".join(f"{x(index):.1f},{y(values[index]):.1f}" for index in run)
-            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            parts.append(_tag("polyline", points=points, fill="none", stroke=colour, stroke_width="2"))
             for index in run:
                 tooltip = _tooltip(f"{labels[index]}, {name}: {_number(values[index])} {unit}")
-                circle = f'<circle cx="{x(index):.1f}" cy="{y(values[index]):.1f}" r="3" fill="{colour}">'
-                parts.append(f"{circle}{tooltip}</circle>")
+                parts.append(_tag("circle", tooltip, cx=x(index), cy=y(values[index]), r="3", fill=colour))
     if labels:
         parts += _end_labels(bottom, _short(labels[0]), _short(labels[-1]))
     if mark is not None:
-        parts.append(f'{_vertical(x(mark), top, bottom)} stroke="{_WARN}" stroke-dasharray="5 4"/>')
+        parts.append(_vertical(x(mark), top, bottom, stroke=_WARN))
         anchor = "start" if mark < len(labels) / 3 else "end" if mark > 2 * len(labels) / 3 else "middle"
         parts.append(_text(x(mark), bottom + 36, _short(labels[mark]), anchor, _WARN))
     return _svg(bottom + 46, title, parts)
@@ -95,16 +88,14 @@ def histogram(values: Sequence[float], unit: str, title: str, marks: Mapping[str
     tick = max(1.0, tick)
     more = " and more" if ordered[-1] > high else ""
     x, y = _scale(low, high, _LEFT, _RIGHT), _scale(0, tallest, bottom, top)
-    parts = [_text(_LEFT - 6, top - 12, "runs", anchor="end")]
-    parts += [_grid_line(y(index * tick), f"{index * tick:g}") for index in range(int(tallest / tick) + 1)]
+    parts = _grid("runs", top, y, [index * tick for index in range(int(tallest / tick) + 1)])
     for count, (begin, end) in zip(counts, pairwise(edges.tolist()), strict=True):
         beyond = more if end == edges[-1] else ""
         tooltip = _tooltip(f"{_number(begin)} to {_number(end)} {unit}{beyond}: {count}")
-        bar = _rect(x(begin) + 1, y(count), max(x(end) - x(begin) - 2, 1), f"{bottom - y(count):.1f}")
-        parts.append(f'{bar} fill="{_COLOURS[0]}">{tooltip}</rect>')
+        size = {"width": max(x(end) - x(begin) - 2, 1.0), "height": bottom - y(count)}
+        parts.append(_tag("rect", tooltip, x=x(begin) + 1, y=y(count), **size, fill=_COLOURS[0]))
     for number, (name, value) in enumerate(sorted(marks.items(), key=lambda mark: mark[1])):
-        line = _vertical(x(value), top - 6, bottom)
-        parts.append(f'{line} stroke="{_COLOURS[1]}" stroke-width="2" stroke-dasharray="5 4"/>')
+        parts.append(_vertical(x(value), top - 6, bottom, stroke=_COLOURS[1], stroke_width="2"))
         anchor = "end" if x(value) > _RIGHT - 150 else "start"
         label = f"{name} {_number(value)} {unit}"
         parts.append(_text(x(value), top - 12 - 14 * (number % 3), label, anchor, _COLOURS[1]))
@@ -145,25 +136,31 @@ def _short(text: str, most: int = _LABEL_CHARACTERS) -> str:
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
+def _tag(tag: str, inner: str = "", **attributes: str | float) -> str:
+    """An element; numbers have one decimal."""
+    texts = {key: value if isinstance(value, str) else f"{value:.1f}" for key, value in attributes.items()}
+    pairs = "".join(f' {key.replace("_", "-")}="{escape(text)}"' for key, text in texts.items())
+    return f"<{tag}{pairs}>{inner}</{tag}>"
+
+
 def _tooltip(text: str) -> str:
-    return f"<title>{escape(text)}</title>"
+    return _tag("title", escape(text))
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "currentColor") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+    return _tag("text", escape(text), x=x, y=y, text_anchor=anchor, fill=colour)
 
 
-def _rect(x: float, y: float, width: float, height: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}"'
+def _vertical(x: float, top: float, bottom: float, **stroke: str) -> str:
+    return _tag("line", x1=x, x2=x, y1=top, y2=bottom, **stroke, stroke_dasharray="5 4")
 
 
-def _vertical(x: float, top: float, bottom: float) -> str:
-    return f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top:.0f}" y2="{bottom:.0f}"'
-
-
-def _grid_line(y: float, label: str) -> str:
-    line = f'<line x1="{_LEFT:.0f}" x2="{_RIGHT:.0f}" y1="{y:.1f}" y2="{y:.1f}"'
-    return f'{line} stroke="currentColor" opacity="0.2"/>{_text(_LEFT - 6, y + 4, label, "end")}'
+def _grid(unit: str, top: float, y: Callable[[float], float], levels: Sequence[float]) -> list[str]:
+    """A line for each level, and the unit above them."""
+    ends, stroke = {"x1": _LEFT, "x2": _RIGHT}, {"stroke": "currentColor", "opacity": "0.2"}
+    lines = [_tag("line", "", **ends, y1=y(level), y2=y(level), **stroke) for level in levels]
+    numbers = [_text(_LEFT - 6, y(level) + 4, f"{level:g}", anchor="end") for level in levels]
+    return [_text(_LEFT - 6, top - 12, unit, anchor="end"), *lines, *numbers]
 
 
 def _end_labels(bottom: float, first: str, last: str) -> list[str]:
@@ -171,7 +168,7 @@ def _end_labels(bottom: float, first: str, last: str) -> list[str]:
 
 
 def _svg(height: float, title: str, parts: Sequence[str]) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" width="100%"'
-    style = f'style="max-width:{_WIDTH:.0f}px" font-family="sans-serif" font-size="12" role="img"'
-    heading = f'<text x="0" y="16" font-size="15" font-weight="bold" fill="currentColor">{escape(title)}</text>'
-    return f'{head} {style} aria-label="{escape(title)}">{heading}{"".join(parts)}</svg>'
+    heading = _tag("text", escape(title), x="0", y="16", font_size="15", font_weight="bold", fill="currentColor")
+    view = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {_WIDTH:.0f} {height:.0f}", "width": "100%"}
+    style = {"style": f"max-width:{_WIDTH:.0f}px", "font_family": "sans-serif", "font_size": "12", "role": "img"}
+    return _tag("svg", heading + "".join(parts), **view, **style, aria_label=title)

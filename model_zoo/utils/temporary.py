@@ -7,9 +7,8 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from pathlib import Path
 
 from model_zoo.utils.folder_lock import FolderLock, hold, seize
@@ -32,7 +31,11 @@ def temporary_folder(beside: Path, mode: int = 0o777) -> Iterator[Path]:
     leave it alone.
     """
     remove_leftovers(beside.parent)
-    folder, lock = _make(beside, mode)
+    lock = None
+    while lock is None:  # it may be taken for a leftover before it is locked
+        folder = _name(beside, _NEW)
+        folder.mkdir(mode)
+        lock = hold(folder)
     with lock:
         try:
             yield folder
@@ -64,33 +67,21 @@ def replace_folder(new: Path, path: Path) -> None:
 def exchange(first: Path, second: Path) -> bool:
     """Swap two paths of one file system in one step, so that neither is missing at any moment.
 
-    Returns:
-        False where the system or the file system cannot: on others than Linux, and on some network drives.
+    Returns False where that cannot be done: on other systems than Linux, and on some network drives.
     """
-    renameat2 = _renameat2()
-    if renameat2 is None:
+    if os.name != "posix":
         return False
     import ctypes
 
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
     if renameat2(_CURRENT_FOLDER, os.fsencode(first), _CURRENT_FOLDER, os.fsencode(second), _EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
     if number in _CANNOT_EXCHANGE:
         return False
     raise OSError(number, os.strerror(number), str(first), None, str(second))
-
-
-@cache
-def _renameat2() -> Callable[..., int] | None:
-    """The function of the C library; None where it has none."""
-    if os.name != "posix":
-        return None
-    import ctypes
-
-    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if function is not None:
-        function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-    return function
 
 
 def remove_leftovers(parent: Path) -> None:
@@ -115,14 +106,6 @@ def discard_folder(path: Path) -> bool:
 
 def _name(path: Path, suffix: str) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
-
-
-def _make(beside: Path, mode: int) -> tuple[Path, FolderLock]:
-    while True:
-        folder = _name(beside, _NEW)
-        folder.mkdir(mode)
-        if lock := hold(folder):  # else it was taken for a leftover before it was locked
-            return folder, lock
 
 
 @contextmanager

@@ -62,12 +62,13 @@ class FileTokenizer:
         self._tokenizer = _read(path)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        pad = self._first(_PADS)
+        ids = self._tokenizer.get_vocab()
+        pad = next((ids[token] for token in _PADS if token in ids), None)
         if pad is None:
             raise UserError(f"{path}: has no token to pad with, such as {', '.join(_PADS)}")
         self.pad_id: int = pad
-        self.mask_id: int | None = self._first(_MASKS)
-        self.size: int = 1 + max(self._tokenizer.get_vocab().values())
+        self.mask_id: int | None = next((ids[token] for token in _MASKS if token in ids), None)
+        self.size: int = 1 + max(ids.values())
 
     def ids(self, text: str) -> list[int]:
         return self._tokenizer.encode(text).ids
@@ -85,10 +86,6 @@ class FileTokenizer:
 
     def text(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
-
-    def _first(self, names: tuple[str, ...]) -> int | None:
-        ids = (self._tokenizer.token_to_id(name) for name in names)
-        return next((token_id for token_id in ids if token_id is not None), None)
 
 
 def tokenizer_beside(weights: Path) -> Path | None:

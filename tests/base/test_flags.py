@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from model_zoo.base.flags import Flag, add_flags, signature_flags
+from model_zoo.base.flags import JSON_FLAGS, Flag, add_flags, signature_flags
 from model_zoo.utils.errors import ModelZooError
 
 
@@ -77,7 +77,7 @@ def test_help_of_a_static_method_comes_from_the_bases_of_its_owner() -> None:
 
 def test_json_round_trip() -> None:
     flags = [*signature_flags(Child.build), Flag("labels", "path", Path("a/b"))]
-    assert [Flag.from_json(json.loads(json.dumps(flag.to_json()))) for flag in flags] == flags
+    assert JSON_FLAGS.validate_python(json.loads(json.dumps(JSON_FLAGS.dump_python(flags, mode="json")))) == flags
 
 
 def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:

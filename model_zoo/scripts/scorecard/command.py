@@ -9,7 +9,7 @@ from model_zoo.base.registry import model_folder, model_ids
 from model_zoo.commands.parser import command_parser
 from model_zoo.scripts.scorecard.page import page_file, write_page
 from model_zoo.scripts.scorecard.rows import Row, Scorecard, Target, read_scorecard, targets_of
-from model_zoo.scripts.scorecard.run import Settings, run_matrix
+from model_zoo.scripts.scorecard.run import run_matrix
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -42,12 +42,9 @@ def run(argv: list[str]) -> int:
         state = ("passed", "green") if row.passed else ("failed", "red")
         log.print(marked(*state, f"  {done}/{total}  {model_id} {row.target.name}{' (known)' if known else ''}"))
 
-    settings = Settings(
-        random=args.weights == "random",
-        workers=args.workers,
-        limits=Limits(args.time_limit, int(args.memory * 2**30)),
-    )
-    cards = run_matrix(targets, settings, observer)
+    arguments = {"weights": "random"} if args.weights == "random" else {}  # a precompiled model has no weights to name
+    limits = Limits(args.time_limit, int(args.memory * 2**30))
+    cards = run_matrix(targets, arguments, args.workers, limits, observer)
     page = write_page([read_scorecard(model_id) for model_id in model_ids()]) if page_file().parent.is_dir() else None
     _show(cards, targets, page, args.json)
     return int(any(not row.passed for card in cards for row in _asked(card, targets)))

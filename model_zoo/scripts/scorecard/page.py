@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from model_zoo.base.registry import code_gen, model_info, models_folder
-from model_zoo.scripts.scorecard.rows import Row, Scorecard
+from model_zoo.scripts.scorecard.rows import Scorecard
 from model_zoo.targets.chipset import chipsets
 from model_zoo.targets.runtime import TargetRuntime
 from model_zoo.utils.files import atomic_write
@@ -77,6 +77,7 @@ _HEADER = (
     "| emulate s | peak MB |",
     "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
 )
+_FIGURES = ("host_db", "emulator_db", "capture_seconds", "quantize_seconds", "compile_seconds", "emulate_seconds")
 
 
 def _summary(cards: Sequence[Scorecard]) -> Iterator[str]:
@@ -94,33 +95,22 @@ def _summary(cards: Sequence[Scorecard]) -> Iterator[str]:
 
 def _table_lines(card: Scorecard) -> Iterator[str]:
     """One line for a runtime and precision: what holds on several chipsets is said once, with the ranges."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in card.rows:
-        if row.passed:
-            groups.setdefault((row.runtime, row.precision), []).append(row)
-    for (runtime, precision), rows in groups.items():
+    passed = [row for row in card.rows if row.passed]
+    for runtime, precision in dict.fromkeys((row.runtime, row.precision) for row in passed):
+        rows = [row for row in passed if (row.runtime, row.precision) == (runtime, precision)]
+        npus = sorted((chipsets()[r.chipset].htp, bool(r.emulated_as)) for r in rows if r.chipset)
         nodes = " " if rows[0].nodes is None else f"{min(r.npu_nodes or 0 for r in rows)} / {rows[0].nodes}"
         cells = [
             f"[{card.model_id}](../model_zoo/models/{card.model_id}/README.md)",
             runtime,
             f"{precision} \\*" if any(row.outdated for row in rows) else precision,
-            " ".join(_npus(rows)),
+            " ".join(f"(v{htp})" if alike else f"v{htp}" for htp, alike in npus),
             nodes,
             _range([row.size_bytes for row in rows], 1e6),
-            _range([row.host_db for row in rows]),
-            _range([row.emulator_db for row in rows]),
-            *(
-                _range([getattr(row, name) for row in rows])
-                for name in ("capture_seconds", "quantize_seconds", "compile_seconds", "emulate_seconds")
-            ),
+            *(_range([getattr(row, name) for row in rows]) for name in _FIGURES),
             _range([row.peak_memory_bytes for row in rows], 1e6, digits=0),
         ]
         yield f"| {' | '.join(cells)} |"
-
-
-def _npus(rows: Sequence[Row]) -> list[str]:
-    npus = sorted((chipsets()[r.chipset].htp, bool(r.emulated_as)) for r in rows if r.chipset)
-    return [f"(v{htp})" if alike else f"v{htp}" for htp, alike in npus]
 
 
 def _range(values: Sequence[float | None], unit: float = 1.0, digits: int = 1) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -130,11 +131,7 @@ class Scorecard(pydantic.BaseModel):
 
 
 def read_scorecard(model_id: str) -> Scorecard:
-    """The scorecard of a model, without builds that it no longer offers; empty if it was never measured.
-
-    Raises:
-        UserError: There is no such model, or its scorecard.yaml is damaged.
-    """
+    """The scorecard of a model, without builds that it no longer offers; empty if it was never measured."""
     import yaml
 
     card = Scorecard(model_id=model_id)
@@ -157,14 +154,13 @@ def targets_of(
     `onnx` and `tflite` files are the same for all chipsets, so they are made once, for none.
     """
 
-    def targets() -> Iterator[Target]:
-        for runtime in runtimes:
-            for precision in precisions:
-                for chipset in asked if find_toolchain().support(runtime).needs_chipset else (None,):
-                    yield Target(runtime, precision, chipset.name if chipset else None)
-
     offered = code_gen(model_id)
-    return [target for target in targets() if _is_offered(offered, target)]
+    targets = (
+        Target(runtime, precision, chipset.name if chipset else None)
+        for runtime, precision in itertools.product(runtimes, precisions)
+        for chipset in (asked if find_toolchain().support(runtime).needs_chipset else (None,))
+    )
+    return [target for target in targets if _is_offered(offered, target)]
 
 
 def _is_offered(offered: CodeGen, target: Target) -> bool:

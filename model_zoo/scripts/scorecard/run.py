@@ -6,7 +6,6 @@ import datetime
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +28,27 @@ from model_zoo.utils.jobs import ChildFailedError, Limits, Worker, kill_children
 _WORKER = "model_zoo.scripts.scorecard.run"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How the matrix is worked through.
-
-    Args:
-        random: Random weights, instead of the published ones: good for placement, size and cost.
-        workers: Models at once.
-        limits: Of one row.
-    """
-
-    random: bool
-    workers: int
-    limits: Limits
-
-
 #: Called with every row: the model, the row, and whether it was measured before.
 RowObserver = Callable[[str, Row, bool], None]
 
 
-def run_matrix(asked: dict[str, list[Target]], settings: Settings, observer: RowObserver) -> list[Scorecard]:
+def run_matrix(
+    asked: dict[str, list[Target]], arguments: dict[str, Any], workers: int, limits: Limits, observer: RowObserver
+) -> list[Scorecard]:
     """Measure every target of every model, and keep each row in the model's folder as soon as it is known.
 
     A row that is there already, from the same model, code and tools, is not measured again. A row that fails, or whose
     process crashes or passes a limit, is kept with the reason.
+
+    Args:
+        arguments: Of the models. Random weights are good for placement, size and cost.
+        workers: Models at once.
+        limits: Of one row.
     """
-    with ThreadPoolExecutor(max_workers=settings.workers) as pool:
+    with ThreadPoolExecutor(max_workers=workers) as pool:
         pending = [
-            pool.submit(_run_model, model_id, targets, settings, observer) for model_id, targets in asked.items()
+            pool.submit(_run_model, model_id, targets, arguments, limits, observer)
+            for model_id, targets in asked.items()
         ]
         try:
             return [future.result() for future in pending]
@@ -66,34 +58,26 @@ def run_matrix(asked: dict[str, list[Target]], settings: Settings, observer: Row
             raise
 
 
-def _run_model(model_id: str, targets: Sequence[Target], settings: Settings, observer: RowObserver) -> Scorecard:
-    card = read_scorecard(model_id)
-    source = ZooSource(model_id, {"weights": "random"} if settings.random else {}, {})
-    toolchain = find_toolchain()
+def _run_model(
+    model_id: str, targets: Sequence[Target], arguments: dict[str, Any], limits: Limits, observer: RowObserver
+) -> Scorecard:
+    card, source = read_scorecard(model_id), ZooSource(model_id, arguments, {})
     known = {row.target: row for row in card.rows if row.key == row_key(source.key, row.target)}
     for target in targets:
         if target in known:
             observer(model_id, known[target], True)
-    due = [target for target in targets if target not in known]
-    for row in _measured(model_id, source, due, known, settings):
-        card = card.with_row(row, toolchain.versions(row.runtime))
+    for row in _measured(source, [target for target in targets if target not in known], known, limits):
+        card = card.with_row(row, find_toolchain().versions(row.runtime))
         card.write()
         observer(model_id, row, False)
     return card
 
 
-def _measured(
-    model_id: str, source: ZooSource, due: list[Target], known: dict[Target, Row], settings: Settings
-) -> Iterator[Row]:
+def _measured(source: ZooSource, waiting: list[Target], known: dict[Target, Row], limits: Limits) -> Iterator[Row]:
     """Each target's row, from one process, or from a new one where that died; they are added to those known."""
-    waiting = list(due)
+    job = {"model": source.name, "arguments": source.arguments}
     while waiting:
-        with (
-            work_folder() as folder,
-            Worker(
-                _WORKER, {"model": model_id, "random": settings.random}, folder, settings.limits, model_id
-            ) as worker,
-        ):
+        with work_folder() as folder, Worker(_WORKER, job, folder, limits, source.name) as worker:
             while waiting:
                 target = waiting.pop(0)
                 asked = Row(**vars(target), emulated_as=_emulated_as(target, known.values()))
@@ -118,7 +102,7 @@ def _emulated_as(target: Target, known: Iterable[Row]) -> str | None:
 
 def serve(job: dict[str, Any], work_dir: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Load a model once, then answer one target after the other; its capture serves them all."""
-    source = ZooSource(job["model"], {"weights": "random"} if job["random"] else {}, {})
+    source = ZooSource(job["model"], job["arguments"], {})
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         asked = Row.model_validate(request)
