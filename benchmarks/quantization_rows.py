@@ -84,7 +84,7 @@ def prepare(row: Row, folder: Path) -> None:
     (folder / "expected").mkdir()
     for index, sample in enumerate(held_out):
         np.savez(folder / "expected" / f"{index}.npz", **host.run([sample])[0])  # type: ignore[arg-type]
-    about = {"dataset": row.dataset, "order": order, "facts": facts.to_json()}
+    about = {"dataset": row.dataset, "order": order, "facts": facts.model_dump(mode="json")}
     (folder / "row.json").write_text(json.dumps(about))
     figures = score(folder, folder / "expected")  # without noise: only the metric says something
     (folder / "float.json").write_text(json.dumps({"metric": figures["metric"]} if "metric" in figures else {}))

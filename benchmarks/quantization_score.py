@@ -49,7 +49,7 @@ def score(row: Path, out: Path) -> dict[str, Any]:
         metric: of the evaluator, if the row has a dataset, with unit, direction and limit.
     """
     about = json.loads((row / "row.json").read_text())
-    facts = ComponentFacts.from_json(about["facts"])
+    facts = ComponentFacts.model_validate(about["facts"])
     dataset = evaluator = None
     if about["dataset"]:
         if not facts.evaluator:
