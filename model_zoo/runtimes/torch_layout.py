@@ -16,6 +16,8 @@ from model_zoo.utils.layout import channels_first, channels_last
 from model_zoo.utils.text import shortened
 
 _MOST_BYTES = 64 * 2**20
+#: Batch, channels, and at least one of space.
+_CHANNEL_LAST_AXES = 3
 
 
 class DeclaredTensor(BaseModel, frozen=True):
@@ -70,15 +72,24 @@ class TorchLayout(CompiledModel):
     def _torch_spec(self, name: str, spec: TensorSpec) -> TensorSpec:
         if name not in self.channel_last:
             return spec
+        _require_channels(name, spec.shape)
         first, *middle, channels = spec.shape
         return replace(spec, shape=(first, channels, *middle))
 
     def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
         timed = self.model.run_timed([channels_last(sample, self.channel_last) for sample in samples])
+        for name in self.channel_last.intersection(*timed.outputs[:1]):
+            _require_channels(name, timed.outputs[0][name].shape)
         return replace(timed, outputs=[channels_first(output, self.channel_last) for output in timed.outputs])
 
     def close(self) -> None:
         self.model.close()
+
+
+def _require_channels(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse a metadata.json that calls a tensor channel-last which cannot be."""
+    if len(shape) < _CHANNEL_LAST_AXES:
+        raise UserError(f"metadata.json calls '{name}' {list(shape)} channel-last", "export the model again")
 
 
 def _ordered(in_file: Collection[str], in_metadata: Collection[str]) -> list[str]:

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 
+from model_zoo.base.spec import Arrays, TensorSpec
 from model_zoo.runtimes import load_compiled
+from model_zoo.runtimes.base import CompiledModel, TimedOutputs
 from model_zoo.runtimes.onnx import OnnxModel
 from model_zoo.runtimes.qnn import HtpEmulator
+from model_zoo.runtimes.torch_layout import DeclaredInterface, TorchLayout
 from model_zoo.targets.chipset import find_chipset
 from model_zoo.targets.precision import Precision
 from model_zoo.targets.runtime import TargetRuntime
@@ -102,3 +107,17 @@ def test_what_cannot_run_here_says_so(tmp_path, name, reason):
         load_compiled(tmp_path / name)
     with pytest.raises(UserError, match="no file"):
         load_compiled(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_a_tensor_without_channels_is_not_called_channel_last(side: str) -> None:
+    class Doubled(CompiledModel):
+        def _run(self, samples: Sequence[Arrays]) -> TimedOutputs:
+            return TimedOutputs([{"y": 2 * sample["x"]} for sample in samples], 0.0)
+
+    model = Doubled()
+    model.input_spec, model.output_names = {"x": TensorSpec((1,))}, ["y"]
+    tensors = {"inputs": {"x": {}}, "outputs": {"y": {}}}
+    next(iter(tensors[side].values()))["layout"] = "NHWC"
+    with pytest.raises(UserError, match=r"metadata.json calls '.' \[1\] channel-last"):
+        TorchLayout(model, DeclaredInterface.model_validate(tensors)).run([{"x": np.ones(1, np.float32)}])

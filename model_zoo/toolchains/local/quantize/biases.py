@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 #: Steps of the largest bias; the rest of 32 bits is for the products. With 2^31 the emulator of v75 is -9 dB from torch
 #: where the host CPU reaches 52; with 2^28 both do, and from 2^24 on the weights get coarser.
 _MOST_STEPS = 2.0**28
-#: Largest integer of a weight, by its type.
-_LARGEST = {"int4": 7, "int8": 127, "int16": 32767}
+#: Largest integer of a weight, by its type. Weights of 16 bits have fine scales and large biases on purpose.
+_LARGEST = {"int4": 7, "int8": 127}
 
 
 def least_scales(bias: np.ndarray, activation_scale: np.ndarray) -> Values:

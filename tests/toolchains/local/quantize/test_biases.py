@@ -17,7 +17,7 @@ from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.utils.numerics import sqnr_db
 
 
-@pytest.mark.parametrize("precision", [Precision.W8A8, Precision.W8A16, Precision.W4A16, Precision.W16A16])
+@pytest.mark.parametrize("precision", [Precision.W8A8, Precision.W8A16, Precision.W4A16])
 @pytest.mark.parametrize("factor", [0.0, 1e-6])
 def test_a_bias_beside_tiny_weights_is_kept(tmp_path: Path, precision: Precision, factor: float) -> None:
     random = np.random.default_rng(0)
