@@ -24,17 +24,22 @@ from model_zoo.toolchains.local.onnx_graph import (
     QuantizedTensor,
     add_constant,
     channel_axis,
+    constant,
     dequantized,
     load_onnx,
     new_node,
     quantize_behind,
     quantized,
+    replace_node,
 )
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 _LARGEST = np.iinfo(np.int32).max
+_ROUNDS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+#: What stands between a norm and the division by it: limits against zero, and its shape.
+_KEEPS_NORMS = _ROUNDS | {"Clip", "Expand", "Max", "Min"}
 #: One more than what the lost bits of a 16-bit sum can say.
 _LOST = 256
 
@@ -156,6 +161,42 @@ def sign_second_factors(graph: ir.Graph, generation: HexagonGeneration) -> int:
     return changed
 
 
+def normalize_by_operator(graph: ir.Graph, generation: HexagonGeneration) -> int:
+    """Make one LpNormalization of a tensor that is divided by its ReduceL2 along one axis."""
+    changed = 0
+    for division in [node for node in graph if node.op_type == "Div"]:
+        x, norm = division.inputs[0], _behind(division.inputs[1], _KEEPS_NORMS)
+        if norm is None or norm.op_type != "ReduceL2" or len(norm.inputs) < 2 or x is None:
+            continue
+        axes = constant(norm.inputs[1])
+        same = _root(x) is _root(norm.inputs[0])
+        if axes is None or axes.size != 1 or not same or not norm.attributes.get_int("keepdims", 1):
+            continue
+        y = division.outputs[0]
+        normalization = new_node("LpNormalization", [x], str(y.name), f"{norm.name}_normalized", axis=int(axes[0]), p=2)
+        replace_node(division, [normalization])
+        changed += 1
+    for node in reversed(graph) if changed else ():
+        if not any(value.uses() or value.is_graph_output() for value in node.outputs):
+            graph.remove(node, safe=True)
+    return changed
+
+
+def _behind(value: ir.Value | None, kinds: frozenset[str]) -> ir.Node | None:
+    """The first node that is none of these, on the way back along first inputs."""
+    node = value.producer() if value is not None else None
+    while node is not None and node.op_type in kinds:
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return node
+
+
+def _root(value: ir.Value | None) -> ir.Value | None:
+    """What a tensor was before it was quantized and dequantized."""
+    while value is not None and (node := value.producer()) is not None and node.op_type in _ROUNDS:
+        value = node.inputs[0]
+    return value
+
+
 def _unsigned_16bit(value: ir.Value | None) -> QuantizedTensor | None:
     """What an activation is dequantized from, if that is uint16."""
     tensor = dequantized(value)
@@ -188,6 +229,12 @@ NPU_REWRITES = (
         f"biases are {GENERATIONS[68].rounding_bias} of a step higher: this NPU cuts off where later ones round",
         lambda generation: generation.rounding_bias > 0,
         raise_biases,
+    ),
+    NpuRewrite(
+        "normalizations",
+        "divisions by a norm are one operator: this NPU has no ReduceL2",
+        lambda generation: not generation.l2_norm,
+        normalize_by_operator,
     ),
     NpuRewrite("centered_sums", _CENTERED, lambda generation: generation.biases_toward_zero, center_accumulators),
     NpuRewrite("centered_floors", _CENTERED, lambda generation: not generation.biases_toward_zero, center_accumulators),
