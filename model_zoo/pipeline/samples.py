@@ -72,7 +72,7 @@ class SampleSet:
     def first(self) -> SampleSet:
         """Its first batch, without targets."""
         origin, fingerprint = f"{self.origin}, the first batch", digest(self.fingerprint, "first")
-        return SampleSet(origin, self.real, 1, fingerprint, lambda: islice(self._load(), 1))
+        return SampleSet(origin, self.real, 1, fingerprint, lambda: islice(self._load(), 1), calibrated=self.calibrated)
 
     def load(self, spec: InputSpec, most: int | None = None) -> tuple[list[Arrays], list[Any]]:
         """Samples and their targets: the first so many, or all if None.

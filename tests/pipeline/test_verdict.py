@@ -17,7 +17,8 @@ def figure(value: float, unit: str = "dB", interval: tuple[float, float] | None 
 
 
 @pytest.mark.parametrize(
-    ("decibels", "verdict"), [(25.0, GOOD), (math.inf, GOOD), (15.0, USABLE), (5.2, USABLE), (4.2, REFUSED), (-math.inf, REFUSED)]
+    ("decibels", "verdict"),
+    [(25.0, GOOD), (math.inf, GOOD), (15.0, USABLE), (5.2, USABLE), (4.2, REFUSED), (-math.inf, REFUSED)],
 )
 def test_an_output_is_judged_by_its_distance_from_torch(decibels: float, verdict: Verdict) -> None:
     assert judge(figure(decibels)) is verdict
