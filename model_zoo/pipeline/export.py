@@ -172,13 +172,12 @@ def _refuse(run: _Run, build: ComponentBuild, result: ComponentResult, chipset: 
     if result.verdict is not Verdict.REFUSED:
         return result
     losses = list(result.losses)
-    if begins := loss_begins(build, chipset):
-        losses.append(begins)
-    accepted = run.options.accept_loss or run.random_weights
-    if accepted:
+    if run.options.accept_loss or run.random_weights:
         why = "accept_loss" if run.options.accept_loss else "random weights mean nothing"
         notes = (*result.notes, *(f"LOST, kept as it is ({why}): {loss}" for loss in losses))
-        return result.model_copy(update={"losses": tuple(losses), "notes": notes})
+        return result.model_copy(update={"notes": notes})
+    if begins := loss_begins(build, chipset):
+        losses.append(begins)
     where = f"{result.name} on {chipset.name}" if chipset else result.name
     raise ParityError(
         f"{where} is refused: {'; '.join(losses)}; no file was written",
