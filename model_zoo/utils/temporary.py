@@ -118,9 +118,18 @@ def _aside(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if os.path.lexists(aside) and not os.path.lexists(path):
-                aside.rename(path)
+            _put_back(aside, path)
             _remove(aside)
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    """Move what stands aside back, unless something is in its place."""
+    if os.path.lexists(aside) and not os.path.lexists(path):
+        try:
+            aside.rename(path)
+        except OSError as error:
+            if error.errno not in _EXISTS:  # else another process has just put its own there
+                raise
 
 
 def _remove(path: Path) -> None:
@@ -136,7 +145,6 @@ def _put_right(leftover: Path) -> None:
     if lock is None:
         return
     with lock, contextlib.suppress(FileNotFoundError, PermissionError):
-        if leftover.name.endswith(_ASIDE) and not os.path.lexists(original):
-            leftover.rename(original)
-        else:
-            _remove(leftover)
+        if leftover.name.endswith(_ASIDE):
+            _put_back(leftover, original)
+        _remove(leftover)
