@@ -115,8 +115,7 @@ def _whisper(
     lost = [name for name in (*missing.missing_keys, *missing.unexpected_keys) if not name.endswith("k_proj.bias")]
     if lost:
         raise SystemExit(f"tensors that do not fit: {lost[:5]}")
-    encoder = WhisperEncoder(network).eval()
-    decoder = type("Decoder", (WhisperDecoder,), {"hub": hub})(network).eval()
+    encoder, decoder = (type(c.__name__, (c,), {"hub": hub})(network).eval() for c in (WhisperEncoder, WhisperDecoder))
     end = prompt[0] - 1
 
     def transcript(encoded: Arrays) -> list[int]:

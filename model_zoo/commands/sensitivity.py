@@ -27,7 +27,7 @@ def print_inspection(name: str, inspection: Inspection) -> None:
         mark = "first wrong" if inspection.wrong and inspection.wrong.index == index else ""
         rows.append([layer.layer, layer.op_type, _db(layer.host_db), npu, mark])
     columns = ["layer", "operator", "host CPU", "NPU emulator", ""]
-    title = f"{name}: SQNR of each layer against float, on the first calibration samples"
+    title = f"{name}: SQNR of each layer against float, on the first samples that check the build"
     out.print(table(title, columns, rows, right=("host CPU", "NPU emulator")))
     for note in notes(inspection):
         out.print(f"  {note}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ class FolderDataset(BaseDataset):
     Pictures are scaled to 256/224 of the model's input, and the middle is cut out. For any other preparation, or for
     inputs that are no pictures, give an .npz: one array [N, ...] for each input, in the layout of the spec. Where
     several samples were made from one thing, e.g. crops of a photograph, an array `content` [N] of whole numbers says
-    which.
+    which; without it, samples that are equal are of one content.
 
     Args:
         path: A folder with pictures right in it, or an .npz file.
@@ -46,14 +49,14 @@ class FolderDataset(BaseDataset):
         self.path = path.expanduser()
         self._files: list[Path] = []
         self._arrays: Arrays = {}
-        self._contents: np.ndarray | None = None
+        self._named: np.ndarray | None = None
         if self.path.is_dir():
             self._input, self._tensor = image_input(spec, f"a folder of pictures ({path})")
             self._files = image_files(self.path)
             if not self._files:
                 raise UserError(f"no pictures in {path}", f"it takes {', '.join(sorted(IMAGE_SUFFIXES))}")
         elif self.path.is_file() and self.path.suffix.lower() == ".npz":
-            self._arrays, self._contents = _read_npz(self.path, spec)
+            self._arrays, self._named = _read_npz(self.path, spec)
         else:
             reason = "is neither a folder of pictures nor an .npz" if self.path.exists() else "does not exist"
             raise UserError(f"calibration data: {path} {reason}", "give a folder of pictures or an .npz")
@@ -68,8 +71,20 @@ class FolderDataset(BaseDataset):
         picture = resize_and_center_crop(load_image(self._files[index]), height, width)
         return Sample({self._input: image_tensor(picture, self._tensor)})
 
-    def content(self, index: int) -> int:
-        return index if self._contents is None else int(self._contents[index])
+    @cached_property
+    def _contents(self) -> list[str | int]:
+        """What each sample was made from: as the archive names it, else its bytes."""
+        if self._named is not None:
+            return [int(number) for number in self._named]
+        if self._files:  # only files of one size can be equal
+            sizes = Counter(file.stat().st_size for file in self._files)
+            files = enumerate(self._files)
+            return [sha256_file(file) if sizes[file.stat().st_size] > 1 else index for index, file in files]
+        samples = (self[index].inputs.values() for index in range(len(self)))
+        return [hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest() for values in samples]
+
+    def content(self, index: int) -> str | int:
+        return self._contents[index]
 
     def fingerprint(self) -> str:
         facts = file_facts(self._files, self.path) if self._files else [sha256_file(self.path)]

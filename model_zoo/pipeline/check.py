@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,9 +92,10 @@ def check(build: ComponentBuild, host: Entry, compiled: Entry | None) -> Compone
     tools = {**dict.fromkeys((HOST_CPU, EMULATOR), versions), HALF_TORCH: installed_versions("torch", "numpy")}
     compared = parity(ParityRun(outputs, build.half, build.contents, joins, tools))
     scores = {where: build.score(where, *made) for where, made in runs.items()}
+    finite = all(figure.value > -np.inf for each in compared for figure in (each.host, each.last))
     return ComponentCheck(
         parity=tuple(compared),
-        agreement=tuple(_agreement(build, reference, runs, tools)),
+        agreement=tuple(_agreement(build, reference, runs, tools)) if finite else (),
         scores={where: score for where, score in scores.items() if score is not None},
     )
 
@@ -152,14 +153,22 @@ def refuse_bad_capture(build: ComponentBuild, found: ComponentCheck) -> None:
             )
 
 
-def loss_begins(build: ComponentBuild, chipset: Chipset | None) -> str | None:
-    """The first layer of a refused build that is lost, in words; None where nothing here looks into layers."""
+def loss_begins(build: ComponentBuild, result: Sequence[Parity], chipset: Chipset | None) -> str | None:
+    """Where the loss of a refused build begins, in words; None where nothing here looks into layers."""
     if not (isinstance(build.toolchain, InspectsLayers) and build.support.inspected and build.calibration):
         return None
-    layers = layer_errors(build, chipset).layers
+    try:
+        layers = layer_errors(build, chipset).layers
+    except ModelZooError as error:  # the refusal stands without it
+        return f"its layers could not be compared: {error.message}"
     if not layers:
         return None
-    first = next((each for each in layers if _least(each) < _LOST_LAYER_DB), min(layers, key=_least))
+    lost = next((each for each in layers if _least(each) < _LOST_LAYER_DB), None)
+    parts = [each for each in result if each.part and each.verdict is Verdict.REFUSED]
+    if lost is None and parts:
+        name = parts[0].output
+        return f"no layer alone loses it: the parts of '{name}' share one scale, so return them as outputs of their own"
+    first = lost or min(layers, key=_least)
     where = "host CPU" if first.npu_db is None or first.host_db <= first.npu_db else "NPU emulator"
     return f"the loss begins at {first.layer} ({first.op_type}): {_least(first):.1f} dB on the {where}"
 

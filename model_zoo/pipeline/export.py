@@ -176,7 +176,7 @@ def _refuse(run: _Run, build: ComponentBuild, result: ComponentResult, chipset: 
         why = "accept_loss" if run.options.accept_loss else "random weights mean nothing"
         notes = (*result.notes, *(f"LOST, kept as it is ({why}): {loss}" for loss in losses))
         return result.model_copy(update={"notes": notes})
-    if begins := loss_begins(build, chipset):
+    if begins := loss_begins(build, result.parity, chipset):
         losses.append(begins)
     where = f"{result.name} on {chipset.name}" if chipset else result.name
     raise ParityError(

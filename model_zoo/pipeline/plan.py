@@ -144,7 +144,10 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
         if component.precompiled:
             continue
         test = check_samples(component.inputs, component.eval_datasets, component.tokenizer)
-        held = None
+        own = options.calibration_data is not None and str(options.calibration_data) != "random"
+        # A test set that scores the build says most, then what the user works on, then what else is here.
+        keeps = test is None or (own and test.dataset is None)
+        samples = test
         if precision.is_quantized:
             calibration[name], held = calibration_and_check(
                 component.inputs,
@@ -152,11 +155,12 @@ def make_plan(source: Source, options: BuildOptions, toolchain: Toolchain, cache
                 options.calibration_data,
                 options.num_calibration_samples,
                 random_weights,
+                keeps,
                 component.tokenizer,
             )
-        elif options.calibration_data is not None and str(options.calibration_data) != "random":
-            held = own_samples(component.inputs, options.calibration_data)
-        samples = test or held
+            samples = held or test
+        elif own and keeps and options.calibration_data is not None:
+            samples = own_samples(component.inputs, options.calibration_data)
         if samples is not None and random_weights and samples.dataset is None:
             samples = samples.first()  # outputs that mean nothing need no interval, and the emulator is slow
         check[name] = samples

@@ -30,8 +30,9 @@ NOISE_SAMPLES = 4
 _MOST_NOISE = 1000
 #: Test samples to score a build with, where the test set is bundled.
 ACCURACY_SAMPLES = 360
-#: An export takes no more than this to the emulator, which is slow; `evaluate` does.
-_CHECK_BYTES = 2**21
+#: An export takes no more than this to the emulator, which is slow, to be scored, or to be compared beyond the least
+#: number of samples; `evaluate` does.
+_SCORE_BYTES, _COMPARE_BYTES = 2**21, 2**23
 #: A score of fewer samples says nothing.
 _FEWEST_SCORED = 36
 #: Inputs and outputs of one chunk in one place may take this much memory.
@@ -88,6 +89,15 @@ class SampleSet:
         return arrays, targets
 
 
+def _sample_bytes(spec: InputSpec) -> int:
+    return sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape[1:]) for tensor in spec.values())
+
+
+def most_checked(spec: InputSpec) -> int:
+    """How many samples at most check a build: fewer of large ones, on which the emulator takes seconds each."""
+    return max(LEAST_CHECKED, min(MOST_CHECKED, _COMPARE_BYTES // _sample_bytes(spec)))
+
+
 def batch_size(spec: InputSpec) -> int:
     """How many samples one batch of inputs holds."""
     return next(iter(spec.values())).shape[0]
@@ -102,7 +112,8 @@ def noise_samples(spec: InputSpec, count: int) -> SampleSet:
     if count > _MOST_NOISE:
         raise ArgumentError("num_calibration_samples", f" {count}: of noise {_MOST_NOISE} are enough")
     fields = {name: tensor.to_json() for name, tensor in spec.items()}
-    load = partial(map, lambda seed: (random_arrays(spec, seed), None), range(count))
+    # Seed 0 is a model's own sample, which checks what this calibrates.
+    load = partial(map, lambda seed: (random_arrays(spec, seed), None), range(1, count + 1))
     return SampleSet("random noise", False, count, digest("noise", fields, count), load, holdout=holdout_size(count))
 
 
@@ -144,8 +155,13 @@ def _order(dataset: BaseDataset, spec: InputSpec, count: int) -> tuple[list[int]
     return order[:count], order[count:]
 
 
-def split_dataset(dataset: BaseDataset, spec: InputSpec, wanted: int | None) -> tuple[SampleSet, SampleSet]:
+def split_dataset(
+    dataset: BaseDataset, spec: InputSpec, wanted: int | None, keeps: bool = True
+) -> tuple[SampleSet, SampleSet | None]:
     """Samples that set the ranges, and others, of other content, to check the build on.
+
+    Args:
+        keeps: Whether samples are kept for the check; if not, all that are drawn calibrate.
 
     Raises:
         UserError: The dataset holds fewer than wanted.
@@ -153,11 +169,14 @@ def split_dataset(dataset: BaseDataset, spec: InputSpec, wanted: int | None) -> 
     if wanted is not None and not 1 <= wanted <= len(dataset):
         raise UserError(f"{wanted} samples asked for, {dataset.name} holds {len(dataset)}", "ask for 1 up to that many")
     first, rest = _order(dataset, spec, wanted or DEFAULT_CALIBRATION_SAMPLES)
-    split = split_samples([*first, *rest], dataset.content, len(first), batch_size(spec))
+    most = most_checked(spec) if keeps else 0
+    split = split_samples([*first, *rest], dataset.content, len(first), most, batch_size(spec))
     classes = {dataset.stratum(index) for index in split.calibration} if dataset.has_strata() else set()
     fingerprint = dataset.fingerprint()
     calibration = samples_at(dataset, spec, split.calibration, fingerprint)
     calibration = replace(calibration, only_class=classes.pop() if len(classes) == 1 else None, holdout=split.holdout)
+    if not keeps:
+        return calibration, None
     if not split.check:
         return calibration, replace(calibration.first(), calibrated=True)
     return calibration, replace(samples_at(dataset, spec, split.check, fingerprint), dataset=None)
@@ -169,6 +188,7 @@ def calibration_and_check(
     asked: str | Path | None,
     wanted: int | None,
     random_weights: bool,
+    keeps: bool = True,
     tokenizer: str | None = None,
 ) -> tuple[SampleSet, SampleSet | None]:
     """The samples that set the ranges of a quantized build, and samples of other content to check it on.
@@ -177,6 +197,10 @@ def calibration_and_check(
         dataset_name: What the model names as its calibration dataset.
         asked: A folder of pictures, an .npz, or "random"; None: the model's dataset.
         random_weights: Nothing is lost by noise then, so it is taken where the dataset is absent.
+        keeps: Whether samples are kept for the check.
+
+    Returns:
+        None to check on where none are kept, or the ranges are those of noise.
 
     Raises:
         UserError: There is no real data, and noise was not asked for.
@@ -189,12 +213,12 @@ def calibration_and_check(
     if asked is not None and str(asked) == "random":
         return noise_samples(spec, noise_count), None
     if asked is not None:
-        calibration, check = split_dataset(FolderDataset(Path(asked), spec), spec, wanted)
-        return replace(calibration, origin=str(asked)), replace(check, origin=str(asked))
+        calibration, check = split_dataset(FolderDataset(Path(asked), spec), spec, wanted, keeps)
+        return replace(calibration, origin=str(asked)), check and replace(check, origin=str(asked))
     if dataset_name is not None:
         try:
             dataset = load_dataset(dataset_name, spec, "calibration", tokenizer)
-            return split_dataset(dataset, spec, wanted)
+            return split_dataset(dataset, spec, wanted, keeps)
         except MissingDataError as error:
             if not random_weights:
                 hint = f'{error.hint}; or give a folder in calibration_data, or calibration_data="random" for noise'
@@ -218,7 +242,7 @@ def own_samples(spec: InputSpec, asked: str | Path) -> SampleSet:
     """
     from model_zoo.datasets.folder import FolderDataset
 
-    samples = dataset_samples(FolderDataset(Path(asked), spec), spec, MOST_CHECKED * batch_size(spec))
+    samples = dataset_samples(FolderDataset(Path(asked), spec), spec, most_checked(spec) * batch_size(spec))
     return replace(samples, origin=str(asked), dataset=None)
 
 
@@ -264,8 +288,7 @@ def check_samples(spec: InputSpec, eval_datasets: Sequence[str], tokenizer: str 
             dataset = load_dataset(name, spec, "test", tokenizer)
         except MissingDataError:
             continue  # the plan says that the model's own sample serves instead
-        size = sum(np.dtype(tensor.dtype).itemsize * math.prod(tensor.shape[1:]) for tensor in spec.values())
-        if dataset.bundled and (count := min(ACCURACY_SAMPLES, _CHECK_BYTES // size)) >= _FEWEST_SCORED:
+        if dataset.bundled and (count := min(ACCURACY_SAMPLES, _SCORE_BYTES // _sample_bytes(spec))) >= _FEWEST_SCORED:
             return dataset_samples(dataset, spec, count)
         return replace(dataset_samples(dataset, spec, LEAST_CHECKED * batch_size(spec)), dataset=None)
     return None

@@ -27,26 +27,33 @@ class Split:
     check: list[int]
 
 
-def check_size(count: int) -> int:
+def check_size(count: int, most: int = MOST_CHECKED) -> int:
     """How many of so many samples are kept for the check: a fifth, at least 8, but at most a third; 0 of under 3."""
-    return min(max(LEAST_CHECKED, count // 5), count // 3, MOST_CHECKED)
+    return min(max(LEAST_CHECKED, count // 5), count // 3, most)
 
 
-def split_samples(order: Sequence[int], content: Callable[[int], Hashable], calibrated: int, batch: int = 1) -> Split:
+def split_samples(
+    order: Sequence[int],
+    content: Callable[[int], Hashable],
+    calibrated: int,
+    most: int = MOST_CHECKED,
+    batch: int = 1,
+) -> Split:
     """Split samples in random order.
 
     Args:
         content: What a sample was made from.
         calibrated: How many of the first to calibrate with; the rest may check.
+        most: Calls of the model that check at most; if 0, none are kept for it.
         batch: Samples of one call of the model; each part holds whole batches.
     """
     first, rest = list(order[:calibrated]), list(order[calibrated:])
     known = {content(index) for index in first}
-    wanted = check_size(calibrated // batch) * batch
-    check = [index for index in rest if content(index) not in known][: max(wanted, LEAST_CHECKED * batch)]
+    wanted = check_size(calibrated // batch, most) * batch
+    check = [index for index in rest if content(index) not in known][: max(wanted, min(LEAST_CHECKED, most) * batch)]
     groups = _groups(first, content)
     if len(check) < min(LEAST_CHECKED * batch, wanted):
-        check = _take(groups, wanted)[: MOST_CHECKED * batch]
+        check = _take(groups, wanted)[: most * batch]
     count = sum(map(len, groups))
     wanted = holdout_size(count // batch) * batch
     last = _take(groups, wanted)[: 2 * wanted]

@@ -11,7 +11,7 @@ from enum import StrEnum
 from model_zoo.toolchains.measurement import AGREEMENT, Measurement
 
 #: SQNR from which an output serves as torch's does: noise of 1 % of its power. Of trained networks those whose answers
-#: stayed had 20 dB or more; MobileNetV2 with 15 dB gave another answer to one picture in six. docs/trained.md.
+#: stayed had 20 dB or more; MobileNetV2 with 15 dB gave another answer to one picture in six. docs/accuracy.md.
 GOOD_DB = 20.0
 #: Below this nothing is left to use: the worst outputs of Whisper's encoder had 1.5 dB, and its transcripts were empty;
 #: with 5.6 dB in its state Silero VAD still gave torch's decision in 96 % of the steps.
@@ -72,10 +72,8 @@ def judge_task(outputs: Verdict | None, task: Measurement | None) -> Verdict | N
     if task is None or outputs is None:
         return outputs
     low, high = task.interval or (task.value, task.value)
-    if high < LEAST_SHARE:
+    if high < LEAST_SHARE or (outputs is Verdict.REFUSED and task.value < LEAST_SHARE):
         return Verdict.REFUSED
-    if high < GOOD_SHARE:
-        return Verdict.USABLE
     if task.value >= GOOD_SHARE and low >= SURE_SHARE:
         return Verdict.GOOD
-    return Verdict.USABLE if outputs is Verdict.REFUSED and task.value >= LEAST_SHARE else outputs
+    return Verdict.USABLE if high < GOOD_SHARE or outputs is Verdict.REFUSED else outputs

@@ -29,6 +29,8 @@ def _parts(node: Any) -> Parts:
     aten = torch.ops.aten
     if getattr(node, "op", None) != "call_function":
         return {}
+    if node.target == aten.stack.default:
+        return {_axis(node, 1, 0): [1] * len(node.args[0])}
     if node.target == aten.cat.default:
         joined, axis = node.args[0], _axis(node, 1, 0)
         inner = [_parts(each) for each in joined]

@@ -13,6 +13,8 @@ import torch
 from model_zoo.base.collection import CollectionModel
 from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, TensorSpec
+from model_zoo.evaluators.base import BaseEvaluator
+from model_zoo.evaluators.classification import ClassificationEvaluator
 from model_zoo.pipeline.api import export
 
 
@@ -79,6 +81,43 @@ class Pair(CollectionModel):
     @classmethod
     def from_pretrained(cls, weights: str = "DEFAULT") -> Pair:
         return cls({"encoder": Encoder.from_pretrained(), "decoder": Decoder.from_pretrained()})
+
+
+class Digits(BaseModel):
+    """An untrained classifier of 8 x 8 pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.Linear(16, 10))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layers(image)
+
+    @classmethod
+    def from_pretrained(cls, weights: str = "DEFAULT") -> Digits:
+        return cls().eval()
+
+    @staticmethod
+    def get_input_spec() -> InputSpec:
+        return {"image": TensorSpec((1, 1, 8, 8), io_type="image", value_range=(0.0, 1.0), color_order="gray")}
+
+    @staticmethod
+    def get_output_names() -> list[str]:
+        return ["logits"]
+
+    @staticmethod
+    def eval_datasets() -> list[str]:
+        return ["digits"]
+
+    @staticmethod
+    def calibration_dataset_name() -> str | None:
+        return "digits"
+
+    @classmethod
+    def get_evaluator(cls) -> type[BaseEvaluator] | None:
+        return ClassificationEvaluator
 
 
 @pytest.fixture

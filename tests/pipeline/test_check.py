@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from model_zoo.base.model import BaseModel
 from model_zoo.base.spec import InputSpec, TensorSpec
+from model_zoo.pipeline import check
 from model_zoo.pipeline.check import ParityError
 from model_zoo.pipeline.result import ExportFailedError
 from model_zoo.pipeline.verdict import Verdict
+from model_zoo.runtimes.base import read_samples
+from model_zoo.utils.errors import ModelZooError
+from tests.pipeline.conftest import Digits
 
 Export = Callable[..., Any]
 SPEC: InputSpec = {"x": TensorSpec((1, 8), value_range=(0.0, 1.0))}
@@ -52,10 +55,30 @@ def test_a_lost_part_refuses_the_build_and_is_named(lossy: Export) -> None:
         lossy(BoxesAndScores())
     (error,) = caught.value.result.errors
     assert isinstance(error, ParityError) and "'output_0[:, 4:8]' is " in error.message
-    assert "the loss begins at " in error.message and "accept_loss=True" in str(error.hint)
+    assert "the parts of 'output_0' share one scale" in error.message and "accept_loss=True" in str(error.hint)
     whole, boxes, scores = caught.value.result.targets[0].components[0].parity
     assert whole.host.value > 30 and boxes.passed and not scores.passed
     assert whole.host.samples == 12 and scores.host.interval is not None
+
+
+def test_the_layer_where_the_loss_begins_is_named(lossy: Export) -> None:
+    class Coarse(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (1000 + x) - 1000
+
+    with pytest.raises(ExportFailedError) as caught:
+        lossy(Coarse())
+    assert "the loss begins at node_" in caught.value.result.errors[0].message
+
+
+def test_a_refusal_stands_where_layers_cannot_be_compared(lossy: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise ModelZooError("no memory")
+
+    monkeypatch.setattr(check, "layer_errors", fail)
+    with pytest.raises(ExportFailedError) as caught:
+        lossy(BoxesAndScores())
+    assert "is refused" in str(caught.value) and "could not be compared: no memory" in str(caught.value)
 
 
 def test_an_accepted_loss_is_written_down(lossy: Export) -> None:
@@ -83,7 +106,10 @@ def test_samples_that_calibrated_are_told(lossy: Export, tmp_path: Path) -> None
     assert "PARITY WAS MEASURED ON SAMPLES THAT CALIBRATED" in " ".join(component.notes)
 
 
-def test_no_checked_sample_was_fitted(lossy: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("data", ["own", "repeated", "noise"])
+def test_no_checked_sample_was_fitted(
+    lossy: Export, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, samples: Path, data: str
+) -> None:
     """Whatever the quantizer reads must not be among what the build is compared on."""
     from model_zoo.pipeline import stages
 
@@ -96,59 +122,37 @@ def test_no_checked_sample_was_fitted(lossy: Export, monkeypatch: pytest.MonkeyP
         return inputs
 
     def spy_reference(self: Any, folder: Path) -> Any:
-        checked.extend(sample["x"].tobytes() for sample in self.check.load(self.facts.inputs)[0])
-        return reference(self, folder)
+        made = reference(self, folder)
+        checked.extend(sample["x"].tobytes() for sample in read_samples(folder / "inputs.npz"))
+        return made
 
     monkeypatch.setattr(stages.ComponentBuild, "calibration_inputs", spy_calibration)
     monkeypatch.setattr(stages.ComponentBuild, "_make_reference", spy_reference)
-    lossy(BoxesAndScores(), precision="w8a16", use_cache=False)
-    assert len(read) == 36 and len(checked) == 12 and not set(read) & set(checked)
+    repeated = tmp_path / "repeated.npz"
+    np.savez(repeated, x=np.random.default_rng(0).random((24, 8), np.float32).repeat(2, axis=0))
+    given = {"own": samples, "repeated": repeated, "noise": "random"}[data]
+    lossy(BoxesAndScores(), precision="w8a16", calibration_data=given, use_cache=False)
+    counts = {"own": (36, 12), "repeated": (38, 10), "noise": (4, 1)}
+    assert (len(read), len(checked)) == counts[data] and not set(read) & set(checked)
 
 
-class Classifier(BaseModel):
-    """Digits by a fixed projection, whose scores are so near to each other that 8 bits change answers."""
+class CrowdedDigits(Digits):
+    """Scores so near to each other, beside what is added to all of them, that 8 bits change answers."""
 
     def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            self.linear = torch.nn.Linear(64, 10)
+            linear = torch.nn.Linear(64, 10)
         with torch.no_grad():
-            self.linear.weight *= 0.02
-            self.linear.bias.fill_(30.0)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.linear(image.flatten(1))
-
-    @classmethod
-    def from_pretrained(cls, weights: str = "DEFAULT") -> Classifier:
-        return cls().eval()
-
-    @staticmethod
-    def get_input_spec() -> InputSpec:
-        return {"image": TensorSpec((1, 1, 8, 8), io_type="image", value_range=(0.0, 1.0), color_order="gray")}
-
-    @staticmethod
-    def get_output_names() -> list[str]:
-        return ["logits"]
-
-    @staticmethod
-    def eval_datasets() -> list[str]:
-        return ["digits"]
-
-    @staticmethod
-    def calibration_dataset_name() -> str:
-        return "digits"
-
-    def get_evaluator(self) -> Any:
-        from model_zoo.evaluators.classification import ClassificationEvaluator
-
-        return ClassificationEvaluator
+            linear.weight *= 0.02
+            linear.bias.fill_(30.0)
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), linear)
 
 
 def test_answers_that_change_are_a_loss_however_near_the_scores_are(small_export: Export) -> None:
     with pytest.raises(ExportFailedError) as caught:
-        small_export(Classifier(), runtime="onnx", precision="w8a8", calibration_data=None)
+        small_export(CrowdedDigits(), runtime="onnx", precision="w8a8", calibration_data=None)
     (component,) = caught.value.result.targets[0].components
     (share,) = component.agreement
     assert component.parity[0].verdict is Verdict.GOOD and share.value < 0.5 and share.samples == 360

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model_zoo.base.spec import ColorOrder, InputSpec, IoType, TensorSpec, image_spec
 from model_zoo.datasets.base import BaseDataset, Sample
@@ -16,6 +17,7 @@ from model_zoo.pipeline.samples import (
     calibration_warnings,
     check_samples,
     dataset_samples,
+    most_checked,
     noise_samples,
     own_samples,
     split_dataset,
@@ -91,6 +93,22 @@ def test_a_build_is_checked_on_samples_of_other_content(archive: Path) -> None:
     fitted, chosen = calibration.contents[:-10], calibration.contents[-10:]
     assert not set(check.contents) & {*fitted, *chosen} and not set(fitted) & set(chosen)
     assert not check.calibrated and check.dataset is None
+
+
+def test_all_that_is_given_calibrates_where_a_test_set_checks(archive: Path) -> None:
+    calibration, check = calibration_and_check(SPEC, None, archive, None, False, keeps=False)
+    assert calibration.count == 40 and check is None
+
+
+def test_fewer_large_samples_check() -> None:
+    assert [most_checked({"image": image_spec(size, size)}) for size in (32, 224, 640)] == [32, 13, 8]
+
+
+def test_equal_pictures_are_of_one_content(tmp_path: Path) -> None:
+    for name, shade in {"a.png": 1, "b.png": 2, "copy of a.png": 1}.items():
+        Image.new("RGB", (8, 8), (shade, shade, shade)).save(tmp_path / name)
+    dataset = FolderDataset(tmp_path, SPEC)
+    assert dataset.content(0) == dataset.content(2) != dataset.content(1)
 
 
 def test_samples_too_few_to_split_say_so(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from model_zoo.pipeline.split import LEAST_CHECKED, check_size, split_samples
 @given(st.integers(1, 200), st.integers(1, 30), st.integers(1, 4), st.integers(0, 100))
 def test_no_content_is_in_two_parts(count: int, per_content: int, batch: int, spare: int) -> None:
     order = list(range(count + spare))
-    split = split_samples(order, lambda index: index // per_content, count, batch)
+    split = split_samples(order, lambda index: index // per_content, count, batch=batch)
     chosen = len(split.calibration) - split.holdout * batch
     parts = [split.calibration[:chosen], split.calibration[chosen:], split.check]
     contents = [{index // per_content for index in part} for part in parts]

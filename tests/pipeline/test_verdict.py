@@ -50,6 +50,8 @@ def test_answers_of_the_task_say_more_than_decibels() -> None:
     assert judge_task(GOOD, answers(0.2, 0.1, 0.4)) is REFUSED
     assert judge_task(REFUSED, answers(0.96, 0.85, 0.99)) is USABLE
     assert judge_task(USABLE, answers(1.0, 0.6, 1.0)) is USABLE  # eight equal answers prove little
+    assert judge_task(REFUSED, answers(0.3, 0.1, 0.6)) is REFUSED  # neither says that anything is left
+    assert judge_task(REFUSED, answers(0.6, 0.4, 0.7)) is USABLE
     assert judge_task(GOOD, None) is GOOD and judge_task(None, None) is None
 
 

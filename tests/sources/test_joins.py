@@ -23,11 +23,13 @@ class Detector(nn.Module):
         boxes = torch.cat([corner - size / 2, size], 1) * 8.0
         joined = torch.cat([boxes, features[:, 4:].sigmoid()], 1)
         rows = joined.permute(0, 2, 1)
-        return joined, torch.cat([rows, rows + 1], 1), joined.reshape(1, 9, 4, 4), features.sigmoid()
+        pairs = torch.stack([boxes.amax(1), features[:, 4].sigmoid()], 1)
+        return pairs, joined, torch.cat([rows, rows + 1], 1), joined.reshape(1, 9, 4, 4), features.sigmoid()
 
 
 def test_parts_are_found_behind_what_moves_values() -> None:
     program = export_program(Detector().eval(), {"x": np.zeros((1, 3, 4, 4), np.float32)})
-    joins = find_joins(program, ["joined", "levels", "picture", "alone"])
+    joins = find_joins(program, ["pairs", "joined", "levels", "picture", "alone"])
     parts = [2, 2, 5]
-    assert joins == {"joined": {1: parts}, "levels": {2: parts, 1: [16, 16]}, "picture": {1: parts}}
+    expected = {"joined": {1: parts}, "levels": {2: parts, 1: [16, 16]}, "picture": {1: parts}}
+    assert joins == {"pairs": {1: [1, 1]}, **expected}

@@ -40,6 +40,8 @@ _LARGEST = np.iinfo(np.int32).max
 _ROUNDS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 #: What stands between a norm and the division by it: limits against zero, and its shape.
 _KEEPS_NORMS = _ROUNDS | {"Clip", "Expand", "Max", "Min"}
+#: What people add to a norm so that it is not zero.
+_NEXT_TO_NOTHING = 1e-4
 #: One more than what the lost bits of a 16-bit sum can say.
 _LOST = 256
 
@@ -165,7 +167,7 @@ def normalize_by_operator(graph: ir.Graph, generation: HexagonGeneration) -> int
     """Make one LpNormalization of a tensor that is divided by its ReduceL2 along one axis."""
     changed = 0
     for division in [node for node in graph if node.op_type == "Div"]:
-        x, norm = division.inputs[0], _behind(division.inputs[1], _KEEPS_NORMS)
+        x, norm = division.inputs[0], _norm_behind(division.inputs[1])
         if norm is None or norm.op_type != "ReduceL2" or len(norm.inputs) < 2 or x is None:
             continue
         axes = constant(norm.inputs[1])
@@ -182,12 +184,19 @@ def normalize_by_operator(graph: ir.Graph, generation: HexagonGeneration) -> int
     return changed
 
 
-def _behind(value: ir.Value | None, kinds: frozenset[str]) -> ir.Node | None:
-    """The first node that is none of these, on the way back along first inputs."""
+def _norm_behind(value: ir.Value | None) -> ir.Node | None:
+    """What computes a tensor, before what keeps it from zero and brings it into shape."""
     node = value.producer() if value is not None else None
-    while node is not None and node.op_type in kinds:
+    while node is not None and (node.op_type in _KEEPS_NORMS or _adds_next_to_nothing(node)):
         node = node.inputs[0].producer() if node.inputs[0] is not None else None
     return node
+
+
+def _adds_next_to_nothing(node: ir.Node) -> bool:
+    if node.op_type != "Add" or (added := dequantized(node.inputs[1])) is None or added.integers is None:
+        return False
+    values = (added.integers.astype(np.float64) - added.zero.astype(np.float64)) * added.scale
+    return bool(np.abs(values).max() <= _NEXT_TO_NOTHING)
 
 
 def _root(value: ir.Value | None) -> ir.Value | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +21,23 @@ from model_zoo.toolchains.local.quantize import quantize_onnx
 from model_zoo.utils.numerics import sqnr_db
 from tests.toolchains.builds import compile_qnn
 
-#: As torch writes `normalize`: a norm, its lower limit, its shape, and the division.
+#: As torch writes `normalize`: a norm, its lower limit, its shape, and the division; and what people write themselves.
+_FORMS = ("limited = Max(norm, least)", "limited = Add(norm, least)")
 _GRAPH = """<ir_version: 10, opset_import: ["" : 20]> net (float[1, 64] x) => (float[1, 64] y, float[1, 1] n)
     <int64[1] axes = {-1}, float least = {0.000001}, int64[2] shape = {1, 64}, float half = {0.5}> {
-    h = Mul(x, half)  norm = ReduceL2(h, axes)  limited = Max(norm, least)  wide = Expand(limited, shape)
+    h = Mul(x, half)  norm = ReduceL2(h, axes)  {limited}  wide = Expand(limited, shape)
     y = Div(h, wide)  n = ReduceMax(h, axes) }"""
 
 
-@pytest.fixture(params=[Precision.W8A8, Precision.W8A16])
+@pytest.fixture(params=itertools.product((Precision.W8A8, Precision.W8A16), _FORMS), ids=str)
 def built(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Precision, list[dict[str, np.ndarray]]]:
-    onnx.save(parser.parse_model(_GRAPH), tmp_path / "m.onnx")
+    onnx.save(parser.parse_model(_GRAPH.replace("{limited}", request.param[1])), tmp_path / "m.onnx")
     random = np.random.default_rng(0)
     samples = [{"x": random.normal(0, 1, (1, 64)).astype(np.float32)} for _ in range(12)]
     made = quantize_onnx(
-        tmp_path / "m.onnx", precision=request.param, calibration=samples, out_dir=tmp_path, stem="quantized"
+        tmp_path / "m.onnx", precision=request.param[0], calibration=samples, out_dir=tmp_path, stem="quantized"
     )
-    return made.file, request.param, samples
+    return made.file, request.param[0], samples
 
 
 def test_it_is_rewritten_for_v68_alone(built: tuple[Path, Precision, list[dict[str, np.ndarray]]]) -> None:
@@ -45,7 +47,7 @@ def test_it_is_rewritten_for_v68_alone(built: tuple[Path, Precision, list[dict[s
         apply_rewrites(model, generation)
         kinds[generation] = {node.op_type for node in model.graph}
         onnx.checker.check_model(ir.to_proto(model))
-    assert "LpNormalization" in kinds[68] and not {"ReduceL2", "Expand", "Div"} & kinds[68]
+    assert "LpNormalization" in kinds[68] and not {"ReduceL2", "Expand", "Div", "Add"} & kinds[68]
     assert all("ReduceL2" in kinds[generation] and "Div" in kinds[generation] for generation in (69, 75))
 
 
