@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from model_zoo.datasets.base import BaseDataset, Split
 
 _CLASSES = {
-    "bsd100": "model_zoo.datasets.pictures:Bsd100Dataset",
-    "cityscapes": "model_zoo.datasets.pictures:CityscapesDataset",
+    "bsd100": "model_zoo.datasets.downloaded_pictures:Bsd100Dataset",
+    "cityscapes": "model_zoo.datasets.downloaded_pictures:CityscapesDataset",
     "coco": "model_zoo.datasets.coco:CocoDataset",
     "coco_keypoints": "model_zoo.datasets.coco:CocoKeypointsDataset",
     "digits": "model_zoo.datasets.digits:DigitsDataset",
-    "imagenet": "model_zoo.datasets.pictures:ImagenetDataset",
-    "kinetics400": "model_zoo.datasets.sequences:KineticsDataset",
-    "librispeech": "model_zoo.datasets.sequences:LibrispeechDataset",
+    "imagenet": "model_zoo.datasets.downloaded_pictures:ImagenetDataset",
+    "kinetics400": "model_zoo.datasets.downloaded_sequences:KineticsDataset",
+    "librispeech": "model_zoo.datasets.downloaded_sequences:LibrispeechDataset",
     "noisy_photos": "model_zoo.datasets.photos:NoisyPhotosDataset",
-    "nyu_depth_v2": "model_zoo.datasets.pictures:NyuDepthDataset",
+    "nyu_depth_v2": "model_zoo.datasets.downloaded_pictures:NyuDepthDataset",
     "photos": "model_zoo.datasets.photos:PhotosDataset",
     "scenes": "model_zoo.datasets.scenes:ScenesDataset",
     "scenes_segmentation": "model_zoo.datasets.scenes:ScenesSegmentationDataset",
-    "set14": "model_zoo.datasets.pictures:Set14Dataset",
-    "stsb": "model_zoo.datasets.sequences:StsbDataset",
-    "voc": "model_zoo.datasets.pictures:VocDataset",
+    "set14": "model_zoo.datasets.downloaded_pictures:Set14Dataset",
+    "stsb": "model_zoo.datasets.downloaded_sequences:StsbDataset",
+    "voc": "model_zoo.datasets.downloaded_pictures:VocDataset",
 }
 
 

@@ -16,8 +16,8 @@ from model_zoo.base.spec import InputSpec, IoType, TensorSpec, check_arrays, ima
 from model_zoo.datasets import dataset_class, dataset_names, load_dataset
 from model_zoo.datasets.base import TARGETS, MissingDataError, Split
 from model_zoo.datasets.downloaded import DownloadedDataset
-from model_zoo.datasets.pictures import middle_of
-from model_zoo.datasets.sequences import StsbDataset
+from model_zoo.datasets.downloaded_pictures import middle_of
+from model_zoo.datasets.downloaded_sequences import StsbDataset
 from model_zoo.models._shared.text.words import NumberedWords
 from model_zoo.utils.errors import UserError
 
